@@ -1,0 +1,85 @@
+"""`SliceBatch`: the one element that flows through the pipeline, a whole slice at a time.
+
+It carries the slice's usable rows and, beside them, what could not be used, so the books are
+balanced at every step: `rows_read == len(rows) + len(rejects)`, always.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+import pyarrow as pa
+
+from beam_bert.schema import rejects_batch
+from beam_bert.slices import Slice
+
+
+@dataclass(frozen=True)
+class SliceBatch:
+    """One slice on its way: its rows, its rejects and what was measured so far.
+
+    Attributes:
+      slice: the unit of work that this is.
+      key: the shard's key (see `beam_bert.slices.slice_key`).
+      rows: usable rows; the columns depend on the step (see `beam_bert.schema`).
+      rejects: rows with `beam_bert.schema.REJECT_SCHEMA`.
+      files: rows read (used and rejected) of each source file, and its bytes.
+      stats: sums over the slice, such as tokens or seconds; merged into the run's totals.
+    """
+
+    slice: Slice
+    key: str
+    rows: pa.RecordBatch
+    rejects: pa.RecordBatch
+    files: tuple[FileRead, ...] = ()
+    stats: Mapping[str, float] = field(default_factory=dict)
+
+    def __len__(self) -> int:
+        return int(self.rows.num_rows)
+
+    @property
+    def rows_read(self) -> int:
+        """Rows of the input that this slice stands for."""
+        return int(self.rows.num_rows + self.rejects.num_rows)
+
+    def with_rows(self, rows: pa.RecordBatch, **stats: float) -> SliceBatch:
+        """The same slice with other columns, same rows in the same order; `stats` are added."""
+        if rows.num_rows != self.rows.num_rows:
+            raise ValueError(f"a step turned {self.rows.num_rows} rows into {rows.num_rows}")
+        return replace(self, rows=rows, stats={**self.stats, **stats})
+
+    def reject(self, indices: Sequence[int], reason: str, messages: Sequence[str]) -> SliceBatch:
+        """Move the rows at `indices` to the rejects, their text as `raw`."""
+        if len(indices) == 0:
+            return self
+        bad = self.rows.take(pa.array(indices, pa.int64()))
+        moved = rejects_batch(
+            {
+                "source_file": row["source_file"],
+                "source_row": row["source_row"],
+                "doc_id": row["doc_id"],
+                "reason": reason,
+                "message": message,
+                "raw": row["text"].encode(),
+            }
+            for row, message in zip(
+                bad.select(["source_file", "source_row", "doc_id", "text"]).to_pylist(),
+                messages,
+                strict=True,
+            )
+        )
+        keep = np.ones(self.rows.num_rows, dtype=bool)
+        keep[np.asarray(indices)] = False
+        rejects = pa.concat_batches([self.rejects, moved])
+        return replace(self, rows=self.rows.filter(pa.array(keep)), rejects=rejects)
+
+
+@dataclass(frozen=True)
+class FileRead:
+    """What a slice read of one file: rows (used and rejected) and stored or unpacked bytes."""
+
+    path: str
+    rows: int
+    bytes: int

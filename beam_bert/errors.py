@@ -1,0 +1,44 @@
+"""The exceptions that users see: each says what was wrong, where, and what to do next.
+
+BeamBertError
+  UserError        the caller can mend it: exit code 2
+    ConfigError      a flag or a field of the YAML file
+    InputError       the input files
+    ModelError       the model folder, prefix or id
+    OutputError      the output place
+  RunFailed        the run itself failed: exit code 1, nothing was committed
+"""
+
+from __future__ import annotations
+
+
+class BeamBertError(Exception):
+    """Base of everything this package raises on purpose; `str()` is one line for a person."""
+
+    exit_code = 1
+
+
+class UserError(BeamBertError):
+    """Something that the caller can mend before trying again."""
+
+    exit_code = 2
+
+
+class ConfigError(UserError):
+    """A flag or a field of the configuration file is unknown, missing or out of range."""
+
+
+class InputError(UserError):
+    """The input cannot be used: nothing matches, no such column, an unreadable header."""
+
+
+class ModelError(UserError):
+    """The model cannot be used: missing, not an encoder we know, no head, cut short."""
+
+
+class OutputError(UserError):
+    """The output place cannot be used: it holds a committed run, or cannot be written."""
+
+
+class RunFailed(BeamBertError):
+    """The run did not finish and committed nothing; what was computed waits in staging."""

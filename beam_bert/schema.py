@@ -1,0 +1,126 @@
+"""Arrow schemas: the contract between the steps, and the documentation of every output column.
+
+One record batch a slice flows through the pipeline and gains and loses columns on its way:
+
+    DocumentBatch    doc_id, text, text_pair?, source_file, source_row, carried
+      Tokenize    -> TokenBatch       + input_ids, first_lengths?, num_tokens, truncated
+      RunInference-> ScoreBatch       - input_ids, first_lengths, + logits
+      Decode      -> PredictionBatch  the output schema: carried columns at the top level
+
+`carried` is one struct column until the end, so a user's column can have any name without
+touching ours.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import pyarrow as pa
+
+# Part of every shard's key: raise it when the meaning or layout of an output column changes.
+SCHEMA_VERSION = 1
+
+INPUT_IDS = pa.list_(pa.list_(pa.int32()))  # windows of a document, tokens of a window
+FIRST_LENGTHS = pa.list_(pa.int32())  # a window: tokens of the first segment, special ones included
+
+
+def logits_type(num_labels: int) -> pa.DataType:
+    """Type of the `logits` column: windows of a document, `num_labels` float32 each."""
+    return pa.list_(pa.list_(pa.float32(), num_labels))
+
+
+def document_schema(carried: pa.Schema, *, pair: bool = False) -> pa.Schema:
+    """Schema of a DocumentBatch; `text_pair` only for two-segment models."""
+    fields = [
+        pa.field("doc_id", pa.string(), nullable=False),
+        pa.field("text", pa.string(), nullable=False),
+        *([pa.field("text_pair", pa.string(), nullable=False)] if pair else []),
+        pa.field("source_file", pa.string(), nullable=False),
+        pa.field("source_row", pa.int64(), nullable=False),
+        pa.field("carried", pa.struct(list(carried)), nullable=False),
+    ]
+    return pa.schema(fields)
+
+
+def described(
+    name: str, type_: pa.DataType, description: str, *, nullable: bool = True
+) -> pa.Field:
+    """A field that carries its documentation, as Parquet readers show it."""
+    return pa.field(name, type_, nullable=nullable, metadata={"description": description})
+
+
+# What could not be used: one row for each row (or file) lost, with what a person needs to find it.
+REJECT_SCHEMA = pa.schema(
+    [
+        described("source_file", pa.string(), "File that the row stood in.", nullable=False),
+        described(
+            "source_row",
+            pa.int64(),
+            "0-based row within the file; null where the file as a whole could not be read.",
+        ),
+        described("doc_id", pa.string(), "Document id, where one was known by then."),
+        described("reason", pa.string(), "Stable code of what was wrong.", nullable=False),
+        described("message", pa.string(), "The same for a person: value, place.", nullable=False),
+        described("raw", pa.binary(), "The row's bytes as read, its first 65,536 at most."),
+        described("raw_size", pa.int64(), "Size of the row in bytes before that cut."),
+    ]
+)
+REJECT_RAW_LIMIT = 65_536
+
+# Columns of every output row that come before and after a task's own (see beam_bert.tasks).
+ID_FIELDS = [
+    described(
+        "doc_id",
+        pa.string(),
+        "Value of the id column, or <source_file>#<source_row>.",
+        nullable=False,
+    )
+]
+ORIGIN_FIELDS = [
+    described(
+        "num_tokens",
+        pa.int32(),
+        "Tokens of the whole document, special ones left out.",
+        nullable=False,
+    ),
+    described("num_windows", pa.int32(), "Windows the model read it in.", nullable=False),
+    described(
+        "truncated",
+        pa.bool_(),
+        "True where tokens beyond max_length were not read.",
+        nullable=False,
+    ),
+    described("source_file", pa.string(), "File that the row stood in.", nullable=False),
+    described("source_row", pa.int64(), "0-based row within that file.", nullable=False),
+    described("model", pa.string(), "Model, as it was asked for.", nullable=False),
+    described("model_version", pa.string(), "Digest of the model's files.", nullable=False),
+]
+
+
+def output_schema(
+    carried: pa.Schema, task_fields: Iterable[pa.Field], metadata: dict[str, str] | None = None
+) -> pa.Schema:
+    """The schema of a shard: doc_id, the carried columns, the task's, then where it came from."""
+    return pa.schema(
+        [*ID_FIELDS, *carried, *task_fields, *ORIGIN_FIELDS],
+        metadata={"beam_bert.schema_version": str(SCHEMA_VERSION), **(metadata or {})},
+    )
+
+
+def carried_name(name: str, taken: Iterable[str]) -> str:
+    """Output name of a carried column: its own, or `input_<name>` where ours has that name."""
+    taken = set(taken)
+    while name in taken:
+        name = f"input_{name}"
+    return name
+
+
+def rejects_batch(rows: Iterable[dict[str, object]]) -> pa.RecordBatch:
+    """Rejects from plain dicts (bad rows are few); `raw` is cut to its limit, `raw_size` kept."""
+    cut = []
+    for row in rows:
+        raw = row.get("raw")
+        if isinstance(raw, bytes):
+            row = {"raw_size": len(raw)} | row | {"raw": raw[:REJECT_RAW_LIMIT]}
+        cut.append(row)
+    return pa.RecordBatch.from_pylist(cut, schema=REJECT_SCHEMA)
