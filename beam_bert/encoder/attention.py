@@ -1,0 +1,98 @@
+"""Attention over a packed batch: the only place that looks at boundaries or branches on the device.
+
+Scaled dot-product attention (Vaswani et al. 2017, arXiv:1706.03762), every token of a sequence over
+every other of the same sequence, no mask: sequences are whole and nothing is padded.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+
+from beam_bert.encoder.plan import Run
+
+
+@dataclass(frozen=True, eq=False)
+class Boundaries:
+    """Where the sequences of a packed batch begin and end.
+
+    Attributes:
+      runs: stretches of equal length, in order; they cover the batch.
+      starts: int32 [n + 1] on the device, the cumulative lengths.
+      queries: int32 [n + 1] on the device, 0, 1, 2, …: one query a sequence.
+      longest: tokens of the longest sequence.
+    """
+
+    runs: tuple[Run, ...]
+    starts: torch.Tensor
+    queries: torch.Tensor
+    longest: int
+
+
+def attend(
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    boundaries: Boundaries,
+    *,
+    first_tokens_only: bool,
+) -> torch.Tensor:
+    """Attend within each sequence.
+
+    Args:
+      query: [total_tokens, heads, head_size], or [n, heads, head_size] where
+        `first_tokens_only`: one query a sequence, from its first token.
+      key: [total_tokens, heads, head_size]; `value` likewise; any strides.
+      boundaries: of the same packed batch.
+
+    Returns:
+      [rows of query, heads * head_size], contiguous.
+    """
+    if query.is_cuda and query.dtype in (torch.bfloat16, torch.float16):
+        return _attend_varlen(query, key, value, boundaries, first_tokens_only)
+    return _attend_runs(query, key, value, boundaries, first_tokens_only)
+
+
+def _attend_runs(
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    boundaries: Boundaries,
+    first_tokens_only: bool,
+) -> torch.Tensor:
+    context = torch.empty(query.shape, dtype=query.dtype, device=query.device)
+    for run in boundaries.runs:
+        rows = run.sequences if first_tokens_only else run.tokens
+        # [count * length, heads, head_size] -> [count, heads, length, head_size], views all
+        q = query[rows].unflatten(0, (run.count, -1)).transpose(1, 2)
+        k = key[run.tokens].unflatten(0, (run.count, -1)).transpose(1, 2)
+        v = value[run.tokens].unflatten(0, (run.count, -1)).transpose(1, 2)
+        out = F.scaled_dot_product_attention(q, k, v)
+        context[rows].unflatten(0, (run.count, -1)).copy_(out.transpose(1, 2))
+    return context.flatten(1)
+
+
+def _attend_varlen(
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    boundaries: Boundaries,
+    first_tokens_only: bool,
+) -> torch.Tensor:
+    from torch.nn.attention.varlen import varlen_attn
+
+    # num_splits=1: one order of summation, so the bits do not depend on what else is in the batch.
+    out = varlen_attn(
+        query,
+        key,
+        value,
+        boundaries.queries if first_tokens_only else boundaries.starts,
+        boundaries.starts,
+        1 if first_tokens_only else boundaries.longest,
+        boundaries.longest,
+        num_splits=1,
+    )
+    assert isinstance(out, torch.Tensor)
+    return out.flatten(1)

@@ -1,0 +1,235 @@
+"""`SequenceClassifier`: sequences of token ids in, logits out; plans, packs, runs, restores order."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections import deque
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from beam_bert.encoder.checkpoint import Checkpoint
+from beam_bert.encoder.config import EncoderConfig, read_config
+from beam_bert.encoder.families import FAMILIES
+from beam_bert.encoder.model import Encoder, head
+from beam_bert.encoder.packing import pack
+from beam_bert.encoder.plan import (
+    Int32Array,
+    Int64Array,
+    MicroBatch,
+    distinct_sequences,
+    plan_micro_batches,
+)
+from beam_bert.encoder.precision import resolve_precision
+from beam_bert.errors import ConfigError, ModelError, RunFailed
+
+Float32Array = npt.NDArray[np.float32]
+logger = logging.getLogger(__name__)
+
+
+class SequenceClassifier:
+    """A loaded model: the encoder and its classification head; make one with `load_classifier`.
+
+    Attributes:
+      config: what the checkpoint says about itself.
+      precision: "fp32" or "bf16", resolved.
+      device: "cpu", "cuda" or "cuda:1", resolved.
+      batch_tokens: tokens of a micro-batch; halved when a GPU runs out of memory.
+    """
+
+    def __init__(
+        self, checkpoint: Checkpoint, config: EncoderConfig, precision: str, device: torch.device
+    ) -> None:
+        self.config = config
+        self.precision = precision
+        self.device = str(device)
+        self.batch_tokens = default_batch_tokens(config, device)
+        self._encoder = Encoder(checkpoint, config, precision, device)
+        self._head = head(checkpoint, config, device)
+        # Threads of one process share the model; two forwards at once would fight for its cores.
+        self._lock = threading.Lock()
+
+    def logits(
+        self,
+        input_ids: Int32Array,
+        offsets: Int64Array,
+        first_lengths: Int32Array | None = None,
+        *,
+        on_batch: Callable[[int], None] | None = None,
+    ) -> Float32Array:
+        """Logits of many sequences, in the order given.
+
+        Args:
+          input_ids: int32 [total_tokens], the sequences end to end, special tokens included.
+          offsets: int64 [n + 1], where each begins and the last ends; from 0, rising.
+          first_lengths: int32 [n], tokens of the first segment (token type 0), the rest is of
+            type 1; None: all of type 0.
+          on_batch: called after each micro-batch with the number of sequences it finished.
+
+        Returns:
+          float32 [n, labels]. What the model makes NaN stays NaN.
+
+        Raises:
+          ModelError: a token id is outside the model's vocabulary.
+          ValueError: a sequence is empty or longer than `config.max_length`.
+          RunFailed: a single sequence does not fit in the GPU's memory.
+        """
+        self._check(input_ids, offsets)
+        first, inverse = distinct_sequences(input_ids, offsets, first_lengths)
+        copies = np.bincount(inverse, minlength=len(first))
+        logits = np.empty((len(first), len(self.config.labels)), dtype=np.float32)
+        pending = deque(plan_micro_batches(np.diff(offsets)[first], self.batch_tokens))
+        while pending:
+            batch = pending.popleft()
+            rows = first[batch.rows]
+            try:
+                logits[batch.rows] = self._forward(
+                    MicroBatch(rows, batch.lengths), input_ids, offsets, first_lengths
+                )
+            except torch.cuda.OutOfMemoryError:
+                self._halve(batch)
+                pending = deque(half for b in [batch, *pending] for half in self._cut(b))
+                continue
+            if on_batch is not None:
+                on_batch(int(copies[batch.rows].sum()))
+        return logits[inverse]
+
+    @torch.inference_mode()
+    def _forward(
+        self,
+        batch: MicroBatch,
+        input_ids: Int32Array,
+        offsets: Int64Array,
+        first_lengths: Int32Array | None,
+    ) -> Float32Array:
+        device = torch.device(self.device)
+        packed = pack(batch, input_ids, offsets, first_lengths, self.config, device)
+        with self._lock:
+            logits = self._head(self._encoder.forward(packed, first_tokens_only=True))
+        return logits.cpu().numpy()
+
+    def _check(self, input_ids: Int32Array, offsets: Int64Array) -> None:
+        lengths = np.diff(offsets)
+        if offsets[0] != 0 or offsets[-1] != len(input_ids):
+            raise ValueError(
+                f"offsets run from {offsets[0]} to {offsets[-1]}, not over the "
+                f"{len(input_ids)} tokens given"
+            )
+        if len(lengths) and (lengths.min() < 1 or lengths.max() > self.config.max_length):
+            raise ValueError(
+                f"sequences have {lengths.min()} to {lengths.max()} tokens; this model takes "
+                f"1 to {self.config.max_length}"
+            )
+        if len(input_ids) and (input_ids.min() < 0 or input_ids.max() >= self.config.vocab_size):
+            raise ModelError(
+                f"token id {input_ids.max()} is outside the model's vocabulary of "
+                f"{self.config.vocab_size}; use the tokenizer that the model was trained with"
+            )
+
+    def _halve(self, batch: MicroBatch) -> None:
+        if len(batch.rows) == 1:
+            raise RunFailed(
+                f"one sequence of {batch.num_tokens} tokens does not fit in the memory of "
+                f"{self.device}; lower --max_length or use a larger GPU"
+            )
+        torch.cuda.empty_cache()
+        self.batch_tokens = max(1, batch.num_tokens // 2)
+        logger.warning(
+            "%s is out of memory at %d tokens a micro-batch; going on with %d",
+            self.device,
+            batch.num_tokens,
+            self.batch_tokens,
+        )
+
+    def _cut(self, batch: MicroBatch) -> list[MicroBatch]:
+        pieces = plan_micro_batches(batch.lengths, self.batch_tokens)
+        return [MicroBatch(batch.rows[p.rows], p.lengths) for p in pieces]
+
+
+def default_batch_tokens(config: EncoderConfig, device: torch.device) -> int:
+    """Tokens of a micro-batch where nothing is asked for.
+
+    On a CPU, as many as keep the widest activation, float32 [tokens, intermediate], under 32 MiB
+    (2,048 for BERT-base): glibc hands larger ones back to the kernel after each use, and every
+    layer would pay for fresh pages.
+    """
+    if device.type == "cuda":
+        return 65_536
+    fitting = 2**25 // (4 * max(config.intermediate_size, 2 * config.hidden_size))
+    return int(min(8_192, max(512, fitting // 512 * 512)))
+
+
+def load_classifier(
+    path: str | Path,
+    *,
+    precision: str = "auto",
+    device: str = "auto",
+    batch_tokens: int | None = None,
+) -> SequenceClassifier:
+    """Load a sequence classifier from a local folder in Hugging Face's layout.
+
+    Args:
+      path: folder with config.json and model.safetensors (or its shards with their index).
+      precision: "auto", "fp32" or "bf16"; auto is bf16 where the hardware multiplies it.
+      device: "auto", "cpu", "cuda" or "cuda:<n>"; auto is a GPU where there is one.
+      batch_tokens: tokens of a micro-batch; None: see `default_batch_tokens`.
+
+    Raises:
+      ModelError: the folder holds no model that this encoder computes; the message says why.
+      ConfigError: the precision or device is unknown here.
+    """
+    folder = Path(path)
+    config = read_config(folder)
+    checkpoint = Checkpoint(folder, FAMILIES[config.family].prefix)
+    _require_head(folder, checkpoint, config)
+    target = _resolve_device(device)
+    model = SequenceClassifier(checkpoint, config, _resolved(precision, target), target)
+    if batch_tokens is not None:
+        if batch_tokens < 1:
+            raise ConfigError(f"batch_tokens must be positive, got {batch_tokens}")
+        model.batch_tokens = batch_tokens
+    return model
+
+
+def _resolved(precision: str, device: torch.device) -> str:
+    try:
+        return resolve_precision(precision, device)
+    except ValueError as error:
+        raise ConfigError(str(error)) from None
+
+
+def _resolve_device(device: str) -> torch.device:
+    if device == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        target = torch.device(device)
+    except RuntimeError:
+        target = torch.device("meta")
+    if target.type not in ("cpu", "cuda"):
+        raise ConfigError(f"device {device!r} is unknown; it is auto, cpu, cuda or cuda:<n>")
+    if target.type == "cuda" and (target.index or 0) >= torch.cuda.device_count():
+        raise ConfigError(
+            f"device {device!r} is not here (GPUs that torch sees: {torch.cuda.device_count()}); "
+            "use cpu, or mend the driver"
+        )
+    return target
+
+
+def _require_head(folder: Path, checkpoint: Checkpoint, config: EncoderConfig) -> None:
+    family = FAMILIES[config.family]
+    out = checkpoint.shape(f"{family.head_out}.weight")
+    if config.architecture.endswith("ForSequenceClassification") and out is not None:
+        if out[0] != len(config.labels):
+            raise ModelError(
+                f"{folder} has a head of {out[0]} logits and a config.json of "
+                f"{len(config.labels)} labels; use the config.json it was saved with"
+            )
+        return
+    raise ModelError(
+        f"{folder} is a {config.architecture} and has no sequence-classification head; "
+        f"fine-tune one, or give a {family.classifier}"
+    )

@@ -1,0 +1,126 @@
+"""The plan of a forward: which sequences ride together. Pure functions over lengths.
+
+Sequences are sorted by length and cut into micro-batches by a budget of real tokens; inside one
+they lie end to end, nothing is padded. Because they are sorted, sequences of one length are
+neighbours (`Run`s), which is all that attention on a CPU needs to work without a mask.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+Int32Array = npt.NDArray[np.int32]
+Int64Array = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Run:
+    """`count` neighbouring sequences of one `length`.
+
+    Their tokens start at row `start_token` of the packed batch, the first is sequence `start`.
+    """
+
+    start: int
+    count: int
+    length: int
+    start_token: int
+
+    @property
+    def tokens(self) -> slice:
+        """Rows of the packed batch that the run takes."""
+        return slice(self.start_token, self.start_token + self.count * self.length)
+
+    @property
+    def sequences(self) -> slice:
+        """Places in the micro-batch that the run takes."""
+        return slice(self.start, self.start + self.count)
+
+
+@dataclass(frozen=True, eq=False)
+class MicroBatch:
+    """Sequences that go through the encoder together.
+
+    Attributes:
+      rows: int64 [n], indices of the sequences in the caller's order.
+      lengths: int64 [n], their tokens, never rising.
+    """
+
+    rows: Int64Array
+    lengths: Int64Array
+
+    @property
+    def num_tokens(self) -> int:
+        """Tokens of all sequences together."""
+        return int(self.lengths.sum())
+
+    def runs(self) -> Iterator[Run]:
+        """The stretches of equal length, in order."""
+        start = start_token = 0
+        changes = np.flatnonzero(np.diff(self.lengths)) + 1
+        for stop in [*changes.tolist(), len(self.lengths)]:
+            if stop > start:
+                run = Run(start, stop - start, int(self.lengths[start]), start_token)
+                yield run
+                start, start_token = stop, run.tokens.stop
+
+    def halves(self) -> tuple[MicroBatch, MicroBatch]:
+        """The same sequences as two micro-batches (for a device that ran out of memory)."""
+        middle = len(self.rows) // 2
+        return (
+            MicroBatch(self.rows[:middle], self.lengths[:middle]),
+            MicroBatch(self.rows[middle:], self.lengths[middle:]),
+        )
+
+
+def plan_micro_batches(lengths: Int64Array, batch_tokens: int) -> list[MicroBatch]:
+    """Cut sequences of `lengths` (int64 [n], each at least 1) into micro-batches, longest first.
+
+    Each has at most `batch_tokens` tokens, or is a single sequence that alone is longer. Longest
+    first, so that what does not fit in memory shows at once. Ties keep the caller's order.
+    """
+    if batch_tokens < 1:
+        raise ValueError(f"batch_tokens must be positive, got {batch_tokens}")
+    order = np.argsort(-lengths, kind="stable")
+    ends = np.cumsum(lengths[order])
+    batches = []
+    start, used = 0, 0
+    while start < len(order):
+        stop = int(np.searchsorted(ends, used + batch_tokens, side="right"))
+        stop = max(stop, start + 1)
+        rows = order[start:stop]
+        batches.append(MicroBatch(rows, lengths[rows]))
+        start, used = stop, int(ends[stop - 1])
+    return batches
+
+
+def distinct_sequences(
+    input_ids: Int32Array, offsets: Int64Array, first_lengths: Int32Array | None
+) -> tuple[Int64Array, Int64Array]:
+    """Find sequences that are the same, tokens and segments.
+
+    Args:
+      input_ids: int32 [total_tokens], laid end to end.
+      offsets: int64 [n + 1].
+      first_lengths: int32 [n] or None.
+
+    Returns:
+      `first` int64 [d]: one index for each distinct sequence, the earliest, rising;
+      `inverse` int64 [n]: the place in `first` of each sequence.
+    """
+    place_of: dict[tuple[bytes, int], int] = {}
+    first: list[int] = []
+    inverse = np.empty(len(offsets) - 1, dtype=np.int64)
+    ids = memoryview(np.ascontiguousarray(input_ids)).cast("B")
+    bounds = (offsets * input_ids.itemsize).tolist()
+    segments = first_lengths.tolist() if first_lengths is not None else [0] * len(inverse)
+    for i, segment in enumerate(segments):
+        key = (bytes(ids[bounds[i] : bounds[i + 1]]), segment)
+        place = place_of.setdefault(key, len(first))
+        if place == len(first):
+            first.append(i)
+        inverse[i] = place
+    return np.asarray(first, dtype=np.int64), inverse
