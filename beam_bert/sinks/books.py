@@ -1,0 +1,115 @@
+"""The books of a run: records in, sums out, and the two checks that may stop it. No files here."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import TypeVar
+
+from beam_bert.errors import RunFailed
+from beam_bert.sinks.records import ShardRecord, SourceFile
+
+N = TypeVar("N", int, float)
+
+
+@dataclass(frozen=True)
+class Books:
+    """Checked records, by name, and their sums."""
+
+    records: tuple[ShardRecord, ...]
+    rows_read: int
+    rows_predicted: int
+    rows_rejected: int
+    rejects_by_reason: dict[str, int]
+    label_counts: dict[str, int]
+    stats: dict[str, float]
+    inputs: tuple[SourceFile, ...]
+
+    @property
+    def reject_rate(self) -> float:
+        """Share of the rows that was rejected; 0 for no rows at all."""
+        return self.rows_rejected / self.rows_read if self.rows_read else 0.0
+
+    def top_reasons(self, most: int = 5) -> str:
+        """The most frequent reasons, such as `bad_json 8, empty_text 4`."""
+        common = Counter(self.rejects_by_reason).most_common(most)
+        return ", ".join(f"{reason} {count:,}" for reason, count in common)
+
+
+def close_books(records: Iterable[ShardRecord]) -> Books:
+    """Count a record that a runner delivered twice once, check each one, and sum up.
+
+    Raises:
+      RunFailed: a row is missing or too many, or one name stands for two different shards.
+    """
+    unique: dict[str, ShardRecord] = {}
+    for record in records:
+        known = unique.setdefault(record.name, record)
+        # Timings differ from attempt to attempt; all else is a function of the slice.
+        if known is not record and known.model_copy(update={"stats": record.stats}) != record:
+            raise RunFailed(
+                f"shard {record.name} was made twice and differs: the input changed while it was "
+                "read, or two versions of this package ran at once; nothing was committed"
+            )
+    ordered = tuple(unique[name] for name in sorted(unique))
+    for record in ordered:
+        _check(record)
+    files: dict[str, tuple[int, int]] = {}
+    for record in ordered:
+        for file in record.files:
+            rows, size = files.get(file.path, (0, 0))
+            files[file.path] = (rows + file.rows, size + file.bytes)
+    return Books(
+        records=ordered,
+        rows_read=sum(record.rows_read for record in ordered),
+        rows_predicted=sum(record.rows_predicted for record in ordered),
+        rows_rejected=sum(record.rows_rejected for record in ordered),
+        rejects_by_reason=_sum(record.rejects_by_reason for record in ordered),
+        label_counts=_sum(record.label_counts for record in ordered),
+        stats=_sum(record.stats for record in ordered),
+        inputs=tuple(
+            SourceFile(path=path, rows=rows, bytes=size)
+            for path, (rows, size) in sorted(files.items())
+        ),
+    )
+
+
+def check_reject_rate(books: Books, max_reject_rate: float, staged_rejects: str) -> None:
+    """Stop a run that lost too much of its input.
+
+    Raises:
+      RunFailed: more than `max_reject_rate` of the rows were rejected.
+    """
+    if books.reject_rate > max_reject_rate:
+        raise RunFailed(
+            f"{books.rows_rejected:,} of {books.rows_read:,} rows ({books.reject_rate:.2%}) were "
+            f"rejected, --max_reject_rate={max_reject_rate:g} allows {max_reject_rate:.2%}: "
+            f"{books.top_reasons()}; nothing was committed, see the rejects in {staged_rejects}"
+        )
+
+
+def _check(record: ShardRecord) -> None:
+    """Rows read = rows predicted + rows rejected, and the files hold what the record says."""
+    predicted = record.predictions.rows if record.predictions else 0
+    rejected = record.rejects.rows if record.rejects else 0
+    counted = sum(file.rows for file in record.files) if record.files else record.rows_read
+    if (
+        record.rows_read != record.rows_predicted + record.rows_rejected
+        or (predicted, rejected) != (record.rows_predicted, record.rows_rejected)
+        or counted != record.rows_read
+        or sum(record.rejects_by_reason.values()) != record.rows_rejected
+    ):
+        raise RunFailed(
+            f"shard {record.name}: {counted} rows were read, but {record.rows_predicted} predicted "
+            f"and {record.rows_rejected} rejected (files hold {predicted} and {rejected}); this "
+            "is a defect, nothing was committed"
+        )
+
+
+def _sum(counts: Iterable[Mapping[str, N]]) -> dict[str, N]:
+    total: dict[str, N] = {}
+    for count in counts:
+        for key, value in count.items():
+            total[key] = total[key] + value if key in total else value
+    return dict(sorted(total.items()))

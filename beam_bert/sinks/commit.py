@@ -1,0 +1,195 @@
+"""`commit_run`: the last step of a run, once over all of its records.
+
+Count, judge, verify, then write the journal. Up to there nothing outside staging was touched; from
+there on the commit only goes forward (see `beam_bert.sinks.journal`).
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable
+
+import pyarrow as pa
+
+from beam_bert.errors import BeamBertError, RunFailed
+from beam_bert.sinks.books import Books, check_reject_rate, close_books
+from beam_bert.sinks.journal import (
+    Journal,
+    drop_staging,
+    foreign_files,
+    pending_journals,
+    read_journal,
+    roll_forward,
+)
+from beam_bert.sinks.manifest import (
+    Counts,
+    Manifest,
+    OutputFile,
+    describe_columns,
+    read_manifest,
+    utc_now,
+    write_failure,
+)
+from beam_bert.sinks.records import ShardFile, ShardRecord
+from beam_bert.sinks.run import TABLES, RunSpec, Table
+from beam_bert.sinks.shards import stage_file
+from beam_bert.sinks.storage import Storage, open_storage
+
+
+def commit_run(run: RunSpec, records: Iterable[ShardRecord], schema: pa.Schema) -> Manifest:
+    """Publish a run: check its books, move its shards into the table, write the manifest last.
+
+    Safe to run twice, at once, and after a kill at any point. Staged shards that are not among
+    `records` (an older plan's) are dropped with staging and never published.
+
+    Args:
+      run: the run.
+      records: every shard of the run, in any order; a record delivered twice counts once.
+      schema: the output schema, for the manifest and for the empty shard of a run without rows.
+
+    Raises:
+      RunFailed: the books do not balance, too many rejects, a shard that is missing or differs from
+        its record, another run in the same partition. Nothing was published, and
+        runs/<run_id>/failure.json says why.
+      OutputError: the place cannot be written.
+    """
+    storage = open_storage(run.output)
+    pending = read_journal(storage, run.journal)
+    if pending is not None:
+        manifest = roll_forward(storage, pending)
+        if pending.run.run_id == run.run_id:
+            return manifest
+    committed = read_manifest(run.output, run.run_id)
+    if committed is not None:
+        drop_staging(storage, run)
+        return committed
+    journal = _judge(storage, run, records, schema)
+    if not storage.create(run.journal, journal.model_dump_json(by_alias=True).encode()):
+        twin = read_journal(storage, run.journal)  # gone again where the twin is done already
+        if twin is not None and twin.run.run_id != run.run_id:
+            raise _failed(
+                run,
+                "concurrent_run",
+                f"run {twin.run.run_id} is committing the same work; wait for it, its output is "
+                f"this run's: {storage.uri(run.published('predictions'))}",
+            )
+        journal = twin or journal
+    _refuse_rivals(storage, run)
+    return roll_forward(storage, journal)
+
+
+def _judge(
+    storage: Storage, run: RunSpec, records: Iterable[ShardRecord], schema: pa.Schema
+) -> Journal:
+    """The checks that stand before the journal; a refusal leaves failure.json."""
+    counts = None
+    reason = "books"
+    try:
+        books = close_books(records)
+        counts = Counts.of(books)
+        reason = "reject_rate"
+        check_reject_rate(books, run.max_reject_rate, storage.uri(run.staged("rejects")))
+        reason = "shard"
+        for table in TABLES:
+            _verify(storage, run, table, books)
+        reason = "partition"
+        manifest = _manifest(storage, run, books, schema)
+        foreign = foreign_files(storage, run, manifest)
+        if foreign and not run.overwrite:
+            raise RunFailed(
+                "another run has committed into this partition meanwhile: "
+                f"{storage.uri(foreign[0])}; give --overwrite or another --partition: the shards "
+                "in staging are used again"
+            )
+    except RunFailed as error:
+        raise _failed(run, reason, str(error), counts) from error
+    return Journal(run=run, manifest=manifest)
+
+
+def _failed(run: RunSpec, reason: str, message: str, counts: Counts | None = None) -> RunFailed:
+    try:
+        write_failure(run, reason, message, counts)
+    except BeamBertError as error:
+        message = f"{message} (and failure.json could not be written: {error})"
+    return RunFailed(message)
+
+
+def _verify(storage: Storage, run: RunSpec, table: Table, books: Books) -> None:
+    """Every recorded file stands in staging, or in its place already, with its crc32c."""
+    files = {file.name: file for record in books.records if (file := record.file(table))}
+    staged = storage.checksums(run.staged(table), files.keys())
+    wrong = [name for name, file in files.items() if staged.get(name) != file.crc32c]
+    if not wrong:
+        return
+    placed = storage.checksums(run.published(table), wrong)
+    for name in wrong:
+        if placed.get(name) == files[name].crc32c:
+            continue
+        path = f"{run.staged(table)}/{name}"
+        found = f"has crc32c {staged[name]}" if name in staged else "is missing"
+        # Without its record the shard is made again by the next launch.
+        storage.delete(f"{run.records}/{name.removesuffix('.parquet')}.json")
+        raise RunFailed(
+            f"{storage.uri(path)} {found}, its record says {files[name].crc32c}; "
+            "nothing was committed, run again: this shard will be made anew"
+        )
+
+
+def _manifest(storage: Storage, run: RunSpec, books: Books, schema: pa.Schema) -> Manifest:
+    outputs = _outputs(run, "predictions", books)
+    if not outputs:
+        outputs = (_empty_shard(storage, run, schema),)
+    return Manifest(
+        run_id=run.run_id,
+        run_key=run.run_key,
+        job=run.job,
+        partition=run.partition,
+        started_at=run.started_at,
+        committed_at=utc_now(),
+        counts=Counts.of(books),
+        inputs=books.inputs,
+        outputs=outputs,
+        rejects=_outputs(run, "rejects", books),
+        stats=books.stats,
+        config=run.config,
+        model=run.model,
+        versions=run.versions,
+        schema=describe_columns(schema),
+    )
+
+
+def _outputs(run: RunSpec, table: Table, books: Books) -> tuple[OutputFile, ...]:
+    folder = run.published(table)
+    return tuple(
+        _output(folder, file, record.key)
+        for record in books.records
+        if (file := record.file(table)) is not None
+    )
+
+
+def _output(folder: str, file: ShardFile, key: str) -> OutputFile:
+    return OutputFile(path=f"{folder}/{file.name}", key=key, **file.model_dump(exclude={"name"}))
+
+
+def _empty_shard(storage: Storage, run: RunSpec, schema: pa.Schema) -> OutputFile:
+    """One shard without rows, so that the table of a run without predictions still opens."""
+    key = hashlib.sha256(run.run_key.encode()).hexdigest()[:16]
+    rows = pa.RecordBatch.from_pylist([], schema=schema)
+    file = stage_file(storage, run, "predictions", f"part-00000-0000-{key}", rows, schema)
+    return _output(run.published("predictions"), file, key)
+
+
+def _refuse_rivals(storage: Storage, run: RunSpec) -> None:
+    """Two different runs may not publish into one partition at once: rows would be doubled.
+
+    Both have written their journals before either looks, so at least one of them sees the other.
+    """
+    for rival in pending_journals(storage):
+        if rival.run.partition == run.partition and rival.run.run_key != run.run_key:
+            storage.delete(run.journal)
+            raise _failed(
+                run,
+                "concurrent_run",
+                f"run {rival.run.run_id} is committing into the same partition; wait for it, then "
+                "give --overwrite or another --partition: the shards in staging are used again",
+            )

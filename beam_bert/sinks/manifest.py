@@ -1,0 +1,181 @@
+"""`Manifest`: the last file of a run and the only sign that it is committed. And `Failure`.
+
+`python -m beam_bert.sinks` prints the JSON schemas of both.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime, timezone
+from typing import Any
+
+import pyarrow as pa
+from pydantic import BaseModel, ConfigDict, Field
+
+from beam_bert.schema import SCHEMA_VERSION
+from beam_bert.sinks.books import Books
+from beam_bert.sinks.records import SourceFile
+from beam_bert.sinks.run import RunSpec, failure_path, manifest_path
+from beam_bert.sinks.storage import open_storage
+
+# Raise it when a field of the manifest is renamed, removed or changes its meaning.
+MANIFEST_VERSION = 1
+
+
+class Counts(BaseModel):
+    """The books of a run: rows_read = rows_predicted + rows_rejected."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    rows_read: int = Field(default=0, description="Rows of all inputs.")
+    rows_predicted: int = Field(default=0, description="Rows in predictions/.")
+    rows_rejected: int = Field(default=0, description="Rows in rejects/.")
+    rejects_by_reason: dict[str, int] = Field(
+        default_factory=dict, description="Rejected rows by the stable code of what was wrong."
+    )
+    label_counts: dict[str, int] = Field(
+        default_factory=dict, description="Predicted rows by label, where the task gives one."
+    )
+
+    @classmethod
+    def of(cls, books: Books) -> Counts:
+        """The counts of closed books."""
+        return cls(
+            rows_read=books.rows_read,
+            rows_predicted=books.rows_predicted,
+            rows_rejected=books.rows_rejected,
+            rejects_by_reason=books.rejects_by_reason,
+            label_counts=books.label_counts,
+        )
+
+
+class OutputFile(BaseModel):
+    """One committed Parquet file."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    path: str = Field(description="Path relative to the output.")
+    rows: int = Field(description="Rows in the file.")
+    bytes: int = Field(description="Size of the file.")
+    crc32c: str = Field(description="CRC32C as Cloud Storage shows it: base64, big-endian.")
+    key: str = Field(description="Key of the slice that became this file.")
+
+    @property
+    def name(self) -> str:
+        """The last part of the path."""
+        return self.path.rsplit("/", 1)[-1]
+
+
+class Column(BaseModel):
+    """One column of the predictions table."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str = Field(description="Column name.")
+    type: str = Field(description="Arrow type.")
+    nullable: bool = Field(description="Whether nulls may occur.")
+    description: str = Field(default="", description="What it means.")
+
+
+class Manifest(BaseModel):
+    """What a committed run read, wrote, and was made with."""
+
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", protected_namespaces=(), populate_by_name=True
+    )
+
+    manifest_version: int = Field(default=MANIFEST_VERSION, description="Layout of this document.")
+    schema_version: int = Field(
+        default=SCHEMA_VERSION, description="Meaning of the output's columns."
+    )
+    run_id: str = Field(description="Name of the launch.")
+    run_key: str = Field(
+        description="Digest of partition, settings, model version and schema version."
+    )
+    job: str = Field(description="Which job this was.")
+    partition: str = Field(description="key=value levels below predictions/; may be empty.")
+    started_at: str = Field(description="Start of the run, ISO 8601, UTC.")
+    committed_at: str = Field(description="When the commit began, ISO 8601, UTC.")
+    counts: Counts = Field(description="The books of the run.")
+    inputs: tuple[SourceFile, ...] = Field(description="Every input file, by path.")
+    outputs: tuple[OutputFile, ...] = Field(description="The files of predictions/, by path.")
+    rejects: tuple[OutputFile, ...] = Field(description="The files of rejects/, by path.")
+    stats: dict[str, float] = Field(
+        default_factory=dict, description="Sums over all slices; names ending in _s are seconds."
+    )
+    config: dict[str, Any] = Field(default_factory=dict, description="The job's settings.")
+    model: dict[str, Any] = Field(default_factory=dict, description="Name, version and so on.")
+    versions: dict[str, str] = Field(default_factory=dict, description="Software versions.")
+    columns: tuple[Column, ...] = Field(
+        alias="schema", description="Columns of predictions/, in order."
+    )
+
+    def to_json(self) -> bytes:
+        """The document as it is stored: the schema under its own name."""
+        return self.model_dump_json(by_alias=True, indent=1).encode()
+
+
+class Failure(BaseModel):
+    """Why a run committed nothing."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    run_id: str = Field(description="Name of the launch.")
+    run_key: str = Field(description="As in the manifest; names the staging folder.")
+    job: str = Field(description="Which job this was.")
+    partition: str = Field(description="Where it would have been published.")
+    started_at: str = Field(description="Start of the run, ISO 8601, UTC.")
+    failed_at: str = Field(description="When it gave up, ISO 8601, UTC.")
+    reason: str = Field(description="Stable code, such as reject_rate.")
+    message: str = Field(description="The same for a person, one line.")
+    counts: Counts | None = Field(default=None, description="The books, where they were known.")
+    staged_rejects: str | None = Field(default=None, description="Where the rejects can be read.")
+
+
+def read_manifest(output: str, run_id: str) -> Manifest | None:
+    """The manifest of a committed run; None where `run_id` has committed nothing."""
+    data = open_storage(output).read(manifest_path(run_id))
+    return None if data is None else Manifest.model_validate_json(data)
+
+
+def read_failure(output: str, run_id: str) -> Failure | None:
+    """What a failed run left; None where `run_id` has not failed."""
+    data = open_storage(output).read(failure_path(run_id))
+    return None if data is None else Failure.model_validate_json(data)
+
+
+def write_failure(run: RunSpec, reason: str, message: str, counts: Counts | None = None) -> Failure:
+    """Leave runs/<run_id>/failure.json, for entry points and schedulers to read."""
+    storage = open_storage(run.output)
+    rejected = counts is not None and counts.rows_rejected > 0
+    failure = Failure(
+        run_id=run.run_id,
+        run_key=run.run_key,
+        job=run.job,
+        partition=run.partition,
+        started_at=run.started_at,
+        failed_at=utc_now(),
+        reason=reason,
+        message=message,
+        counts=counts,
+        staged_rejects=storage.uri(run.staged("rejects")) if rejected else None,
+    )
+    storage.write(failure_path(run.run_id), failure.model_dump_json(indent=1).encode())
+    return failure
+
+
+def describe_columns(schema: pa.Schema) -> tuple[Column, ...]:
+    """The columns of a schema with the descriptions that its fields carry."""
+    return tuple(
+        Column(
+            name=field.name,
+            type=str(field.type),
+            nullable=field.nullable,
+            description=(field.metadata or {}).get(b"description", b"").decode(),
+        )
+        for field in schema
+    )
+
+
+def utc_now() -> str:
+    """The time, ISO 8601 with seconds."""
+    return datetime.now(timezone.utc).isoformat(timespec="seconds")

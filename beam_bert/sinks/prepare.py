@@ -1,0 +1,104 @@
+"""`prepare_output`: what is settled about the output before any work is done."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from beam_bert.errors import OutputError
+from beam_bert.sinks.journal import foreign_files, pending_journals, roll_forward
+from beam_bert.sinks.records import forget_listings
+from beam_bert.sinks.run import TABLES, RunSpec, partition_levels
+from beam_bert.sinks.storage import Storage, open_storage
+
+
+@dataclass(frozen=True)
+class PreparedOutput:
+    """What a launch found in its output.
+
+    Attributes:
+      staged_shards: whole shards of this very work, left by an earlier launch: not made again.
+      finished_run_id: an earlier launch of this very work was killed inside its commit, which is
+        finished now; its manifest stands. Compare its inputs and stop, there may be nothing to do.
+      finished_runs: every run whose commit was finished now, also in other partitions.
+      other_staging: staging folders of other, uncommitted work; delete them when they are given up.
+    """
+
+    staged_shards: int = 0
+    finished_run_id: str | None = None
+    finished_runs: tuple[str, ...] = ()
+    other_staging: tuple[str, ...] = ()
+
+
+def prepare_output(run: RunSpec) -> PreparedOutput:
+    """Check that `run` may write its output, and finish the commits that were killed.
+
+    Raises:
+      OutputError: the partition is malformed or does not fit the others, the place cannot be
+        written, or the partition holds committed files and `overwrite` is not set (unless a killed
+        launch of this very work put them there, see `PreparedOutput.finished_run_id`).
+      RunFailed: a killed commit cannot be finished; the message says what to remove.
+    """
+    partition_levels(run.partition)
+    storage = open_storage(run.output)
+    _probe(storage, run)
+    forget_listings()
+    finished = pending_journals(storage)
+    for journal in finished:
+        roll_forward(storage, journal)
+    own = [journal.run.run_id for journal in finished if journal.run.run_key == run.run_key]
+    _check_levels(storage, run)
+    if not run.overwrite and not own:
+        _check_free(storage, run)
+    return PreparedOutput(
+        staged_shards=sum(file.name.endswith(".json") for file in storage.list_files(run.records)),
+        finished_run_id=own[0] if own else None,
+        finished_runs=tuple(journal.run.run_id for journal in finished),
+        other_staging=tuple(
+            storage.uri(f"staging/{name}")
+            for name in storage.list_folders("staging")
+            if name != run.run_key
+        ),
+    )
+
+
+def _probe(storage: Storage, run: RunSpec) -> None:
+    """Write and remove a file, as the commit will have to."""
+    probe = f"{run.staging}/probe-{run.run_id}"
+    storage.write(probe, b"beam_bert was here to see whether it may write")
+    storage.delete(probe)
+    storage.prune("staging")
+
+
+def _check_free(storage: Storage, run: RunSpec) -> None:
+    found = foreign_files(storage, run, None)
+    if found:
+        raise OutputError(
+            f"{storage.uri(found[0])} ({len(found)} such): the partition holds committed output; "
+            "give --overwrite to replace it, or another --partition"
+        )
+
+
+def _check_levels(storage: Storage, run: RunSpec) -> None:
+    """One table has the same partition keys everywhere, else readers refuse it or invent nulls."""
+    levels = partition_levels(run.partition)
+    for table in TABLES:
+        for depth in range(len(levels) + 1):
+            folder = "/".join([table, *levels[:depth]])
+            wanted = levels[depth].split("=")[0] if depth < len(levels) else None
+            for name in storage.list_folders(folder):
+                if "=" in name and name.split("=")[0] != wanted:
+                    raise OutputError(
+                        f"--partition={run.partition!r} does not fit {storage.uri(folder)}/{name}: "
+                        "all partitions of a table have the same keys; use those or another "
+                        "--output"
+                    )
+            if wanted is not None and _has_parquet(storage, folder):
+                raise OutputError(
+                    f"--partition={run.partition!r} does not fit the files directly in "
+                    f"{storage.uri(folder)}, which have fewer keys; leave --partition out or use "
+                    "another --output"
+                )
+
+
+def _has_parquet(storage: Storage, folder: str) -> bool:
+    return any(f.name.endswith(".parquet") for f in storage.list_files(folder, recursive=False))

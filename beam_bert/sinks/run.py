@@ -1,0 +1,134 @@
+"""`RunSpec`: what a run is, in plain data, and where each of its files stands below the output.
+
+    OUTPUT/predictions/<partition>/part-….parquet    the table: complete files and nothing else
+    OUTPUT/rejects/<partition>/part-….parquet
+    OUTPUT/runs/<run_id>/manifest.json, failure.json
+    OUTPUT/staging/<run_key>/predictions/, rejects/, records/, commit.json
+
+Readers differ in which names they skip (DuckDB skips none), so what is unfinished stands outside of
+`predictions/`, under the `run_key`: a second launch of the same work finds what the first one left.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any, Literal
+
+import pyarrow as pa
+from pydantic import BaseModel, ConfigDict, Field
+
+from beam_bert.errors import OutputError
+
+Table = Literal["predictions", "rejects"]
+TABLES: tuple[Table, ...] = ("predictions", "rejects")
+
+_PATH_PART = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,199}$"
+# Readers percent-decode values, so '%' stays out; pyarrow skips folders that begin with '_' or '.'.
+_PARTITION_LEVEL = re.compile(r"([A-Za-z][A-Za-z0-9_]*)=([\w][\w .:+,@-]*)")
+_MAX_LEVEL_BYTES = 255
+
+
+class RunSpec(BaseModel):
+    """One run, as every worker knows it: small, frozen, picklable.
+
+    `run_id` names this launch; `run_key` names its work (a digest of partition, settings, model
+    version and schema version), so that two launches of the same work share staged shards.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
+
+    run_id: str = Field(pattern=_PATH_PART, description="Name of this launch.")
+    run_key: str = Field(
+        pattern=_PATH_PART,
+        description="Digest of partition, settings, model version and schema version.",
+    )
+    output: str = Field(min_length=1, description="Folder or gs:// prefix of the whole output.")
+    partition: str = Field(
+        default="", description="key=value levels below predictions/; may be empty."
+    )
+    overwrite: bool = Field(default=False, description="Replace what the partition holds.")
+    max_reject_rate: float = Field(
+        default=0.05,
+        ge=0,
+        le=1,
+        description="Share of rows that may be rejected before the run fails.",
+    )
+    job: str = Field(default="classify", description="Which job this is.")
+    config: dict[str, Any] = Field(default_factory=dict, description="The job's settings.")
+    model: dict[str, Any] = Field(default_factory=dict, description="Name, version and so on.")
+    versions: dict[str, str] = Field(default_factory=dict, description="Software versions.")
+    started_at: str = Field(default="", description="Start of the run, ISO 8601, UTC.")
+
+    @property
+    def staging(self) -> str:
+        """Folder of what is not committed, relative to the output."""
+        return f"staging/{self.run_key}"
+
+    def staged(self, table: Table) -> str:
+        """Folder of the staged shards of `table`."""
+        return f"{self.staging}/{table}"
+
+    @property
+    def records(self) -> str:
+        """Folder of the staged shards' records."""
+        return f"{self.staging}/records"
+
+    @property
+    def journal(self) -> str:
+        """The file whose presence says that a commit has begun and must be finished."""
+        return f"{self.staging}/commit.json"
+
+    def published(self, table: Table) -> str:
+        """Folder of the committed shards of `table`; raises OutputError for a bad partition."""
+        return "/".join([table, *partition_levels(self.partition)])
+
+
+def manifest_path(run_id: str) -> str:
+    """Path of a run's manifest, relative to the output."""
+    return f"runs/{run_id}/manifest.json"
+
+
+def failure_path(run_id: str) -> str:
+    """Path of what a failed run leaves, relative to the output."""
+    return f"runs/{run_id}/failure.json"
+
+
+def partition_levels(partition: str) -> list[str]:
+    """The levels of a partition such as `run_date=2026-11-23/lang=en`; none for an empty one.
+
+    Raises:
+      OutputError: a level is not key=value, a key stands twice, or the path would leave the output.
+    """
+    if not partition:
+        return []
+    levels = partition.split("/")
+    keys = set()
+    for level in levels:
+        match = _PARTITION_LEVEL.fullmatch(level)
+        if match is None or level != level.strip() or len(level.encode()) > _MAX_LEVEL_BYTES:
+            raise OutputError(
+                f"--partition={partition!r}: {level!r} is not key=value (letters, digits and "
+                "'_' in the key; no '/', '=', '%' or quotes in the value), such as "
+                "run_date=2026-11-23"
+            )
+        key = match[1].lower()
+        if key in keys:
+            raise OutputError(f"--partition={partition!r}: the key {match[1]!r} stands twice")
+        keys.add(key)
+    return levels
+
+
+def check_partition_columns(partition: str, schema: pa.Schema) -> None:
+    """Refuse a partition whose key is also a column: readers would see one of the two, or fail.
+
+    Raises:
+      OutputError: a key of the partition is a column of `schema`, compared as SQL does, caseless.
+    """
+    columns = {name.lower(): name for name in schema.names}
+    for level in partition_levels(partition):
+        key = level.split("=")[0]
+        if key.lower() in columns:
+            raise OutputError(
+                f"--partition={partition!r}: the output has a column {columns[key.lower()]!r} of "
+                "the same name; use another key or leave that column out of --carry"
+            )

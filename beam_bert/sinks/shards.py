@@ -1,0 +1,124 @@
+"""A slice's batch becomes a Parquet shard, a rejects shard where there are any, and a record.
+
+The bytes are a function of the batch alone (no clock, no host, no thread count in them), so a
+bundle that a runner runs twice, or twice at once, ends as one whole file.
+"""
+
+from __future__ import annotations
+
+import math
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from beam_bert.batch import SliceBatch
+from beam_bert.errors import RunFailed
+from beam_bert.schema import REJECT_SCHEMA
+from beam_bert.sinks.records import ShardFile, ShardRecord, SourceFile, write_record
+from beam_bert.sinks.run import RunSpec, Table, check_partition_columns
+from beam_bert.sinks.storage import Storage, crc32c_base64, open_storage
+
+ROW_GROUP_ROWS = 131_072
+
+
+def write_shard(run: RunSpec, batch: SliceBatch, schema: pa.Schema) -> ShardRecord:
+    """Stage one slice: predictions, rejects where there are any, the record last.
+
+    Args:
+      run: the run; its `run_key` names the staging folder.
+      batch: rows with the columns and types of `schema`, rejects with REJECT_SCHEMA.
+      schema: the output schema, with the descriptions that the file shall carry.
+
+    Raises:
+      RunFailed: the source counted other rows than the batch holds, or the disk is full.
+      OutputError: the place cannot be written, or a partition key is also a column.
+    """
+    check_partition_columns(run.partition, schema)
+    name = batch.slice.shard_name(batch.key)
+    # The source's own count where there is one: len(rows) + len(rejects) would always agree.
+    rows_read = sum(file.rows for file in batch.files) if batch.files else batch.rows_read
+    if rows_read != batch.rows_read:
+        raise RunFailed(
+            f"shard {name}: {rows_read} rows were read, but {len(batch)} predicted and "
+            f"{batch.rejects.num_rows} rejected; this is a defect, nothing was committed"
+        )
+    storage = open_storage(run.output)
+    record = ShardRecord(
+        name=name,
+        key=batch.key,
+        ordinal=batch.slice.ordinal,
+        cut=batch.slice.cut,
+        rows_read=rows_read,
+        rows_predicted=batch.rows.num_rows,
+        rows_rejected=batch.rejects.num_rows,
+        rejects_by_reason=_counts(batch.rejects.column("reason")),
+        label_counts=_label_counts(batch.rows),
+        files=tuple(SourceFile(path=f.path, rows=f.rows, bytes=f.bytes) for f in batch.files),
+        predictions=_stage(storage, run, "predictions", name, batch.rows, schema),
+        rejects=_stage(storage, run, "rejects", name, batch.rejects, REJECT_SCHEMA),
+        stats={key: float(value) for key, value in sorted(batch.stats.items())},
+    )
+    write_record(storage, run, record)
+    return record
+
+
+def _stage(
+    storage: Storage, run: RunSpec, table: Table, name: str, rows: pa.RecordBatch, schema: pa.Schema
+) -> ShardFile | None:
+    """Write one table's shard; none for no rows: an empty file costs readers a round trip each."""
+    if rows.num_rows == 0:
+        return None
+    return stage_file(storage, run, table, name, rows, schema)
+
+
+def stage_file(
+    storage: Storage, run: RunSpec, table: Table, name: str, rows: pa.RecordBatch, schema: pa.Schema
+) -> ShardFile:
+    """Write one Parquet file to staging, also an empty one."""
+    data = parquet_bytes(rows, schema)
+    file = ShardFile(
+        name=f"{name}.parquet", rows=rows.num_rows, bytes=len(data), crc32c=crc32c_base64(data)
+    )
+    storage.write(f"{run.staged(table)}/{file.name}", data)
+    return file
+
+
+def parquet_bytes(rows: pa.RecordBatch, schema: pa.Schema) -> bytes:
+    """The rows as a Parquet file: zstd, statistics, the schema's descriptions; same in, same out.
+
+    Raises:
+      ValueError: `rows` has other columns or types than `schema`.
+    """
+    if not rows.schema.equals(schema, check_metadata=False):
+        raise ValueError(f"the batch has the columns\n{rows.schema}\ninstead of\n{schema}")
+    table = pa.Table.from_arrays(rows.columns, schema=schema)
+    sink = pa.BufferOutputStream()
+    pq.write_table(
+        table,
+        sink,
+        row_group_size=row_group_rows(table.num_rows),
+        compression="zstd",
+        write_statistics=True,
+        use_dictionary=True,  # falls back by itself where values do not repeat
+    )
+    return sink.getvalue().to_pybytes()
+
+
+def row_group_rows(rows: int) -> int:
+    """Rows a group: equal groups near ROW_GROUP_ROWS, so that no small rest is left at the end."""
+    groups = max(1, round(rows / ROW_GROUP_ROWS))
+    return max(1, math.ceil(rows / groups))
+
+
+def _label_counts(rows: pa.RecordBatch) -> dict[str, int]:
+    """How often each label was given; empty where the task has no label column."""
+    index = rows.schema.get_field_index("label")
+    return _counts(rows.column(index)) if index >= 0 else {}
+
+
+def _counts(column: pa.Array) -> dict[str, int]:
+    if pa.types.is_list(column.type) or pa.types.is_large_list(column.type):
+        column = pc.list_flatten(column)
+    counts = ((str(x["values"]), int(x["counts"])) for x in pc.value_counts(column).to_pylist())
+    return dict(sorted(counts))
