@@ -35,9 +35,10 @@ class FileEntry:
 
 @dataclass(frozen=True)
 class Segment:
-    """A piece of one file: [start, stop) in bytes, or in row groups for Parquet; stop None: to the end.
+    """A piece of one file: [start, stop) in bytes, or in row groups for Parquet.
 
-    `first_row` is the true 0-based number, within the file, of the segment's first row.
+    `stop` None means to the end; `first_row` is
+    the true 0-based number, within the file, of the segment's first row.
     """
 
     path: str
@@ -107,7 +108,7 @@ def plan_units(files: Iterable[FileEntry], slice_bytes: int) -> list[Unit]:
 
 
 def slices_of_unit(unit: Unit, segments: Sequence[Segment] | None = None) -> list[Slice]:
-    """The slices of a unit: one for each of `segments` (an exact cut of its only file), else one."""
+    """The slices of a unit: one for each of `segments` (exact cuts of its file), else one."""
     if segments is None:
         return [Slice(unit.ordinal, tuple(Segment(file.path) for file in unit.files))]
     return [Slice(unit.ordinal, (segment,), cut) for cut, segment in enumerate(segments)]

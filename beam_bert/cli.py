@@ -1,0 +1,223 @@
+"""The command line: flags from a job's pydantic model, a YAML file under them, the rest to Beam.
+
+Flags are Beam-style (`--snake_case`). What the job does not know goes to Beam's PipelineOptions;
+what Beam does not know either is an error that suggests the nearest name. Torch and Beam are
+imported only once the flags are right, so `--help` answers at once.
+"""
+
+from __future__ import annotations
+
+import argparse
+import difflib
+import sys
+import typing
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+import yaml
+from pydantic import BaseModel, ValidationError
+
+from beam_bert.config import field_group
+from beam_bert.errors import BeamBertError, ConfigError
+
+Config = TypeVar("Config", bound=BaseModel)
+
+
+def parse_config(config: type[Config], argv: Sequence[str], prog: str) -> tuple[Config, list[str]]:
+    """Read a job's settings from flags and the YAML file they name.
+
+    Returns:
+      The settings, and the flags that are Beam's.
+
+    Raises:
+      ConfigError: a flag or field is unknown, missing or out of range, or the file is not YAML.
+      SystemExit: after --help.
+    """
+    parser = _parser(config, prog)
+    known, beam_flags = parser.parse_known_args(list(argv))
+    values = {name: value for name, value in vars(known).items() if value is not None}
+    config_file = values.pop("config", None)
+    from_file = _read_yaml(config_file) if config_file else {}
+    extra = {
+        name: from_file.pop(name) for name in list(from_file) if name not in config.model_fields
+    }
+    file_flags = _as_flags(extra)
+    _check_beam_flags(config, [*file_flags, *beam_flags])
+    try:
+        return config.model_validate({**from_file, **values}), [*file_flags, *beam_flags]
+    except ValidationError as error:
+        raise ConfigError(_one_line(error, config, prog)) from None
+
+
+def run_from_command_line(
+    job: str, config_type: type[BaseModel], argv: Sequence[str] | None = None
+) -> int:
+    """Parse the flags of `python -m pipelines.<job>`, run the job, and say how it went.
+
+    Returns:
+      The exit code: 0, 2 for a mistake that the user can mend, 1 for a failed run.
+    """
+    try:
+        config, beam_flags = parse_config(
+            config_type, sys.argv[1:] if argv is None else argv, f"pipelines.{job}"
+        )
+        from beam_bert import jobs  # torch and Beam: not before the flags are right
+
+        getattr(jobs, job)(config, beam_flags)
+    except BeamBertError as error:
+        print(f"error: {' '.join(str(error).split())}", file=sys.stderr, flush=True)
+        return error.exit_code
+    except KeyboardInterrupt:
+        print("stopped; the same command goes on from here", file=sys.stderr, flush=True)
+        return 130
+    return 0
+
+
+def flags_table(config: type[BaseModel]) -> str:
+    """A Markdown table of every flag: what the README shows (a test keeps them equal)."""
+    lines = ["| flag | default | what it does |", "| --- | --- | --- |"]
+    for name, field in config.model_fields.items():
+        text = field.description or ""
+        if typing.get_origin(field.annotation) is typing.Literal:
+            text += " One of " + ", ".join(map(str, typing.get_args(field.annotation))) + "."
+        lines.append(f"| `--{name}` | {_default_text(field) or 'required'} | {text} |")
+    return "\n".join(lines)
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> typing.NoReturn:
+        raise ConfigError(f"{message} (see --help)")
+
+
+def _parser(config: type[BaseModel], prog: str) -> argparse.ArgumentParser:
+    parser = _Parser(
+        prog=f"python -m {prog}",
+        usage=f"python -m {prog} --input PATTERN … --output PLACE [--FLAG VALUE …]",
+        description=(config.__doc__ or "").strip(),
+        epilog="Any other flag goes to Apache Beam: --runner, --project, --temp_location, …",
+        allow_abbrev=False,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument(
+        "--config", metavar="FILE", help="YAML file with the same names; flags win."
+    )
+    groups: dict[str, argparse._ArgumentGroup] = {}
+    for name, field in config.model_fields.items():
+        group = field_group(config, name)
+        if group not in groups:
+            groups[group] = parser.add_argument_group(group)
+        default = _default_text(field)
+        help_text = (field.description or "") + (
+            f" [{default}]" if default not in ("", "none") else ""
+        )
+        groups[group].add_argument(
+            f"--{name}", help=help_text.replace("%", "%%"), **_argument_kind(field.annotation)
+        )
+    return parser
+
+
+def _argument_kind(annotation: Any) -> dict[str, Any]:
+    """How argparse reads a field: values stay text, pydantic converts and checks them."""
+    options = [each for each in typing.get_args(annotation) if each is not type(None)]
+    inner = options[0] if type(None) in typing.get_args(annotation) and options else annotation
+    if typing.get_origin(inner) is tuple:
+        nargs = "*" if inner is not annotation else "+"
+        return {"nargs": nargs, "action": "extend", "metavar": "VALUE"}
+    if inner is bool:
+        return {"nargs": "?", "const": "true", "metavar": "BOOL"}
+    if typing.get_origin(inner) is typing.Literal:
+        return {"metavar": "{" + ",".join(map(str, typing.get_args(inner))) + "}"}
+    return {"metavar": {int: "N", float: "X"}.get(inner, "TEXT")}
+
+
+def _default_text(field: Any) -> str:
+    if field.is_required():
+        return ""
+    default = field.default
+    if default is None or default == "":
+        return "none"
+    if isinstance(default, bool):
+        return str(default).lower()
+    return " ".join(default) if isinstance(default, tuple) else str(default)
+
+
+def _read_yaml(path: str) -> dict[str, Any]:
+    try:
+        if path.startswith("gs://"):
+            from apache_beam.io.filesystems import FileSystems
+
+            with FileSystems.open(path) as file:
+                text = file.read().decode()
+        else:
+            text = Path(path).read_text(encoding="utf-8")
+        data = yaml.safe_load(text)
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"--config {path}: cannot be read ({error})") from None
+    except yaml.YAMLError as error:
+        raise ConfigError(f"--config {path}: not YAML: {error}") from None
+    if data is None:
+        return {}
+    if not isinstance(data, dict) or not all(isinstance(key, str) for key in data):
+        raise ConfigError(f"--config {path}: must hold `name: value` lines at its top level")
+    # One pattern or column may stand without the brackets of a list.
+    lists = ("input", "text_column", "carry", "column_names")
+    return {k: [v] if k in lists and isinstance(v, str) else v for k, v in data.items()}
+
+
+def _as_flags(values: dict[str, Any]) -> list[str]:
+    flags = []
+    for name, value in values.items():
+        for item in value if isinstance(value, list) else [value]:
+            if item is True:
+                flags.append(f"--{name}")
+            elif item not in (None, False):
+                flags.append(f"--{name}={item}")
+    return flags
+
+
+def _check_beam_flags(config: type[BaseModel], flags: Sequence[str]) -> None:
+    """Raise ConfigError for a flag that neither the job nor Beam knows."""
+    if not flags:
+        return
+    from apache_beam.options.pipeline_options import PipelineOptions, _BeamArgumentParser
+
+    parser = _BeamArgumentParser(allow_abbrev=False, add_help=False)
+    for options in _all_subclasses(PipelineOptions):
+        if "_add_argparse_args" in vars(options):
+            options._add_argparse_args(parser)
+    try:
+        _, unknown = parser.parse_known_args(list(flags))
+    except SystemExit:
+        raise ConfigError(f"Beam cannot read these flags: {' '.join(flags)}") from None
+    if not unknown:
+        return
+    flag = unknown[0].split("=")[0]
+    names = [f"--{name}" for name in (*config.model_fields, "config")]
+    names += [name for name in parser._option_string_actions if name.startswith("--")]
+    near = difflib.get_close_matches(flag, names, n=1, cutoff=0.6)
+    hint = f"; did you mean {near[0]}?" if near else " (see --help)"
+    if not flag.startswith("-"):
+        hint = "; a value needs its flag before it"
+    raise ConfigError(f"unknown flag {flag}{hint}")
+
+
+def _all_subclasses(cls: type) -> list[Any]:
+    found: list[Any] = []
+    for child in cls.__subclasses__():
+        found += [child, *_all_subclasses(child)]
+    return found
+
+
+def _one_line(error: ValidationError, config: type[BaseModel], prog: str) -> str:
+    parts = []
+    for each in error.errors():
+        place = "--" + str(each["loc"][0]) if each["loc"] else "settings"
+        if each["type"] == "missing":
+            text = (config.model_fields[str(each["loc"][0])].description or "").rstrip(".")
+            parts.append(f"{place} is missing: {text[:1].lower()}{text[1:]}")
+            continue
+        message = each["msg"].removeprefix("Value error, ")
+        given = "" if each["type"] == "value_error" else f", got {each['input']!r}"
+        parts.append(f"{place}: {message[:1].lower()}{message[1:]}{given}")
+    return "; ".join(parts) + f" (see python -m {prog} --help)"

@@ -1,0 +1,219 @@
+"""The settings of every job: one pydantic model a job, the only place with defaults.
+
+The command line (`beam_bert.cli`), the YAML file and the README's table of flags are all made from
+these models. A field says by `_field(group, …, output=True)` that it changes what is written: such
+fields are part of every shard's key.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+
+EMBEDDED_SENTIMENT = "sentiment-small-en"
+
+CPU_SLICE_BYTES = 4 * 2**20
+GPU_SLICE_BYTES = 64 * 2**20
+
+
+def _field(group: str, description: str, *, output: bool = False, **kwargs: Any) -> Any:
+    """A setting: its group in --help, its help text, and whether it changes the output."""
+    extra = {"group": group, "output": output}
+    return Field(description=description, json_schema_extra=extra, **kwargs)
+
+
+class JobConfig(BaseModel):
+    """What every inference job takes: where text comes from, the model, where results go."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    input: tuple[str, ...] = _field(
+        "Input",
+        "Files, folders or globs, local or gs://; may be given several times.",
+        min_length=1,
+    )
+    format: Literal["auto", "text", "jsonl", "csv", "tsv", "parquet"] = _field(
+        "Input",
+        "Input format; auto goes by the file name (.gz .bz2 .zst included).",
+        output=True,
+        default="auto",
+    )
+    text_column: tuple[str, ...] = _field(
+        "Input",
+        "Column that holds the text; several are joined by a space.",
+        output=True,
+        default=("text",),
+        min_length=1,
+    )
+    text_pair_column: str | None = _field(
+        "Input",
+        "Column with the second segment, for models that read text pairs.",
+        output=True,
+        default=None,
+    )
+    id_column: str | None = _field(
+        "Input",
+        "Column that becomes doc_id; default: <source_file>#<source_row>.",
+        output=True,
+        default=None,
+    )
+    carry: tuple[str, ...] | None = _field(
+        "Input",
+        "Columns to copy to the output; default: all but the text. No value: none.",
+        output=True,
+        default=None,
+    )
+    keep_text: bool = _field(
+        "Input", "Copy the text to the output too.", output=True, default=False
+    )
+    text_unit: Literal["line", "file"] = _field(
+        "Input", "Format text: a document is a line, or a whole file.", output=True, default="line"
+    )
+    column_names: tuple[str, ...] | None = _field(
+        "Input",
+        "Names of the columns of CSV or TSV files that have no header line.",
+        output=True,
+        default=None,
+    )
+    quoting: bool | None = _field(
+        "Input",
+        'Whether " quotes fields; default: true for CSV, false for TSV.',
+        output=True,
+        default=None,
+    )
+    max_document_bytes: int = _field(
+        "Input", "A longer document becomes a reject.", output=True, default=16 * 2**20, ge=1
+    )
+
+    model: str = _field(
+        "Model",
+        f"Folder, gs:// prefix, Hugging Face id, or {EMBEDDED_SENTIMENT} (in the package).",
+    )
+    precision: Literal["auto", "fp32", "bf16", "int8"] = _field(
+        "Model",
+        "Arithmetic; auto: bf16 where the hardware has it, else fp32.",
+        output=True,
+        default="auto",
+    )
+    device: Literal["auto", "cpu", "cuda"] = _field(
+        "Model", "Where the model runs; auto: CUDA where there is one.", default="auto"
+    )
+    max_length: int | None = _field(
+        "Model",
+        "Tokens of a window, special ones included; default: the model's limit, 512 at most.",
+        output=True,
+        default=None,
+        ge=8,
+    )
+    long_documents: Literal["truncate", "window"] = _field(
+        "Model",
+        "Longer documents: read the start only, or all of it in overlapping windows.",
+        output=True,
+        default="truncate",
+    )
+    stride: int = _field(
+        "Model", "Tokens that neighbouring windows share.", output=True, default=64, ge=0
+    )
+    batch_tokens: int | None = _field(
+        "Model", "Tokens computed at once; default: what suits the device.", default=None, ge=1
+    )
+
+    output: str = _field("Output", "Folder or gs:// prefix of the dataset.")
+    partition: str = _field(
+        "Output",
+        "Partition to write, such as run_date=2026-11-24 (levels joined by /).",
+        output=True,
+        default="",
+    )
+    overwrite: bool = _field("Output", "Replace what the partition holds.", default=False)
+    max_reject_rate: float = _field(
+        "Output",
+        "Share of rejected rows above which the run fails and commits nothing.",
+        default=0.05,
+        ge=0,
+        le=1,
+    )
+
+    slice_bytes: int | None = _field(
+        "Work",
+        "Input bytes of one unit of work and shard; default: 4 MiB on CPU, 64 MiB on CUDA.",
+        output=True,
+        default=None,
+        ge=1,
+    )
+
+    @field_validator("output", "model")
+    @classmethod
+    def _check_not_empty(cls, value: str) -> str:
+        if not value.strip():
+            raise ValueError("is empty")
+        return value
+
+    @field_validator("input")
+    @classmethod
+    def _check_inputs(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        if any(not pattern.strip() for pattern in value):
+            raise ValueError("one of the patterns is empty")
+        return value
+
+    def output_settings(self) -> dict[str, Any]:
+        """The settings that change what is written, by name, JSON types only."""
+        fields = type(self).model_fields
+        values = self.model_dump(mode="json")
+        return {name: values[name] for name in sorted(values) if _extra(fields[name])["output"]}
+
+
+class ClassifyConfig(JobConfig):
+    """Classify every document: raw text in, labels and scores out, as Parquet."""
+
+    top_k: int = _field(
+        "Results", "Labels and scores to keep for each document.", output=True, default=1, ge=1
+    )
+    all_scores: bool = _field(
+        "Results",
+        "Keep the score of every label, in the model's order.",
+        output=True,
+        default=False,
+    )
+    threshold: float = _field(
+        "Results",
+        "Multi-label models: a label is given from this probability on.",
+        output=True,
+        default=0.5,
+        ge=0,
+        le=1,
+    )
+    combine_windows: Literal["mean", "max"] = _field(
+        "Results",
+        "How the probabilities of a document's windows become one.",
+        output=True,
+        default="mean",
+    )
+
+    @model_validator(mode="after")
+    def _check_results(self) -> ClassifyConfig:
+        if self.all_scores and self.top_k > 1:
+            raise ValueError(
+                "all_scores and top_k cannot be combined: all_scores keeps every label"
+            )
+        return self
+
+
+class SentimentConfig(ClassifyConfig):
+    """Say how positive or negative every document is: raw text in, Parquet out."""
+
+    model: str = _field(
+        "Model",
+        "Folder, gs:// prefix or Hugging Face id whose labels say negative and positive.",
+        default=EMBEDDED_SENTIMENT,
+    )
+
+
+def field_group(config: type[BaseModel], name: str) -> str:
+    """The group of --help that a setting stands in."""
+    return str(_extra(config.model_fields[name])["group"])
+
+
+def _extra(field: Any) -> dict[str, Any]:
+    return field.json_schema_extra or {"group": "Other", "output": False}

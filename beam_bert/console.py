@@ -1,0 +1,105 @@
+"""What a person sees of a local run: progress while it goes, a table at its end."""
+
+from __future__ import annotations
+
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn
+from rich.table import Table
+
+from beam_bert.sinks import Manifest
+
+TERMINAL_INTERVAL_S = 0.5
+PLAIN_INTERVAL_S = 10.0
+SHOWN_LABELS = 10
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """How far a run is: documents done, and the share of the input's bytes that they are."""
+
+    documents: int
+    share: float
+
+
+@contextmanager
+def progress(snapshot: Callable[[], Snapshot]) -> Iterator[None]:
+    """Show a run's progress on stderr while the body runs: a bar, or plain lines elsewhere."""
+    console = Console(stderr=True)
+    finished = threading.Event()
+    show = _bar if console.is_terminal else _lines
+    thread = threading.Thread(target=show, args=(console, snapshot, finished), daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        finished.set()
+        thread.join()
+
+
+def _bar(console: Console, snapshot: Callable[[], Snapshot], finished: threading.Event) -> None:
+    started = time.monotonic()
+    columns = (SpinnerColumn(), BarColumn(), TextColumn("{task.description}"))
+    with Progress(*columns, console=console, transient=True) as bars:
+        bar = bars.add_task("starting", total=1.0)
+        while not finished.wait(TERMINAL_INTERVAL_S):
+            now = snapshot()
+            text = _progress_text(now, time.monotonic() - started)
+            bars.update(bar, completed=now.share, description=text)
+
+
+def _lines(console: Console, snapshot: Callable[[], Snapshot], finished: threading.Event) -> None:
+    started = time.monotonic()
+    while not finished.wait(PLAIN_INTERVAL_S):
+        print(_progress_text(snapshot(), time.monotonic() - started), file=sys.stderr, flush=True)
+
+
+def _progress_text(now: Snapshot, seconds: float) -> str:
+    text = f"{now.documents:,} documents, {now.documents / seconds:,.0f} documents/s"
+    if 0 < now.share < 1 and now.documents:
+        left = int(seconds * (1 - now.share) / now.share)
+        text += f", about {left // 3600}:{left // 60 % 60:02}:{left % 60:02} left"
+    return text
+
+
+def summary(manifest: Manifest, output: str, seconds: float) -> None:
+    """Print the table that ends a run: rows, rejects by reason, labels, speed, where it is."""
+    counts = manifest.counts
+    table = Table(
+        title=f"{manifest.job} {manifest.run_id}", show_header=False, title_justify="left"
+    )
+    table.add_column()
+    table.add_column(justify="right")
+    table.add_row("rows read", f"{counts.rows_read:,}")
+    table.add_row("rows predicted", f"{counts.rows_predicted:,}")
+    table.add_row("rows rejected", f"{counts.rows_rejected:,}")
+    for reason, rows in _largest(counts.rejects_by_reason):
+        table.add_row(f"  {reason}", f"{rows:,}")
+    for label, rows in _largest(counts.label_counts)[:SHOWN_LABELS]:
+        table.add_row(f"label {label}", f"{rows:,}")
+    if len(counts.label_counts) > SHOWN_LABELS:
+        table.add_row(
+            "other labels", f"{len(counts.label_counts) - SHOWN_LABELS:,} more, in the manifest"
+        )
+    inference_s = manifest.stats.get("inference_s", 0.0)
+    if inference_s:
+        tokens_a_second = manifest.stats.get("tokens_read", 0.0) / inference_s
+        table.add_row("tokens/s in the model", f"{tokens_a_second:,.0f}")
+    table.add_row("documents/s, all in all", f"{counts.rows_read / max(seconds, 1e-9):,.0f}")
+    console = Console()
+    console.print(table)
+    # Outside the table, so that a long path is neither cut nor wrapped in a box.
+    print(f"predictions: {output.rstrip('/')}/predictions/{manifest.partition}")
+    if counts.rows_rejected:
+        print(f"rejects:     {output.rstrip('/')}/rejects/{manifest.partition}")
+    print(f"manifest:    {output.rstrip('/')}/runs/{manifest.run_id}/manifest.json")
+
+
+def _largest(counts: dict[str, int]) -> list[tuple[str, int]]:
+    return sorted(counts.items(), key=lambda item: (-item[1], item[0]))

@@ -1,0 +1,183 @@
+"""The RunInference ModelHandler: a thin coat over `beam_bert.encoder`.
+
+An element is a whole slice, so Beam's batching is skipped and the engine plans its own
+length-sorted micro-batches: the slice, not the wall clock, decides what is computed together, and
+two runs compute the same.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from apache_beam.ml.inference.base import ModelHandler
+
+from beam_bert.batch import SliceBatch
+from beam_bert.encoder import SequenceClassifier, load_classifier
+from beam_bert.models import ResolvedModel, fetch_model
+from beam_bert.progress import LIVE
+from beam_bert.schema import logits_type
+
+
+class BertModelHandler(ModelHandler[SliceBatch, SliceBatch, SequenceClassifier]):
+    """Runs a sequence classifier over TokenBatches and gives ScoreBatches (see `schema`).
+
+    A document whose logits are not numbers, or that breaks the model, becomes a reject, alone.
+
+    Args:
+      model: which model, as `beam_bert.models.resolve_model` found it.
+      precision, device, batch_tokens: as in `beam_bert.encoder.load_classifier`.
+
+    Raises:
+      ModelError: in `load_model`, when the checkpoint cannot be used.
+    """
+
+    def __init__(
+        self,
+        model: ResolvedModel,
+        *,
+        precision: str = "auto",
+        device: str = "auto",
+        batch_tokens: int | None = None,
+    ) -> None:
+        super().__init__()
+        self._resolved = model
+        self._precision = precision
+        self._device = device
+        self._batch_tokens = batch_tokens
+
+    def load_model(self) -> SequenceClassifier:
+        """Bring the model to this worker and load it, once a process."""
+        return load_classifier(
+            fetch_model(self._resolved),
+            precision=self._precision,
+            device=self._device,
+            batch_tokens=self._batch_tokens,
+        )
+
+    def should_skip_batching(self) -> bool:
+        """A slice is a batch already."""
+        return True
+
+    def get_num_bytes(self, batch: Sequence[SliceBatch]) -> int:
+        """Bytes of a slice's columns; Beam's own way would pickle all of it to count."""
+        return int(batch.rows.nbytes)  # type: ignore[attr-defined] # the element itself, not a list
+
+    def get_metrics_namespace(self) -> str:
+        """The one namespace of all of this package's metrics."""
+        return "beam_bert"
+
+    def run_inference(
+        self,
+        batch: Any,
+        model: SequenceClassifier,
+        inference_args: dict[str, Any] | None = None,
+    ) -> Iterable[SliceBatch]:
+        """Replace a slice's `input_ids` by `logits`."""
+        return [score(batch, model)]
+
+
+def score(batch: SliceBatch, model: SequenceClassifier) -> SliceBatch:
+    """Run the model over a TokenBatch.
+
+    Returns:
+      The ScoreBatch; documents without usable logits are among its rejects.
+    """
+    tokens = _Tokens.of(batch.rows)
+    started = time.perf_counter()
+    logits, broken = _logits_or_errors(model, tokens)
+    seconds = time.perf_counter() - started
+
+    window_offsets = np.concatenate([[0], np.cumsum(tokens.counts)])
+    lists = pa.ListArray.from_arrays(
+        pa.array(window_offsets, pa.int32()),
+        pa.FixedSizeListArray.from_arrays(
+            pa.array(logits.reshape(-1), pa.float32()), len(model.config.labels)
+        ),
+    ).cast(logits_type(len(model.config.labels)))
+    kept = [name for name in batch.rows.schema.names if name not in ("input_ids", "first_lengths")]
+    rows = batch.rows.select(kept).append_column("logits", lists)
+    scored = batch.with_rows(
+        rows,
+        windows=float(len(logits)),
+        inference_s=seconds,
+        # Which arithmetic made these rows, so that the manifest can tell.
+        **{f"rows_{model.precision}_{model.device.split(':')[0]}": float(len(batch))},
+    )
+    bad_windows = np.flatnonzero(~np.isfinite(logits).all(axis=1))
+    bad = np.unique(np.searchsorted(window_offsets, bad_windows, side="right") - 1)
+    messages = [
+        broken.get(int(row), "the model's logits for this text are not finite numbers")
+        for row in bad
+    ]
+    return scored.reject(bad.tolist(), "inference_failed", messages)
+
+
+@dataclass(frozen=True)
+class _Tokens:
+    """A TokenBatch as the engine takes it: windows end to end, and windows a document."""
+
+    ids: np.ndarray
+    offsets: np.ndarray
+    first_lengths: np.ndarray | None
+    counts: np.ndarray
+
+    @staticmethod
+    def of(rows: pa.RecordBatch) -> _Tokens:
+        windows = rows["input_ids"].flatten()
+        lengths = pc.list_value_length(windows).to_numpy(zero_copy_only=False)
+        first = rows["first_lengths"].flatten() if "first_lengths" in rows.schema.names else None
+        return _Tokens(
+            ids=windows.flatten().to_numpy(),
+            offsets=np.concatenate([[0], np.cumsum(lengths, dtype=np.int64)]),
+            first_lengths=None if first is None else first.to_numpy(),
+            counts=pc.list_value_length(rows["input_ids"]).to_numpy(zero_copy_only=False),
+        )
+
+    def documents(self, start: int, stop: int) -> _Tokens:
+        """The documents from `start` to `stop`."""
+        window_offsets = np.concatenate([[0], np.cumsum(self.counts)])
+        first, last = window_offsets[start], window_offsets[stop]
+        offsets = self.offsets[first : last + 1]
+        return _Tokens(
+            ids=self.ids[offsets[0] : offsets[-1]],
+            offsets=offsets - offsets[0],
+            first_lengths=None if self.first_lengths is None else self.first_lengths[first:last],
+            counts=self.counts[start:stop],
+        )
+
+
+def _logits_or_errors(
+    model: SequenceClassifier, tokens: _Tokens
+) -> tuple[np.ndarray, dict[int, str]]:
+    """Logits of all windows, NaN for documents that break the model, and what they broke it with.
+
+    When a call fails, the documents are halved until the one that fails stands alone.
+    """
+    documents = len(tokens.counts)
+    try:
+        logits = model.logits(
+            tokens.ids, tokens.offsets, tokens.first_lengths, on_batch=_progress(tokens)
+        )
+        return logits, {}
+    except (RuntimeError, ValueError, IndexError) as error:
+        if documents == 1:
+            reason = " ".join(str(error).split())[:500]
+            windows = int(tokens.counts[0])
+            empty = np.full((windows, len(model.config.labels)), np.nan, np.float32)
+            return empty, {0: f"the model failed on this text: {reason}"}
+    half = documents // 2
+    left, left_errors = _logits_or_errors(model, tokens.documents(0, half))
+    right, right_errors = _logits_or_errors(model, tokens.documents(half, documents))
+    errors = left_errors | {half + row: text for row, text in right_errors.items()}
+    return np.concatenate([left, right]), errors
+
+
+def _progress(tokens: _Tokens) -> Callable[[int], None]:
+    documents_a_window = len(tokens.counts) / max(len(tokens.offsets) - 1, 1)
+    return lambda windows: LIVE.add_documents(windows * documents_a_window)

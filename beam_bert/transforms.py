@@ -1,0 +1,237 @@
+"""The PTransforms: the steps of DESIGN's slice, each a thin coat over a plain function.
+
+    ReadDocuments   patterns -> SliceBatches with document rows
+    Classify        document rows -> prediction rows (tokenize, RunInference, decode)
+    WriteShards     prediction rows -> one ShardRecord a slice
+    CommitRun       all ShardRecords -> the published dataset and its Manifest
+
+Elements are whole slices: Beam costs about 20 µs an element and stage, so they are few and large,
+and only descriptors are ever shuffled.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+import apache_beam as beam
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from apache_beam.metrics import Metrics
+from apache_beam.ml.inference.base import RunInference
+from apache_beam.utils.shared import Shared
+
+from beam_bert.batch import SliceBatch
+from beam_bert.handler import BertModelHandler
+from beam_bert.models import ResolvedModel, fetch_model
+from beam_bert.progress import LIVE
+from beam_bert.schema import output_schema
+from beam_bert.sinks import Manifest, RunSpec, ShardRecord, commit_run, find_record, write_shard
+from beam_bert.slices import Slice, Unit, plan_units
+from beam_bert.sources import SourceSpec, cut_unit, list_files, read_slice
+from beam_bert.tasks import ClassificationTask
+from beam_bert.tokenization import DocumentTokenizer, WindowSettings
+
+NAMESPACE = "beam_bert"
+DONE = "done"  # tag of the records of shards that an earlier, unfinished run left in staging
+
+
+class ReadDocuments(beam.PTransform):
+    """Files -> SliceBatches with document rows (`beam_bert.schema.document_schema`).
+
+    Args:
+      patterns: files, folders or globs, local or gs://.
+      spec: how to read them, as `beam_bert.sources.inspect_source` completed it.
+      settings_digest: stands for all that, beside the bytes, changes the output (shard keys).
+      run: where shards may wait from an earlier, unfinished run; those come out at the tag `done`
+        as ShardRecords and are not read into documents again.
+    """
+
+    def __init__(
+        self,
+        patterns: Iterable[str],
+        spec: SourceSpec,
+        settings_digest: str = "",
+        run: RunSpec | None = None,
+    ) -> None:
+        super().__init__()
+        self._patterns = tuple(patterns)
+        self._spec = spec
+        self._settings_digest = settings_digest
+        self._run = run
+
+    def expand(self, begin: Any) -> Any:
+        """Plan, spread the descriptors, cut, spread again, read."""
+        return (
+            begin
+            | "Patterns" >> beam.Create([self._patterns])
+            | "PlanUnits" >> beam.FlatMap(_plan, self._spec)
+            | "SpreadUnits" >> beam.Reshuffle()
+            | "CutUnits" >> beam.FlatMap(cut_unit, self._spec)
+            | "SpreadSlices" >> beam.Reshuffle()
+            | "ReadSlice"
+            >> beam.ParDo(_ReadSlice(self._spec, self._settings_digest, self._run)).with_outputs(
+                DONE, main="documents"
+            )
+        )
+
+
+def _plan(patterns: tuple[str, ...], spec: SourceSpec) -> list[Unit]:
+    return plan_units(list_files(patterns), spec.slice_bytes)
+
+
+class _ReadSlice(beam.DoFn):
+    def __init__(self, spec: SourceSpec, settings_digest: str, run: RunSpec | None) -> None:
+        self._spec = spec
+        self._settings_digest = settings_digest
+        self._run = run
+        self._rows = Metrics.counter(NAMESPACE, "rows_read")
+        self._reused = Metrics.counter(NAMESPACE, "slices_reused")
+
+    def process(self, slice_: Slice) -> Iterator[Any]:
+        for batch in read_slice(slice_, self._spec, self._settings_digest):
+            self._rows.inc(batch.rows_read)
+            LIVE.add_read(batch.rows_read, sum(file.bytes for file in batch.files))
+            record = self._run and find_record(self._run, batch.slice.shard_name(batch.key))
+            if record:
+                self._reused.inc()
+                LIVE.add_documents(batch.rows_read)
+                yield beam.pvalue.TaggedOutput(DONE, record)
+            else:
+                yield batch
+
+
+class Classify(beam.PTransform):
+    """Document rows -> prediction rows, through Beam's RunInference.
+
+    Args:
+      model: which model, as `beam_bert.models.resolve_model` found it.
+      task: what its logits mean.
+      windows: how long documents are cut.
+      pair: whether rows have a `text_pair`.
+      handler_options: `precision`, `device`, `batch_tokens` of `BertModelHandler`.
+    """
+
+    def __init__(
+        self,
+        model: ResolvedModel,
+        task: ClassificationTask,
+        windows: WindowSettings,
+        *,
+        pair: bool = False,
+        **handler_options: Any,
+    ) -> None:
+        super().__init__()
+        self._model = model
+        self._task = task
+        self._windows = windows
+        self._pair = pair
+        self._handler_options = handler_options
+
+    def expand(self, batches: Any) -> Any:
+        """Tokenize, run the model, decode."""
+        return (
+            batches
+            | "Tokenize" >> beam.ParDo(_Tokenize(self._model, self._windows, self._pair))
+            | "RunInference" >> RunInference(BertModelHandler(self._model, **self._handler_options))
+            | "Decode" >> beam.Map(decode, self._task, self._model)
+        )
+
+
+class _Tokenize(beam.DoFn):
+    def __init__(self, model: ResolvedModel, windows: WindowSettings, pair: bool) -> None:
+        self._model = model
+        self._windows = windows
+        self._pair = pair
+        self._shared = Shared()
+        self._tokens = Metrics.counter(NAMESPACE, "tokens")
+
+    def setup(self) -> None:
+        self._tokenizer = self._shared.acquire(
+            lambda: DocumentTokenizer(fetch_model(self._model), self._windows, pair=self._pair)
+        )
+
+    def process(self, batch: SliceBatch) -> Iterator[SliceBatch]:
+        tokenized = self._tokenizer.tokenize(batch)
+        self._tokens.inc(int(tokenized.stats["tokens"]))
+        yield tokenized
+
+
+def decode(batch: SliceBatch, task: ClassificationTask, model: ResolvedModel) -> SliceBatch:
+    """A ScoreBatch as the rows that the user reads (`beam_bert.schema.output_schema`)."""
+    rows = batch.rows
+    windows = pc.list_value_length(rows["logits"])
+    logits = rows["logits"].flatten().flatten().to_numpy(zero_copy_only=False)
+    counts = windows.to_numpy(zero_copy_only=False).astype(np.int64)
+    constant = {"model": model.name, "model_version": model.version}
+    columns = [
+        rows["doc_id"],
+        *rows["carried"].flatten(),
+        *task.decode(logits.reshape(-1, len(task.labels)), counts),
+        rows["num_tokens"],
+        windows,
+        rows["truncated"],
+        rows["source_file"],
+        rows["source_row"],
+        *(pa.repeat(pa.scalar(value), len(batch)) for value in constant.values()),
+    ]
+    schema = output_schema(pa.schema(list(rows.schema.field("carried").type)), task.fields())
+    truncated = pc.sum(rows["truncated"]).as_py() or 0
+    return batch.with_rows(
+        pa.RecordBatch.from_arrays(columns, schema=schema), truncated=float(truncated)
+    )
+
+
+class WriteShards(beam.PTransform):
+    """Prediction rows -> one staged shard, and one ShardRecord, a slice."""
+
+    def __init__(self, run: RunSpec, schema: pa.Schema) -> None:
+        super().__init__()
+        self._run = run
+        self._schema = schema
+
+    def expand(self, batches: Any) -> Any:
+        """Write each slice where it is."""
+        return batches | "WriteShard" >> beam.ParDo(_WriteShard(self._run, self._schema))
+
+
+class _WriteShard(beam.DoFn):
+    def __init__(self, run: RunSpec, schema: pa.Schema) -> None:
+        self._run = run
+        self._schema = schema
+
+    def process(self, batch: SliceBatch) -> Iterator[ShardRecord]:
+        record = write_shard(self._run, batch, self._schema)
+        Metrics.counter(NAMESPACE, "rows_predicted").inc(record.rows_predicted)
+        for reason, rows in record.rejects_by_reason.items():
+            Metrics.counter(NAMESPACE, f"rejects_{reason}").inc(rows)
+        yield record
+
+
+class CommitRun(beam.PTransform):
+    """All ShardRecords -> the published dataset: the last step of the pipeline itself.
+
+    It stands in the pipeline, since the launcher of a template does not wait for the job. A runner
+    may run it twice; `beam_bert.sinks.commit_run` is safe to repeat.
+    """
+
+    def __init__(self, run: RunSpec, schema: pa.Schema) -> None:
+        super().__init__()
+        self._run = run
+        self._schema = schema
+
+    def expand(self, records: Any) -> Any:
+        """Gather the records (names and counts only) and commit once."""
+        return (
+            records
+            | "OneKey" >> beam.Map(lambda record: ("", record))
+            | "Gather" >> beam.GroupByKey()
+            | "Commit" >> beam.Map(_commit, self._run, self._schema)
+        )
+
+
+def _commit(
+    gathered: tuple[str, Iterable[ShardRecord]], run: RunSpec, schema: pa.Schema
+) -> Manifest:
+    return commit_run(run, gathered[1], schema)
