@@ -112,7 +112,7 @@ def row_group_rows(rows: int) -> int:
 
 
 def _label_counts(rows: pa.RecordBatch) -> dict[str, int]:
-    """How often each label was given; empty where the task has no label column."""
+    """How often each label was given; nulls are none, nor is there any without a label column."""
     index = rows.schema.get_field_index("label")
     return _counts(rows.column(index)) if index >= 0 else {}
 
@@ -120,5 +120,6 @@ def _label_counts(rows: pa.RecordBatch) -> dict[str, int]:
 def _counts(column: pa.Array) -> dict[str, int]:
     if pa.types.is_list(column.type) or pa.types.is_large_list(column.type):
         column = pc.list_flatten(column)
-    counts = ((str(x["values"]), int(x["counts"])) for x in pc.value_counts(column).to_pylist())
+    counted = pc.value_counts(column.drop_null()).to_pylist()
+    counts = ((str(value["values"]), int(value["counts"])) for value in counted)
     return dict(sorted(counts))
