@@ -133,7 +133,12 @@ def _plan(job: str, config: ClassifyConfig, task_of: TaskOf) -> _Plan:
     encoder = load_classifier(folder, precision="fp32", device="cpu").config
     task = task_of(config, encoder)
     windows = _windows(config, encoder)
-    DocumentTokenizer(folder, windows, pair=config.text_pair_column is not None)
+    tokenizer = DocumentTokenizer(folder, windows, pair=config.text_pair_column is not None)
+    if tokenizer.vocab_size > encoder.vocab_size:
+        raise ModelError(
+            f"model {config.model}: its tokenizer has {tokenizer.vocab_size} tokens, its embeddings "
+            f"{encoder.vocab_size}; use the tokenizer that it was trained with"
+        )
     reserved = [field.name for field in (*ID_FIELDS, *task.fields(), *ORIGIN_FIELDS)]
     spec = inspect_source(files, _source_spec(config), reserved)
     schema = output_schema(spec.carried, task.fields())

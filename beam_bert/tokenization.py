@@ -22,6 +22,9 @@ from beam_bert.errors import ConfigError, ModelError
 CHUNK_DOCUMENTS = 2_048
 CHUNK_CHARACTERS = 8 * 2**20
 
+# Without any of these, transformers would make up a tokenizer that knows no word.
+VOCABULARY_FILES = ("tokenizer.json", "vocab.txt", "vocab.json", "*.model")
+
 
 @dataclass(frozen=True)
 class WindowSettings:
@@ -120,6 +123,11 @@ class DocumentTokenizer:
                 f"few with --stride {settings.stride}; raise --max_length or lower --stride"
             )
         self._room = room
+
+    @property
+    def vocab_size(self) -> int:
+        """Ids that the tokenizer can give, added tokens included."""
+        return int(self._backend.get_vocab_size())
 
     def tokenize(self, batch: SliceBatch) -> SliceBatch:
         """Add `input_ids`, `num_tokens`, `truncated` (and `first_lengths` for pairs) to the rows.
@@ -231,6 +239,8 @@ class _Template:
 
 
 def _load_backend(folder: Path) -> Any:
+    if not any(path for name in VOCABULARY_FILES for path in folder.glob(name)):
+        raise ModelError(f"model {folder} has no tokenizer; it needs tokenizer.json or vocab.txt")
     from transformers import AutoTokenizer
     from transformers.utils import logging as transformers_logging
 
@@ -242,10 +252,7 @@ def _load_backend(folder: Path) -> Any:
         backend = tokenizer.backend_tokenizer
     except Exception as error:  # whatever a damaged file makes a parser raise
         reason = " ".join(str(error).split())[:200]
-        raise ModelError(
-            f"model {folder}: its tokenizer cannot be loaded ({reason}); "
-            "it needs tokenizer.json or vocab.txt"
-        ) from None
+        raise ModelError(f"model {folder}: its tokenizer cannot be loaded ({reason})") from None
     backend.no_truncation()
     backend.no_padding()
     return backend

@@ -1,0 +1,31 @@
+# Two commands on a fresh machine, each in a virtual environment of its own:
+#   make demo    the main job on the example reviews, with the model in the package
+#   make test    every check that CI runs
+PYTHON ?= python3
+CHECKED = beam_bert pipelines tests benchmarks examples
+
+.PHONY: demo test clean
+
+demo: .venv/demo/installed
+	.venv/demo/bin/python -m pipelines.sentiment --input examples/reviews.csv --keep_text --id_column id --output out/demo --overwrite
+	.venv/demo/bin/python examples/show_output.py out/demo
+
+test: .venv/test/installed
+	.venv/test/bin/ruff check $(CHECKED)
+	.venv/test/bin/ruff format --check $(CHECKED)
+	.venv/test/bin/mypy
+	.venv/test/bin/lint-imports
+	.venv/test/bin/python -m pytest
+
+.venv/demo/installed: pyproject.toml constraints.txt
+	$(PYTHON) -m venv .venv/demo
+	.venv/demo/bin/python -m pip install --quiet --constraint constraints.txt --editable .
+	touch $@
+
+.venv/test/installed: pyproject.toml constraints.txt
+	$(PYTHON) -m venv .venv/test
+	.venv/test/bin/python -m pip install --quiet --constraint constraints.txt --editable '.[test]'
+	touch $@
+
+clean:
+	rm -rf .venv out

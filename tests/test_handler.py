@@ -1,0 +1,104 @@
+"""The handler gives each document its logits, and takes out the ones that break the model alone."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pytest
+import torch
+from transformers import AutoModelForSequenceClassification, AutoTokenizer
+
+from beam_bert.encoder import SequenceClassifier, load_classifier
+from beam_bert.handler import score
+from beam_bert.tokenization import DocumentTokenizer, WindowSettings
+from tests.test_tokenization import TEXTS, documents
+
+
+@pytest.fixture(scope="module")
+def model(bert: Path) -> SequenceClassifier:
+    return load_classifier(bert, precision="fp32", device="cpu")
+
+
+def logits_of(rows: pa.RecordBatch) -> list[np.ndarray]:
+    return [np.array(windows, np.float32) for windows in rows["logits"].to_pylist()]
+
+
+def test_each_document_gets_the_logits_that_transformers_computes(
+    bert: Path, model: SequenceClassifier
+) -> None:
+    batch = DocumentTokenizer(bert, WindowSettings(64)).tokenize(documents(TEXTS))
+    reference = AutoModelForSequenceClassification.from_pretrained(str(bert)).eval()
+    tokenizer = AutoTokenizer.from_pretrained(str(bert))
+    inputs = tokenizer(TEXTS, truncation=True, max_length=64, padding=True, return_tensors="pt")
+    with torch.inference_mode():
+        expected = reference(**inputs).logits.numpy()
+    found = np.concatenate(logits_of(score(batch, model).rows))
+    np.testing.assert_allclose(found, expected, atol=1e-4)
+
+
+def test_pairs_get_the_logits_that_transformers_computes(
+    bert: Path, model: SequenceClassifier
+) -> None:
+    pairs = TEXTS[::-1]
+    tokenizer = DocumentTokenizer(bert, WindowSettings(64), pair=True)
+    found = np.concatenate(
+        logits_of(score(tokenizer.tokenize(documents(TEXTS, pairs)), model).rows)
+    )
+    reference = AutoModelForSequenceClassification.from_pretrained(str(bert)).eval()
+    inputs = AutoTokenizer.from_pretrained(str(bert))(
+        TEXTS, pairs, truncation=True, max_length=64, padding=True, return_tensors="pt"
+    )
+    with torch.inference_mode():
+        expected = reference(**inputs).logits.numpy()
+    np.testing.assert_allclose(found, expected, atol=1e-4)
+
+
+def test_a_document_keeps_its_windows_in_order(bert: Path, model: SequenceClassifier) -> None:
+    settings = WindowSettings(16, overlapping=True, stride=4)
+    tokenizer = DocumentTokenizer(bert, settings)
+    together = score(tokenizer.tokenize(documents(TEXTS)), model)
+    for row, text in enumerate(TEXTS):
+        alone = score(tokenizer.tokenize(documents([text])), model)
+        found = logits_of(together.rows)[row]
+        np.testing.assert_allclose(found, logits_of(alone.rows)[0], atol=1e-5)
+
+
+class Breaks:
+    """Stands in for a model that fails, or gives NaN, on one document: real ones need a bad GPU."""
+
+    def __init__(self, model: SequenceClassifier, token: int, how: str) -> None:
+        self._model, self._token, self._how = model, token, how
+        self.config, self.precision, self.device = model.config, model.precision, model.device
+
+    def logits(self, input_ids: np.ndarray, offsets: np.ndarray, *rest: object, **options: object):
+        logits = self._model.logits(input_ids, offsets, *rest, **options)  # type: ignore[arg-type]
+        owners = np.searchsorted(offsets, np.flatnonzero(input_ids == self._token), "right") - 1
+        if len(owners) and self._how == "raises":
+            raise RuntimeError("cannot compute this")
+        logits[owners] = np.nan
+        return logits
+
+
+@pytest.mark.parametrize("how", ["raises", "nan"])
+def test_a_document_that_breaks_the_model_is_rejected_alone(
+    bert: Path, model: SequenceClassifier, how: str
+) -> None:
+    tokenizer = DocumentTokenizer(bert, WindowSettings(16, overlapping=True, stride=4))
+    token = AutoTokenizer.from_pretrained(str(bert)).convert_tokens_to_ids("terrible")
+    batch = tokenizer.tokenize(documents(TEXTS))
+    whole = score(batch, model)
+    broken = score(batch, Breaks(model, token, how))  # type: ignore[arg-type]
+    assert broken.rejects["doc_id"].to_pylist() == ["1"]
+    assert broken.rejects["reason"].to_pylist() == ["inference_failed"]
+    assert broken.rejects["raw"].to_pylist() == [TEXTS[1].encode()]
+    kept = [row for row in range(len(TEXTS)) if row != 1]
+    assert broken.rows["doc_id"].to_pylist() == [str(row) for row in kept]
+    for found, row in zip(logits_of(broken.rows), kept, strict=True):
+        np.testing.assert_allclose(found, logits_of(whole.rows)[row], atol=1e-5)
+
+
+def test_an_empty_slice_has_no_logits(bert: Path, model: SequenceClassifier) -> None:
+    tokenizer = DocumentTokenizer(bert, WindowSettings(16))
+    assert len(score(tokenizer.tokenize(documents([])), model)) == 0
