@@ -13,6 +13,10 @@ import torch.nn.functional as F
 
 from beam_bert.encoder.plan import Run
 
+# With one or two queries, MKL's product inside SDPA sums in an order that depends on how many
+# sequences ride along; from four on it does not (tried with 1, 2 and 4 threads).
+QUERIES_AT_LEAST = 8
+
 
 @dataclass(frozen=True, eq=False)
 class Boundaries:
@@ -65,13 +69,23 @@ def _attend_runs(
     context = torch.empty(query.shape, dtype=query.dtype, device=query.device)
     for run in boundaries.runs:
         rows = run.sequences if first_tokens_only else run.tokens
-        # [count * length, heads, head_size] -> [count, heads, length, head_size], views all
-        q = query[rows].unflatten(0, (run.count, -1)).transpose(1, 2)
-        k = key[run.tokens].unflatten(0, (run.count, -1)).transpose(1, 2)
-        v = value[run.tokens].unflatten(0, (run.count, -1)).transpose(1, 2)
+        q, k, v = (
+            _heads_first(query[rows], run),
+            _heads_first(key[run.tokens], run),
+            _heads_first(value[run.tokens], run),
+        )
+        if first_tokens_only:
+            q = q.expand(-1, -1, QUERIES_AT_LEAST, -1)
         out = F.scaled_dot_product_attention(q, k, v)
+        if first_tokens_only:
+            out = out[:, :, :1]
         context[rows].unflatten(0, (run.count, -1)).copy_(out.transpose(1, 2))
     return context.flatten(1)
+
+
+def _heads_first(rows: torch.Tensor, run: Run) -> torch.Tensor:
+    """A view: [count * length, heads, size] -> [count, heads, length, size]."""
+    return rows.unflatten(0, (run.count, -1)).transpose(1, 2)
 
 
 def _attend_varlen(

@@ -48,7 +48,7 @@ class Checkpoint:
         """The tensor `name`, float32, which must have `shape`; with or without the prefix.
 
         Raises:
-          ModelError: it is missing, has another shape, is not of a floating type, or cannot be read.
+          ModelError: it is missing, cannot be read, or has another shape or kind of number.
         """
         stored = self._stored_name(name)
         if stored is None:
@@ -103,7 +103,9 @@ def _weight_files(folder: Path) -> list[Path]:
     try:
         names = sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))
     except (OSError, ValueError, KeyError, AttributeError, TypeError) as error:
-        raise ModelError(f"{index} cannot be read ({error!r}); copy the checkpoint again") from error
+        raise ModelError(
+            f"{index} cannot be read ({error!r}); copy the checkpoint again"
+        ) from error
     for name in names:
         if Path(name).name != name or not (folder / name).is_file():
             raise ModelError(f"{index} names {name!r}, which is not in {folder}; copy it there")
@@ -111,7 +113,9 @@ def _weight_files(folder: Path) -> list[Path]:
 
 
 def _raise_no_weights(folder: Path) -> None:
-    pickled = sorted(p.name for pattern in ("*.bin", "*.pt", "*.ckpt") for p in folder.glob(pattern))
+    pickled = sorted(
+        p.name for pattern in ("*.bin", "*.pt", "*.ckpt") for p in folder.glob(pattern)
+    )
     if pickled:
         raise ModelError(
             f"{folder} has only pickled weights ({pickled[0]}), which can run code and are never "

@@ -1,4 +1,4 @@
-"""`SequenceClassifier`: sequences of token ids in, logits out; plans, packs, runs, restores order."""
+"""`SequenceClassifier`: token ids in, logits out; it plans, packs, runs and restores the order."""
 
 from __future__ import annotations
 

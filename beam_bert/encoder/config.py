@@ -157,7 +157,7 @@ def parse_config(values: Mapping[str, Any], where: str = "config.json") -> Encod
 
 
 def _family(values: Mapping[str, Any], where: str) -> Family:
-    model_type = values.get("model_type")
+    model_type = str(values.get("model_type"))
     if model_type not in FAMILIES:
         raise ModelError(
             f"{where}: model_type {model_type!r} is not an encoder that beam_bert runs; "

@@ -9,7 +9,7 @@ BERT (Devlin et al. 2018, arXiv:1810.04805), RoBERTa (Liu et al. 2019, arXiv:190
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 _EMBEDDINGS = {
     "word": "embeddings.word_embeddings.weight",
@@ -63,11 +63,16 @@ class Family:
     positions_follow_padding: bool = False
 
 
-_ROBERTA_HEAD = {
-    "head_dense": "classifier.dense",
-    "head_activation": "tanh",
-    "head_out": "classifier.out_proj",
-}
+_ROBERTA = Family(
+    name="roberta",
+    prefix="roberta",
+    classifier="RobertaForSequenceClassification",
+    head_dense="classifier.dense",
+    head_activation="tanh",
+    head_out="classifier.out_proj",
+    pad_token_id=1,
+    positions_follow_padding=True,
+)
 _DISTILBERT_CONFIG = {
     "hidden_size": "dim",
     "num_hidden_layers": "n_layers",
@@ -85,21 +90,9 @@ FAMILIES: Mapping[str, Family] = {
         head_activation="tanh",
         head_out="classifier",
     ),
-    "roberta": Family(
-        name="roberta",
-        prefix="roberta",
-        classifier="RobertaForSequenceClassification",
-        pad_token_id=1,
-        positions_follow_padding=True,
-        **_ROBERTA_HEAD,
-    ),
-    "xlm-roberta": Family(
-        name="xlm-roberta",
-        prefix="roberta",
-        classifier="XLMRobertaForSequenceClassification",
-        pad_token_id=1,
-        positions_follow_padding=True,
-        **_ROBERTA_HEAD,
+    "roberta": _ROBERTA,
+    "xlm-roberta": replace(
+        _ROBERTA, name="xlm-roberta", classifier="XLMRobertaForSequenceClassification"
     ),
     "distilbert": Family(
         name="distilbert",

@@ -124,9 +124,7 @@ class _Loader:
         words = self._tensor(names["word"], config.vocab_size, config.embedding_size)
         places = self._tensor(names["position"], config.max_positions, config.embedding_size)
         if config.type_vocab_size:
-            types = self._tensor(
-                names["token_type"], config.type_vocab_size, config.embedding_size
-            )
+            types = self._tensor(names["token_type"], config.type_vocab_size, config.embedding_size)
             places = (types[:, None] + places).flatten(0, 1)
         return self._on_device(words), self._on_device(places)
 

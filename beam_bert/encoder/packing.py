@@ -59,7 +59,9 @@ def pack(
 
     def to_device(array: np.ndarray) -> torch.Tensor:
         tensor = torch.from_numpy(array)
-        return tensor.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else tensor
+        return (
+            tensor.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else tensor
+        )
 
     return PackedBatch(
         input_ids=to_device(input_ids[source]),

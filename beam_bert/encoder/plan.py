@@ -114,11 +114,11 @@ def distinct_sequences(
     place_of: dict[tuple[bytes, int], int] = {}
     first: list[int] = []
     inverse = np.empty(len(offsets) - 1, dtype=np.int64)
-    ids = memoryview(np.ascontiguousarray(input_ids)).cast("B")
+    ids = np.ascontiguousarray(input_ids).tobytes()
     bounds = (offsets * input_ids.itemsize).tolist()
     segments = first_lengths.tolist() if first_lengths is not None else [0] * len(inverse)
     for i, segment in enumerate(segments):
-        key = (bytes(ids[bounds[i] : bounds[i + 1]]), segment)
+        key = (ids[bounds[i] : bounds[i + 1]], segment)
         place = place_of.setdefault(key, len(first))
         if place == len(first):
             first.append(i)

@@ -7,29 +7,13 @@ faster than `F.linear`, and a row's bits do not depend on how many rows ride wit
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable
-from typing import Protocol
 
 import torch
 import torch.nn.functional as F
 
 Activation = Callable[[torch.Tensor], torch.Tensor]
-
-
-class Linear(Protocol):
-    """y = activation(x weight^T + bias) (+ residual), over packed rows."""
-
-    def __call__(
-        self,
-        x: torch.Tensor,
-        *,
-        activation: str | None = None,
-        residual: torch.Tensor | None = None,
-    ) -> torch.Tensor:
-        """Apply to x [rows, in_features]; returns [rows, out_features] of the same dtype.
-
-        `activation` is a key of `ACTIVATIONS`; `residual` has the result's shape. Not both.
-        """
 
 
 def _gelu(x: torch.Tensor) -> torch.Tensor:
@@ -49,11 +33,12 @@ ACTIVATIONS: dict[str, Activation] = {
 }
 
 
-class PlainLinear:
-    """`F.linear`: every device, every dtype."""
+class Linear(ABC):
+    """y = activation(x weight^T + bias) + residual, over packed rows."""
 
-    def __init__(self, weight: torch.Tensor, bias: torch.Tensor) -> None:
-        self._weight, self._bias = weight, bias
+    @abstractmethod
+    def product(self, x: torch.Tensor) -> torch.Tensor:
+        """X weight^T + bias, for x [rows, in_features]: a new tensor [rows, out_features]."""
 
     def __call__(
         self,
@@ -62,42 +47,46 @@ class PlainLinear:
         activation: str | None = None,
         residual: torch.Tensor | None = None,
     ) -> torch.Tensor:
-        y = F.linear(x, self._weight, self._bias)
-        return _finish(y, activation, residual)
+        """Apply to x [rows, in_features]; returns [rows, out_features] of the same dtype.
+
+        `activation` is a key of `ACTIVATIONS`; `residual` has the result's shape.
+        """
+        y = self.product(x)
+        if activation is not None:
+            y = ACTIVATIONS[activation](y)
+        return y if residual is None else y.add_(residual)
 
 
-class PackedLinear:
+class PlainLinear(Linear):
+    """`F.linear`: every device, every dtype."""
+
+    def __init__(self, weight: torch.Tensor, bias: torch.Tensor) -> None:
+        self._weight, self._bias = weight, bias
+
+    def product(self, x: torch.Tensor) -> torch.Tensor:
+        """See `Linear`."""
+        return F.linear(x, self._weight, self._bias)
+
+
+class PackedLinear(Linear):
     """oneDNN with prepacked weights: CPU, float32 or bfloat16."""
 
     def __init__(self, weight: torch.Tensor, bias: torch.Tensor) -> None:
         self._weight = torch.ops.mkldnn._reorder_linear_weight(weight.contiguous(), 2048)
         self._bias = bias
 
-    def __call__(
-        self,
-        x: torch.Tensor,
-        *,
-        activation: str | None = None,
-        residual: torch.Tensor | None = None,
-    ) -> torch.Tensor:
-        linear = torch.ops.mkldnn._linear_pointwise
-        if residual is not None:
-            return linear.binary(x, residual, self._weight, self._bias, "add")
-        return _finish(linear(x, self._weight, self._bias, "none", [], "none"), activation, None)
-
-
-def _finish(
-    y: torch.Tensor, activation: str | None, residual: torch.Tensor | None
-) -> torch.Tensor:
-    if activation is not None:
-        y = ACTIVATIONS[activation](y)
-    return y if residual is None else y.add_(residual)
+    def product(self, x: torch.Tensor) -> torch.Tensor:
+        """See `Linear`."""
+        y: torch.Tensor = torch.ops.mkldnn._linear_pointwise(
+            x, self._weight, self._bias, "none", [], "none"
+        )
+        return y
 
 
 def make_linear(
     weight: torch.Tensor, bias: torch.Tensor, *, precision: str, device: torch.device
 ) -> Linear:
-    """The linear layer for `precision` on `device`, from float32 weight [out, in] and bias [out]."""
+    """The linear layer of `precision` on `device`; weight [out, in] and bias [out] are float32."""
     dtype = compute_dtype(precision)
     weight, bias = weight.to(device, dtype), bias.to(device, dtype)
     if device.type == "cpu" and torch.backends.mkldnn.is_available() and _packs(dtype):
