@@ -7,6 +7,7 @@ import json
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+
 from beam_bert.sinks.storage import open_storage
 
 

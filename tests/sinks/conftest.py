@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import logging
 from collections.abc import Callable, Iterator
 from http import HTTPStatus
 
@@ -15,7 +16,7 @@ _counter = itertools.count()
 
 
 def _with_preconditions(insert: Callable) -> Callable:
-    """The emulator ignores ifGenerationMatch=0; Cloud Storage answers 412 where the name is taken."""
+    """Cloud Storage answers 412 to ifGenerationMatch=0 where the name is taken; the emulator not."""
 
     def guarded(request, response, storage, *args, **kwargs):  # type: ignore[no-untyped-def]
         if request.query.get("ifGenerationMatch") == ["0"]:
@@ -32,6 +33,8 @@ def _with_preconditions(insert: Callable) -> Callable:
 @pytest.fixture(scope="session")
 def emulator() -> Iterator[str]:
     """Address of an emulator that runs in this process."""
+    for name in ("api.object", "gcp_storage_emulator"):  # it logs each 404 as an error
+        logging.getLogger(name).setLevel(logging.CRITICAL)
     with pytest.MonkeyPatch.context() as patch:
         guarded = _with_preconditions(objects.insert)
         patch.setattr(
@@ -42,7 +45,13 @@ def emulator() -> Iterator[str]:
                 for route, methods in emulator_server.HANDLERS
             ),
         )
-        server = emulator_server.create_server("127.0.0.1", 0, in_memory=True, default_bucket=BUCKET)
+        # With its backlog of 5, parallel requests wait a second for their second SYN.
+        patch.setattr(emulator_server.server.HTTPServer, "request_queue_size", 128)
+        # It writes down everything it holds after each request, deleted objects included.
+        patch.setattr(emulator_server.Storage, "_write_config_to_file", lambda storage: None)
+        server = emulator_server.create_server(
+            "127.0.0.1", 0, in_memory=True, default_bucket=BUCKET
+        )
         server.start()
         host, port = server._api._httpd.server_address
         yield f"http://{host}:{port}"

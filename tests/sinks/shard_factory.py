@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pyarrow as pa
+
 from beam_bert.batch import FileRead, SliceBatch
 from beam_bert.schema import described, output_schema, rejects_batch
 from beam_bert.sinks import RunSpec, ShardRecord, write_shard

@@ -9,6 +9,11 @@ import threading
 from pathlib import Path
 
 import pytest
+from committed import doc_ids, snapshot, table
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from shard_factory import SCHEMA, make_batch, make_run, stage
+
 from beam_bert.errors import RunFailed
 from beam_bert.sinks import (
     ShardRecord,
@@ -20,10 +25,6 @@ from beam_bert.sinks import (
     write_shard,
 )
 from beam_bert.sinks.storage import crc32c_base64, open_storage
-from committed import doc_ids, snapshot, table
-from hypothesis import given, settings
-from hypothesis import strategies as st
-from shard_factory import SCHEMA, make_batch, make_run, stage
 
 PREDICTIONS = "predictions/run_date=2026-11-23"
 REJECTS = "rejects/run_date=2026-11-23"
@@ -84,8 +85,10 @@ def test_the_manifest_tells_what_was_read_written_and_used(output: str) -> None:
     assert [file.key for file in manifest.outputs] == [f"{0:016x}", f"{1000:016x}"]
     assert document["stats"] == {"inference_s": 1.0, "tokens": 170.0}
     assert (document["model"], document["config"]) == (run.model, run.config)
-    assert {"name": "label", "type": "string", "nullable": True} == {
-        key: value for key, value in document["schema"][2].items() if key != "description"
+    assert {key: value for key, value in document["schema"][2].items() if key != "description"} == {
+        "name": "label",
+        "type": "string",
+        "nullable": True,
     }
     assert all(column["description"] for column in document["schema"] if column["name"] != "stars")
 
@@ -144,7 +147,7 @@ def test_books_that_do_not_balance_fail_before_anything_is_published(
     records[0] = records[0].model_copy(update=change)
     staged = snapshot(output)
 
-    with pytest.raises(RunFailed, match="shard part-00000-0000-0000000000000000: .*rows were read"):
+    with pytest.raises(RunFailed, match=r"shard part-00000-0000-0+: .*rows were read"):
         commit_run(run, records, SCHEMA)
     after = snapshot(output)
     assert after.pop("runs/run-1/failure.json")["reason"] == "books"
@@ -349,7 +352,7 @@ def test_rows_read_are_rows_published_whatever_the_order_and_repetition(
         assert sum(file.rows for file in manifest.rejects) == sum(r for _, r in sizes)
 
 
-def test_a_hundred_thousand_records_fit_into_the_books_and_a_manifest() -> None:
+def test_many_thousand_records_fit_into_the_books_and_a_manifest() -> None:
     from beam_bert.sinks.books import close_books
     from beam_bert.sinks.commit import _manifest
 
@@ -357,11 +360,11 @@ def test_a_hundred_thousand_records_fit_into_the_books_and_a_manifest() -> None:
     with tempfile.TemporaryDirectory() as output:
         run = make_run(output)
         record = write_shard(run, batch, SCHEMA)
-        records = (_renamed(record, i) for i in range(100_000))
+        records = (_renamed(record, i) for i in range(20_000))
         manifest = _manifest(open_storage(output), run, close_books(records), SCHEMA)
-    assert manifest.counts.rows_read == 300_000
-    assert len(manifest.outputs) == 100_000
-    assert len(manifest.to_json()) < 64 * 2**20
+    assert manifest.counts.rows_read == 60_000
+    assert len(manifest.outputs) == 20_000
+    assert len(manifest.to_json()) < 13 * 2**20
 
 
 def _renamed(record: ShardRecord, ordinal: int) -> ShardRecord:
@@ -377,5 +380,3 @@ def test_the_json_schemas_for_the_docs_describe_every_field() -> None:
     assert "schema" in manifest["properties"]
     for name, field in manifest["properties"].items():
         assert field.get("description"), name
-
-

@@ -9,6 +9,10 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from shard_factory import SCHEMA, make_batch, make_run
+
 from beam_bert.batch import FileRead
 from beam_bert.errors import OutputError, RunFailed
 from beam_bert.schema import REJECT_SCHEMA
@@ -22,9 +26,6 @@ from beam_bert.sinks import (
 from beam_bert.sinks.records import record_path
 from beam_bert.sinks.shards import ROW_GROUP_ROWS, parquet_bytes, row_group_rows
 from beam_bert.sinks.storage import crc32c_base64, open_storage
-from hypothesis import given
-from hypothesis import strategies as st
-from shard_factory import SCHEMA, make_batch, make_run
 
 
 def test_a_slice_becomes_a_shard_its_rejects_and_a_record_in_staging(output: str) -> None:
