@@ -109,9 +109,9 @@ def _publish(storage: Storage, journal: Journal, table: Table) -> None:
 def drop_staging(storage: Storage, run: RunSpec) -> None:
     """Remove the run's staging folder: records first (they promise shards), the journal last."""
     paths = [file.path for file in storage.list_files(run.staging)]
-    records = [path for path in paths if path.startswith(f"{run.records}/")]
-    shards = [path for path in paths if path not in set(records) and path != run.journal]
-    storage.delete_all(records)
-    storage.delete_all(shards)
+    storage.delete_all(path for path in paths if path.startswith(f"{run.records}/"))
+    storage.delete_all(
+        path for path in paths if not path.startswith(f"{run.records}/") and path != run.journal
+    )
     storage.delete(run.journal)
     storage.prune("staging")

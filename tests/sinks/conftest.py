@@ -16,7 +16,7 @@ _counter = itertools.count()
 
 
 def _with_preconditions(insert: Callable) -> Callable:
-    """Cloud Storage answers 412 to ifGenerationMatch=0 where the name is taken; the emulator not."""
+    """Answer 412 to ifGenerationMatch=0 where the name is taken, as Cloud Storage does."""
 
     def guarded(request, response, storage, *args, **kwargs):  # type: ignore[no-untyped-def]
         if request.query.get("ifGenerationMatch") == ["0"]:

@@ -76,6 +76,17 @@ def test_the_same_slice_gives_the_same_bytes_however_its_batch_was_made() -> Non
         pa.set_cpu_count(threads)
 
 
+def test_dictionaries_are_kept_for_columns_whose_values_repeat() -> None:
+    rows = make_batch(0, rows=1_000).rows
+    labels = pa.array([["a", "b"]] * 1_000, pa.list_(pa.string()))
+    rows = rows.append_column("labels", labels)
+    metadata = pq.read_metadata(io.BytesIO(parquet_bytes(rows, rows.schema))).row_group(0)
+    columns = [metadata.column(i) for i in range(metadata.num_columns)]
+    encoded = {c.path_in_schema for c in columns if c.has_dictionary_page}
+    assert {"label", "source_file", "model", "num_tokens", "labels.list.element"} <= encoded
+    assert not {"doc_id", "score", "source_row", "stars"} & encoded
+
+
 @given(st.integers(0, 10 * ROW_GROUP_ROWS))
 def test_row_groups_hold_ten_thousand_rows_where_there_are_as_many(rows: int) -> None:
     size = row_group_rows(rows)
