@@ -1,0 +1,141 @@
+"""Unpack .gz, .bz2 and .zst as a stream, in bounded memory, and say where a file is damaged.
+
+The standard readers either lose what they unpacked before the damage (gzip's BufferedReader) or do
+not notice that a file is cut short (zstandard's stream reader), so the decompressors are driven here.
+"""
+
+from __future__ import annotations
+
+import bz2
+import zlib
+from collections.abc import Iterator
+from typing import BinaryIO, Protocol
+
+from beam_bert.sources.formats import Compression
+
+# zstd has no bound on what one call unpacks; 2 KiB become 64 MiB at its very best ratio (measured),
+# and feeding it so little costs nothing (1.1 GB/s, as fast as 64 KiB).
+_ZSTD_FEED_BYTES = 2 << 10
+_FEED_BYTES = 256 << 10
+_UNPACK_BYTES = 1 << 20
+
+
+class DamagedFileError(Exception):
+    """The compressed stream ends early or is corrupt; all bytes before that were given out."""
+
+
+class Readable(Protocol):
+    """Anything with `read(n)`: fewer than n bytes, or none, only at the end."""
+
+    def read(self, size: int, /) -> bytes: ...
+
+
+class Unpacked:
+    """The unpacked bytes of a compressed file, all members and frames of it, as a `Readable`.
+
+    `read` gives exactly the bytes asked for until the end; where the file is damaged it first gives
+    all bytes before the damage and raises DamagedFileError after those.
+    """
+
+    def __init__(self, stored: BinaryIO, compression: Compression) -> None:
+        self._pieces = _UNPACKERS[compression](stored)
+        self._pending = bytearray()
+        self._damage: DamagedFileError | None = None
+        self._finished = False
+
+    def read(self, size: int, /) -> bytes:
+        """The next `size` bytes."""
+        while len(self._pending) < size and not self._finished:
+            try:
+                self._pending += next(self._pieces)
+            except StopIteration:
+                self._finished = True
+            except DamagedFileError as damage:
+                self._finished = True
+                self._damage = damage
+        if not self._pending and self._damage is not None and size > 0:
+            raise self._damage
+        given = bytes(self._pending[:size])
+        del self._pending[:size]
+        return given
+
+
+def _gzip(stored: BinaryIO) -> Iterator[bytes]:
+    decompressor = zlib.decompressobj(wbits=31)
+    started = False
+    feed = b""
+    while True:
+        if not feed:
+            feed = stored.read(_FEED_BYTES)
+        if not feed:
+            if started:
+                raise DamagedFileError("the gzip stream ends early")
+            return
+        try:
+            piece = decompressor.decompress(feed, _UNPACK_BYTES)
+        except zlib.error as error:
+            raise DamagedFileError(f"corrupt gzip data: {error}") from None
+        started = True
+        yield piece
+        if decompressor.eof:
+            # The next member follows at once or after padding with zeros.
+            feed = decompressor.unused_data.lstrip(b"\0")
+            while not feed and (more := stored.read(_FEED_BYTES)):
+                feed = more.lstrip(b"\0")
+            decompressor = zlib.decompressobj(wbits=31)
+            started = False
+        else:
+            feed = decompressor.unconsumed_tail
+
+
+def _bzip2(stored: BinaryIO) -> Iterator[bytes]:
+    decompressor = bz2.BZ2Decompressor()
+    started = False
+    feed = b""
+    while True:
+        if not feed and decompressor.needs_input:
+            feed = stored.read(_FEED_BYTES)
+            if not feed:
+                if started:
+                    raise DamagedFileError("the bzip2 stream ends early")
+                return
+        try:
+            piece = decompressor.decompress(feed, _UNPACK_BYTES)
+        except (OSError, ValueError) as error:
+            raise DamagedFileError(f"corrupt bzip2 data: {error}") from None
+        started = True
+        feed = b""
+        yield piece
+        if decompressor.eof:
+            feed = decompressor.unused_data
+            decompressor = bz2.BZ2Decompressor()
+            started = False
+
+
+def _zstd(stored: BinaryIO) -> Iterator[bytes]:
+    import zstandard
+
+    decompressor = zstandard.ZstdDecompressor().decompressobj()
+    started = False
+    feed = b""
+    while True:
+        if not feed:
+            feed = stored.read(_FEED_BYTES)
+        if not feed:
+            if started:
+                raise DamagedFileError("the zstd stream ends early")
+            return
+        head, feed = feed[:_ZSTD_FEED_BYTES], feed[_ZSTD_FEED_BYTES:]
+        try:
+            piece = decompressor.decompress(head)
+        except zstandard.ZstdError as error:
+            raise DamagedFileError(f"corrupt zstd data: {error}") from None
+        started = True
+        yield piece
+        if decompressor.eof:
+            feed = decompressor.unused_data + feed
+            decompressor = zstandard.ZstdDecompressor().decompressobj()
+            started = False
+
+
+_UNPACKERS = {"gzip": _gzip, "bzip2": _bzip2, "zstd": _zstd}

@@ -1,0 +1,181 @@
+"""JSON lines: pyarrow parses whole blocks; only a block that it refuses is looked at line by line.
+
+What pyarrow's parser takes is the one measure of a good line: lines that it refuses are found with
+Python's parser and by halving, and the others are parsed together again. So a good row comes
+out the same whatever stands beside it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.json
+
+from beam_bert.sources.documents import MESSAGES, Columns, Reject
+from beam_bert.sources.halving import refused
+from beam_bert.sources.json_values import (
+    Flaw,
+    as_text,
+    deeper_than_allowed,
+    flaw_of,
+)
+from beam_bert.sources.records import Lines
+from beam_bert.sources.spec import SourceSpec
+from beam_bert.sources.stream import Block
+from beam_bert.sources.utf8 import invalid_records
+
+_OPEN, _CLOSE = b"{}"
+
+
+def jsonl_splitter(spec: SourceSpec) -> Lines:
+    r"""Lines of up to four times the largest document: JSON may write é as \u00e9."""
+    return Lines(4 * spec.max_document_bytes + (1 << 20))
+
+
+def parse_jsonl(block: Block, spec: SourceSpec) -> tuple[Columns, list[Reject]]:
+    """The objects of a block as documents. Blank lines are no rows, but they keep their number."""
+    types = spec.column_types
+    block, rejects = _objects_only(block)
+    table = _parse(block, types)
+    if table is None:
+        block, table, found = _parse_with_care(block, types, frozenset(spec.mixed), spec)
+        rejects += found
+    column = {name: table.column(name) for name in types}
+    ids = None
+    if spec.id_column is not None:
+        ids = column[spec.id_column]
+        ids = ids if pa.types.is_string(ids.type) else ids.cast(pa.string())
+    columns = Columns(
+        rows=block.rows,
+        texts=[column[name] for name in spec.text_columns],
+        pair=None if spec.text_pair_column is None else column[spec.text_pair_column],
+        ids=ids,
+        carried=[
+            column[name].cast(field.type)
+            for name, field in zip(spec.carried_from, spec.resolved, strict=True)
+        ],
+        raw=block.raw,
+    )
+    return columns, rejects
+
+
+def _objects_only(block: Block) -> tuple[Block, list[Reject]]:
+    """Lines that look like one object each, from brace to brace, as valid UTF-8 and not too deep.
+
+    pyarrow reads on over line ends, so half an object would eat the next line (and a bare `null`
+    line crashes its 25.0); where each line begins and ends with a brace, neither can happen.
+    """
+    if len(block) == 0:
+        return block, []
+    array = np.frombuffer(block.data, np.uint8)
+    flaws: dict[int, Flaw] = {
+        i: Flaw(reason, MESSAGES[reason]) for i, reason in block.bad.items()
+    }
+    blank = np.zeros(len(block), bool)
+    empty = block.stops == block.starts
+    shaped = ~empty
+    shaped[shaped] = (array[block.starts[shaped]] == _OPEN) & (
+        array[block.stops[shaped] - 1] == _CLOSE
+    )
+    for i in np.flatnonzero(~shaped).tolist():
+        line = block.raw(i).strip(b" \t\r")
+        if not line:
+            blank[i] = True
+        elif not (line[0] == _OPEN and line[-1] == _CLOSE):
+            flaws.setdefault(i, flaw_of(line, {}))
+    for i in invalid_records(block):
+        flaws.setdefault(i, Flaw("invalid_utf8", MESSAGES["invalid_utf8"]))
+    if b"\0" in block.data:
+        for i in range(len(block)):
+            if b"\0" in block.raw(i):
+                flaws.setdefault(i, Flaw("nul_byte", "the line holds a NUL byte"))
+    for i in _too_deep(block):
+        flaws.setdefault(i, Flaw("invalid_json", "nested too deeply"))
+    keep = ~blank
+    keep[list(flaws)] = False
+    return block.only(keep), _rejects(block, flaws)
+
+
+def _too_deep(block: Block) -> Iterable[int]:
+    """Lines nested so deeply that recursive parsers, ours and those of readers, may break."""
+    data = block.data
+    if data.count(b"{") + data.count(b"[") <= len(block) + 100:
+        return []
+    array = np.frombuffer(data, np.uint8)
+    opens = ((array == _OPEN) | (array == b"["[0])).astype(np.int32)
+    a_line = np.add.reduceat(opens, block.starts)
+    return [i for i in np.flatnonzero(a_line > 100).tolist() if deeper_than_allowed(block.raw(i))]
+
+
+def _parse(block: Block, types: dict[str, pa.DataType]) -> pa.RecordBatch | None:
+    """The block as columns of these types; None if pyarrow refuses it."""
+    schema = pa.schema(list(types.items()))
+    if len(block) == 0:
+        return pa.RecordBatch.from_pylist([], schema=schema)
+    try:
+        table = pyarrow.json.read_json(
+            pa.BufferReader(block.data),
+            pyarrow.json.ReadOptions(use_threads=False, block_size=len(block.data) + 1),
+            pyarrow.json.ParseOptions(explicit_schema=schema, unexpected_field_behavior="ignore"),
+        )
+    except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
+        return None
+    if table.num_rows != len(block):
+        return None  # several objects on a line
+    batch: pa.RecordBatch = table.combine_chunks().to_batches(max_chunksize=None)[0]
+    return batch
+
+
+def _parse_with_care(
+    block: Block, types: dict[str, pa.DataType], mixed: frozenset[str], spec: SourceSpec
+) -> tuple[Block, pa.RecordBatch, list[Reject]]:
+    """The same for a block that pyarrow refuses as it is: without its bad lines."""
+    strict = {name: kind for name, kind in types.items() if name not in mixed}
+    flaws: dict[int, Flaw] = {}
+    values: dict[int, dict[str, Any]] = {}
+    for i in range(len(block)):
+        found = flaw_of(block.raw(i), strict, text_columns=spec.text_parts, into=(values, i))
+        if found is None or (not found.certain and _accepts(block, i, types)):
+            continue
+        flaws[i] = found
+
+    def without(indices: Iterable[int]) -> npt.NDArray[np.bool_]:
+        keep = np.ones(len(block), bool)
+        keep[list(indices)] = False
+        return keep
+
+    table = _parse(block.only(without(flaws)), strict)
+    if table is None:
+        rest = np.flatnonzero(without(flaws)).tolist()
+        for i in refused(rest, lambda some: _accepts_all(block, some, strict)):
+            flaws[i] = Flaw("carried_type", "a value does not fit its column's type")
+        table = _parse(block.only(without(flaws)), strict)
+        if table is None:
+            raise RuntimeError("pyarrow accepts each JSON line alone but not all together")
+    kept = without(flaws)
+    for name in mixed & types.keys():
+        texts = [as_text(values[i].get(name)) for i in np.flatnonzero(kept).tolist()]
+        table = table.append_column(name, pa.array(texts, pa.string()))
+    return block.only(kept), table, _rejects(block, flaws)
+
+
+def _accepts_all(block: Block, indices: list[int], types: dict[str, pa.DataType]) -> bool:
+    keep = np.zeros(len(block), bool)
+    keep[indices] = True
+    return _parse(block.only(keep), types) is not None
+
+
+def _accepts(block: Block, index: int, types: dict[str, pa.DataType]) -> bool:
+    return _accepts_all(block, [index], types)
+
+
+def _rejects(block: Block, flaws: dict[int, Flaw]) -> list[Reject]:
+    rejects = []
+    for i in sorted(flaws):
+        raw = block.raw(i)
+        rejects.append(Reject(int(block.rows[i]), flaws[i].reason, flaws[i].message, raw))
+    return rejects

@@ -1,0 +1,144 @@
+"""Files, folders and globs become one sorted listing of `FileEntry`s, local or by URL."""
+
+from __future__ import annotations
+
+import difflib
+import glob
+import os
+import re
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+from beam_bert.errors import InputError
+from beam_bert.slices import FileEntry
+from beam_bert.sources.formats import named_format
+from beam_bert.sources.opening import file_systems, is_url, translated
+
+_GLOB_CHARACTERS = re.compile(r"[*?\[]")
+
+
+def list_files(patterns: Sequence[str]) -> list[FileEntry]:
+    """List what the patterns name: each file once, sorted by path.
+
+    A pattern is a file, a glob (`**` crosses folders) or a folder, which is read with all its
+    subfolders. Names that begin with `.` or `_` (`_SUCCESS`, `.crc`) are skipped unless a pattern
+    names them so; in a folder that holds files with known suffixes, files with others are
+    skipped too (a README beside the data).
+
+    Raises:
+      InputError: a pattern matches nothing, a folder holds no usable file, or a file or folder
+        may not be read.
+    """
+    if not patterns:
+        raise InputError("no input was given; name a file, a folder or a glob")
+    found: dict[str, FileEntry] = {}
+    for pattern in patterns:
+        for entry in _list_url(pattern) if is_url(pattern) else _list_local(pattern):
+            key = entry.path if is_url(entry.path) else str(Path(entry.path).resolve())
+            found.setdefault(key, entry)
+    return sorted(found.values())
+
+
+def _list_local(pattern: str) -> list[FileEntry]:
+    path = Path(pattern).expanduser()
+    if path.is_dir():
+        files = _usable(_walk(path), root=str(path))
+        if not files:
+            raise InputError(f"{pattern}: the folder holds no usable file")
+    elif path.exists():
+        files = [str(path)]
+    else:
+        matches = glob.glob(str(path), recursive=True)  # noqa: PTH207 - takes absolute patterns
+        named_so = path.name.startswith(("_", "."))
+        files = [
+            match for match in matches if Path(match).is_file() and (named_so or not _hidden(match))
+        ]
+        if not files:
+            raise InputError(_nothing_matches(pattern, _local_neighbours(path), bool(matches)))
+    return [_local_entry(file) for file in files]
+
+
+def _local_entry(file: str) -> FileEntry:
+    if not os.access(file, os.R_OK):
+        raise InputError(f"{file} may not be read; grant read permission: chmod +r {file}")
+    return FileEntry(os.path.normpath(file), Path(file).stat().st_size)
+
+
+def _walk(folder: Path) -> Iterable[str]:
+    def refuse(error: OSError) -> None:
+        raise InputError(f"{error.filename} may not be read: {error.strerror}") from error
+
+    for parent, folders, files in os.walk(folder, onerror=refuse, followlinks=True):
+        folders[:] = [name for name in folders if not _hidden(name)]
+        yield from (str(Path(parent, name)) for name in files)
+
+
+def _hidden(path: str) -> bool:
+    return path[path.rfind("/") + 1 :].startswith(("_", "."))
+
+
+def _usable(files: Iterable[str], root: str) -> list[str]:
+    """Files of a folder that are data: not hidden at any level, with known suffixes if any have."""
+    shown = [
+        file
+        for file in files
+        if not any(_hidden(part) for part in file[len(root) :].strip("/").split("/"))
+    ]
+    return [file for file in shown if named_format(file)] or shown
+
+
+def _local_neighbours(path: Path) -> list[str]:
+    folder = path.parent
+    while not folder.is_dir() and folder != folder.parent:
+        folder = folder.parent
+    try:
+        return [str(folder / name) for name in sorted(os.listdir(folder))]  # noqa: PTH208
+    except OSError:
+        return []
+
+
+def _nothing_matches(pattern: str, neighbours: Sequence[str], only_hidden: bool = False) -> str:
+    if only_hidden:
+        return f"{pattern} matches only folders and hidden files; name a folder itself to read it"
+    names = {path[path.rstrip("/").rfind("/") + 1 :]: path for path in neighbours}
+    wanted = pattern[pattern.rstrip("/").rfind("/") + 1 :]
+    near = difflib.get_close_matches(wanted, names, n=3, cutoff=0.5)
+    hint = f"; did you mean {', '.join(names[name] for name in near)}?" if near else ""
+    return f"{pattern} matches no file{hint}"
+
+
+def _list_url(pattern: str) -> list[FileEntry]:
+    """Match through Beam; a URL without wildcards may be an object or a folder."""
+    if _GLOB_CHARACTERS.search(pattern):
+        named_so = _hidden(pattern)
+        sizes = _match(pattern)
+        files = [p for p in sizes if not p.endswith("/") and (named_so or not _hidden(p))]
+    else:
+        sizes = {} if pattern.endswith("/") else _match(pattern)
+        files = [path for path in sizes if path == pattern]
+        if not files:
+            folder = pattern.rstrip("/") + "/"
+            sizes = _match(folder + "**")
+            files = _usable((p for p in sizes if not p.endswith("/")), root=folder)
+            if sizes and not files:
+                raise InputError(f"{pattern}: the folder holds no usable file")
+    if not files:
+        cut = _GLOB_CHARACTERS.split(pattern.rstrip("/"), maxsplit=1)[0]
+        neighbours = list(_match(cut[: cut.rfind("/") + 1] + "*")) if cut.count("/") > 2 else []
+        raise InputError(_nothing_matches(pattern, neighbours))
+    return [FileEntry(path, sizes[path]) for path in files]
+
+
+def _match(pattern: str) -> dict[str, int]:
+    try:
+        results: list[Any] = file_systems().match([pattern])
+    except Exception as error:
+        meant = translated(error, pattern)
+        if isinstance(meant, InputError):
+            raise meant from error
+        if isinstance(meant, FileNotFoundError):
+            return {}
+        reason = " ".join(str(meant).split())
+        raise InputError(f"{pattern} cannot be listed: {reason}") from error
+    return {entry.path: int(entry.size_in_bytes) for r in results for entry in r.metadata_list}

@@ -1,0 +1,176 @@
+"""Parquet: row groups read with just the wanted columns; a damaged one costs itself alone."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any, BinaryIO
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet
+
+from beam_bert.slices import Segment
+from beam_bert.sources.documents import MESSAGES, Columns, Reject
+from beam_bert.sources.fitting import fitted, is_text, plain_type, valid_text
+from beam_bert.sources.spec import SourceSpec
+
+_BATCH_ROWS = 65_536
+
+# What pyarrow raises on a file that is cut short or whose bytes are not what they should be.
+PARQUET_ERRORS = (pa.ArrowException, OSError, ValueError, MemoryError, IndexError, OverflowError)
+
+
+class ParquetDamage(Exception):
+    """A file that is no Parquet, or not all of it."""
+
+
+def open_parquet(file: Any) -> pyarrow.parquet.ParquetFile:
+    """The file behind its footer.
+
+    Raises:
+      ParquetDamage: there is no readable footer.
+    """
+    try:
+        return pyarrow.parquet.ParquetFile(file, pre_buffer=False, page_checksum_verification=True)
+    except PARQUET_ERRORS as error:
+        if isinstance(error, (FileNotFoundError, PermissionError)):
+            raise
+        raise ParquetDamage(f"no readable Parquet footer: {one_line(error)}") from error
+
+
+def row_group_bytes(metadata: Any, group: int) -> int:
+    """Stored bytes of one row group."""
+    row_group = metadata.row_group(group)
+    return sum(row_group.column(i).total_compressed_size for i in range(row_group.num_columns))
+
+
+def read_parquet(
+    file: BinaryIO, segment: Segment, spec: SourceSpec, digest: Callable[[bytes], None]
+) -> Iterator[tuple[Columns | None, list[Reject], int]]:
+    """The documents of the segment's row groups, batch by batch, with the stored bytes read.
+
+    Args:
+      file: the whole file, seekable.
+      segment: row groups [start, stop) and the number of their first row.
+      spec: resolved.
+      digest: is told all stored bytes that the rows come from.
+
+    Raises:
+      ParquetDamage: the footer cannot be read.
+    """
+    parquet = open_parquet(file)
+    metadata = parquet.metadata
+    schema = parquet.schema_arrow
+    wanted = [name for name in spec.column_types if schema.get_all_field_indices(name)]
+    stop = metadata.num_row_groups if segment.stop is None else segment.stop
+    row = segment.first_row
+    for group in range(segment.start, stop):
+        stored = 0
+        count = metadata.row_group(group).num_rows
+        try:
+            for begin, end in _ranges(metadata, group, wanted):
+                file.seek(begin)
+                piece = file.read(end - begin)
+                stored += len(piece)
+                digest(piece)
+            batches = [
+                (batch.num_rows, *_columns(batch, schema, row, spec))
+                for batch, row in _numbered(parquet, group, wanted, row, count)
+            ]
+        except PARQUET_ERRORS as error:
+            message = f"row group {group} ({count} rows) cannot be read: {one_line(error)}"
+            digest(b"damaged")
+            yield None, [Reject(None, "damaged_file", message)], stored
+        else:
+            for _, columns, rejects in batches:
+                yield columns, rejects, stored
+                stored = 0
+        row += count
+
+
+def one_line(error: BaseException) -> str:
+    """An error's message on one line, cut to a readable length."""
+    text = " ".join(str(error).split())
+    return text if len(text) <= 300 else text[:297] + "..."
+
+
+def _numbered(
+    parquet: Any, group: int, wanted: list[str], row: int, count: int
+) -> Iterator[tuple[pa.RecordBatch, int]]:
+    """The row group's batches, each with its first row; whole, or an error."""
+    seen = 0
+    if wanted:
+        for batch in parquet.iter_batches(
+            _BATCH_ROWS, row_groups=[group], columns=wanted, use_threads=False
+        ):
+            yield batch, row + seen
+            seen += batch.num_rows
+    else:  # no column of interest: rows without values
+        empty = pa.RecordBatch.from_struct_array(pa.array([{}] * count, pa.struct([])))
+        yield empty, row
+        seen = count
+    if seen != count:
+        raise ValueError(f"{seen} rows where the footer says {count}")
+
+
+def _ranges(metadata: Any, group: int, wanted: list[str]) -> Iterator[tuple[int, int]]:
+    """Where the wanted columns of a row group are stored: [begin, end) in bytes."""
+    row_group = metadata.row_group(group)
+    for i in range(row_group.num_columns):
+        chunk = row_group.column(i)
+        path = chunk.path_in_schema
+        if any(path == name or path.startswith(name + ".") for name in wanted):
+            begin = chunk.data_page_offset
+            if chunk.has_dictionary_page and chunk.dictionary_page_offset:
+                begin = min(begin, chunk.dictionary_page_offset)
+            yield begin, begin + chunk.total_compressed_size
+
+
+def _columns(
+    batch: pa.RecordBatch, schema: pa.Schema, row: int, spec: SourceSpec
+) -> tuple[Columns, list[Reject]]:
+    """One batch as documents; the values that do not fit cost their rows."""
+    count = batch.num_rows
+    flaws: dict[int, tuple[str, str]] = {}
+    column: dict[str, pa.Array] = {}
+    for name, type_ in spec.column_types.items():
+        places = batch.schema.get_all_field_indices(name)
+        if not places:
+            column[name] = pa.nulls(count, type_)
+            continue
+        array = batch.column(places[0])
+        if name in spec.text_parts:
+            if not is_text(plain_type(array.type)):
+                message = f"column {name} is {array.type}, not text"
+                flaws |= dict.fromkeys(range(count), ("not_text", message))
+                column[name] = pa.nulls(count, pa.string())
+                continue
+            array, bad = valid_text(array)
+            column[name] = array
+            flaws |= dict.fromkeys(bad, ("invalid_utf8", MESSAGES["invalid_utf8"]))
+            continue
+        column[name], bad = fitted(array, type_, as_json=name in spec.mixed)
+        message = f"column {name}: a value does not fit the type {type_}"
+        for i in bad:
+            flaws.setdefault(i, ("carried_type", message))
+    ids = None
+    if spec.id_column is not None:
+        ids, _ = fitted(column[spec.id_column], pa.string(), as_json=True)
+    texts = [column[name] for name in spec.text_columns]
+
+    def raw(i: int) -> bytes | None:
+        values = [value for text in texts if (value := text[i].as_py()) is not None]
+        return " ".join(values).encode() if values else None
+
+    columns = Columns(
+        rows=np.arange(row, row + count, dtype=np.int64),
+        texts=texts,
+        pair=None if spec.text_pair_column is None else column[spec.text_pair_column],
+        ids=ids,
+        carried=[column[name] for name in spec.carried_from],
+        raw=raw,
+    )
+    if not flaws:
+        return columns, []
+    rejects = [Reject(row + i, *flaws[i], raw(i)) for i in sorted(flaws)]
+    return columns.without(flaws), rejects

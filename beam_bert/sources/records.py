@@ -1,0 +1,238 @@
+"""Split bytes into records: lines, or CSV records whose quoted fields hold line breaks.
+
+The same splitter serves the reader and the cutter (`beam_bert.sources.cutting`), so a file that is
+cut gives exactly the rows that the whole file gives.
+
+A CSV field is quoted where a quote is its first byte, and then ends at a quote before a delimiter,
+a line end or the end of the file; a doubled quote inside stands for one; quotes elsewhere are
+literal. A quoted field that breaks these rules, or that does not end within `max_record_bytes`,
+costs its first line only, which is marked bad; the next line starts afresh. So one stray quote
+never swallows the rows after it in silence.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+Offsets = npt.NDArray[np.int64]
+
+_LF, _CR, _QUOTE = b'\n\r"'
+# Reasons a splitter gives.
+UNCLOSED_QUOTE = "unclosed_quote"
+TOO_LARGE = "too_large"
+
+
+@dataclass
+class Split:
+    """Where the complete records of a buffer end.
+
+    Attributes:
+      ends: end of each record in the buffer, its terminator included; records touch.
+      bad: reason, for the index of each record that cannot be used.
+    """
+
+    ends: Offsets
+    bad: dict[int, str] = field(default_factory=dict)
+
+
+class Splitter(Protocol):
+    """Splits a buffer that begins at a record's start.
+
+    Attributes:
+      max_record_bytes: size, terminator included, above which a record is bad.
+      line_end: what ends a line that is too long to hold in memory.
+    """
+
+    max_record_bytes: int
+    line_end: re.Pattern[bytes]
+
+    def split(self, data: bytes, final: bool) -> Split:
+        """The complete records of `data`; with `final` its end ends the last one."""
+        ...
+
+    def numbered(self, data: bytes, ends: Offsets) -> npt.NDArray[np.bool_]:
+        """Which of the records count as rows."""
+        ...
+
+    def stops(self, array: npt.NDArray[np.uint8], starts: Offsets, ends: Offsets) -> Offsets:
+        """`ends` without the terminators."""
+        ...
+
+
+class Lines:
+    """Records are lines, ended by LF or CRLF; a lone CR is content. Every line has a number."""
+
+    line_end = re.compile(rb"\n")
+
+    def __init__(self, max_record_bytes: int) -> None:
+        self.max_record_bytes = max_record_bytes
+
+    def split(self, data: bytes, final: bool) -> Split:
+        """The lines of `data`."""
+        ends = np.flatnonzero(np.frombuffer(data, np.uint8) == _LF).astype(np.int64) + 1
+        if final and len(data) > (ends[-1] if len(ends) else 0):
+            ends = np.append(ends, len(data))
+        long = np.flatnonzero(np.diff(ends, prepend=0) > self.max_record_bytes)
+        return Split(ends, {int(index): TOO_LARGE for index in long})
+
+    def numbered(self, data: bytes, ends: Offsets) -> npt.NDArray[np.bool_]:
+        """All of them."""
+        return np.ones(len(ends), bool)
+
+    def stops(self, array: npt.NDArray[np.uint8], starts: Offsets, ends: Offsets) -> Offsets:
+        """Without LF or CRLF."""
+        ended = array[ends - 1] == _LF
+        stops = ends - ended
+        result: Offsets = stops - (ended & (stops > starts) & (array[stops - 1] == _CR))
+        return result
+
+
+class Delimited:
+    """Records of CSV or TSV, ended by LF, CRLF or CR; an empty line is no record."""
+
+    line_end = re.compile(rb"[\r\n]")
+    _any_line_end = re.compile(rb"\r\n?|\n")
+
+    def __init__(self, delimiter: bytes, quoting: bool, max_record_bytes: int) -> None:
+        self.max_record_bytes = max_record_bytes
+        self._delimiter = delimiter[0]
+        self._quoting = quoting
+        mark = re.escape(delimiter)
+        self._opener_or_end = re.compile(rb'(?<=%b)"|\r\n?|\n' % mark)
+        # What a quoted field holds after its opening quote, the closing one included.
+        self._quoted = re.compile(rb'[^"]*(?:""[^"]*)*"(?!")')
+
+    def split(self, data: bytes, final: bool) -> Split:
+        """The records of `data`: by parity of the quotes where these are as they should be."""
+        array = np.frombuffer(data, np.uint8)
+        ends = self._line_ends(array, data, final)
+        if self._quoting and b'"' in data:
+            quotes = np.flatnonzero(array == _QUOTE)
+            if not self._quotes_are_regular(array, quotes):
+                return self._split_with_care(data, final)
+            ends = ends[np.searchsorted(quotes, ends) % 2 == 0]
+            if len(quotes) % 2 and (final or len(data) - _last(ends) > self.max_record_bytes):
+                return self._split_with_care(data, final)
+        if final and len(data) > _last(ends):
+            ends = np.append(ends, len(data))
+        if (np.diff(ends, prepend=0) > self.max_record_bytes).any():
+            return self._split_with_care(data, final)
+        return Split(ends)
+
+    def numbered(self, data: bytes, ends: Offsets) -> npt.NDArray[np.bool_]:
+        """Those that are more than a line end."""
+        array = np.frombuffer(data, np.uint8)
+        starts = np.concatenate([[0], ends[:-1]]).astype(np.int64)
+        first = array[starts]
+        blank = (first == _LF) | (first == _CR)
+        result: npt.NDArray[np.bool_] = ~blank
+        return result
+
+    def stops(self, array: npt.NDArray[np.uint8], starts: Offsets, ends: Offsets) -> Offsets:
+        """Without LF, CRLF or CR."""
+        stops = ends - (array[ends - 1] == _LF)
+        result: Offsets = stops - ((stops > starts) & (array[stops - 1] == _CR))
+        return result
+
+    def _line_ends(self, array: npt.NDArray[np.uint8], data: bytes, final: bool) -> Offsets:
+        ends = np.flatnonzero(array == _LF).astype(np.int64) + 1
+        if b"\r" not in data:
+            return ends
+        returns = np.flatnonzero(array == _CR).astype(np.int64) + 1
+        # A CR at the buffer's end may be the first half of a CRLF.
+        followed = returns < len(array)
+        alone = np.full(len(returns), final)
+        alone[followed] = array[returns[followed]] != _LF
+        if not alone.any():
+            return ends
+        return np.union1d(ends, returns[alone])
+
+    def _quotes_are_regular(self, array: npt.NDArray[np.uint8], quotes: Offsets) -> bool:
+        """Whether quotes open and close in turn: then the parity of their count tells which is which.
+
+        A quote that opens stands after a delimiter or line end, or doubles the one before it; one
+        that closes stands before a delimiter or line end, or is doubled by the next.
+        """
+        padded = np.concatenate([[_LF], array, [_LF]])
+        before = padded[quotes[0::2]]
+        after = padded[quotes[1::2] + 2]
+        opens = self._is_border(before) | (before == _QUOTE)
+        closes = self._is_border(after) | (after == _QUOTE)
+        return bool(opens.all() and closes.all())
+
+    def _is_border(self, values: npt.NDArray[np.uint8]) -> npt.NDArray[np.bool_]:
+        borders: npt.NDArray[np.bool_] = (
+            (values == self._delimiter) | (values == _LF) | (values == _CR)
+        )
+        return borders
+
+    def _split_with_care(self, data: bytes, final: bool) -> Split:
+        """The same, record by record: for buffers with stray quotes or oversized records."""
+        ends: list[int] = []
+        bad: dict[int, str] = {}
+        start = 0
+        while start < len(data):
+            limit = min(start + self.max_record_bytes, len(data))
+            # One byte more than a record may have must be in sight to call it too long.
+            whole = final or len(data) > limit
+            end = self._record_end(data, start, limit, final)
+            if end is _UNKNOWN:
+                if not whole:
+                    break
+                end = _BROKEN
+            if end is _BROKEN:
+                end, reason = self._first_line(data, start, limit, final)
+                if end is _UNKNOWN:
+                    break
+                bad[len(ends)] = reason
+            ends.append(end)
+            start = end
+        return Split(np.array(ends, np.int64), bad)
+
+    def _record_end(self, data: bytes, start: int, limit: int, final: bool) -> int:
+        """End of the record at `start`; _UNKNOWN: not before `limit`; _BROKEN: stray quotes."""
+        at_end = final and limit == len(data)
+        position = start
+        opener: int | None = start if data[start] == _QUOTE else None
+        while True:
+            if opener is not None:
+                quoted = self._quoted.match(data, opener + 1, limit)
+                if quoted is None:
+                    return _BROKEN if at_end else _UNKNOWN
+                position = quoted.end()
+                if position == limit:
+                    return limit if at_end else _UNKNOWN
+                if data[position] not in (self._delimiter, _LF, _CR):
+                    return _BROKEN
+            found = self._opener_or_end.search(data, position, limit)
+            if found is None:
+                return limit if at_end else _UNKNOWN
+            if found.group() == b'"':
+                opener = found.start()
+            elif found.end() == limit and found.group() == b"\r" and not at_end:
+                return _UNKNOWN  # perhaps half of a CRLF
+            else:
+                return found.end()
+
+    def _first_line(self, data: bytes, start: int, limit: int, final: bool) -> tuple[int, str]:
+        """End of the line at `start`, _UNKNOWN if out of sight, and why the line is lost."""
+        for since, reason in ((start, UNCLOSED_QUOTE), (limit, TOO_LARGE)):
+            stop = limit if since == start else len(data)
+            found = self._any_line_end.search(data, since, stop)
+            if found and (final or found.end() < len(data) or found.group() != b"\r"):
+                return found.end(), reason
+        if not final:
+            return _UNKNOWN, TOO_LARGE
+        return len(data), TOO_LARGE if limit < len(data) else UNCLOSED_QUOTE
+
+
+_UNKNOWN, _BROKEN = -1, -2
+
+
+def _last(ends: Offsets) -> int:
+    return int(ends[-1]) if len(ends) else 0

@@ -1,0 +1,94 @@
+"""`SourceSpec`: what to read and how, fixed before the run and shipped to every worker."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, fields, replace
+from typing import Literal
+
+import pyarrow as pa
+
+Format = Literal["text", "jsonl", "csv", "tsv", "parquet"]
+
+DEFAULT_SLICE_BYTES = 4 << 20
+DEFAULT_MAX_DOCUMENT_BYTES = 16 << 20
+
+
+@dataclass(frozen=True)
+class SourceSpec:
+    """What to read: the user's wishes, then what `inspect_source` found out about the files.
+
+    Attributes:
+      format: of every file, or "auto": by each file's name.
+      text_columns: the document; several are joined with one space, empty ones left out.
+      text_pair_column: second segment of a two-segment model.
+      id_column: becomes doc_id as a string; where null or empty, doc_id is <file>#<row>.
+      carry: columns to copy; None: all but the text (a `doc_id` that is the id is not doubled).
+      keep_text: carry the text columns as well.
+      text_unit: for plain text, a document a line or a document a file.
+      column_names: names of the columns of CSV and TSV files that have no header.
+      quoting: whether `"` quotes fields; None: yes for CSV, no for TSV.
+      slice_bytes: unpacked size at which a compressed file is cut into the next shard.
+      max_document_bytes: UTF-8 size of the largest text that is used.
+
+    Resolved at launch, so that every shard has the same schema:
+      carried: schema of the carried columns under their output names; None: not resolved yet.
+      carried_from: source column of each field of `carried`.
+      mixed: source columns that hold several kinds of values: strings as they are, anything
+        else as JSON text.
+      id_type: type in which the id column is read.
+    """
+
+    format: Literal["auto"] | Format = "auto"
+    text_columns: tuple[str, ...] = ("text",)
+    text_pair_column: str | None = None
+    id_column: str | None = None
+    carry: tuple[str, ...] | None = None
+    keep_text: bool = False
+    text_unit: Literal["line", "file"] = "line"
+    column_names: tuple[str, ...] | None = None
+    quoting: bool | None = None
+    slice_bytes: int = DEFAULT_SLICE_BYTES
+    max_document_bytes: int = DEFAULT_MAX_DOCUMENT_BYTES
+    carried: pa.Schema | None = None
+    carried_from: tuple[str, ...] = ()
+    mixed: tuple[str, ...] = ()
+    id_type: pa.DataType | None = None
+
+    @property
+    def resolved(self) -> pa.Schema:
+        """`carried`, once `inspect_source` has resolved it."""
+        if self.carried is None:
+            raise ValueError("SourceSpec.carried is not resolved: call inspect_source first")
+        return self.carried
+
+    @property
+    def column_types(self) -> dict[str, pa.DataType]:
+        """Source columns that are read, each with the type that its values must fit."""
+        types = {
+            name: field.type
+            for name, field in zip(self.carried_from, self.resolved, strict=True)
+        }
+        if self.id_column is not None:
+            types.setdefault(self.id_column, self.id_type or pa.string())
+        types |= {name: pa.string() for name in self.text_parts}
+        return types
+
+    @property
+    def text_parts(self) -> tuple[str, ...]:
+        """Columns that must hold text: the text columns, then the pair column."""
+        pair = () if self.text_pair_column is None else (self.text_pair_column,)
+        return (*self.text_columns, *pair)
+
+    def without_column_names(self) -> SourceSpec:
+        """The same, reading each file's first record as its header."""
+        return replace(self, column_names=None)
+
+    def digest(self) -> bytes:
+        """Digest of all that changes the rows read from given bytes (slice_bytes does not)."""
+        wishes = [
+            (field.name, str(getattr(self, field.name)))
+            for field in fields(self)
+            if field.name != "slice_bytes"
+        ]
+        return hashlib.sha256(repr(wishes).encode()).digest()

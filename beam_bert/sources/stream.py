@@ -1,0 +1,155 @@
+"""Read a stream of bytes as blocks of whole records, numbered, in bounded memory."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from beam_bert.schema import REJECT_RAW_LIMIT
+from beam_bert.sources.compression import DamagedFileError, Readable
+from beam_bert.sources.records import Offsets, Splitter
+
+# Large enough that numpy and pyarrow work at memory speed, small enough for the cache.
+BLOCK_BYTES = 2 << 20
+_READ_BYTES = 2 << 20
+
+
+@dataclass
+class Block:
+    """Whole records, one after another.
+
+    Attributes:
+      data: the records' bytes.
+      offset: where in the stream they begin.
+      starts, stops: span of each record in `data`, its terminator left out (int64).
+      rows: number of each record within its file (int64).
+      bad: reason, for the index of each record that the splitter could not use.
+    """
+
+    data: bytes
+    offset: int
+    starts: Offsets
+    stops: Offsets
+    rows: Offsets
+    bad: dict[int, str]
+
+    def __len__(self) -> int:
+        return len(self.starts)
+
+    def raw(self, index: int) -> bytes:
+        """The bytes of one record."""
+        return self.data[self.starts[index] : self.stops[index]]
+
+    def only(self, keep: npt.NDArray[np.bool_]) -> Block:
+        """The block without the records that `keep` leaves out; none of these may be bad."""
+        if keep.all():
+            return self
+        data = self.data
+        kept = [
+            data[a:b]
+            for a, b in zip(self.starts[keep].tolist(), self.stops[keep].tolist(), strict=True)
+        ]
+        sizes = np.array([len(record) for record in kept], np.int64)
+        stops = np.cumsum(sizes + 1) - 1
+        return Block(b"\n".join([*kept, b""]), self.offset, stops - sizes, stops, self.rows[keep], {})
+
+
+@dataclass(frozen=True)
+class Oversized:
+    """A record that is too long to hold in memory: its beginning, and its whole size."""
+
+    row: int
+    raw: bytes
+    size: int
+
+
+class RecordStream:
+    """The records of a `Readable`, as blocks.
+
+    Block borders follow from the bytes alone (the first record end at or after `block_bytes`),
+    however the reads fall, so what is built on them is the same in every run.
+    """
+
+    def __init__(self, source: Readable, splitter: Splitter, first_row: int) -> None:
+        self._source = source
+        self._splitter = splitter
+        self._row = first_row
+        self._offset = 0
+        self.damage: str | None = None
+        self.cut_short = b""
+
+    def blocks(self, block_bytes: int) -> Iterator[Block | Oversized]:
+        """All records in order; afterwards `damage` and `cut_short` tell of a damaged file."""
+        pending = b""
+        final = False
+        while not final:
+            chunk = self._read()
+            final = not chunk
+            pending = pending + chunk if pending else chunk
+            # What a damaged file ends in is no record.
+            split = self._splitter.split(pending, final and self.damage is None)
+            begin = first = 0
+            tail = len(pending) - (int(split.ends[-1]) if len(split.ends) else 0)
+            too_long = not final and tail > self._splitter.max_record_bytes
+            while first < len(split.ends):
+                last = int(np.searchsorted(split.ends, begin + block_bytes))
+                if last >= len(split.ends):
+                    if not (final or too_long):
+                        break
+                    last = len(split.ends) - 1
+                end = int(split.ends[last])
+                bad = {i - first: why for i, why in split.bad.items() if first <= i <= last}
+                yield self._block(pending[begin:end], split.ends[first : last + 1] - begin, bad)
+                begin, first = end, last + 1
+            pending = pending[begin:]
+            if too_long:
+                oversized, pending = self._skip(pending)
+                yield oversized
+        self.cut_short = pending
+
+    def _read(self) -> bytes:
+        try:
+            chunk = self._source.read(_READ_BYTES)
+        except DamagedFileError as damage:
+            self.damage = str(damage)
+            return b""
+        return chunk
+
+    def _block(self, data: bytes, ends: Offsets, bad: dict[int, str]) -> Block:
+        starts = np.concatenate([[0], ends[:-1]]).astype(np.int64)
+        numbered = self._splitter.numbered(data, ends)
+        if not numbered.all():
+            places = np.cumsum(numbered) - 1
+            bad = {int(places[index]): reason for index, reason in bad.items()}
+            starts, ends = starts[numbered], ends[numbered]
+        array = np.frombuffer(data, np.uint8)
+        stops = self._splitter.stops(array, starts, ends)
+        rows = np.arange(self._row, self._row + len(ends), dtype=np.int64)
+        self._row += len(ends)
+        offset, self._offset = self._offset, self._offset + len(data)
+        return Block(data, offset, starts, stops, rows, bad)
+
+    def _skip(self, begun: bytes) -> tuple[Oversized, bytes]:
+        """Read to the end of a line that is too long to hold; its bytes count, but are not kept."""
+        raw, size = begun[:REJECT_RAW_LIMIT], len(begun)
+        self._offset += size
+        rest = b""
+        last = begun[-1:]
+        while chunk := self._read():
+            found = self._splitter.line_end.search(chunk)
+            if found:
+                size += found.start()
+                self._offset += found.end()
+                last = chunk[: found.start()][-1:] or last
+                rest = chunk[found.end() :]
+                size -= last == b"\r" and found.group() == b"\n"
+                break
+            size += len(chunk)
+            self._offset += len(chunk)
+            last = chunk[-1:]
+        row = self._row
+        self._row += 1
+        return Oversized(row, raw, size), rest
