@@ -1,7 +1,8 @@
 """Unpack .gz, .bz2 and .zst as a stream, in bounded memory, and say where a file is damaged.
 
-The standard readers either lose what they unpacked before the damage (gzip's BufferedReader) or do
-not notice that a file is cut short (zstandard's stream reader), so the decompressors are driven here.
+The standard readers either lose what they unpacked before the damage (gzip's BufferedReader) or
+do not notice that a file is cut short (zstandard's stream reader), so the decompressors are driven
+here.
 """
 
 from __future__ import annotations
@@ -27,7 +28,9 @@ class DamagedFileError(Exception):
 class Readable(Protocol):
     """Anything with `read(n)`: fewer than n bytes, or none, only at the end."""
 
-    def read(self, size: int, /) -> bytes: ...
+    def read(self, size: int, /) -> bytes:
+        """The next bytes, at most `size`."""
+        ...
 
 
 class Unpacked:

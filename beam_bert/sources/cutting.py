@@ -81,8 +81,7 @@ def _runs_of_records(file: FileEntry, format_: Format, spec: SourceSpec) -> list
         cuts = [(0, 0), *((start, row) for start, row in starts if start < file.size)]
     stops = [*(start for start, _ in cuts[1:]), file.size]
     return [
-        Segment(file.path, start, stop, row)
-        for (start, row), stop in zip(cuts, stops, strict=True)
+        Segment(file.path, start, stop, row) for (start, row), stop in zip(cuts, stops, strict=True)
     ]
 
 

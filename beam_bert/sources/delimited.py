@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Sequence
+from typing import Literal
 
 import numpy as np
 import pyarrow as pa
@@ -54,7 +55,7 @@ def header_of(head: bytes, final: bool, format_: Format, spec: SourceSpec) -> tu
     body = head[begin:]
     splitter = delimited_splitter(format_, spec)
     split = splitter.split(body, final)
-    numbered = np.flatnonzero(splitter.numbered(body, split.ends)) if len(split.ends) else []
+    numbered = np.flatnonzero(splitter.numbered(body, split.ends))
     if len(numbered) == 0:
         if final:
             return [], len(head)
@@ -133,9 +134,9 @@ def _only(block: Block, places: np.ndarray) -> Block:
 
 
 def _fields(record: bytes, format_: Format, spec: SourceSpec) -> list[str]:
-    """The fields of one record (Python's rules are pyarrow's, and it takes no `01` for a number)."""
-    quoting = csv.QUOTE_MINIMAL if quoting_of(format_, spec) else csv.QUOTE_NONE
+    """The fields of one record, by Python's parser: pyarrow's would make numbers of some."""
     text = io.StringIO(record.decode(), newline="")
+    quoting: Literal[0, 3] = csv.QUOTE_MINIMAL if quoting_of(format_, spec) else csv.QUOTE_NONE
     try:
         return next(csv.reader(text, delimiter=delimiter_of(format_), quoting=quoting), [])
     except csv.Error as error:
@@ -158,7 +159,7 @@ def _guarded(data: bytes) -> bytes:
 
 def _parse(
     block: Block, names: Sequence[str], wanted: list[str], format_: Format, spec: SourceSpec
-) -> tuple[dict[str, pa.Array] | pa.RecordBatch, dict[int, int]]:
+) -> tuple[pa.RecordBatch, dict[int, int]]:
     """The wanted columns, and the fields counted in each ragged record, by its place."""
     ragged: dict[int, int] = {}
 

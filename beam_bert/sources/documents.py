@@ -6,7 +6,7 @@ Every format ends here, so the rules for a usable text stand in one place.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -38,6 +38,13 @@ class Reject:
     raw: bytes | None = None
     raw_size: int | None = None
     doc_id: str | None = None
+
+    def cut(self) -> Reject:
+        """The same, holding no more of the raw bytes than a reject row shows."""
+        if self.raw is None or (self.raw_size is None and len(self.raw) <= REJECT_RAW_LIMIT):
+            return self
+        size = len(self.raw) if self.raw_size is None else self.raw_size
+        return replace(self, raw=self.raw[:REJECT_RAW_LIMIT], raw_size=size)
 
 
 @dataclass
@@ -98,7 +105,7 @@ class Documents:
     def reject(self, path: str, rejects: Iterable[Reject]) -> None:
         """Note records (or a file) that a parser could not use."""
         before = len(self.rejected)
-        self.rejected.extend((path, reject) for reject in rejects)
+        self.rejected.extend((path, reject.cut()) for reject in rejects)
         self.rows_read += len(self.rejected) - before
 
     def add(self, path: str, columns: Columns) -> None:
@@ -126,20 +133,11 @@ class Documents:
         if named:
             for i in sorted(named):
                 reason, where = named[i]
-                raw = columns.raw(i)
-                self.rejected.append(
-                    (
-                        path,
-                        Reject(
-                            int(columns.rows[i]),
-                            reason,
-                            f"{MESSAGES[reason]} ({where})",
-                            raw and raw[:REJECT_RAW_LIMIT],
-                            None if raw is None else len(raw),
-                            ids[i].as_py(),
-                        ),
-                    )
+                message = f"{MESSAGES[reason]} ({where})"
+                reject = Reject(
+                    int(columns.rows[i]), reason, message, columns.raw(i), doc_id=ids[i].as_py()
                 )
+                self.rejected.append((path, reject.cut()))
             keep = np.ones(count, bool)
             keep[list(named)] = False
             kept = pa.array(keep)
@@ -179,7 +177,7 @@ class Documents:
 
 
 def joined(texts: list[pa.Array]) -> pa.Array:
-    """Texts of several columns with one space between, empty ones left out; null if all are null."""
+    """Texts of several columns with a space between, empty ones left out; null if all are null."""
     if len(texts) == 1:
         return texts[0]
     parts = [pc.if_else(pc.equal(part, ""), None, part) for part in texts]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal, cast
+from typing import Literal
 
 from beam_bert.errors import InputError
 from beam_bert.sources.spec import Format, SourceSpec
@@ -55,7 +55,7 @@ def format_of(path: str, spec: SourceSpec) -> Format:
       InputError: the spec says "auto" and the name tells nothing.
     """
     if spec.format != "auto":
-        return cast(Format, spec.format)
+        return spec.format
     if (format_ := named_format(path)) is None:
         raise InputError(
             f"{path}: the name does not tell the format; "

@@ -12,6 +12,7 @@ import pyarrow as pa
 
 # Far below what makes Python's parser (about 1,000) or readers of the output fall over.
 MAX_NESTING = 100
+TOO_DEEP = f"nested more than {MAX_NESTING} deep"
 _STRING = re.compile(rb'"(?:[^"\\]|\\.)*"?', re.DOTALL)
 _INT64 = range(-(2**63), 2**63)
 _KINDS = {str: "text", bool: "a boolean", int: "a number", float: "a number", list: "an array"}
@@ -45,11 +46,11 @@ def flaw_of(
       into: where to keep the parsed object, and under which index.
     """
     try:
-        value = json.loads(line, object_pairs_hook=_object)
+        value = json.loads(line.decode(), object_pairs_hook=_object)
     except _DuplicateKeyError as error:
         return Flaw("duplicate_key", str(error), certain=False)
     except RecursionError:
-        return Flaw("invalid_json", "nested too deeply")
+        return Flaw("invalid_json", TOO_DEEP)
     except ValueError as error:
         return Flaw("invalid_json", str(error), certain=False)
     if not isinstance(value, dict):
@@ -72,6 +73,8 @@ def flaw_of(
 
 def deeper_than_allowed(line: bytes) -> bool:
     """Whether brackets nest deeper than MAX_NESTING; those inside strings do not count."""
+    if line.count(b"{") + line.count(b"[") <= MAX_NESTING:
+        return False
     depth = 0
     for mark in re.findall(rb"[\[\]{}]", _STRING.sub(b"", line)):
         depth += 1 if mark in b"[{" else -1

@@ -18,6 +18,7 @@ import pyarrow.json
 from beam_bert.sources.documents import MESSAGES, Columns, Reject
 from beam_bert.sources.halving import refused
 from beam_bert.sources.json_values import (
+    TOO_DEEP,
     Flaw,
     as_text,
     deeper_than_allowed,
@@ -72,9 +73,15 @@ def _objects_only(block: Block) -> tuple[Block, list[Reject]]:
     if len(block) == 0:
         return block, []
     array = np.frombuffer(block.data, np.uint8)
-    flaws: dict[int, Flaw] = {
-        i: Flaw(reason, MESSAGES[reason]) for i, reason in block.bad.items()
-    }
+    flaws = {i: Flaw(reason, MESSAGES[reason]) for i, reason in block.bad.items()}
+    for i in invalid_records(block):
+        flaws.setdefault(i, Flaw("invalid_utf8", MESSAGES["invalid_utf8"]))
+    if b"\0" in block.data:
+        for i in range(len(block)):
+            if b"\0" in block.raw(i):
+                flaws.setdefault(i, Flaw("nul_byte", "the line holds a NUL byte"))
+    for i in _too_deep(block):
+        flaws.setdefault(i, Flaw("invalid_json", TOO_DEEP))
     blank = np.zeros(len(block), bool)
     empty = block.stops == block.starts
     shaped = ~empty
@@ -85,16 +92,8 @@ def _objects_only(block: Block) -> tuple[Block, list[Reject]]:
         line = block.raw(i).strip(b" \t\r")
         if not line:
             blank[i] = True
-        elif not (line[0] == _OPEN and line[-1] == _CLOSE):
-            flaws.setdefault(i, flaw_of(line, {}))
-    for i in invalid_records(block):
-        flaws.setdefault(i, Flaw("invalid_utf8", MESSAGES["invalid_utf8"]))
-    if b"\0" in block.data:
-        for i in range(len(block)):
-            if b"\0" in block.raw(i):
-                flaws.setdefault(i, Flaw("nul_byte", "the line holds a NUL byte"))
-    for i in _too_deep(block):
-        flaws.setdefault(i, Flaw("invalid_json", "nested too deeply"))
+        elif i not in flaws and not (line[0] == _OPEN and line[-1] == _CLOSE):
+            flaws[i] = flaw_of(line, {}) or Flaw("invalid_json", "the line is no JSON object")
     keep = ~blank
     keep[list(flaws)] = False
     return block.only(keep), _rejects(block, flaws)
@@ -139,7 +138,10 @@ def _parse_with_care(
     values: dict[int, dict[str, Any]] = {}
     for i in range(len(block)):
         found = flaw_of(block.raw(i), strict, text_columns=spec.text_parts, into=(values, i))
-        if found is None or (not found.certain and _accepts(block, i, types)):
+        if found is None:
+            continue
+        if not found.certain and (alone := _parse(_pick(block, [i]), types)) is not None:
+            values[i] = alone.select(sorted(mixed & types.keys())).to_pylist()[0]
             continue
         flaws[i] = found
 
@@ -151,7 +153,7 @@ def _parse_with_care(
     table = _parse(block.only(without(flaws)), strict)
     if table is None:
         rest = np.flatnonzero(without(flaws)).tolist()
-        for i in refused(rest, lambda some: _accepts_all(block, some, strict)):
+        for i in refused(rest, lambda some: _parse(_pick(block, some), strict) is not None):
             flaws[i] = Flaw("carried_type", "a value does not fit its column's type")
         table = _parse(block.only(without(flaws)), strict)
         if table is None:
@@ -163,14 +165,10 @@ def _parse_with_care(
     return block.only(kept), table, _rejects(block, flaws)
 
 
-def _accepts_all(block: Block, indices: list[int], types: dict[str, pa.DataType]) -> bool:
+def _pick(block: Block, indices: list[int]) -> Block:
     keep = np.zeros(len(block), bool)
     keep[indices] = True
-    return _parse(block.only(keep), types) is not None
-
-
-def _accepts(block: Block, index: int, types: dict[str, pa.DataType]) -> bool:
-    return _accepts_all(block, [index], types)
+    return block.only(keep)
 
 
 def _rejects(block: Block, flaws: dict[int, Flaw]) -> list[Reject]:

@@ -46,8 +46,10 @@ def _list_local(pattern: str) -> list[FileEntry]:
         files = _usable(_walk(path), root=str(path))
         if not files:
             raise InputError(f"{pattern}: the folder holds no usable file")
-    elif path.exists():
+    elif path.is_file():
         files = [str(path)]
+    elif path.exists():
+        raise InputError(f"{pattern} is neither a file nor a folder; write its content to a file")
     else:
         matches = glob.glob(str(path), recursive=True)  # noqa: PTH207 - takes absolute patterns
         named_so = path.name.startswith(("_", "."))
@@ -62,7 +64,10 @@ def _list_local(pattern: str) -> list[FileEntry]:
 def _local_entry(file: str) -> FileEntry:
     if not os.access(file, os.R_OK):
         raise InputError(f"{file} may not be read; grant read permission: chmod +r {file}")
-    return FileEntry(os.path.normpath(file), Path(file).stat().st_size)
+    try:
+        return FileEntry(os.path.normpath(file), Path(file).stat().st_size)
+    except OSError as error:
+        raise InputError(f"{file} cannot be read: {error.strerror}") from error
 
 
 def _walk(folder: Path) -> Iterable[str]:
@@ -71,7 +76,8 @@ def _walk(folder: Path) -> Iterable[str]:
 
     for parent, folders, files in os.walk(folder, onerror=refuse, followlinks=True):
         folders[:] = [name for name in folders if not _hidden(name)]
-        yield from (str(Path(parent, name)) for name in files)
+        # Broken links, sockets and pipes are no data (and opening a pipe waits for ever).
+        yield from (str(p) for name in files if (p := Path(parent, name)).is_file())
 
 
 def _hidden(path: str) -> bool:

@@ -53,7 +53,9 @@ def translated(error: Exception, path: str) -> Exception:
     if code in (401, 403) or "Forbidden" in text or "403" in text:
         return PermissionError(13, "access denied", path)
     if "DefaultCredentialsError" in text:
-        return InputError(f"{path}: no Google credentials; run: gcloud auth application-default login")
+        return InputError(
+            f"{path}: no Google credentials; run: gcloud auth application-default login"
+        )
     if "Unable to get filesystem" in text:
         return InputError(
             f"{path}: no file system for this kind of URL; for gs:// install beam-bert[gcp]"

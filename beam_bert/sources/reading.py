@@ -1,4 +1,4 @@
-"""Read a slice: its segments in order become one `SliceBatch`, or several if they unpack to more."""
+"""Read a slice: its segments become one `SliceBatch`, or several if they unpack to more."""
 
 from __future__ import annotations
 
@@ -79,7 +79,5 @@ class _Part:
             key=slice_key(self.slice, self._digest.digest(), settings_digest),
             rows=documents,
             rejects=rejects,
-            files=tuple(
-                FileRead(path, rows, self.bytes[path]) for path, rows in self.rows.items()
-            ),
+            files=tuple(FileRead(path, rows, self.bytes[path]) for path, rows in self.rows.items()),
         )

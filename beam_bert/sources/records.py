@@ -127,8 +127,7 @@ class Delimited:
     def numbered(self, data: bytes, ends: Offsets) -> npt.NDArray[np.bool_]:
         """Those that are more than a line end."""
         array = np.frombuffer(data, np.uint8)
-        starts = np.concatenate([[0], ends[:-1]]).astype(np.int64)
-        first = array[starts]
+        first = array[np.concatenate([[0], ends])[: len(ends)].astype(np.int64)]
         blank = (first == _LF) | (first == _CR)
         result: npt.NDArray[np.bool_] = ~blank
         return result
@@ -153,7 +152,7 @@ class Delimited:
         return np.union1d(ends, returns[alone])
 
     def _quotes_are_regular(self, array: npt.NDArray[np.uint8], quotes: Offsets) -> bool:
-        """Whether quotes open and close in turn: then the parity of their count tells which is which.
+        """Whether quotes open and close in turn, so that their count tells which is which.
 
         A quote that opens stands after a delimiter or line end, or doubles the one before it; one
         that closes stands before a delimiter or line end, or is doubled by the next.

@@ -70,7 +70,7 @@ def _carried_columns(types: Mapping[str, pa.DataType], spec: SourceSpec) -> list
 
 
 def _united(samples: Sequence[Sample]) -> tuple[dict[str, pa.DataType], set[str]]:
-    """One type for each column of any file, in order of appearance, and which of these are mixed."""
+    """One type for each column of any file, in order of appearance, and which are mixed."""
     stored: dict[str, list[tuple[str, pa.DataType]]] = {}
     textual: dict[str, None] = {}
     shapes: dict[str, dict[Shape, None]] = {}
@@ -129,7 +129,10 @@ def _agreed(kinds: Sequence[pa.DataType | None]) -> pa.DataType | None:
         return present[0]
     if None not in distinct and all(map(_is_number, present)):
         schemas = [pa.schema([("x", kind)]) for kind in present]
-        return pa.unify_schemas(schemas, promote_options="permissive").field(0).type
+        try:
+            return pa.unify_schemas(schemas, promote_options="permissive").field(0).type
+        except (pa.ArrowInvalid, pa.ArrowTypeError):
+            return None
     return None
 
 

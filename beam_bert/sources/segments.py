@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import BinaryIO
 
-from beam_bert.schema import REJECT_RAW_LIMIT
 from beam_bert.slices import Segment
 from beam_bert.sources.compression import DamagedFileError, Readable, Unpacked
 from beam_bert.sources.delimited import (
@@ -114,9 +113,9 @@ def read_segment(segment: Segment, spec: SourceSpec, block_limit: int | None) ->
 
 def _lost(reason: str, message: str, raw: bytes | None = None) -> Piece:
     """A reject that stands for a file, or the rest of one."""
-    size = None if raw is None else len(raw)
-    reject = Reject(None, reason, message, raw and raw[:REJECT_RAW_LIMIT], size)
-    return Piece(rejects=[reject], content=(reason.encode(), raw or b""))
+    return Piece(
+        rejects=[Reject(None, reason, message, raw)], content=(reason.encode(), raw or b"")
+    )
 
 
 def _source(file: BinaryIO, segment: Segment) -> Readable:

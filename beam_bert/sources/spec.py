@@ -66,8 +66,7 @@ class SourceSpec:
     def column_types(self) -> dict[str, pa.DataType]:
         """Source columns that are read, each with the type that its values must fit."""
         types = {
-            name: field.type
-            for name, field in zip(self.carried_from, self.resolved, strict=True)
+            name: field.type for name, field in zip(self.carried_from, self.resolved, strict=True)
         }
         if self.id_column is not None:
             types.setdefault(self.id_column, self.id_type or pa.string())

@@ -54,7 +54,9 @@ class Block:
         ]
         sizes = np.array([len(record) for record in kept], np.int64)
         stops = np.cumsum(sizes + 1) - 1
-        return Block(b"\n".join([*kept, b""]), self.offset, stops - sizes, stops, self.rows[keep], {})
+        return Block(
+            b"\n".join([*kept, b""]), self.offset, stops - sizes, stops, self.rows[keep], {}
+        )
 
 
 @dataclass(frozen=True)
