@@ -97,7 +97,7 @@ class JobConfig(BaseModel):
         default="auto",
     )
     device: Literal["auto", "cpu", "cuda"] = _field(
-        "Model", "Where the model runs; auto: CUDA where there is one.", default="auto"
+        "Model", "Where the model runs; auto: CUDA where there is one.", output=True, default="auto"
     )
     max_length: int | None = _field(
         "Model",
@@ -115,8 +115,13 @@ class JobConfig(BaseModel):
     stride: int = _field(
         "Model", "Tokens that neighbouring windows share.", output=True, default=64, ge=0
     )
+    # Matrix products round by their size, so this moves the last bits of a score.
     batch_tokens: int | None = _field(
-        "Model", "Tokens computed at once; default: what suits the device.", default=None, ge=1
+        "Model",
+        "Tokens computed at once; default: what suits the device.",
+        output=True,
+        default=None,
+        ge=1,
     )
 
     output: str = _field("Output", "Folder or gs:// prefix of the dataset.")

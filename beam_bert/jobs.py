@@ -31,7 +31,7 @@ from beam_bert.config import (
     SentimentConfig,
 )
 from beam_bert.encoder import EncoderConfig, load_classifier
-from beam_bert.errors import BeamBertError, ConfigError, ModelError, RunFailed
+from beam_bert.errors import BeamBertError, ConfigError, ModelError, OutputError, RunFailed
 from beam_bert.models import ResolvedModel, fetch_model, resolve_model
 from beam_bert.progress import LIVE
 from beam_bert.schema import ID_FIELDS, ORIGIN_FIELDS, SCHEMA_VERSION, output_schema
@@ -114,13 +114,32 @@ def _run(job: str, config: ClassifyConfig, beam_flags: Sequence[str], task_of: T
     options = _pipeline_options(beam_flags)
     plan = _plan(job, config, task_of)
     prepared = prepare_output(plan.run)
-    finished = prepared.finished_run_id
-    if finished is not None and not config.overwrite:
-        # A launch of this very work was killed inside its commit; preparing finished it.
-        manifest = read_manifest(config.output, finished)
-    else:
-        manifest = _execute(plan, options)
+    manifest = _finished_before(plan, prepared.finished_run_id) or _execute(plan, options)
     console.summary(manifest, config.output, time.monotonic() - started)
+    return manifest
+
+
+def _finished_before(plan: _Plan, run_id: str | None) -> Manifest | None:
+    """The manifest of a launch of this very work that was killed inside its commit.
+
+    Preparing the output has finished it; there is nothing left to do unless the input has changed.
+    """
+    if run_id is None or plan.config.overwrite:
+        return None
+    manifest = _manifest(plan.run.output, run_id)
+    listed = {file.path for file in plan.files}
+    if {file.path for file in manifest.inputs} != listed:
+        raise OutputError(
+            f"{plan.run.output} holds run {run_id}, whose commit was finished now; its input was "
+            "another: give --overwrite to replace it, or another --partition"
+        )
+    return manifest
+
+
+def _manifest(output: str, run_id: str) -> Manifest:
+    manifest = read_manifest(output, run_id)
+    if manifest is None:
+        raise RunFailed(f"{output}/runs/{run_id} has no manifest: the run committed nothing")
     return manifest
 
 
@@ -136,7 +155,7 @@ def _plan(job: str, config: ClassifyConfig, task_of: TaskOf) -> _Plan:
     tokenizer = DocumentTokenizer(folder, windows, pair=config.text_pair_column is not None)
     if tokenizer.vocab_size > encoder.vocab_size:
         raise ModelError(
-            f"model {config.model}: its tokenizer has {tokenizer.vocab_size} tokens, its embeddings "
+            f"model {config.model}: its tokenizer has {tokenizer.vocab_size} tokens, its table "
             f"{encoder.vocab_size}; use the tokenizer that it was trained with"
         )
     reserved = [field.name for field in (*ID_FIELDS, *task.fields(), *ORIGIN_FIELDS)]
@@ -264,7 +283,7 @@ def _execute(plan: _Plan, options: PipelineOptions) -> Manifest:
             pipeline.run().wait_until_finish()
     except Exception as error:  # whatever a runner wraps a worker's error in
         raise _failure(plan.run, error) from error
-    return read_manifest(plan.run.output, plan.run.run_id)
+    return _manifest(plan.run.output, plan.run.run_id)
 
 
 def build(pipeline: beam.Pipeline, plan: _Plan) -> Any:
@@ -295,7 +314,8 @@ def _snapshots(plan: _Plan) -> Callable[[], console.Snapshot]:
         # Live counts see inside a slice, but only in this process.
         documents = max(rows, int(LIVE.documents))
         if LIVE.rows_read:
-            bytes_ = max(bytes_, LIVE.bytes_read * min(LIVE.documents / LIVE.rows_read, 1.0))
+            share = min(LIVE.documents / LIVE.rows_read, 1.0)
+            bytes_ = max(bytes_, int(LIVE.bytes_read * share))
         return console.Snapshot(documents, min(bytes_ / total_bytes, 1.0))
 
     return snapshot

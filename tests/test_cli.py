@@ -109,6 +109,6 @@ def test_help_is_grouped_and_does_not_wait_for_torch_or_beam() -> None:
 def test_the_readme_shows_every_flag_as_the_code_has_it() -> None:
     readme = (Path(__file__).parent.parent / "README.md").read_text(encoding="utf-8")
     assert flags_table(ClassifyConfig) in readme, (
-        "the table of flags in README.md is stale; paste the output of: python -c 'from "
-        "beam_bert.cli import *; from beam_bert.config import *; print(flags_table(ClassifyConfig))'"
+        "the table of flags in README.md is stale; paste what this prints: python -c 'from "
+        "beam_bert import cli, config; print(cli.flags_table(config.ClassifyConfig))'"
     )
