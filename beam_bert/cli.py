@@ -204,7 +204,8 @@ def _check_beam_flags(config: type[BaseModel], flags: Sequence[str]) -> None:
 
 def _all_subclasses(cls: type) -> list[Any]:
     found: list[Any] = []
-    for child in cls.__subclasses__():
+    children: list[Any] = cls.__subclasses__()
+    for child in children:
         found += [child, *_all_subclasses(child)]
     return found
 

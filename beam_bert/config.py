@@ -19,7 +19,7 @@ GPU_SLICE_BYTES = 64 * 2**20
 
 def _field(group: str, description: str, *, output: bool = False, **kwargs: Any) -> Any:
     """A setting: its group in --help, its help text, and whether it changes the output."""
-    extra = {"group": group, "output": output}
+    extra: dict[str, Any] = {"group": group, "output": output}
     return Field(description=description, json_schema_extra=extra, **kwargs)
 
 
