@@ -52,6 +52,8 @@ def flaw_of(
     except RecursionError:
         return Flaw("invalid_json", TOO_DEEP)
     except ValueError as error:
+        if "integer string conversion" in str(error):  # Python's limit is 4,300 digits
+            return Flaw("carried_type", "a number has too many digits", certain=False)
         return Flaw("invalid_json", str(error), certain=False)
     if not isinstance(value, dict):
         kind = _KINDS.get(type(value), "null")

@@ -66,7 +66,7 @@ def sample_files(files: Sequence[FileEntry], spec: SourceSpec) -> list[Sample]:
 
     Raises:
       InputError: a name tells no format (of all files), a file is in UTF-16 or UTF-32, is gone or
-        may not be read, has no usable header, or is Parquet inside .gz, .bz2 or .zst.
+        may not be read, or is Parquet inside .gz, .bz2 or .zst.
     """
     for file in files:
         if format_of(file.path, spec) == "parquet" and compression_of(file.path):
@@ -95,8 +95,8 @@ def _sample(path: str, spec: SourceSpec, limit: int) -> Sample:
         raise InputError(f"{path} is gone; list the input again") from error
     except PermissionError as error:
         raise InputError(f"{path} may not be read; grant read permission to it") from error
-    except HeaderError as error:
-        raise InputError(f"{path}: {error}") from error
+    except HeaderError:
+        pass  # a reject when it is read
     return sample
 
 
@@ -115,6 +115,8 @@ def _look_at_header(source: Readable, sample: Sample, spec: SourceSpec) -> None:
     if sample.format == "text":
         sample.types = dict.fromkeys(spec.text_columns[:1], pa.string())
         return
+    if not final and len(head) < HEADER_BYTES:
+        return  # damaged: a reject when it is read
     names, begin = header_of(head, final, sample.format, spec)
     sample.types = dict.fromkeys(names, pa.string())
     if spec.column_names is not None and len(head) > begin:
