@@ -7,6 +7,7 @@ BeamBertError
     ModelError       the model folder, prefix or id
     OutputError      the output place
   RunFailed        the run itself failed: exit code 1, nothing was committed
+  StoreConflict    somebody else moved a model's alias first: exit code 1, nothing was changed
 """
 
 from __future__ import annotations
@@ -42,3 +43,7 @@ class OutputError(UserError):
 
 class RunFailed(BeamBertError):
     """The run did not finish and committed nothing; what was computed waits in staging."""
+
+
+class StoreConflict(BeamBertError):
+    """Somebody else moved an alias of the model store first; nothing was changed."""

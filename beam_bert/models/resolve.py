@@ -1,27 +1,27 @@
 """Find a model by what the user calls it, pin its version, and bring it to a worker's disk.
 
 A model is a folder in Hugging Face layout: config.json, *.safetensors, tokenizer files. It is asked
-for as a local folder, a gs:// prefix, a Hugging Face id or the name of one in this package, and
-resolved once, at launch. The version is a digest over the names and crc32c of its files, so the
-same files have the same version wherever they lie.
+for as a local folder, a gs:// prefix, `store@alias` or `store@version` of a model store (local or
+gs://), a Hugging Face id or the name of one in this package, and resolved once, at launch. The
+version is a digest over the names and crc32c of its files, so the same files have the same version
+wherever they lie.
 """
 
 from __future__ import annotations
 
-import hashlib
-import os
 import re
-import shutil
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from beam_bert.errors import ModelError
+from beam_bert.errors import ModelError, RunFailed
+from beam_bert.models.cache import cached_model
+from beam_bert.models.digest import MODEL_FILES, folder_checksums, is_model_file, model_digest
+from beam_bert.models.store import ModelStore, split_reference
+from beam_bert.storage import Storage, Wording, in_parallel, open_storage
 
 EMBEDDED_FOLDER = Path(__file__).parent / "embedded"
-# What a model is made of; a model card or a training state beside it does not change its answers.
-MODEL_FILES = (".json", ".safetensors", ".txt", ".model")
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[\w.-]+)?")
+_MODEL = Wording(name="--model", error=ModelError, again="run the same command again")
 
 
 @dataclass(frozen=True)
@@ -29,16 +29,27 @@ class ResolvedModel:
     """A model that was found: what it was asked for as, where it lies, which version it is.
 
     `location` is a local folder, `gs://bucket/prefix`, `hf://id@revision` or `embedded:name`.
+    `version` is the digest of its files, which shard keys carry; `store_version` its name in the
+    model store that it came from, if it did.
     """
 
     name: str
     location: str
     version: str
+    store_version: str | None = None
 
     @property
     def is_local(self) -> bool:
         """Whether only this machine has it."""
         return "://" not in self.location and not self.location.startswith("embedded:")
+
+    @property
+    def shown_version(self) -> str:
+        """What a reader of the results finds it by: its name in its store, else the digest.
+
+        An alias moves on, and a digest cannot be asked for: `store/banking@<this>` still can.
+        """
+        return self.store_version or self.version
 
 
 def embedded_names() -> list[str]:
@@ -53,21 +64,30 @@ def resolve_model(name: str) -> ResolvedModel:
       ModelError: there is none, or the place that should hold it does not answer.
     """
     if name in embedded_names():
-        version = _version(_local_checksums(EMBEDDED_FOLDER / name))
+        version = model_digest(folder_checksums(EMBEDDED_FOLDER / name))
         return ResolvedModel(name, f"embedded:{name}", version)
+    if "\0" in name:
+        raise ModelError(f"model {name!r}: there is no such folder")
+    reference = split_reference(name)
     if name.startswith("gs://"):
+        # A prefix may have an @ in its name and still be no store.
+        if reference is not None and ModelStore.open(reference[0]).exists():
+            return _store_model(name, *reference)
         location = name.rstrip("/")
-        checksums = {blob.name.rsplit("/", 1)[1]: blob.crc32c for blob in _blobs(location)}
-        return ResolvedModel(name, location, _version(checksums))
+        return ResolvedModel(name, location, model_digest(_gcs_checksums(location)))
     folder = Path(name).expanduser()
     if folder.is_dir():
-        return ResolvedModel(name, str(folder.resolve()), _version(_local_checksums(folder)))
+        if not (folder / "config.json").exists() and (folder / "versions").is_dir():
+            raise _names_no_version(name.rstrip("/"))
+        return ResolvedModel(name, str(folder.resolve()), model_digest(folder_checksums(folder)))
+    if reference is not None:
+        return _store_model(name, *reference)
     if folder.exists():
         raise ModelError(f"model {name} is a file; give the folder that holds its config.json")
     if _HUB_ID.fullmatch(name) is None:
         raise ModelError(f"model {name}: there is no such folder")
     revision, folder = _from_hub(name, None)
-    return ResolvedModel(name, f"hf://{name}@{revision}", _version(_local_checksums(folder)))
+    return ResolvedModel(name, f"hf://{name}@{revision}", model_digest(folder_checksums(folder)))
 
 
 def fetch_model(model: ResolvedModel) -> Path:
@@ -97,7 +117,7 @@ def fetch_model(model: ResolvedModel) -> Path:
 
 
 def _check_version(model: ResolvedModel, folder: Path) -> None:
-    found = _version(_local_checksums(folder))
+    found = model_digest(folder_checksums(folder))
     if found != model.version:
         raise ModelError(
             f"model {model.name} changed while the job ran: version {found} at {folder}, "
@@ -105,85 +125,59 @@ def _check_version(model: ResolvedModel, folder: Path) -> None:
         )
 
 
-def _version(checksums: dict[str, str]) -> str:
-    """12 hex digits over the names and checksums of a model's files."""
-    return hashlib.sha256(repr(sorted(checksums.items())).encode()).hexdigest()[:12]
+def _store_model(name: str, location: str, reference: str) -> ResolvedModel:
+    """The version that a store's alias or version name stands for, checked against its record."""
+    store = ModelStore.open(location)
+    record = store.resolve(reference)
+    store.verify(record)
+    folder = store.folder(record.version)
+    if not folder.startswith("gs://"):
+        folder = str(Path(folder).resolve())
+    return ResolvedModel(name, folder, record.digest, record.version)
 
 
-def _local_checksums(folder: Path) -> dict[str, str]:
-    """Name and base64 crc32c, as Google Cloud Storage shows it, of each file of a model."""
-    import base64
-
-    import google_crc32c
-
-    checksums = {}
-    for path in sorted(folder.iterdir()):
-        if path.is_file() and path.suffix in MODEL_FILES and not path.name.startswith("."):
-            checksum = google_crc32c.Checksum()
-            try:
-                with path.open("rb") as file:
-                    for _ in checksum.consume(file, 2**20):
-                        pass
-            except OSError as error:
-                raise ModelError(f"model file {path} cannot be read: {error.strerror}") from None
-            checksums[path.name] = base64.b64encode(checksum.digest()).decode()
-    return checksums
-
-
-def cache_folder() -> Path:
-    """Where downloaded models are kept: $BEAM_BERT_CACHE, else ~/.cache/beam_bert."""
-    chosen = os.environ.get("BEAM_BERT_CACHE")
-    return Path(chosen) if chosen else Path.home() / ".cache" / "beam_bert"
-
-
-def _blobs(location: str) -> list:
-    """The objects of a model on gs://.
+def _gcs_checksums(location: str) -> dict[str, str]:
+    """Name and crc32c of each file of a model on gs://.
 
     Raises:
       ModelError: there are none, or the bucket does not answer.
     """
-    from google.api_core.exceptions import GoogleAPIError
-    from google.auth.exceptions import GoogleAuthError
-    from google.cloud import storage
-
-    bucket, _, prefix = location.removeprefix("gs://").partition("/")
     try:
-        if os.environ.get("STORAGE_EMULATOR_HOST"):
-            client = storage.Client.create_anonymous_client()
-        else:
-            client = storage.Client()
-        found = list(
-            client.list_blobs(bucket, prefix=f"{prefix}/" if prefix else "", delimiter="/")
-        )
-    except (GoogleAPIError, GoogleAuthError, OSError) as error:
-        raise ModelError(
-            f"model {location} cannot be read: {' '.join(str(error).split())}"
-        ) from None
-    model_files = [blob for blob in found if blob.name.endswith(MODEL_FILES)]
-    if not any(blob.name.rsplit("/", 1)[-1] == "config.json" for blob in model_files):
-        raise ModelError(f"model {location}: there is no config.json under that prefix")
-    return model_files
+        storage = open_storage(location, _MODEL)
+        names = [file.name for file in storage.list_files("", recursive=False)]
+        if "config.json" not in names:
+            if _holds_store(storage):
+                raise _names_no_version(location)
+            raise ModelError(f"model {location}: there is no config.json under that prefix")
+        return storage.checksums("", [name for name in names if is_model_file(name)])
+    except RunFailed as error:
+        raise ModelError(str(error)) from error
 
 
 def _from_gcs(model: ResolvedModel) -> Path:
-    folder = cache_folder() / "models" / model.version
-    if folder.is_dir():
-        return folder
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    partial = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f"{model.version}-"))
-    try:
-        for blob in _blobs(model.location):
-            blob.download_to_filename(str(partial / blob.name.rsplit("/", 1)[1]), checksum="crc32c")
-        _check_version(model, partial)
-        # A second process may have finished first: its folder holds the same bytes.
+    def download(folder: Path) -> None:
         try:
-            partial.rename(folder)
-        except OSError:
-            if not folder.is_dir():
-                raise
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
-    return folder
+            storage = open_storage(model.location, _MODEL)
+            in_parallel(
+                lambda name: storage.download(name, folder / name),
+                _gcs_checksums(model.location),
+                storage.parallelism,
+            )
+        except RunFailed as error:
+            raise ModelError(str(error)) from error
+        _check_version(model, folder)
+
+    return cached_model(model.version, download)
+
+
+def _holds_store(storage: Storage) -> bool:
+    return "versions" in storage.list_folders("")
+
+
+def _names_no_version(location: str) -> ModelError:
+    aliases = ModelStore.open(location).aliases()
+    shown = ", ".join(f"{location}@{alias}" for alias in aliases) or f"{location}@<version>"
+    return ModelError(f"model {location} is a model store, say which version: {shown}")
 
 
 def _from_hub(hub_id: str, revision: str | None) -> tuple[str, Path]:

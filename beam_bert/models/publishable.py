@@ -1,0 +1,135 @@
+"""What of a folder may be published: a whole model in Hugging Face layout, without pickles."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import stat
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from beam_bert.errors import ModelError
+from beam_bert.models.digest import file_checksum
+from beam_bert.models.records import PublishedFile, is_safe_path
+
+# Loading these can run code. Trainer leaves some (optimizer.pt, training_args.bin) beside a model.
+_PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle", ".joblib")
+_TRAINER_STATE = re.compile(r"checkpoint-\d+")
+
+
+@dataclass(frozen=True)
+class Publishable:
+    """A file to publish: where it is here, and what its record will say."""
+
+    source: Path
+    record: PublishedFile
+
+
+def publishable_files(folder: Path) -> list[Publishable]:
+    """The files of a model's folder, by path, checked; left out: hidden files, pickles and the
+    `checkpoint-<n>` folders of a training.
+
+    Raises:
+      ModelError: it is not a folder, holds no whole model, only pickled weights, a name that is
+        not portable, or a link to somewhere else.
+    """
+    if "\0" in str(folder) or not folder.is_dir():
+        raise ModelError(f"cannot publish {str(folder)!r}: there is no such folder")
+    root = folder.resolve()
+    found = dict(_walk(root, root))
+    _check_config(folder, found)
+    _check_weights(folder, found)
+    return [
+        Publishable(
+            source,
+            PublishedFile(path=path, size=source.stat().st_size, crc32c=file_checksum(source)),
+        )
+        for path, source in sorted(found.items())
+    ]
+
+
+def _walk(root: Path, folder: Path) -> Iterator[tuple[str, Path]]:
+    try:
+        entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
+    except OSError as error:
+        raise ModelError(f"cannot publish {root}: {folder}: {error.strerror}") from None
+    for entry in entries:
+        here = Path(entry.path)
+        path = here.relative_to(root).as_posix()
+        if entry.name.startswith(".") or entry.name.lower().endswith(_PICKLES):
+            continue
+        if not is_safe_path(path) or not _is_text(path):
+            raise ModelError(f"cannot publish {root}: its file {path!r} has a name not for others")
+        if entry.is_symlink() and not _stays_below(root, here):
+            raise ModelError(
+                f"cannot publish {root}: {path} is a link to {here.resolve()}, outside of it; "
+                "copy the folder with `cp -rL` first"
+            )
+        if entry.is_dir():
+            if entry.is_symlink():
+                raise ModelError(f"cannot publish {root}: {path} is a link to a folder")
+            if not _TRAINER_STATE.fullmatch(entry.name):
+                yield from _walk(root, here)
+        elif here.exists() and stat.S_ISREG(here.stat().st_mode):
+            yield path, here
+        else:
+            raise ModelError(f"cannot publish {root}: {path} is not a regular file")
+
+
+def _is_text(path: str) -> bool:
+    """Whether the name is UTF-8 (Python shows other bytes as lone surrogates)."""
+    try:
+        path.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _stays_below(root: Path, link: Path) -> bool:
+    try:
+        return link.resolve().is_relative_to(root)
+    except (OSError, RuntimeError):  # a loop
+        return False
+
+
+def _check_config(folder: Path, found: dict[str, Path]) -> None:
+    if "config.json" not in found:
+        raise ModelError(f"cannot publish {folder}: it has no config.json, so it is not a model")
+    try:
+        config = json.loads(found["config.json"].read_bytes())
+    except (OSError, ValueError) as error:
+        raise ModelError(f"cannot publish {folder}: config.json is not JSON: {error}") from None
+    if not isinstance(config, dict):
+        raise ModelError(f"cannot publish {folder}: config.json is not a JSON object")
+
+
+def _check_weights(folder: Path, found: dict[str, Path]) -> None:
+    from safetensors import SafetensorError, safe_open
+
+    weights = {path for path in found if path.endswith(".safetensors") and "/" not in path}
+    if not weights:
+        pickled = sorted(path.name for path in folder.iterdir() if path.name.endswith(_PICKLES))
+        what = f"only pickled weights ({', '.join(pickled)}), which can run code when loaded"
+        raise ModelError(
+            f"cannot publish {folder}: it has {what if pickled else 'no weights'}; save the model "
+            "as safetensors (save_pretrained does)"
+        )
+    for path in sorted(weights):
+        try:
+            with safe_open(found[path], framework="np"):  # reads the header, checks the length
+                pass
+        except (SafetensorError, OSError) as error:
+            raise ModelError(
+                f"cannot publish {folder}: {path} is damaged or cut short ({error})"
+            ) from None
+    index = found.get("model.safetensors.index.json")
+    if index is None:
+        return
+    try:
+        named = set(json.loads(index.read_bytes())["weight_map"].values())
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        raise ModelError(f"cannot publish {folder}: {index.name} is not a weights index") from None
+    if missing := sorted(named - weights):
+        raise ModelError(f"cannot publish {folder}: {index.name} names {missing[0]}, not there")

@@ -1,0 +1,153 @@
+"""The few operations that sinks and model store need of a place: a folder or a gs:// prefix.
+
+Paths are relative to the place, with '/'. What is written becomes visible whole or not at all, and
+every mutation may be repeated: that is all the safety of commits and promotions rests on.
+"""
+
+from __future__ import annotations
+
+import base64
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Collection, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+import google_crc32c
+
+from beam_bert.errors import OutputError, UserError
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+
+@dataclass(frozen=True)
+class Wording:
+    """How the errors of a place speak to the person who named it.
+
+    Attributes:
+      name: what the place is to them, such as the flag that named it.
+      error: what is raised for what they can mend.
+      again: what running the same command again does, after a failure that they cannot.
+    """
+
+    name: str
+    error: type[UserError]
+    again: str
+
+
+OUTPUT = Wording(
+    name="--output",
+    error=OutputError,
+    again="run the same command again: whole shards in staging are not made again",
+)
+
+
+@dataclass(frozen=True)
+class StoredFile:
+    """One file of a listing: its path relative to the place, and its size in bytes."""
+
+    path: str
+    size: int
+
+    @property
+    def name(self) -> str:
+        """The last part of the path."""
+        return self.path.rsplit("/", 1)[-1]
+
+
+class Storage(ABC):
+    """A place for files. Raises its wording's error (no place, no rights) or RunFailed (full)."""
+
+    parallelism: int
+    is_remote: bool
+
+    @abstractmethod
+    def uri(self, path: str) -> str:
+        """Where a person finds `path`."""
+
+    @abstractmethod
+    def read(self, path: str) -> bytes | None:
+        """The whole file; None where there is none."""
+
+    @abstractmethod
+    def size(self, path: str) -> int | None:
+        """Bytes of the file; None where there is none."""
+
+    @abstractmethod
+    def list_files(self, folder: str, *, recursive: bool = True) -> list[StoredFile]:
+        """The files below `folder` ("": the place itself), by path; none where it is not there."""
+
+    @abstractmethod
+    def list_folders(self, folder: str) -> list[str]:
+        """Names of the folders directly below `folder`, sorted."""
+
+    @abstractmethod
+    def checksums(self, folder: str, names: Collection[str]) -> dict[str, str]:
+        """crc32c of those of `names` that stand directly in `folder`."""
+
+    @abstractmethod
+    def write(self, path: str, data: bytes) -> None:
+        """Make `path` hold `data`, at once; whatever it held is replaced."""
+
+    @abstractmethod
+    def create(self, path: str, data: bytes) -> bool:
+        """As `write`, but False, and nothing changed, where `path` exists."""
+
+    @abstractmethod
+    def upload(self, source: Path, path: str) -> None:
+        """As `write`, with the bytes of a local file, however large."""
+
+    @abstractmethod
+    def download(self, path: str, target: Path) -> None:
+        """Copy `path`, which exists, into the local file `target`."""
+
+    @abstractmethod
+    def publish(self, source: str, target: str) -> bool:
+        """Make `target` hold what `source` holds (which may be gone then); False: no `source`."""
+
+    @abstractmethod
+    def delete(self, path: str) -> None:
+        """Remove a file; one that is gone already is fine."""
+
+    @abstractmethod
+    def prune(self, folder: str) -> None:
+        """Remove `folder` and those below it where they are empty (gs:// has no folders)."""
+
+    def delete_all(self, paths: Iterable[str]) -> None:
+        """Remove many files."""
+        in_parallel(self.delete, paths, self.parallelism)
+
+
+def open_storage(place: str, wording: Wording = OUTPUT) -> Storage:
+    """The storage of a place: a local folder or `gs://bucket/prefix`.
+
+    Raises:
+      UserError: the wording's: another scheme than gs://, or no credentials for it.
+    """
+    if place.startswith("gs://"):
+        from beam_bert.storage.gcs import open_gcs_storage  # local runs do without google.cloud
+
+        return open_gcs_storage(place, wording)
+    if "://" in place:
+        raise wording.error(f"{wording.name}={place}: only local folders and gs:// can be written")
+    from beam_bert.storage.local import LocalStorage
+
+    return LocalStorage(Path(place), wording)
+
+
+def crc32c_base64(data: bytes) -> str:
+    """CRC32C of `data` as Cloud Storage shows it: base64 of the four big-endian bytes."""
+    return base64.b64encode(google_crc32c.Checksum(data).digest()).decode()
+
+
+def in_parallel(function: Callable[[T], R], items: Iterable[T], workers: int) -> list[R]:
+    """`function` of every item, in order; the first error stops what has not begun."""
+    with ThreadPoolExecutor(workers) as pool:
+        futures = [pool.submit(function, item) for item in items]
+        try:
+            return [future.result() for future in futures]
+        except BaseException:
+            pool.shutdown(wait=True, cancel_futures=True)
+            raise

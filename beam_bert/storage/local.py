@@ -1,0 +1,219 @@
+"""Local folders for the sinks: temporary name, fsync, rename."""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import errno
+import fcntl
+import os
+import shutil
+import uuid
+from collections.abc import Collection, Iterator
+from pathlib import Path
+from typing import BinaryIO
+
+import google_crc32c
+from typing_extensions import override
+
+from beam_bert.errors import RunFailed
+from beam_bert.storage.base import OUTPUT, Storage, StoredFile, Wording, in_parallel
+
+_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+_NO_LINKS = {errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK}
+_READ_BYTES = 1 << 20
+_ATTEMPTS = 5
+
+
+class LocalStorage(Storage):
+    """A local folder: temporary name, fsync, `os.replace`."""
+
+    parallelism = 4
+    is_remote = False
+
+    def __init__(self, root: Path, wording: Wording = OUTPUT) -> None:
+        self._root = root
+        self._wording = wording
+
+    @override
+    def uri(self, path: str) -> str:
+        return str(self._root / path)
+
+    @override
+    def read(self, path: str) -> bytes | None:
+        with self._explained("read", path):
+            try:
+                return (self._root / path).read_bytes()
+            except FileNotFoundError:
+                return None
+
+    @override
+    def size(self, path: str) -> int | None:
+        with self._explained("read", path):
+            try:
+                return (self._root / path).stat().st_size
+            except FileNotFoundError:
+                return None
+
+    @override
+    def list_files(self, folder: str, *, recursive: bool = True) -> list[StoredFile]:
+        with self._explained("list", folder):
+            return sorted(self._walk(self._root / folder, recursive), key=lambda file: file.path)
+
+    def _walk(self, folder: Path, recursive: bool) -> Iterator[StoredFile]:
+        try:
+            entries = list(os.scandir(folder))
+        except FileNotFoundError:
+            return
+        for entry in entries:
+            path = Path(entry.path)
+            if entry.is_dir():
+                if recursive:
+                    yield from self._walk(path, recursive)
+                continue
+            with contextlib.suppress(FileNotFoundError):  # a racing commit may have moved it
+                yield StoredFile(path.relative_to(self._root).as_posix(), entry.stat().st_size)
+
+    @override
+    def list_folders(self, folder: str) -> list[str]:
+        with self._explained("list", folder):
+            try:
+                return sorted(e.name for e in os.scandir(self._root / folder) if e.is_dir())
+            except FileNotFoundError:
+                return []
+
+    @override
+    def checksums(self, folder: str, names: Collection[str]) -> dict[str, str]:
+        wanted = set(names)
+        found = [file for file in self.list_files(folder, recursive=False) if file.name in wanted]
+        values = in_parallel(lambda file: self._checksum(file.path), found, self.parallelism)
+        return {
+            file.name: value for file, value in zip(found, values, strict=True) if value is not None
+        }
+
+    def _checksum(self, path: str) -> str | None:
+        checksum = google_crc32c.Checksum()
+        with self._explained("read", path):
+            try:
+                with (self._root / path).open("rb") as file:
+                    while chunk := file.read(_READ_BYTES):
+                        checksum.update(chunk)
+            except FileNotFoundError:
+                return None
+        return base64.b64encode(checksum.digest()).decode()
+
+    @override
+    def write(self, path: str, data: bytes) -> None:
+        with self._explained("write", path), self._temporary(path, data) as temporary:
+            temporary.replace(self._root / path)
+
+    @override
+    def create(self, path: str, data: bytes) -> bool:
+        # A hard link is the one local operation that is both exclusive and shows a whole file.
+        with self._explained("write", path), self._temporary(path, data) as temporary:
+            try:
+                (self._root / path).hardlink_to(temporary)
+            except FileExistsError:
+                return False
+            except OSError as error:
+                if error.errno not in _NO_LINKS:
+                    raise
+                # FAT and some FUSE: exclusive among the processes of this machine.
+                with self._locked_folder(path):
+                    if (self._root / path).exists():
+                        return False
+                    temporary.replace(self._root / path)
+        return True
+
+    @override
+    def upload(self, source: Path, path: str) -> None:
+        with (
+            self._explained("write", path),
+            source.open("rb") as file,
+            self._temporary(path, file) as temporary,
+        ):
+            temporary.replace(self._root / path)
+
+    @override
+    def download(self, path: str, target: Path) -> None:
+        with self._explained("read", path):
+            shutil.copyfile(self._root / path, target)
+
+    @override
+    def publish(self, source: str, target: str) -> bool:
+        target_path = self._root / target
+        with self._explained("write", target):
+            for _ in range(_ATTEMPTS):
+                target_path.parent.mkdir(parents=True, exist_ok=True)
+                try:
+                    (self._root / source).replace(target_path)
+                except FileNotFoundError:
+                    if not (self._root / source).exists():
+                        return False
+                else:
+                    return True
+        raise self._wording.error(
+            f"cannot write {self.uri(target)}: its folder is removed again and again"
+        )
+
+    @override
+    def delete(self, path: str) -> None:
+        with self._explained("delete", path):
+            (self._root / path).unlink(missing_ok=True)
+
+    @override
+    def prune(self, folder: str) -> None:
+        for name in self.list_folders(folder):
+            self.prune(f"{folder}/{name}")
+        with contextlib.suppress(OSError):  # not empty, or gone: both are as they should be
+            (self._root / folder).rmdir()
+
+    @contextlib.contextmanager
+    def _locked_folder(self, path: str) -> Iterator[None]:
+        """Hold the lock of the folder of `path`; a killed process gives it back."""
+        folder = os.open((self._root / path).parent, os.O_RDONLY)
+        try:
+            fcntl.flock(folder, fcntl.LOCK_EX)
+            yield
+        finally:
+            os.close(folder)
+
+    @contextlib.contextmanager
+    def _temporary(self, path: str, data: bytes | BinaryIO) -> Iterator[Path]:
+        """A whole, synced file beside `path` under a name of its own, gone afterwards."""
+        target = self._root / path
+        temporary = target.with_name(f".{target.name}.{uuid.uuid4().hex}.tmp")
+        try:
+            with self._open_new(temporary) as file:
+                if isinstance(data, bytes):
+                    file.write(data)
+                else:
+                    shutil.copyfileobj(data, file, _READ_BYTES)
+                file.flush()
+                os.fsync(file.fileno())
+            yield temporary
+        finally:
+            temporary.unlink(missing_ok=True)
+
+    def _open_new(self, path: Path) -> BinaryIO:
+        for attempt in range(_ATTEMPTS):  # another run's prune may remove the folder in between
+            path.parent.mkdir(parents=True, exist_ok=True)
+            try:
+                return path.open("xb")
+            except FileNotFoundError:
+                if attempt == _ATTEMPTS - 1:
+                    raise
+        raise AssertionError
+
+    @contextlib.contextmanager
+    def _explained(self, action: str, path: str) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            what, reason = f"cannot {action} {self.uri(path)}", error.strerror or str(error)
+            if error.errno in _FULL:
+                again = self._wording.again
+                raise RunFailed(f"{what}: {reason}; make room and {again}") from error
+            raise self._wording.error(
+                f"{what}: {reason}; check {self._wording.name} and its permissions"
+            ) from error
