@@ -23,8 +23,8 @@ def _field(group: str, description: str, *, output: bool = False, **kwargs: Any)
     return Field(description=description, json_schema_extra=extra, **kwargs)
 
 
-class JobConfig(BaseModel):
-    """What every inference job takes: where text comes from, the model, where results go."""
+class SourceConfig(BaseModel):
+    """What everything that reads text takes: which files, and how."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -86,6 +86,23 @@ class JobConfig(BaseModel):
         "Input", "A longer document becomes a reject.", output=True, default=16 * 2**20, ge=1
     )
 
+    @field_validator("input")
+    @classmethod
+    def _check_inputs(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        if any(not pattern.strip() for pattern in value):
+            raise ValueError("one of the patterns is empty")
+        return value
+
+    def output_settings(self) -> dict[str, Any]:
+        """The settings that change what is written, by name, JSON types only."""
+        fields = type(self).model_fields
+        values = self.model_dump(mode="json")
+        return {name: values[name] for name in sorted(values) if _extra(fields[name])["output"]}
+
+
+class InferenceConfig(SourceConfig):
+    """What everything that runs a model takes: text, the model, how it reads and computes."""
+
     model: str = _field(
         "Model",
         f"Folder, gs:// prefix, Hugging Face id, or {EMBEDDED_SENTIMENT} (in the package).",
@@ -124,6 +141,17 @@ class JobConfig(BaseModel):
         ge=1,
     )
 
+    @field_validator("model")
+    @classmethod
+    def _check_model(cls, value: str) -> str:
+        if not value.strip():
+            raise ValueError("is empty")
+        return value
+
+
+class JobConfig(InferenceConfig):
+    """What every inference job takes: text, the model, and where results go."""
+
     output: str = _field("Output", "Folder or gs:// prefix of the dataset.")
     partition: str = _field(
         "Output",
@@ -148,25 +176,12 @@ class JobConfig(BaseModel):
         ge=1,
     )
 
-    @field_validator("output", "model")
+    @field_validator("output")
     @classmethod
-    def _check_not_empty(cls, value: str) -> str:
+    def _check_output(cls, value: str) -> str:
         if not value.strip():
             raise ValueError("is empty")
         return value
-
-    @field_validator("input")
-    @classmethod
-    def _check_inputs(cls, value: tuple[str, ...]) -> tuple[str, ...]:
-        if any(not pattern.strip() for pattern in value):
-            raise ValueError("one of the patterns is empty")
-        return value
-
-    def output_settings(self) -> dict[str, Any]:
-        """The settings that change what is written, by name, JSON types only."""
-        fields = type(self).model_fields
-        values = self.model_dump(mode="json")
-        return {name: values[name] for name in sorted(values) if _extra(fields[name])["output"]}
 
 
 class ClassifyConfig(JobConfig):
@@ -212,6 +227,20 @@ class SentimentConfig(ClassifyConfig):
         "Model",
         "Folder, gs:// prefix or Hugging Face id whose labels say negative and positive.",
         default=EMBEDDED_SENTIMENT,
+    )
+
+
+class BenchConfig(InferenceConfig):
+    """Measure the model on your own text and machine: speed, agreement, cost."""
+
+    documents: int = _field(
+        "Bench", "Documents to measure with, taken from all over the input.", default=2_000, ge=1
+    )
+    rounds: int = _field(
+        "Bench", "Times that each precision is measured; medians are shown.", default=3, ge=1
+    )
+    price_an_hour: float | None = _field(
+        "Bench", "Price of this machine an hour, in your currency.", default=None, ge=0
     )
 
 
