@@ -33,7 +33,7 @@ from beam_bert.sinks.manifest import (
 from beam_bert.sinks.records import ShardFile, ShardRecord
 from beam_bert.sinks.run import TABLES, RunSpec, Table
 from beam_bert.sinks.shards import stage_file
-from beam_bert.sinks.storage import Storage, open_storage
+from beam_bert.storage import Storage, open_storage
 
 
 def commit_run(run: RunSpec, records: Iterable[ShardRecord], schema: pa.Schema) -> Manifest:

@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from beam_bert.errors import RunFailed
 from beam_bert.sinks.manifest import Manifest, OutputFile
 from beam_bert.sinks.run import TABLES, RunSpec, Table, failure_path, manifest_path
-from beam_bert.sinks.storage import Storage, in_parallel
+from beam_bert.storage import Storage, in_parallel
 
 
 class Journal(BaseModel):

@@ -8,7 +8,7 @@ from beam_bert.errors import OutputError
 from beam_bert.sinks.journal import foreign_files, pending_journals, roll_forward
 from beam_bert.sinks.records import forget_listings
 from beam_bert.sinks.run import TABLES, RunSpec, partition_levels
-from beam_bert.sinks.storage import Storage, open_storage
+from beam_bert.storage import Storage, open_storage
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from functools import lru_cache
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from beam_bert.sinks.run import TABLES, RunSpec, Table
-from beam_bert.sinks.storage import Storage, in_parallel, open_storage
+from beam_bert.storage import Storage, in_parallel, open_storage
 
 
 class SourceFile(BaseModel):

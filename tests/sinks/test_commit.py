@@ -24,7 +24,7 @@ from beam_bert.sinks import (
     read_manifest,
     write_shard,
 )
-from beam_bert.sinks.storage import crc32c_base64, open_storage
+from beam_bert.storage import crc32c_base64, open_storage
 
 PREDICTIONS = "predictions/run_date=2026-11-23"
 REJECTS = "rejects/run_date=2026-11-23"

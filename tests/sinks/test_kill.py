@@ -24,9 +24,9 @@ from beam_bert.sinks import (
     staged_records,
     write_shard,
 )
-from beam_bert.sinks.gcs import GcsStorage
-from beam_bert.sinks.local import LocalStorage
-from beam_bert.sinks.storage import open_storage
+from beam_bert.storage import open_storage
+from beam_bert.storage.gcs import GcsStorage
+from beam_bert.storage.local import LocalStorage
 
 OLD = [(6, 1), (4, 0), (0, 2)]
 NEW = [(10, 1), (7, 0), (0, 3), (5, 2)]
@@ -233,7 +233,7 @@ def test_shards_of_a_killed_run_are_found_by_the_next_launch(output: str) -> Non
 SLOW_COMMIT = """
 import sys, time
 from beam_bert.sinks import RunSpec, commit_run, staged_records
-from beam_bert.sinks.local import LocalStorage
+from beam_bert.storage.local import LocalStorage
 from shard_factory import SCHEMA
 
 publish = LocalStorage.publish

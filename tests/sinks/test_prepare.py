@@ -14,7 +14,7 @@ from beam_bert.errors import OutputError, RunFailed
 from beam_bert.sinks import commit_run, prepare_output, write_shard
 from beam_bert.sinks.journal import pending_journals
 from beam_bert.sinks.run import RunSpec, partition_levels
-from beam_bert.sinks.storage import open_storage
+from beam_bert.storage import open_storage
 
 
 def test_a_fresh_output_is_ready_and_left_untouched(output: str) -> None:

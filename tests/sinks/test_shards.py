@@ -25,7 +25,7 @@ from beam_bert.sinks import (
 )
 from beam_bert.sinks.records import record_path
 from beam_bert.sinks.shards import ROW_GROUP_ROWS, parquet_bytes, row_group_rows
-from beam_bert.sinks.storage import crc32c_base64, open_storage
+from beam_bert.storage import crc32c_base64, open_storage
 
 
 def test_a_slice_becomes_a_shard_its_rejects_and_a_record_in_staging(output: str) -> None:
@@ -182,7 +182,7 @@ def test_a_record_of_another_version_of_the_package_is_not_found(tmp_path: Path)
 def test_finding_records_on_gs_lists_staging_once_a_launch(
     new_gs_output, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from beam_bert.sinks.gcs import GcsStorage
+    from beam_bert.storage.gcs import GcsStorage
 
     run = make_run(new_gs_output())
     record = write_shard(run, make_batch(0, rows=1), SCHEMA)

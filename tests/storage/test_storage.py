@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from beam_bert.errors import OutputError, RunFailed
-from beam_bert.sinks.local import LocalStorage
-from beam_bert.sinks.storage import crc32c_base64, in_parallel, open_storage
+from beam_bert.storage import crc32c_base64, in_parallel, open_storage
+from beam_bert.storage.local import LocalStorage
 
 
 def test_a_place_reads_lists_and_checks_what_was_written(output: str) -> None:
@@ -82,7 +82,7 @@ def test_each_refusal_of_the_system_says_where_why_and_what_next(
     def refuse(*_: object) -> None:
         raise OSError(code, os.strerror(code))
 
-    monkeypatch.setattr("beam_bert.sinks.local.os.fsync", refuse)
+    monkeypatch.setattr("beam_bert.storage.local.os.fsync", refuse)
     with pytest.raises(expected, match=advice) as caught:
         LocalStorage(tmp_path).write("a/x", b"one")
     assert str(tmp_path / "a/x") in str(caught.value)
@@ -127,7 +127,7 @@ def test_a_large_object_is_written_and_copied_whole(new_gs_output) -> None:
 
 def test_a_local_run_imports_neither_beam_nor_google_cloud() -> None:
     script = (
-        "import sys; from beam_bert.sinks.storage import open_storage; import beam_bert.sinks; "
+        "import sys; from beam_bert.storage import open_storage; import beam_bert.sinks; "
         "open_storage('out').list_files('x'); "
         "print(*[m for m in ('apache_beam', 'google.cloud.storage', 'torch') if m in sys.modules])"
     )
