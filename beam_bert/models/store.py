@@ -71,6 +71,11 @@ class ModelStore:
         """Whether a version was ever published here."""
         return bool(self._versions.names())
 
+    def require(self) -> None:
+        """Raise ModelError where no version was ever published."""
+        if not self.exists():
+            raise ModelError(f"{self.location}: there is no model store")
+
     def versions(self) -> list[VersionRecord]:
         """Records of all whole versions, oldest first."""
         return self._versions.records()
@@ -236,7 +241,7 @@ class ModelStore:
             )
         names = self._versions.names()
         if not names:
-            return ModelError(f"{self.location}@{version}: there is no model store")
+            return ModelError(f"{self.location}: there is no model store")
         return ModelError(f"{self.location} has no version {version}{_suggestion(version, names)}")
 
     def _no_alias(self, alias: str, aliases: Mapping[str, str]) -> ModelError:
@@ -246,7 +251,7 @@ class ModelStore:
             )
         if self.exists():
             return ModelError(f"{self.location} has no alias {alias!r}, nor any other; promote one")
-        return ModelError(f"{self.location}@{alias}: there is no model store")
+        return ModelError(f"{self.location}: there is no model store")
 
 
 def split_reference(name: str) -> tuple[str, str] | None:

@@ -86,8 +86,15 @@ class Versions:
             with suppress(BeamBertError):
                 self._clear(record.version)
             raise
-        # From here on nothing is cleared away: a record whose answer was lost may yet appear.
-        if not create_record(self._storage, _record_path(record.version), record):
+        try:
+            created = create_record(self._storage, _record_path(record.version), record)
+        except BeamBertError as error:
+            # A request to gs:// whose answer was lost may yet succeed; a refused one will not.
+            if isinstance(error, ModelError) or not self._storage.is_remote:
+                with suppress(BeamBertError):
+                    self._clear(record.version)
+            raise
+        if not created:
             raise StoreConflict(
                 f"{self.folder(record.version)} came from elsewhere in this very moment; run the "
                 "same command again"

@@ -1,0 +1,151 @@
+"""What `python -m pipelines.models` prints of a store: tables for people, one JSON object else."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from beam_bert.models.records import AliasMove, VersionRecord
+from beam_bert.models.store import PREVIOUS, PRODUCTION, ModelStore
+
+_PIPE_WIDTH = 200
+_SHOWN_METRICS = 4
+_NEVER_SET = "not set"
+
+
+def store_as_json(store: ModelStore) -> dict[str, Any]:
+    """The whole store: aliases, versions, history."""
+    aliases = store.aliases()
+    return {
+        "store": store.location,
+        "aliases": aliases,
+        "versions": [_version_as_json(store, record, aliases) for record in store.versions()],
+        "history": [move_as_json(move) for move in store.history()],
+    }
+
+
+def version_as_json(store: ModelStore, record: VersionRecord) -> dict[str, Any]:
+    """One version: its record, where it lies, what points at it, and which moves made it so."""
+    moves = [move_as_json(move) for move in _moves_of(store, record)]
+    return {**_version_as_json(store, record, store.aliases()), "history": moves}
+
+
+def move_as_json(move: AliasMove) -> dict[str, Any]:
+    """One move of the aliases."""
+    return move.model_dump(mode="json", exclude={"format", "id"})
+
+
+def print_store(store: ModelStore) -> None:
+    """A line for each version, newest first."""
+    aliases = store.aliases()
+    table = _table("version", "aliases", "published", "size", "parent", "metrics")
+    for record in reversed(store.versions()):
+        _add_row(
+            table,
+            record.version,
+            ", ".join(_aliases_of(record, aliases)),
+            _time(record.created_at),
+            _size(record.size),
+            record.parent or "",
+            _metrics(record, _SHOWN_METRICS),
+        )
+    _print(table)
+
+
+def print_version(store: ModelStore, record: VersionRecord) -> None:
+    """All that is known of a version."""
+    facts = Table.grid(padding=(0, 2))
+    aliases = ", ".join(_aliases_of(record, store.aliases())) or "none"
+    _add_row(facts, "version", record.version)
+    _add_row(facts, "aliases", aliases)
+    _add_row(facts, "published", _time(record.created_at))
+    _add_row(facts, "location", store.folder(record.version))
+    _add_row(facts, "digest", record.digest)
+    _add_row(facts, "parent", record.parent or "none")
+    _add_row(facts, "metrics", _metrics(record, len(record.metrics)) or "none")
+    _add_row(facts, "notes", record.notes or "none")
+    files = _table("file", "size", "crc32c")
+    for file in record.files:
+        _add_row(files, file.path, _size(file.size), file.crc32c)
+    _print(facts, files, _history(_moves_of(store, record)))
+
+
+def print_move(before: dict[str, str], move: AliasMove) -> None:
+    """What a promotion or rollback changed."""
+    for alias in (PRODUCTION, PREVIOUS):
+        now, was = move.aliases.get(alias, _NEVER_SET), before.get(alias, _NEVER_SET)
+        print(f"{alias}: {now}" + (f" (was {was})" if now != was else " (as it was)"))
+
+
+def _version_as_json(
+    store: ModelStore, record: VersionRecord, aliases: dict[str, str]
+) -> dict[str, Any]:
+    return {
+        **record.model_dump(mode="json", exclude={"format"}),
+        "digest": record.digest,
+        "location": store.folder(record.version),
+        "aliases": _aliases_of(record, aliases),
+    }
+
+
+def _moves_of(store: ModelStore, record: VersionRecord) -> list[AliasMove]:
+    """The moves after which something else points at the version than before."""
+    before: list[str] = []
+    found = []
+    for move in store.history():
+        after = _aliases_of(record, move.aliases)
+        if after != before:
+            found.append(move)
+        before = after
+    return found
+
+
+def _aliases_of(record: VersionRecord, aliases: dict[str, str]) -> list[str]:
+    return sorted(alias for alias, version in aliases.items() if version == record.version)
+
+
+def _history(moves: list[AliasMove]) -> Table:
+    table = _table("when", "what", "production then", "by", "reason")
+    for move in moves:
+        production = move.aliases.get(PRODUCTION, _NEVER_SET)
+        _add_row(table, _time(move.at), move.action, production, move.by, move.reason)
+    return table
+
+
+def _table(*columns: str) -> Table:
+    table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold")
+    for column in columns:
+        table.add_column(column, overflow="fold")
+    return table
+
+
+def _add_row(table: Table, *cells: str) -> None:
+    table.add_row(*(Text(cell) for cell in cells))  # a reason may have [brackets]
+
+
+def _print(*tables: Table) -> None:
+    console = Console(width=None if sys.stdout.isatty() else _PIPE_WIDTH)
+    for number, table in enumerate(table for table in tables if table.row_count):
+        if number:
+            console.print()
+        console.print(table)
+
+
+def _time(time: Any) -> str:
+    return f"{time:%Y-%m-%d %H:%M:%S} UTC"
+
+
+def _size(count: int) -> str:
+    return f"{count / 2**20:,.1f} MiB" if count >= 2**20 else f"{count:,} B"
+
+
+def _metrics(record: VersionRecord, most: int) -> str:
+    shown = [
+        f"{name} {value:.4g}" if isinstance(value, float) else f"{name} {value}"
+        for name, value in list(record.metrics.items())[:most]
+    ]
+    return ", ".join(shown) + (" …" if len(record.metrics) > most else "")
