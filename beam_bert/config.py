@@ -16,6 +16,15 @@ EMBEDDED_SENTIMENT = "sentiment-small-en"
 CPU_SLICE_BYTES = 4 * 2**20
 GPU_SLICE_BYTES = 64 * 2**20
 
+# GPUs that --gpu takes: type as Dataflow names it -> GPUs of a machine -> that machine. H100
+# machines with fewer than eight exist at Compute Engine; that Dataflow takes them is unconfirmed.
+GPU_MACHINES = {
+    "nvidia-l4": {1: "g2-standard-8", 2: "g2-standard-24", 4: "g2-standard-48"},
+    "nvidia-tesla-t4": {1: "n1-standard-8", 2: "n1-standard-16", 4: "n1-standard-32"},
+    "nvidia-a100-80gb": {1: "a2-ultragpu-1g", 2: "a2-ultragpu-2g", 4: "a2-ultragpu-4g"},
+    "nvidia-h100-80gb": {1: "a3-highgpu-1g", 2: "a3-highgpu-2g", 8: "a3-highgpu-8g"},
+}
+
 
 def _field(group: str, description: str, *, output: bool = False, **kwargs: Any) -> Any:
     """A setting: its group in --help, its help text, and whether it changes the output."""
@@ -168,9 +177,15 @@ class JobConfig(InferenceConfig):
         le=1,
     )
 
+    gpu: str | None = _field(
+        "Work",
+        f"GPU of Dataflow's workers, TYPE or TYPE:COUNT: {', '.join(GPU_MACHINES)}.",
+        output=True,
+        default=None,
+    )
     slice_bytes: int | None = _field(
         "Work",
-        "Input bytes of one unit of work and shard; default: 4 MiB on CPU, 64 MiB on CUDA.",
+        "Input bytes of one unit of work and shard; default: 4 MiB on CPU, 64 MiB on a GPU.",
         output=True,
         default=None,
         ge=1,

@@ -71,9 +71,7 @@ def _progress_text(now: Snapshot, seconds: float) -> str:
 def summary(manifest: Manifest, output: str, seconds: float) -> None:
     """Print the table that ends a run: rows, rejects by reason, labels, speed, where it is."""
     counts = manifest.counts
-    table = Table(
-        title=f"{manifest.job} {manifest.run_id}", show_header=False, title_justify="left"
-    )
+    table = Table(show_header=False)
     table.add_column()
     table.add_column(justify="right")
     table.add_row("rows read", f"{counts.rows_read:,}")
@@ -92,8 +90,8 @@ def summary(manifest: Manifest, output: str, seconds: float) -> None:
         tokens_a_second = manifest.stats.get("tokens_read", 0.0) / inference_s
         table.add_row("tokens/s in the model", f"{tokens_a_second:,.0f}")
     table.add_row("documents/s, all in all", f"{counts.rows_read / max(seconds, 1e-9):,.0f}")
-    console = Console()
-    console.print(table)
+    print(f"{manifest.job} {manifest.run_id}")
+    Console().print(table)
     # Outside the table, so that a long path is neither cut nor wrapped in a box.
     print(f"predictions: {output.rstrip('/')}/predictions/{manifest.partition}")
     if counts.rows_rejected:

@@ -32,6 +32,7 @@ class BertModelHandler(ModelHandler[SliceBatch, SliceBatch, SequenceClassifier])
     Args:
       model: which model, as `beam_bert.models.resolve_model` found it.
       precision, device, batch_tokens: as in `beam_bert.encoder.load_classifier`.
+      accelerator: resource hint of this step, for runners that give GPUs to those who ask.
 
     Raises:
       ModelError: in `load_model`, when the checkpoint cannot be used.
@@ -44,12 +45,14 @@ class BertModelHandler(ModelHandler[SliceBatch, SliceBatch, SequenceClassifier])
         precision: str = "auto",
         device: str = "auto",
         batch_tokens: int | None = None,
+        accelerator: str | None = None,
     ) -> None:
         super().__init__()
         self._resolved = model
         self._precision = precision
         self._device = device
         self._batch_tokens = batch_tokens
+        self._accelerator = accelerator
 
     def load_model(self) -> SequenceClassifier:
         """Bring the model to this worker and load it, once a process."""
@@ -63,6 +66,10 @@ class BertModelHandler(ModelHandler[SliceBatch, SliceBatch, SequenceClassifier])
     def should_skip_batching(self) -> bool:
         """A slice is a batch already."""
         return True
+
+    def get_resource_hints(self) -> dict[str, str]:
+        """The GPU that this step asks for, where it asks for one."""
+        return {"accelerator": self._accelerator} if self._accelerator else {}
 
     def get_num_bytes(self, batch: Sequence[SliceBatch]) -> int:
         """Bytes of a slice's columns; Beam's own way would pickle all of it to count."""

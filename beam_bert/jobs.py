@@ -20,6 +20,7 @@ from typing import Any
 import apache_beam as beam
 import pyarrow as pa
 from apache_beam.options.pipeline_options import PipelineOptions, StandardOptions
+from apache_beam.runners.runner import PipelineResult
 
 import beam_bert
 from beam_bert import console, errors
@@ -30,6 +31,7 @@ from beam_bert.config import (
     JobConfig,
     SentimentConfig,
 )
+from beam_bert.dataflow import configure, parse_gpu
 from beam_bert.encoder import EncoderConfig, load_classifier
 from beam_bert.errors import BeamBertError, ConfigError, ModelError, OutputError, RunFailed
 from beam_bert.models import ResolvedModel, fetch_model, resolve_model
@@ -54,7 +56,10 @@ SOFTWARE = ("beam-bert", "apache-beam", "torch", "transformers", "tokenizers", "
 LOCAL_RUNNERS = ("DirectRunner", "FnApiRunner", "BundleBasedDirectRunner", "PrismRunner")
 DEFAULT_MAX_LENGTH = 512
 
-TaskOf = Callable[[ClassifyConfig, EncoderConfig], ClassificationTask]
+TASKS: dict[str, type[ClassificationTask]] = {
+    "classify": ClassificationTask,
+    "sentiment": SentimentTask,
+}
 
 
 def classify(config: ClassifyConfig, beam_flags: Sequence[str] = ()) -> Manifest:
@@ -67,38 +72,21 @@ def classify(config: ClassifyConfig, beam_flags: Sequence[str] = ()) -> Manifest
       UserError: something about the settings, input, model or output is wrong; nothing was done.
       RunFailed: the run did not finish, or too many rows were rejected; nothing was committed.
     """
-    return _run("classify", config, beam_flags, _classification_task)
+    return _run("classify", config, beam_flags)
 
 
 def sentiment(config: SentimentConfig, beam_flags: Sequence[str] = ()) -> Manifest:
     """Run the sentiment job; as `classify`, with `sentiment` and `polarity` in the output."""
-    return _run("sentiment", config, beam_flags, _sentiment_task)
-
-
-def _classification_task(config: ClassifyConfig, model: EncoderConfig) -> ClassificationTask:
-    return ClassificationTask(**_task_options(config, model))
-
-
-def _sentiment_task(config: ClassifyConfig, model: EncoderConfig) -> ClassificationTask:
-    return SentimentTask(**_task_options(config, model))
-
-
-def _task_options(config: ClassifyConfig, model: EncoderConfig) -> dict[str, Any]:
-    return {
-        "labels": model.labels,
-        "problem_type": model.problem_type,
-        "top_k": config.top_k,
-        "all_scores": config.all_scores,
-        "threshold": config.threshold,
-        "combine": config.combine_windows,
-    }
+    return _run("sentiment", config, beam_flags)
 
 
 @dataclass(frozen=True)
-class _Plan:
+class JobPlan:
     """Everything that is known before the first document is read."""
 
     config: ClassifyConfig
+    options: PipelineOptions
+    accelerator: str | None
     files: list[FileEntry]
     spec: SourceSpec
     model: ResolvedModel
@@ -109,17 +97,16 @@ class _Plan:
     run: RunSpec
 
 
-def _run(job: str, config: ClassifyConfig, beam_flags: Sequence[str], task_of: TaskOf) -> Manifest:
+def _run(job: str, config: ClassifyConfig, beam_flags: Sequence[str]) -> Manifest:
     started = time.monotonic()
-    options = _pipeline_options(beam_flags)
-    plan = _plan(job, config, task_of)
+    plan = plan_job(job, config, beam_flags)
     prepared = prepare_output(plan.run)
-    manifest = _finished_before(plan, prepared.finished_run_id) or _execute(plan, options)
+    manifest = _finished_before(plan, prepared.finished_run_id) or _execute(plan)
     console.summary(manifest, config.output, time.monotonic() - started)
     return manifest
 
 
-def _finished_before(plan: _Plan, run_id: str | None) -> Manifest | None:
+def _finished_before(plan: JobPlan, run_id: str | None) -> Manifest | None:
     """The manifest of a launch of this very work that was killed inside its commit.
 
     Preparing the output has finished it; there is nothing left to do unless the input has changed.
@@ -143,14 +130,32 @@ def _manifest(output: str, run_id: str) -> Manifest:
     return manifest
 
 
-def _plan(job: str, config: ClassifyConfig, task_of: TaskOf) -> _Plan:
-    """Check input, model and settings, in the order in which a user would mend them."""
+def plan_job(job: str, config: ClassifyConfig, beam_flags: Sequence[str] = ()) -> JobPlan:
+    """Check input, model and settings, in the order in which a user would mend them.
+
+    Raises:
+      UserError: something about them is wrong.
+    """
+    options = _pipeline_options(beam_flags)
+    gpu = parse_gpu(config.gpu) if config.gpu else None
+    accelerator = None
+    if _runner(options) == "DataflowRunner":
+        accelerator = configure(options, gpu, job)
+    elif gpu is not None:
+        raise ConfigError(f"--gpu is for --runner=DataflowRunner, not {_runner(options)}")
     files = list_files(config.input)
     model = resolve_model(config.model)
     folder = fetch_model(model)
     # Loading it here finds a damaged checkpoint before a single worker starts; once more is cheap.
     encoder = load_classifier(folder, precision="fp32", device="cpu").config
-    task = task_of(config, encoder)
+    task = TASKS[job](
+        labels=encoder.labels,
+        problem_type=encoder.problem_type,
+        top_k=config.top_k,
+        all_scores=config.all_scores,
+        threshold=config.threshold,
+        combine=config.combine_windows,
+    )
     windows = _windows(config, encoder)
     tokenizer = DocumentTokenizer(folder, windows, pair=config.text_pair_column is not None)
     if tokenizer.vocab_size > encoder.vocab_size:
@@ -163,8 +168,10 @@ def _plan(job: str, config: ClassifyConfig, task_of: TaskOf) -> _Plan:
     schema = output_schema(spec.carried, task.fields())
     check_partition_columns(config.partition, schema)
     digest = _settings_digest(job, config, model, schema)
-    return _Plan(
+    return JobPlan(
         config=config,
+        options=options,
+        accelerator=accelerator,
         files=files,
         spec=spec,
         model=model,
@@ -179,7 +186,8 @@ def _plan(job: str, config: ClassifyConfig, task_of: TaskOf) -> _Plan:
 def _source_spec(config: JobConfig) -> SourceSpec:
     slice_bytes = config.slice_bytes
     if slice_bytes is None:
-        slice_bytes = GPU_SLICE_BYTES if _runs_on_cuda(config.device) else CPU_SLICE_BYTES
+        on_gpu = config.gpu is not None or _runs_on_cuda(config.device)
+        slice_bytes = GPU_SLICE_BYTES if on_gpu else CPU_SLICE_BYTES
     return SourceSpec(
         format=config.format,
         text_columns=config.text_column,
@@ -261,32 +269,51 @@ def _pipeline_options(beam_flags: Sequence[str]) -> PipelineOptions:
     return options
 
 
-def _is_local(options: PipelineOptions) -> bool:
-    return str(options.view_as(StandardOptions).runner).rsplit(".", 1)[-1] in LOCAL_RUNNERS
+def _runner(options: PipelineOptions) -> str:
+    return str(options.view_as(StandardOptions).runner).rsplit(".", 1)[-1]
 
 
-def _execute(plan: _Plan, options: PipelineOptions) -> Manifest:
-    local = _is_local(options)
-    if plan.model.is_local and not local:
+def launch(job: str, config: ClassifyConfig, beam_flags: Sequence[str] = ()) -> PipelineResult:
+    """Check, prepare and start a job, and do not wait for it: what a template's launcher does.
+
+    Raises:
+      UserError: something about the settings, input, model or output is wrong; nothing was done.
+    """
+    plan = plan_job(job, config, beam_flags)
+    prepare_output(plan.run)
+    return submit(plan)
+
+
+def submit(plan: JobPlan) -> PipelineResult:
+    """Build the pipeline and start it; local runners return when it is done.
+
+    Raises:
+      ModelError: the runner's workers are other machines and cannot see the model.
+    """
+    if plan.model.is_local and _runner(plan.options) == "DataflowRunner":
         raise ModelError(
             f"model {plan.model.name} is a folder of this machine; jobs on other machines need a "
             "gs:// prefix, a Hugging Face id or an embedded model"
         )
-    if local:
+    pipeline = beam.Pipeline(options=plan.options)
+    build(pipeline, plan)
+    return pipeline.run()
+
+
+def _execute(plan: JobPlan) -> Manifest:
+    if _runner(plan.options) in LOCAL_RUNNERS:
         # A person reads the terminal: Beam's own notes about its runners do not belong there.
         logging.getLogger("apache_beam").setLevel(logging.ERROR)
         logging.getLogger("root").setLevel(logging.ERROR)
-    pipeline = beam.Pipeline(options=options)
-    build(pipeline, plan)
     try:
         with console.progress(_snapshots(plan)):
-            pipeline.run().wait_until_finish()
+            submit(plan).wait_until_finish()
     except Exception as error:  # whatever a runner wraps a worker's error in
         raise _failure(plan.run, error) from error
     return _manifest(plan.run.output, plan.run.run_id)
 
 
-def build(pipeline: beam.Pipeline, plan: _Plan) -> Any:
+def build(pipeline: beam.Pipeline, plan: JobPlan) -> Any:
     """Put the whole job into a pipeline; returns the PCollection with the one Manifest."""
     config = plan.config
     read = pipeline | "Read" >> ReadDocuments(
@@ -300,13 +327,14 @@ def build(pipeline: beam.Pipeline, plan: _Plan) -> Any:
         precision=config.precision,
         device=config.device,
         batch_tokens=config.batch_tokens,
+        accelerator=plan.accelerator,
     )
     written = predictions | "Write" >> WriteShards(plan.run, plan.schema)
     records = (written, read[DONE]) | "Records" >> beam.Flatten()
     return records | "Commit" >> CommitRun(plan.run, plan.schema)
 
 
-def _snapshots(plan: _Plan) -> Callable[[], console.Snapshot]:
+def _snapshots(plan: JobPlan) -> Callable[[], console.Snapshot]:
     total_bytes = max(sum(file.size for file in plan.files), 1)
 
     def snapshot() -> console.Snapshot:

@@ -110,7 +110,8 @@ class Classify(beam.PTransform):
       task: what its logits mean.
       windows: how long documents are cut.
       pair: whether rows have a `text_pair`.
-      handler_options: `precision`, `device`, `batch_tokens` of `BertModelHandler`.
+      handler_options: `precision`, `device`, `batch_tokens`, `accelerator` of
+        `BertModelHandler`.
     """
 
     def __init__(
