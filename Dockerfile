@@ -1,0 +1,72 @@
+# One image for everything: Dataflow's template launcher and workers (target dataflow), and any other
+# machine (target job, the default: not root, no Beam boot program).
+#
+#   docker build --target dataflow -t beam-bert .                                       CUDA 12.6
+#   docker build --target dataflow -t beam-bert --build-arg BASE=ubuntu:24.04 \
+#     --build-arg TORCH_INDEX=https://download.pytorch.org/whl/cpu .                    CPU
+#   docker build … --build-context model=DIR .       bakes DIR/<name>/config.json … in: --model <name>
+#
+# Python 3.12 here, in the SDK image and in the launcher image: a job pickled by another minor version
+# fails on the workers with "unknown opcode". The Beam version below is that of constraints.txt.
+#
+# CUDA 12 and not 13: Dataflow installs the driver, and CUDA 13 needs a newer one (580) than every
+# machine gets. PyTorch's wheel brings the CUDA libraries, so the small "base" image is enough.
+ARG BASE=nvidia/cuda:12.6.3-base-ubuntu24.04
+ARG BEAM_VERSION=2.77.0
+ARG LAUNCHER_TAG=flex_templates_base_image_release_20260112_RC00
+
+#checkov:skip=CKV_DOCKER_7:every tag is pinned, by the arguments above; scratch has none
+FROM apache/beam_python3.12_sdk:${BEAM_VERSION} AS beam
+FROM gcr.io/dataflow-templates-base/python312-template-launcher-base:${LAUNCHER_TAG} AS launcher
+# Empty, unless --build-context gives a folder of models under this name.
+FROM scratch AS model
+
+FROM ${BASE} AS build
+ARG TORCH_INDEX=https://download.pytorch.org/whl/cu126
+SHELL ["/bin/bash", "-euo", "pipefail", "-c"]
+# Ubuntu's mirrors drop old versions, so a pinned one would stop building; the release is pinned.
+# hadolint ignore=DL3008
+RUN apt-get update \
+    && apt-get install --yes --no-install-recommends python3.12 python3.12-venv \
+    && rm -rf /var/lib/apt/lists/*
+WORKDIR /build
+COPY pyproject.toml README.md LICENSE constraints.txt ./
+RUN python3.12 -m venv /opt/venv \
+    && /opt/venv/bin/pip install --no-cache-dir --constraint constraints.txt \
+        --index-url "${TORCH_INDEX}" --extra-index-url https://pypi.org/simple torch
+COPY beam_bert beam_bert
+COPY pipelines pipelines
+RUN /opt/venv/bin/pip install --no-cache-dir --constraint constraints.txt --only-binary=:all: \
+        --extra-index-url "${TORCH_INDEX}" ".[gcp]" \
+    && /opt/venv/bin/pip check
+COPY --from=model / /opt/venv/lib/python3.12/site-packages/beam_bert/models/embedded/
+
+# No compiler, no headers, no package lists from here on.
+FROM ${BASE} AS runtime
+# hadolint ignore=DL3008
+RUN apt-get update \
+    && apt-get install --yes --no-install-recommends ca-certificates python3.12 \
+    && rm -rf /var/lib/apt/lists/* \
+    && useradd --system --create-home --uid 10001 beam
+COPY --from=build /opt/venv /opt/venv
+# Beam would make an environment of its own otherwise, without what is installed here.
+ENV PATH=/opt/venv/bin:$PATH \
+    PYTHONUNBUFFERED=1 \
+    PYTHONDONTWRITEBYTECODE=1 \
+    RUN_PYTHON_SDK_IN_DEFAULT_ENVIRONMENT=1 \
+    HF_HUB_DISABLE_TELEMETRY=1
+HEALTHCHECK NONE
+
+# Dataflow chooses the user that its containers run as and does not support another one, so this stage
+# names none (docs/threat-model.md says what that means).
+FROM runtime AS dataflow
+COPY --from=beam /opt/apache/beam /opt/apache/beam
+COPY --from=launcher /opt/google/dataflow/python_template_launcher /opt/google/dataflow/python_template_launcher
+ENV FLEX_TEMPLATE_PYTHON_PY_FILE=/opt/venv/lib/python3.12/site-packages/pipelines/flex_template.py
+ENTRYPOINT ["/opt/apache/beam/boot"]
+
+FROM runtime AS job
+USER 10001
+WORKDIR /home/beam
+ENTRYPOINT ["python", "-m"]
+CMD ["pipelines.classify", "--help"]

@@ -1,0 +1,135 @@
+locals {
+  name   = "beam-bert"
+  labels = { app = "beam-bert" }
+  apis = toset([
+    "aiplatform", "artifactregistry", "bigquery", "bigqueryconnection", "cloudbuild", "cloudscheduler",
+    "compute", "dataflow", "dns", "iam", "logging", "monitoring", "storage", "workflowexecutions",
+    "workflows",
+  ])
+  # What needs a template waits for the first build.
+  deployed = var.template == null ? toset([]) : toset(["this"])
+}
+
+resource "google_project_service" "apis" {
+  for_each = local.apis
+
+  project            = var.project_id
+  service            = "${each.key}.googleapis.com"
+  disable_on_destroy = false
+}
+
+module "storage" {
+  source = "../../modules/storage"
+
+  project_id    = var.project_id
+  location      = var.region
+  name          = "${var.project_id}-${local.name}"
+  kms_key_name  = var.kms_key_name
+  force_destroy = var.trial
+  labels        = local.labels
+
+  depends_on = [google_project_service.apis]
+}
+
+module "artifact_registry" {
+  source = "../../modules/artifact_registry"
+
+  project_id    = var.project_id
+  location      = var.region
+  repository_id = local.name
+  kms_key_name  = var.kms_key_name
+  labels        = local.labels
+
+  depends_on = [google_project_service.apis]
+}
+
+module "service_accounts" {
+  source = "../../modules/service_accounts"
+
+  project_id = var.project_id
+  name       = local.name
+  buckets    = module.storage.buckets
+  repository = {
+    location      = var.region
+    repository_id = module.artifact_registry.repository_id
+  }
+
+  depends_on = [google_project_service.apis]
+}
+
+module "network" {
+  source = "../../modules/network"
+
+  project_id = var.project_id
+  region     = var.region
+  name       = local.name
+
+  depends_on = [google_project_service.apis]
+}
+
+module "flex_template" {
+  source   = "../../modules/flex_template"
+  for_each = local.deployed
+
+  project_id      = var.project_id
+  region          = var.region
+  template        = { bucket = module.storage.buckets.templates, object = var.template }
+  service_account = module.service_accounts.emails.worker
+  temp_url        = module.storage.urls.temp
+  subnetwork      = module.network.subnetwork
+  kms_key_name    = var.kms_key_name
+  labels          = local.labels
+}
+
+module "nightly" {
+  source   = "../../modules/nightly"
+  for_each = local.deployed
+
+  project_id                = var.project_id
+  region                    = var.region
+  name                      = local.name
+  launcher_service_account  = module.service_accounts.emails.launcher
+  scheduler_service_account = module.service_accounts.emails.scheduler
+  schedule                  = var.schedule
+  kms_key_name              = var.kms_key_name
+  deletion_protection       = !var.trial
+  labels                    = local.labels
+  template = {
+    container_spec_gcs_path = module.flex_template["this"].container_spec_gcs_path
+    environment             = module.flex_template["this"].environment
+  }
+  classify = merge(var.parameters, var.gpu == null ? tomap({}) : tomap({ gpu = var.gpu }), {
+    input  = join(",", [for glob in var.input : "${module.storage.urls.raw}/${glob}"])
+    output = "${module.storage.urls.output}/documents"
+    model  = strcontains(var.model, "@") || strcontains(var.model, "/") ? "${module.storage.urls.models}/${var.model}" : var.model
+  })
+  training = var.training == null ? null : merge(var.training, {
+    image           = module.flex_template["this"].image
+    service_account = module.service_accounts.emails.trainer
+    bucket          = module.storage.buckets.models
+  })
+}
+
+module "monitoring" {
+  source   = "../../modules/monitoring"
+  for_each = local.deployed
+
+  project_id    = var.project_id
+  name          = local.name
+  workflow_name = module.nightly["this"].workflow_name
+  emails        = var.emails
+  budget        = var.budget == null ? null : merge(var.budget, { labels = local.labels })
+}
+
+module "warehouse" {
+  source   = "../../modules/warehouse"
+  for_each = local.deployed
+
+  project_id          = var.project_id
+  location            = var.region
+  output              = { bucket = module.storage.buckets.output, prefix = "documents/" }
+  carried_columns     = var.carried_columns
+  kms_key_name        = var.kms_key_name
+  deletion_protection = !var.trial
+  labels              = local.labels
+}

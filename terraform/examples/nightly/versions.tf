@@ -1,0 +1,21 @@
+terraform {
+  required_version = ">= 1.9, < 2.0"
+
+  required_providers {
+    google = {
+      source  = "hashicorp/google"
+      version = "~> 7.0"
+    }
+  }
+
+  # State holds no secret, but it does hold every name: keep it in a bucket that few may read.
+  # backend "gcs" {
+  #   bucket = "YOUR-STATE-BUCKET"
+  #   prefix = "beam-bert"
+  # }
+}
+
+provider "google" {
+  project = var.project_id
+  region  = var.region
+}

@@ -1,0 +1,14 @@
+output "container_spec_gcs_path" {
+  description = "The template file, as flexTemplates.launch takes it."
+  value       = "gs://${var.template.bucket}/${var.template.object}"
+}
+
+output "environment" {
+  description = "The launch environment (FlexTemplateRuntimeEnvironment), without what is not set."
+  value       = { for name, value in local.environment : name => value if value != null }
+}
+
+output "image" {
+  description = "The image by its digest; the same launches, works and trains."
+  value       = local.image
+}

@@ -1,0 +1,99 @@
+"""Dockerfile, .dockerignore and cloudbuild.yaml: what would break a build, or a job, far away."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import apache_beam
+import yaml
+from terraform_files import ROOT
+
+DOCKERFILE = (ROOT / "Dockerfile").read_text(encoding="utf-8")
+INSTRUCTIONS = re.sub(r"\\\n", " ", re.sub(r"^\s*#.*\n", "", DOCKERFILE, flags=re.MULTILINE))
+BUILD = yaml.safe_load((ROOT / "cloudbuild.yaml").read_text(encoding="utf-8"))
+
+
+def default(argument: str) -> str:
+    found = re.search(rf"^ARG {argument}=(\S+)$", INSTRUCTIONS, re.MULTILINE)
+    assert found, argument
+    return found[1]
+
+
+def stages() -> dict[str, str]:
+    parts = re.split(r"^FROM ", INSTRUCTIONS, flags=re.MULTILINE)[1:]
+    return {part.split("\n")[0].split(" AS ")[1].strip(): part for part in parts}
+
+
+def test_beam_is_the_version_that_the_tests_ran_with() -> None:
+    assert default("BEAM_VERSION") == apache_beam.__version__
+
+
+def test_python_is_the_same_in_every_image() -> None:
+    versions = set(re.findall(r"python(\d\.\d+)", INSTRUCTIONS))
+    versions |= {f"3.{minor}" for minor in re.findall(r"python3(\d\d)-template", INSTRUCTIONS)}
+    assert versions == {"3.12"}
+
+
+def test_no_image_and_no_tool_is_taken_as_latest() -> None:
+    for line in re.findall(r"^FROM (\S+)", INSTRUCTIONS, re.MULTILINE):
+        assert ":" in line or line in {"scratch", "${BASE}", *stages()}, line
+    assert "latest" not in INSTRUCTIONS
+    assert re.search(r"pip-audit==[\d.]+", yaml.safe_dump(BUILD))
+
+
+def test_the_last_stages_have_no_compiler_and_the_default_one_is_not_root() -> None:
+    final = {name: stages()[name] for name in ("runtime", "dataflow", "job")}
+    for name, text in final.items():
+        assert not re.search(r"\b(gcc|g\+\+|build-essential|python3\S*-dev)\b", text), name
+    assert list(stages())[-1] == "job"
+    assert re.search(r"^USER (?!0\b|root)\S+$", final["job"], re.MULTILINE)
+
+
+def test_dataflow_finds_its_programs_and_the_launcher_its_main() -> None:
+    text = stages()["dataflow"]
+    assert 'ENTRYPOINT ["/opt/apache/beam/boot"]' in text
+    assert "/opt/google/dataflow/python_template_launcher" in text
+    assert "USER" not in text  # the service chooses it
+    main = re.search(r"FLEX_TEMPLATE_PYTHON_PY_FILE=\S+/site-packages/(\S+)", text)
+    assert main is not None
+    assert (ROOT / main[1]).is_file()
+    # With these set, the launcher would install from an index that closed networks do not reach.
+    assert "REQUIREMENTS_FILE" not in text
+    assert "SETUP_FILE" not in text
+
+
+def test_everything_that_is_copied_reaches_the_builder() -> None:
+    allowed = {
+        line[1:] for line in (ROOT / ".dockerignore").read_text().splitlines() if line[:1] == "!"
+    }
+    copied = {
+        source
+        for sources in re.findall(r"^COPY (?!--from)(.+) \S+$", INSTRUCTIONS, re.MULTILINE)
+        for source in sources.split()
+    }
+    assert copied == allowed
+
+
+def test_the_build_uses_every_substitution_and_no_other() -> None:
+    text = "\n".join(
+        line
+        for line in (ROOT / "cloudbuild.yaml").read_text(encoding="utf-8").splitlines()
+        if not line.lstrip().startswith("#")
+    )
+    script = text.split("\nsteps:", 1)[1]
+    # A single $ is Cloud Build's; the shell's is written $$.
+    used = re.findall(r"(?<!\$)(?:\$\$)*\$(?!\$)(\{\w+\}|\S*)", script)
+    assert {name.strip("{}") for name in used} == set(BUILD["substitutions"])
+
+
+def test_the_build_proves_the_image_before_it_pushes_it() -> None:
+    order = [step["id"] for step in BUILD["steps"]]
+    assert order == ["build", "try", "freeze", "audit", "push", "publish"]
+    steps = {step["id"]: step for step in BUILD["steps"]}
+    assert "--network=none" in steps["try"]["args"]
+    example = next(a for a in steps["try"]["args"] if a.startswith("--input="))
+    assert (ROOT / "examples" / Path(example).name).is_file()
+    assert "cyclonedx-json" in steps["audit"]["args"][-1]
+    for defaults in ("_BASE", "_TORCH_INDEX"):
+        assert BUILD["substitutions"][defaults] == default(defaults[1:])

@@ -1,0 +1,179 @@
+"""The flex template: parameters from the settings, strings back to flags, a launcher that ends."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from terraform_files import ROOT
+
+from beam_bert import jobs
+from beam_bert.cli import parse_config
+from beam_bert.config import ClassifyConfig
+from beam_bert.flex_template import (
+    container_spec,
+    join_list,
+    main,
+    metadata,
+    split_list,
+    to_flags,
+)
+from pipelines import flex_template as launcher
+
+IMAGE = "europe-west1-docker.pkg.dev/p/r/beam-bert@sha256:" + "a1" * 32
+NEEDED = ["--input=gs://b/in/*.jsonl", "--output=gs://b/out", "--model=gs://m/x"]
+PARAMETERS = {parameter["name"]: parameter for parameter in metadata()["parameters"]}
+
+
+def accepts(name: str, value: str) -> bool:
+    return all(re.search(regex, value) for regex in PARAMETERS[name].get("regexes", []))
+
+
+def test_every_setting_is_a_parameter_with_words_for_a_person() -> None:
+    assert list(PARAMETERS) == list(ClassifyConfig.model_fields)
+    for name, field in ClassifyConfig.model_fields.items():
+        parameter = PARAMETERS[name]
+        assert parameter["isOptional"] is not field.is_required()
+        assert parameter["helpText"].startswith(field.description or "")
+        assert parameter["label"]
+
+
+def test_the_service_knows_every_field_and_type() -> None:
+    from google.cloud.dataflow_v1beta3.types import ContainerSpec
+
+    spec = container_spec(IMAGE)
+    parsed = ContainerSpec.from_json(json.dumps(spec))
+    known = set(type(parsed.metadata.parameters[0]).meta.fields)
+    for parameter in spec["metadata"]["parameters"]:
+        assert {re.sub("[A-Z]", lambda m: "_" + m[0].lower(), key) for key in parameter} <= known
+    assert spec["defaultEnvironment"]["sdkContainerImage"] == IMAGE
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "accepted"),
+    [
+        ("input", "gs://b/a.jsonl", True),
+        ("input", "gs://b/a.jsonl,gs://b/c d.csv", True),
+        ("input", r"gs://b/a\,b.jsonl", True),
+        ("input", "/etc/passwd", False),
+        ("input", "gs://b/a,/etc/passwd", False),
+        ("output", "gs://b/out", True),
+        ("output", "/tmp/out", False),
+        ("top_k", "3", True),
+        ("top_k", "-3", False),
+        ("max_reject_rate", "0.05", True),
+        ("max_reject_rate", "1e-3", True),
+        ("max_reject_rate", "5%", False),
+        ("carry", "[]", True),
+        ("carry", "a,b", True),
+        ("carry", "a,,b", False),
+    ],
+)
+def test_a_parameter_is_checked_before_a_machine_starts(
+    name: str, value: str, accepted: bool
+) -> None:
+    assert accepts(name, value) is accepted
+
+
+def test_the_defaults_pass_their_own_checks_and_mean_the_same() -> None:
+    defaults = {n: p["defaultValue"] for n, p in PARAMETERS.items() if "defaultValue" in p}
+    assert all(accepts(name, value) for name, value in defaults.items())
+    flags = to_flags([*NEEDED, *(f"--{name}={value}" for name, value in defaults.items())])
+    given_, _ = parse_config(ClassifyConfig, flags, "x")
+    without, _ = parse_config(ClassifyConfig, to_flags(NEEDED), "x")
+    assert given_ == without
+
+
+@given(st.lists(st.text(min_size=1).filter(lambda item: item != "[]")))
+def test_a_list_survives_being_a_string(items: list[str]) -> None:
+    assert split_list(join_list(items)) == items
+
+
+def test_lists_numbers_and_switches_arrive_as_settings() -> None:
+    parameters = [
+        "--input=gs://b/a.csv,gs://b/c.csv", "--output=gs://b/out", "--model=m", "--carry=[]",
+        "--text_column=title,body", "--top_k=2", "--keep_text=true", "--overwrite=false",
+        "--max_reject_rate=0.1", "--runner=DataflowRunner", "--template_location=gs://b/t",
+    ]  # fmt: skip
+    config, beam_flags = parse_config(ClassifyConfig, to_flags(parameters), "x")
+    assert config.input == ("gs://b/a.csv", "gs://b/c.csv")
+    assert (config.carry, config.text_column) == ((), ("title", "body"))
+    assert (config.top_k, config.keep_text, config.overwrite) == (2, True, False)
+    assert beam_flags == ["--runner=DataflowRunner", "--template_location=gs://b/t"]
+
+
+def test_an_item_that_looks_like_a_flag_stays_an_item() -> None:
+    config, beam_flags = parse_config(
+        ClassifyConfig, to_flags([*NEEDED, "--text_column=a,--overwrite,--runner=X"]), "x"
+    )
+    assert config.text_column == ("a", "--overwrite", "--runner=X")
+    assert config.overwrite is False
+    assert beam_flags == []
+
+
+def test_a_template_names_its_image_by_digest(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--image", "europe-west1-docker.pkg.dev/p/r/beam-bert:latest"]) == 2
+    assert "by its digest" in capsys.readouterr().err
+    assert main(["--image", IMAGE]) == 0
+    assert json.loads(capsys.readouterr().out)["image"] == IMAGE
+
+
+def test_the_committed_metadata_is_what_the_settings_say() -> None:
+    committed = (ROOT / "terraform/flex_template/metadata.json").read_text(encoding="utf-8")
+    done = subprocess.run(
+        [sys.executable, "-m", "beam_bert.flex_template"],
+        capture_output=True, text=True, check=True, cwd=ROOT,
+    )  # fmt: skip
+    assert done.stdout == committed, "run: python terraform/generate.py"
+
+
+def test_the_launcher_submits_the_job_and_does_not_wait(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Dataflow's own runner builds and checks the graph; `dry_run` stops it before the service."""
+    from apache_beam.runners.dataflow import dataflow_runner
+
+    def wait(*_: object, **__: object) -> None:
+        raise AssertionError("the launcher waited")
+
+    monkeypatch.setattr(dataflow_runner.DataflowPipelineResult, "wait_until_finish", wait)
+    rows = tmp_path / "a,b.jsonl"
+    rows.write_text('{"text": "good book"}\n' * 3)
+    submitted = []
+    launch = jobs.launch
+    monkeypatch.setattr(jobs, "launch", lambda *args: submitted.append(launch(*args)))
+
+    code = launcher.main(
+        [
+            f"--input={join_list([str(rows)])}", f"--output={tmp_path / 'out'}",
+            "--model=sentiment-small-en", "--runner=DataflowRunner", "--project=example",
+            "--region=europe-west1", "--temp_location=gs://example/temp", "--dry_run=true",
+            f"--sdk_container_image={IMAGE}",
+        ]
+    )  # fmt: skip
+    assert code == 0
+    assert len(submitted) == 1
+    steps = json.dumps([str(t.unique_name) for t in _transforms(submitted[0])])
+    for step in ("ReadSlice", "RunInference", "WriteShard", "Commit"):
+        assert step in steps
+    assert not (tmp_path / "out/predictions").exists()
+
+
+def _transforms(result: object) -> list:
+    proto = result.job.proto_pipeline  # type: ignore[attr-defined]
+    return list(proto.components.transforms.values())
+
+
+def test_a_wrong_parameter_ends_the_launcher_with_one_line(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert launcher.main([*NEEDED, "--top_k=0"]) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("error: --top_k")
+    assert error.count("\n") == 1

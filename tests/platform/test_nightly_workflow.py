@@ -1,0 +1,271 @@
+"""The nightly workflow's logic: nightly.yaml itself, run against a cloud of dictionaries."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+import yaml
+from fake_cloud import CLASSIFY, NIGHT, PARTITION, ROOT, WORKFLOW, Cloud
+from workflow_interpreter import WorkflowError, http_error
+
+GATE = "gates/20261124/gate.json"
+LAUNCH = "flexTemplates.launch"
+GET_JOB = "locations.jobs.get"
+
+
+def events(workflow) -> list[str]:
+    return [line["event"] for line in workflow.logs]
+
+
+def test_a_plain_night_launches_one_job_under_the_nights_name_and_waits_for_it() -> None:
+    cloud = Cloud([["QUEUED", "RUNNING", "RUNNING", "DONE"]])
+    workflow = cloud.workflow()
+    result = workflow.run()
+
+    assert result == {
+        "outcome": "done", "partition": PARTITION, "job_id": "job-1", "training": "off",
+    }  # fmt: skip
+    (launch,) = cloud.launches()
+    assert launch["jobName"] == "beam-bert-20261124"
+    assert launch["containerSpecGcsPath"] == CLASSIFY["container_spec_gcs_path"]
+    assert launch["environment"] == CLASSIFY["environment"]
+    assert launch["parameters"] == {
+        **CLASSIFY["parameters"], "partition": PARTITION, "overwrite": "false",
+    }  # fmt: skip
+    assert workflow.now == NIGHT + 3 * 60
+    assert events(workflow) == ["night_done"]
+
+
+def test_the_date_is_the_time_zones_not_utcs() -> None:
+    cloud = Cloud()
+    cloud.on_done = lambda c: c.put("reviews/predictions/run_date=2026-11-25/part.parquet", "")
+    result = cloud.workflow(now=NIGHT + 22.5 * 3600).run()  # 23:30 UTC, 00:30 in Berlin
+    assert result["partition"] == "run_date=2026-11-25"
+
+
+def test_a_night_that_is_committed_is_not_run_again() -> None:
+    cloud = Cloud()
+    cloud.workflow().run()
+    again = cloud.workflow(training={"enabled": True})
+    assert again.run() == {"outcome": "already_done", "partition": PARTITION, "training": "off"}
+    assert len(cloud.launches()) == 1
+    assert cloud.custom == []
+
+
+def test_a_commit_that_was_killed_half_way_is_launched_again_to_be_finished() -> None:
+    cloud = Cloud()
+    cloud.commit()
+    cloud.put("reviews/staging/abc/commit.json", "{}")
+    cloud.on_done = lambda c: c.objects.pop(("out", "reviews/staging/abc/commit.json"))
+    assert cloud.workflow().run()["outcome"] == "done"
+    assert len(cloud.launches()) == 1
+
+
+def test_a_backfill_takes_its_date_from_the_argument_and_can_overwrite() -> None:
+    cloud = Cloud()
+    cloud.put("reviews/predictions/run_date=2026-01-02/part.parquet", "")
+    result = cloud.workflow().run({"run_date": "2026-01-02", "overwrite": True})
+    assert result["partition"] == "run_date=2026-01-02"
+    (launch,) = cloud.launches()
+    assert launch["jobName"] == "beam-bert-20260102"
+    assert launch["parameters"]["overwrite"] == "true"
+
+
+@pytest.mark.parametrize("date", ["yesterday", "2026-1-2", "2026-01-02/../x", "2026-01-02\nx"])
+def test_a_date_that_is_none_stops_before_anything_is_asked(date: str) -> None:
+    cloud = Cloud()
+    with pytest.raises(WorkflowError, match="is not YYYY-MM-DD"):
+        cloud.workflow().run({"run_date": date})
+    assert cloud.requests == []
+
+
+def test_a_failed_job_is_tried_again_under_the_same_name() -> None:
+    cloud = Cloud([["RUNNING", "FAILED"], ["RUNNING", "DONE"]])
+    workflow = cloud.workflow()
+    assert workflow.run()["job_id"] == "job-2"
+    assert {launch["jobName"] for launch in cloud.launches()} == {"beam-bert-20261124"}
+    assert events(workflow) == ["job_failed", "night_done"]
+
+
+def test_the_last_failure_says_what_failure_json_says() -> None:
+    cloud = Cloud([["FAILED"]])
+    old = {"partition": PARTITION, "message": "an old story"}
+    other = {"partition": "run_date=2026-11-23", "message": "somebody else's"}
+    mine = {"partition": PARTITION, "message": "3 of 20 rows were rejected"}
+    cloud.put("reviews/runs/20261123T010500000Z-aa/failure.json", json.dumps(old))
+    cloud.put("reviews/runs/20261124T010500000Z-aa/failure.json", json.dumps(mine).encode())
+    cloud.put("reviews/runs/20261124T010600000Z-bb/failure.json", other)
+    with pytest.raises(WorkflowError, match=r"attempt 2\): 3 of 20 rows were rejected$"):
+        cloud.workflow().run()
+    assert len(cloud.launches()) == 2
+
+
+@pytest.mark.parametrize("content", [None, "not json", "{}"])
+def test_a_failure_without_a_readable_failure_json_says_where_to_look(content: str | None) -> None:
+    cloud = Cloud([["FAILED"]])
+    if content is not None:
+        cloud.put("reviews/runs/20261124T010500000Z-aa/failure.json", content)
+    with pytest.raises(WorkflowError, match="see the job's log"):
+        cloud.workflow(settings={"attempts": 1}).run()
+    assert len(cloud.launches()) == 1
+
+
+@pytest.mark.parametrize("state", ["CANCELLED", "DRAINED", "UPDATED"])
+def test_a_job_that_a_person_stopped_is_not_started_again(state: str) -> None:
+    cloud = Cloud([["RUNNING", state]])
+    with pytest.raises(WorkflowError, match=f"ended as JOB_STATE_{state}"):
+        cloud.workflow().run()
+    assert len(cloud.launches()) == 1
+
+
+def test_a_launch_whose_answer_was_lost_does_not_run_twice() -> None:
+    cloud = Cloud()
+    cloud.faults[LAUNCH] = [http_error(503)]
+    cloud.lost_answers.add("launch")
+    assert cloud.workflow().run()["job_id"] == "job-1"
+    assert len(cloud.dataflow) == 1
+
+
+def test_two_executions_of_one_night_share_the_job() -> None:
+    cloud = Cloud([["RUNNING"] * 5 + ["DONE"]])
+    cloud._launch({"body": {"launchParameter": {"jobName": "beam-bert-20261124"}}})
+    assert cloud.workflow().run()["job_id"] == "job-1"
+    assert len(cloud.dataflow) == 1
+
+
+@pytest.mark.parametrize("code", [429, 502, 503, 504])
+def test_a_short_outage_of_any_service_is_waited_out(code: int) -> None:
+    cloud = Cloud()
+    for name in ("objects.list", LAUNCH, GET_JOB):
+        cloud.faults[name] = [http_error(code), http_error(code)]
+    assert cloud.workflow().run()["outcome"] == "done"
+
+
+@pytest.mark.parametrize("code", [400, 403, 404])
+def test_a_refusal_fails_at_once(code: int) -> None:
+    cloud = Cloud()
+    cloud.faults[LAUNCH] = [http_error(code, "no")]
+    with pytest.raises(WorkflowError):
+        cloud.workflow().run()
+    assert len(cloud.launches()) == 1
+
+
+def test_a_job_past_the_deadline_is_cancelled_and_the_night_fails() -> None:
+    cloud = Cloud([["RUNNING"]])
+    workflow = cloud.workflow()
+    with pytest.raises(WorkflowError, match="job-1 ran past the deadline of the night"):
+        workflow.run()
+    assert cloud.cancelled == ["job-1"]
+    assert workflow.now <= NIGHT + 6 * 3600 + 2 * 60
+
+
+def test_a_job_that_failed_after_the_deadline_is_not_tried_again() -> None:
+    cloud = Cloud([["RUNNING", "FAILED"]])
+    with pytest.raises(WorkflowError, match=r"attempt 1\)"):
+        cloud.workflow(settings={"deadline_s": 30}).run()
+
+
+def test_a_job_that_ends_well_without_output_fails_the_night() -> None:
+    cloud = Cloud()
+    cloud.on_done = lambda c: None
+    with pytest.raises(WorkflowError, match="run_date=2026-11-24 is not committed"):
+        cloud.workflow().run()
+
+
+def train_night(gate: object = None, **states: list[str]) -> tuple[Cloud, object]:
+    cloud = Cloud()
+    cloud.custom_states = states
+    if gate is not None:
+        cloud.put(GATE, gate, bucket="models")
+    return cloud, cloud.workflow(training={"enabled": True})
+
+
+def stages(cloud: Cloud) -> list[str]:
+    return [job["title"].split("-")[2] for job in cloud.custom]
+
+
+def test_a_better_model_is_promoted_before_the_classification() -> None:
+    cloud, workflow = train_night({"promote": True, "reason": "better"})
+    assert workflow.run()["training"] == "promoted"
+    assert stages(cloud) == ["train", "evaluate", "promote"]
+    assert cloud.custom[1]["command"][-1] == "--output=gs://models/gates/20261124"
+    kinds = [name.split(".")[-2] for name, _ in cloud.requests]
+    assert kinds.index("flexTemplates") > max(i for i, k in enumerate(kinds) if k == "customJobs")
+    assert {"severity": "NOTICE", "event": "gate", "promote": True, "reason": "better"} in (
+        workflow.logs
+    )
+
+
+def test_a_model_that_is_no_better_is_kept_back_and_the_old_one_classifies() -> None:
+    cloud, workflow = train_night(json.dumps({"promote": False}))
+    assert workflow.run()["training"] == "kept"
+    assert stages(cloud) == ["train", "evaluate"]
+    assert len(cloud.launches()) == 1
+
+
+@pytest.mark.parametrize(
+    ("gate", "states", "ran"),
+    [
+        (None, {"train": ["RUNNING", "FAILED"]}, ["train"]),
+        (None, {"evaluate": ["EXPIRED"]}, ["train", "evaluate"]),
+        (None, {}, ["train", "evaluate"]),
+        ({"verdict": "fine"}, {}, ["train", "evaluate"]),
+        ({"promote": "yes"}, {}, ["train", "evaluate"]),
+        ({"promote": True}, {"promote": ["FAILED"]}, ["train", "evaluate", "promote"]),
+    ],
+    ids=["train fails", "evaluate expires", "no gate", "other gate", "not a boolean", "promote"],
+)
+def test_a_failed_training_never_promotes_and_never_stops_the_classification(
+    gate: object, states: dict, ran: list[str]
+) -> None:
+    cloud, workflow = train_night(gate, **states)
+    if gate == {"promote": "yes"}:
+        assert workflow.run()["training"] == "kept"
+    else:
+        with pytest.raises(
+            WorkflowError, match="is classified with the old model: training failed"
+        ):
+            workflow.run()
+        assert events(workflow)[-2:] == ["training_failed", "night_done"]
+    assert stages(cloud) == ran
+    assert len(cloud.dataflow) == 1
+    assert ("out", f"reviews/predictions/{PARTITION}/part-00000.parquet") in cloud.objects
+
+
+def test_a_second_execution_waits_for_the_training_job_that_is_there() -> None:
+    cloud, workflow = train_night({"promote": False})
+    job = {"displayName": "beam-bert-train-20261124"}
+    spec = {"workerPoolSpecs": [{"containerSpec": {"command": []}}]}
+    cloud._create_custom({"body": {**job, "jobSpec": spec}})
+    workflow.run()
+    assert stages(cloud) == ["train", "evaluate"]
+
+
+def test_a_training_job_past_the_deadline_is_cancelled() -> None:
+    cloud, workflow = train_night(train=["RUNNING"])
+    with pytest.raises(WorkflowError, match="ran past the deadline"):
+        workflow.run()
+    assert cloud.cancelled[0] == "customJobs/1"
+
+
+def test_training_can_be_switched_off_for_one_night() -> None:
+    cloud, workflow = train_night()
+    assert workflow.run({"train": False})["training"] == "off"
+    assert cloud.custom == []
+
+
+def test_the_workflow_fits_what_the_service_takes() -> None:
+    text = WORKFLOW.read_text(encoding="utf-8")
+    assert len(text.encode()) < 128 * 1024
+    for name, body in yaml.safe_load(text).items():
+        assert set(body) <= {"params", "steps"}, name
+        assert all(len(step) == 1 for step in body["steps"]), name
+
+
+def test_every_parameter_that_the_workflow_sets_is_one_of_the_template() -> None:
+    metadata = json.loads((ROOT / "terraform/flex_template/metadata.json").read_text())
+    known = {parameter["name"] for parameter in metadata["parameters"]}
+    cloud = Cloud()
+    cloud.workflow().run()
+    assert set(cloud.launches()[0]["parameters"]) <= known

@@ -1,0 +1,265 @@
+"""The Terraform files: what a provider at hand would refuse, and what a reviewer would."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import hcl2
+import pytest
+from terraform_files import (
+    ROOT,
+    TERRAFORM,
+    Block,
+    fields,
+    folders,
+    is_block,
+    named,
+    parsed,
+    resources,
+    text,
+)
+
+SCHEMA = json.loads(Path(__file__).with_name("provider_schema.json").read_text(encoding="utf-8"))
+META_ARGUMENTS = {"count", "for_each", "depends_on", "lifecycle", "provider", "provisioner"}
+MODULES = sorted((TERRAFORM / "modules").iterdir())
+ALL_BLOCKS = list(resources(TERRAFORM))
+needs_terraform = pytest.mark.skipif(shutil.which("terraform") is None, reason="needs terraform")
+
+
+def relative(path: Path) -> str:
+    return str(path.relative_to(TERRAFORM))
+
+
+@needs_terraform
+def test_the_files_are_formatted() -> None:
+    done = subprocess.run(
+        ["terraform", "fmt", "-check", "-recursive", "-diff", str(TERRAFORM)],
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def _problems(body: dict[str, Any], schema: dict[str, Any], place: str) -> Iterator[str]:
+    given = dict(fields(body))
+    for name, value in given.items():
+        if name not in schema:
+            yield f"{place}: {name} is not in the provider's schema"
+            continue
+        inner = schema[name].get("fields")
+        if is_block(value):
+            if inner is None:
+                yield f"{place}: {name} is no block"
+            for each in value:
+                yield from _problems(each, inner or {}, f"{place}.{name}")
+        elif inner is not None:
+            yield f"{place}: {name} is a block, it takes no ="
+    for name, entry in schema.items():
+        if entry.get("required") and name not in given:
+            yield f"{place}: {name} is required"
+
+
+@pytest.mark.parametrize("block", ALL_BLOCKS, ids=str)
+def test_every_argument_of_a_resource_is_in_the_providers_schema(block: Block) -> None:
+    schema = SCHEMA["schemas"].get(f"{block.kind}.{block.type}")
+    assert schema is not None, (
+        f"{block}: run tests/platform/extract_provider_schema.py, its docstring says how"
+    )
+    body = {name: value for name, value in block.body.items() if name not in META_ARGUMENTS}
+    assert list(_problems(body, schema, str(block))) == []
+
+
+def test_the_schema_check_finds_what_is_wrong() -> None:
+    source = """resource "google_storage_bucket" "b" {
+      name = "b"
+      colour = "red"
+      versioning = { enabled = true }
+      lifecycle_rule {
+        action { type = "Delete" }
+        condition { agee = 3 }
+      }
+    }"""
+    ((_, instances),) = named(hcl2.loads(source)["resource"])
+    ((_, body),) = named([instances])
+    schema = SCHEMA["schemas"]["resource.google_storage_bucket"]
+    assert sorted(_problems(body, schema, "b")) == [
+        "b.lifecycle_rule.condition: agee is not in the provider's schema",
+        "b: colour is not in the provider's schema",
+        "b: location is required",
+        "b: versioning is a block, it takes no =",
+    ]
+
+
+@pytest.mark.parametrize("folder", folders(), ids=relative)
+def test_versions_of_terraform_and_the_provider_are_pinned(folder: Path) -> None:
+    ((settings),) = parsed(folder / "versions.tf")["terraform"]
+    assert text(settings["required_version"]) == ">= 1.9, < 2.0"
+    google = settings["required_providers"][0]["google"]
+    assert {text(name): text(value) for name, value in google.items()} == {
+        "source": "hashicorp/google",
+        "version": "~> 7.0",
+    }
+
+
+@pytest.mark.parametrize("folder", folders(), ids=relative)
+def test_every_variable_and_output_says_what_it_is(folder: Path) -> None:
+    for kind, needed in (("variable", {"description", "type"}), ("output", {"description"})):
+        for file in folder.glob("*.tf"):
+            for name, body in named(parsed(file).get(kind, [])):
+                assert needed <= set(body), f"{relative(file)}: {kind} {name}"
+
+
+def _module_calls() -> Iterator[tuple[str, dict[str, Any], Path]]:
+    """Every module block of the examples and of the READMEs' marked snippets."""
+    for file in sorted((TERRAFORM / "examples").rglob("*.tf")):
+        for name, body in named(parsed(file).get("module", [])):
+            yield f"{relative(file)}: {name}", body, file.parent / text(body["source"])
+    for readme in sorted(TERRAFORM.rglob("README.md")):
+        for snippet in re.findall(
+            r"```hcl\n# tftest\n(.*?)```", readme.read_text(encoding="utf-8"), re.DOTALL
+        ):
+            for name, body in named(hcl2.loads(snippet)["module"]):
+                yield f"{relative(readme)}: {name}", body, TERRAFORM / text(body["source"])
+
+
+CALLS = list(_module_calls())
+
+
+@pytest.mark.parametrize(("body", "source"), [c[1:] for c in CALLS], ids=[c[0] for c in CALLS])
+def test_every_example_gives_a_module_what_it_takes(body: dict[str, Any], source: Path) -> None:
+    variables = {
+        name: variable
+        for file in source.glob("*.tf")
+        for name, variable in named(parsed(file).get("variable", []))
+    }
+    given = {name for name, _ in fields(body)} - META_ARGUMENTS - {"source"}
+    assert given <= set(variables)
+    required = {name for name, variable in variables.items() if "default" not in variable}
+    assert required <= given
+
+
+def test_every_module_has_an_example_in_its_readme() -> None:
+    shown = {source.resolve() for name, _, source in CALLS if "README.md" in name}
+    assert shown == set(MODULES)
+
+
+@pytest.mark.parametrize("snippet_of", [TERRAFORM, *MODULES], ids=relative)
+def test_every_hcl_snippet_is_marked_so_that_it_is_tested(snippet_of: Path) -> None:
+    readme = (snippet_of / "README.md").read_text(encoding="utf-8")
+    assert readme.count("```hcl\n") == readme.count("```hcl\n# tftest\n")
+
+
+def test_the_outputs_that_the_examples_use_exist() -> None:
+    for file in (TERRAFORM / "examples").rglob("*.tf"):
+        used = re.findall(r'module\.(\w+)(?:\["this"\])?\.(\w+)', file.read_text(encoding="utf-8"))
+        for module, output in used:
+            outputs = parsed(TERRAFORM / "modules" / module / "outputs.tf")["output"]
+            assert output in dict(named(outputs)), f"{relative(file)}: {module}.{output}"
+
+
+def test_access_is_granted_bit_by_bit_and_never_widely() -> None:
+    allowed = {
+        "google_artifact_registry_repository_iam_member",
+        "google_project_iam_custom_role",
+        "google_project_iam_member",
+        "google_service_account_iam_member",
+        "google_storage_bucket_iam_member",
+    }
+    assert {block.type for block in ALL_BLOCKS if "_iam_" in block.type} == allowed
+    assert not [block for block in ALL_BLOCKS if block.type == "google_service_account_key"]
+    for file in TERRAFORM.rglob("*.tf"):
+        source = file.read_text(encoding="utf-8")
+        assert not re.search(r"roles/(owner|editor|viewer)\b", source), file
+        assert not re.search(r"\ball(Authenticated)?Users\b", source), file
+        assert not re.search(r"roles/storage\.(admin|objectAdmin|legacy)", source), file
+
+
+def _bucket_writers() -> dict[str, set[str]]:
+    (locals_,) = parsed(TERRAFORM / "modules/service_accounts/iam.tf")["locals"]
+    writers: dict[str, set[str]] = {}
+    for grant in locals_["bucket_roles"].values():
+        if text(grant["role"]) != "roles/storage.objectViewer":
+            writers.setdefault(text(grant["bucket"]), set()).add(text(grant["account"]))
+    return writers
+
+
+def test_each_bucket_is_written_by_one_account_and_raw_by_none() -> None:
+    assert _bucket_writers() == {
+        "models": {"trainer"},
+        "output": {"worker"},
+        "temp": {"worker"},
+        "templates": {"builder"},
+    }
+
+
+def test_every_checkov_skip_says_why() -> None:
+    skips = [
+        line.strip()
+        for file in TERRAFORM.rglob("*.tf")
+        for line in file.read_text(encoding="utf-8").splitlines()
+        if "checkov:skip" in line
+    ]
+    assert skips
+    for skip in skips:
+        assert re.fullmatch(r"#checkov:skip=CKV2?_GCP_\d+:.{20,}", skip), skip
+
+
+def test_buckets_are_closed_to_the_public_and_workers_have_no_address() -> None:
+    for block in ALL_BLOCKS:
+        if block.type == "google_storage_bucket":
+            assert block.body["uniform_bucket_level_access"] is True
+            assert text(block.body["public_access_prevention"]) == "enforced"
+    source = (TERRAFORM / "modules/flex_template/main.tf").read_text(encoding="utf-8")
+    assert "WORKER_IP_PRIVATE" in source
+    assert "WORKER_IP_PUBLIC" not in source
+
+
+def test_the_alerts_read_counters_that_the_pipeline_has() -> None:
+    source = (TERRAFORM / "modules/monitoring/main.tf").read_text(encoding="utf-8")
+    counters = set(re.findall(r'metric_name=\\"(\w+)\\"', source))
+    assert counters == {"rows_predicted", "rows_read"}
+    transforms = (ROOT / "beam_bert/transforms.py").read_text(encoding="utf-8")
+    for counter in counters:
+        assert f'Metrics.counter(NAMESPACE, "{counter}")' in transforms
+
+
+def test_the_workflow_reads_what_main_tf_sets() -> None:
+    folder = TERRAFORM / "modules/nightly"
+    source = (folder / "nightly.yaml").read_text(encoding="utf-8")
+    main = (folder / "main.tf").read_text(encoding="utf-8")
+    (workflow,) = [b for b in ALL_BLOCKS if b.type == "google_workflows_workflow"]
+    names = set(workflow.body["user_env_vars"])
+    assert names == set(re.findall(r'sys\.get_env\("(\w+)"\)', source))
+    for map_, local in (("settings", "settings"), ("training", "training")):
+        used = set(re.findall(rf"(?<![\w.]){map_}\.(\w+)", source))
+        block = main[main.index(f"  {local} ") :].split("\n  })", 1)[0]
+        assert used <= set(re.findall(r"^\s+(\w+)\s+=", block, re.MULTILINE)), map_
+
+
+def test_what_is_generated_is_up_to_date(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(TERRAFORM))
+    import generate
+
+    stale = [
+        relative(path)
+        for path, content in generate.generated_files().items()
+        if path.read_text(encoding="utf-8") != content
+    ]
+    assert stale == [], "run: python terraform/generate.py"
+
+
+def test_the_cost_in_the_readme_is_what_the_command_prints() -> None:
+    readme = (TERRAFORM / "README.md").read_text(encoding="utf-8")
+    shown = re.search(r"    \$ python (terraform/cost\.py.*)\n((?:    .+\n)+)", readme)
+    assert shown is not None
+    done = subprocess.run(
+        [sys.executable, *shown[1].split()], capture_output=True, text=True, check=True, cwd=ROOT
+    )
+    assert re.sub("^    ", "", shown[2], flags=re.MULTILINE) == done.stdout
