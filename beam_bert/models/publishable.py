@@ -64,7 +64,7 @@ def _walk(root: Path, folder: Path) -> Iterator[tuple[str, Path]]:
             raise ModelError(f"cannot publish {root}: its file {path!r} has a name not for others")
         if entry.is_symlink() and not _stays_below(root, here):
             raise ModelError(
-                f"cannot publish {root}: {path} is a link to {here.resolve()}, outside of it; "
+                f"cannot publish {root}: {path} is a link to {here.readlink()}, not in it; "
                 "copy the folder with `cp -rL` first"
             )
         if entry.is_dir():
@@ -89,8 +89,8 @@ def _is_text(path: str) -> bool:
 
 def _stays_below(root: Path, link: Path) -> bool:
     try:
-        return link.resolve().is_relative_to(root)
-    except (OSError, RuntimeError):  # a loop
+        return link.resolve(strict=True).is_relative_to(root)
+    except (OSError, RuntimeError):  # to nowhere, or to itself
         return False
 
 

@@ -57,7 +57,7 @@ class ModelStore:
             raise ModelError(f"model store {location!r}: give a folder or gs://bucket/prefix")
         if "://" not in location:
             location = str(Path(location).expanduser())
-        self.location = location.rstrip("/") or "/"
+        self.location = location if location.endswith("://") else location.rstrip("/") or "/"
         storage = open_storage(self.location, _WORDING)
         self._versions = Versions(storage)
         self._aliases = AliasTable(self.location, storage)
@@ -123,6 +123,11 @@ class ModelStore:
         Raises:
           ModelError: a file is missing or differs; the message names it.
         """
+        folder = self.folder(record.version)
+        if "://" not in folder:
+            real = Path(folder).resolve()
+            if not real.is_relative_to(Path(self.location).resolve()):
+                raise ModelError(f"{folder} is a link to {real}, outside of the store")
         self._versions.verify(record)
 
     def publish(
