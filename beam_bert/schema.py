@@ -93,7 +93,12 @@ ORIGIN_FIELDS = [
     described("source_file", pa.string(), "File that the row stood in.", nullable=False),
     described("source_row", pa.int64(), "0-based row within that file.", nullable=False),
     described("model", pa.string(), "Model, as it was asked for.", nullable=False),
-    described("model_version", pa.string(), "Digest of the model's files.", nullable=False),
+    described(
+        "model_version",
+        pa.string(),
+        "Its version in the model store; for other models a digest of the files.",
+        nullable=False,
+    ),
 ]
 
 

@@ -165,7 +165,7 @@ def decode(batch: SliceBatch, task: ClassificationTask, model: ResolvedModel) ->
     windows = pc.list_value_length(rows["logits"])
     logits = rows["logits"].flatten().flatten().to_numpy(zero_copy_only=False)
     counts = windows.to_numpy(zero_copy_only=False).astype(np.int64)
-    constant = {"model": model.name, "model_version": model.version}
+    constant = {"model": model.name, "model_version": model.shown_version}
     columns = [
         rows["doc_id"],
         *rows["carried"].flatten(),

@@ -30,7 +30,7 @@ def new_gs_location(new_gs_output: Callable[[], str]) -> Callable[[], str]:
 
 @pytest.fixture(params=["local", "gs"])
 def new_location(request: pytest.FixtureRequest) -> Callable[[], str]:
-    """The location of a store that is not there yet, at each call: a folder, then a gs:// prefix."""
+    """Where a store may be made, another place at each call: a folder, then a gs:// prefix."""
     if request.param == "gs":
         return request.getfixturevalue("new_gs_location")
     folder = request.getfixturevalue("tmp_path")

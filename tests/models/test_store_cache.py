@@ -169,7 +169,7 @@ def test_a_download_that_goes_wrong_leaves_nothing_behind(
 
     with monkeypatch.context() as patch:
         patch.setattr(GcsStorage, "download", download)
-        with pytest.raises(ModelError, match="changed while the job ran|no answer"):
+        with pytest.raises(ModelError, match=r"changed while the job ran|no answer"):
             fetch_model(resolved)
     assert [path.name for path in cache.iterdir()] == [f"{resolved.version}.lock"]
     assert is_whole(fetch_model(resolved), resolved)
@@ -179,5 +179,5 @@ def test_a_cache_that_cannot_be_written_says_what_to_do(
     resolved: ResolvedModel, cache: Path
 ) -> None:
     cache.parent.write_text("not a folder")
-    with pytest.raises(ModelError, match="cannot be written .*set BEAM_BERT_CACHE"):
+    with pytest.raises(ModelError, match=r"cannot be written .*set BEAM_BERT_CACHE"):
         fetch_model(resolved)

@@ -218,7 +218,7 @@ def test_a_source_that_changes_while_it_is_read_is_never_a_version(
         real(storage, source, path)
 
     monkeypatch.setattr(kind, "upload", change)
-    with pytest.raises(ModelError, match="vocab.txt has 6 bytes, its record says 12"):
+    with pytest.raises(ModelError, match=r"vocab.txt has 6 bytes, its record says 12"):
         ModelStore.open(location).publish(model)
     assert open_storage(location).list_files("") == []
 
@@ -249,7 +249,7 @@ def test_a_damaged_version_is_neither_used_nor_promoted(
         weights.unlink()
         if damaged is not None:
             weights.write_bytes(damaged)
-        with pytest.raises(ModelError, match=f"model.safetensors {message}") as caught:
+        with pytest.raises(ModelError, match=rf"model.safetensors {message}") as caught:
             resolve_model(f"{store.location}@production")
         assert folder.name in str(caught.value)
         with pytest.raises(ModelError, match=message):
@@ -264,7 +264,7 @@ def test_a_damaged_version_is_not_rolled_back_to(
     store, folder = published
     store.promote(store.publish(model, notes="next").version, reason="second")
     (folder / "vocab.txt").write_text("")
-    with pytest.raises(ModelError, match="vocab.txt has 0 bytes"):
+    with pytest.raises(ModelError, match=r"vocab.txt has 0 bytes"):
         store.rollback(reason="back")
     assert len(store.history()) == 2
 
@@ -311,7 +311,7 @@ def test_a_record_cannot_point_out_of_its_version(published: tuple[ModelStore, P
     record = json.loads(path.read_text())
     record["files"][0]["path"] = "../../../secret.json"
     path.write_text(json.dumps(record))
-    with pytest.raises(ModelError, match="is damaged .*not a relative path below"):
+    with pytest.raises(ModelError, match=r"is damaged .*not a relative path below"):
         store.resolve("production")
 
 
@@ -321,14 +321,14 @@ def test_a_version_that_is_a_link_to_elsewhere_is_not_used(
     store, folder = published
     shutil.move(folder, tmp_path / "elsewhere")
     folder.symlink_to(tmp_path / "elsewhere")
-    with pytest.raises(ModelError, match="is a link to .*elsewhere, outside of the store"):
+    with pytest.raises(ModelError, match=r"is a link to .*elsewhere, outside of the store"):
         resolve_model(f"{store.location}@production")
 
 
 def test_an_alias_whose_version_is_gone_says_so(published: tuple[ModelStore, Path]) -> None:
     store, folder = published
     folder.with_name(f"{folder.name}.json").unlink()
-    with pytest.raises(ModelError, match=f"is {folder.name}, whose record is gone"):
+    with pytest.raises(ModelError, match=rf"is {folder.name}, whose record is gone"):
         store.resolve("production")
 
 
