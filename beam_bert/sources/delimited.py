@@ -119,7 +119,7 @@ def parse_delimited(
         pair=None if spec.text_pair_column is None else column(spec.text_pair_column),
         ids=None if spec.id_column is None else column(spec.id_column),
         carried=[
-            column(name).cast(field.type)
+            column(name).cast(field.type) if name in wanted else pa.nulls(count, field.type)
             for name, field in zip(spec.carried_from, spec.resolved, strict=True)
         ],
         raw=lambda i: block.raw(int(place_of[i])),

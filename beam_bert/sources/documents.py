@@ -180,11 +180,14 @@ def joined(texts: list[pa.Array]) -> pa.Array:
     """Texts of several columns with a space between, empty ones left out; null if all are null."""
     if len(texts) == 1:
         return texts[0]
-    parts = [pc.if_else(pc.equal(part, ""), None, part) for part in texts]
-    text = pc.binary_join_element_wise(*parts, " ", null_handling="skip")
+    # Not by null_handling="skip": pyarrow 25 then loses rows in which all is null.
     absent = texts[0].is_null()
+    text = pc.fill_null(texts[0], "")
     for part in texts[1:]:
         absent = pc.and_(absent, part.is_null())
+        part = pc.fill_null(part, "")
+        both = pc.and_(pc.not_equal(text, ""), pc.not_equal(part, ""))
+        text = pc.binary_join_element_wise(text, pc.if_else(both, " ", ""), part, "")
     return pc.if_else(absent, pa.scalar(None, pa.string()), text)
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
@@ -44,20 +46,29 @@ def open_binary(path: str) -> BinaryIO:
 
 def translated(error: Exception, path: str) -> Exception:
     """A remote file system's error as the built-in one that means the same, where there is one."""
-    text = " ".join(f"{type(error).__name__}: {error}".split())
-    code = getattr(error, "code", None)
-    if isinstance(error, OSError) and not isinstance(error, BlockingIOError):
-        return error
-    if code == 404 or "NotFound" in text or "404" in text:
-        return FileNotFoundError(2, "no such object", path)
-    if code in (401, 403) or "Forbidden" in text or "403" in text:
-        return PermissionError(13, "access denied", path)
-    if "DefaultCredentialsError" in text:
-        return InputError(
-            f"{path}: no Google credentials; run: gcloud auth application-default login"
-        )
-    if "Unable to get filesystem" in text:
-        return InputError(
-            f"{path}: no file system for this kind of URL; for gs:// install beam-bert[gcp]"
-        )
+    for found in _all_of(error):
+        name, code = type(found).__name__, getattr(found, "code", None)
+        if isinstance(found, FileNotFoundError) or name == "NotFound" or code == 404:
+            return FileNotFoundError(errno.ENOENT, "no such object", path)
+        if isinstance(found, PermissionError) or name == "Forbidden" or code in (401, 403):
+            return PermissionError(errno.EACCES, "access denied", path)
+        if name == "DefaultCredentialsError":
+            return InputError(
+                f"{path}: no Google credentials; run: gcloud auth application-default login"
+            )
+        if "Unable to get filesystem" in str(found):
+            return InputError(
+                f"{path}: no file system for this kind of URL; for gs:// install beam-bert[gcp]"
+            )
     return error
+
+
+def _all_of(error: BaseException) -> Iterator[BaseException]:
+    """The error and those inside: Beam's BeamIOError holds one for each path, or a cause."""
+    yield error
+    details = getattr(error, "exception_details", None)
+    for inside in details.values() if isinstance(details, dict) else ():
+        if isinstance(inside, BaseException):
+            yield from _all_of(inside)
+    if error.__cause__ is not None:
+        yield from _all_of(error.__cause__)

@@ -17,9 +17,9 @@ from beam_bert.sources.spec import SourceSpec
 def read_slice(slice_: Slice, spec: SourceSpec, settings_digest: str) -> Iterator[SliceBatch]:
     """The documents of a slice, in source order, and what could not be used.
 
-    Exactly one batch, unless files of the slice are compressed: then one each time that
-    `spec.slice_bytes` of unpacked bytes are full (a record is never divided), numbered by
-    `Slice.cut`, so memory stays bounded however large a file unpacks.
+    Exactly one batch, unless files of the slice are compressed: then as many as it takes for each
+    to hold at most `spec.slice_bytes` of unpacked bytes (a longer record has its own), numbered
+    by `Slice.cut`, so memory stays bounded however large a file unpacks.
 
     Args:
       slice_: what to read.
@@ -37,12 +37,11 @@ def read_slice(slice_: Slice, spec: SourceSpec, settings_digest: str) -> Iterato
     part = _Part(spec, slice_.with_cut(0) if unpacks else slice_)
     for segment in slice_.segments:
         for piece in read_segment(segment, spec, spec.slice_bytes if unpacks else None):
-            part.add(segment.path, piece)
-            if unpacks and part.size >= spec.slice_bytes:
+            if unpacks and part.size and part.size + piece.size > spec.slice_bytes:
                 yield part.finish(settings_digest)
                 part = _Part(spec, slice_.with_cut(part.slice.cut + 1))
-    if part.slice.cut == 0 or not unpacks or part.documents.rows_read or part.size:
-        yield part.finish(settings_digest)
+            part.add(segment.path, piece)
+    yield part.finish(settings_digest)
 
 
 @dataclass

@@ -97,6 +97,7 @@ class Delimited:
 
     line_end = re.compile(rb"[\r\n]")
     _any_line_end = re.compile(rb"\r\n?|\n")
+    _quotes = re.compile(rb'"+')
 
     def __init__(self, delimiter: bytes, quoting: bool, max_record_bytes: int) -> None:
         self.max_record_bytes = max_record_bytes
@@ -104,8 +105,6 @@ class Delimited:
         self._quoting = quoting
         mark = re.escape(delimiter)
         self._opener_or_end = re.compile(rb'(?<=%b)"|\r\n?|\n' % mark)
-        # What a quoted field holds after its opening quote, the closing one included.
-        self._quoted = re.compile(rb'[^"]*(?:""[^"]*)*"(?!")')
 
     def split(self, data: bytes, final: bool) -> Split:
         """The records of `data`: by parity of the quotes where these are as they should be."""
@@ -116,7 +115,8 @@ class Delimited:
             if not self._quotes_are_regular(array, quotes):
                 return self._split_with_care(data, final)
             ends = ends[np.searchsorted(quotes, ends) % 2 == 0]
-            if len(quotes) % 2 and (final or len(data) - _last(ends) > self.max_record_bytes):
+            open_at_end = final and len(quotes) % 2
+            if open_at_end or len(data) - _last(ends) > self.max_record_bytes:
                 return self._split_with_care(data, final)
         if final and len(data) > _last(ends):
             ends = np.append(ends, len(data))
@@ -157,9 +157,13 @@ class Delimited:
         A quote that opens stands after a delimiter or line end, or doubles the one before it; one
         that closes stands before a delimiter or line end, or is doubled by the next.
         """
-        padded = np.concatenate([[_LF], array, [_LF]])
-        before = padded[quotes[0::2]]
-        after = padded[quotes[1::2] + 2]
+        before = array[quotes[0::2] - 1]
+        if quotes[0] == 0:
+            before[0] = _LF
+        closing = quotes[1::2]
+        after = array[np.minimum(closing + 1, len(array) - 1)]
+        if len(closing) and closing[-1] == len(array) - 1:
+            after[-1] = _LF
         opens = self._is_border(before) | (before == _QUOTE)
         closes = self._is_border(after) | (after == _QUOTE)
         return bool(opens.all() and closes.all())
@@ -200,10 +204,9 @@ class Delimited:
         opener: int | None = start if data[start] == _QUOTE else None
         while True:
             if opener is not None:
-                quoted = self._quoted.match(data, opener + 1, limit)
-                if quoted is None:
+                position = self._field_end(data, opener, limit)
+                if position == _UNKNOWN:
                     return _BROKEN if at_end else _UNKNOWN
-                position = quoted.end()
                 if position == limit:
                     return limit if at_end else _UNKNOWN
                 if data[position] not in (self._delimiter, _LF, _CR):
@@ -217,6 +220,15 @@ class Delimited:
                 return _UNKNOWN  # perhaps half of a CRLF
             else:
                 return found.end()
+
+    def _field_end(self, data: bytes, opener: int, limit: int) -> int:
+        """End of the field that a quote opens, after its closing quote; _UNKNOWN: not in sight."""
+        position = opener + 1
+        while found := self._quotes.search(data, position, limit):
+            position = found.end()
+            if (position - found.start()) % 2:
+                return position
+        return _UNKNOWN
 
     def _first_line(self, data: bytes, start: int, limit: int, final: bool) -> tuple[int, str]:
         """End of the line at `start`, _UNKNOWN if out of sight, and why the line is lost."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 import pyarrow as pa
@@ -37,9 +37,11 @@ def inspect_source(
     """
     samples = sample_files(files, spec) if files else []
     _check_first_records(samples, spec)
-    types, mixed = _united(samples)
-    _check_columns(samples, types, spec)
-    names = _carried_columns(types, spec)
+    columns = list(dict.fromkeys(name for sample in samples for name in sample.columns))
+    _check_columns(samples, columns, spec)
+    names = _carried_columns(columns, spec)
+    used = dict.fromkeys([*names, *([spec.id_column] if spec.id_column else [])])
+    types, mixed = _united(samples, [name for name in used if name not in spec.text_parts])
     taken = set(reserved)
     fields = []
     for name in names:
@@ -47,36 +49,35 @@ def inspect_source(
         taken.add(output)
         type_ = pa.string() if name in spec.text_parts else types[name]
         fields.append(pa.field(output, type_))
-    used = {*names, *([spec.id_column] if spec.id_column else [])} - set(spec.text_parts)
     return replace(
         spec,
         carried=pa.schema(fields),
         carried_from=tuple(names),
-        mixed=tuple(sorted(mixed & used)),
+        mixed=tuple(mixed),
         id_type=types.get(spec.id_column) if spec.id_column else None,
     )
 
 
-def _carried_columns(types: Mapping[str, pa.DataType], spec: SourceSpec) -> list[str]:
+def _carried_columns(columns: Sequence[str], spec: SourceSpec) -> list[str]:
     texts = list(spec.text_parts) if spec.keep_text else []
     if spec.carry is not None:
         return list(dict.fromkeys([*spec.carry, *texts]))
     doubled = {"doc_id"} & {spec.id_column}
     return [
         name
-        for name in types
+        for name in columns
         if name not in doubled and (spec.keep_text or name not in spec.text_parts)
     ]
 
 
-def _united(samples: Sequence[Sample]) -> tuple[dict[str, pa.DataType], set[str]]:
-    """One type for each column of any file, in order of appearance, and which are mixed."""
+def _united(
+    samples: Sequence[Sample], columns: Sequence[str]
+) -> tuple[dict[str, pa.DataType], list[str]]:
+    """One type for each of the columns over all files, and which of them are mixed."""
     stored: dict[str, list[tuple[str, pa.DataType]]] = {}
     textual: dict[str, None] = {}
     shapes: dict[str, dict[Shape, None]] = {}
-    order: dict[str, None] = {}
     for sample in samples:
-        order |= dict.fromkeys(sample.columns)
         for name, type_ in sample.types.items():
             if sample.format == "parquet":
                 stored.setdefault(name, []).append((sample.path, type_))
@@ -85,8 +86,8 @@ def _united(samples: Sequence[Sample]) -> tuple[dict[str, pa.DataType], set[str]
         for name, found in sample.shapes.items():
             shapes.setdefault(name, {}).update(found)
     types: dict[str, pa.DataType] = {}
-    mixed: set[str] = set()
-    for name in order:
+    mixed: list[str] = []
+    for name in columns:
         kinds: list[pa.DataType | None] = []
         if name in stored:
             kinds.append(_promoted(name, stored[name]))
@@ -96,7 +97,7 @@ def _united(samples: Sequence[Sample]) -> tuple[dict[str, pa.DataType], set[str]
             kinds.append(type_of(shapes[name]))
         type_ = _agreed(kinds)
         if type_ is None:
-            mixed.add(name)
+            mixed.append(name)
         types[name] = pa.string() if type_ is None else type_
     return types, mixed
 
@@ -140,18 +141,16 @@ def _is_number(type_: pa.DataType) -> bool:
     return bool(pa.types.is_integer(type_) or pa.types.is_floating(type_))
 
 
-def _check_columns(
-    samples: Sequence[Sample], types: Mapping[str, pa.DataType], spec: SourceSpec
-) -> None:
+def _check_columns(samples: Sequence[Sample], columns: Sequence[str], spec: SourceSpec) -> None:
     """Every column that the user named must be in some file, if any shows its columns."""
     tabular = [sample for sample in samples if sample.format != "text"]
     arrays = [s.path for s in tabular if s.is_array and not s.objects]
-    if tabular and not types and arrays:
+    if tabular and not columns and arrays:
         raise InputError(
             f"{arrays[0]} is one JSON array, not JSON lines; "
             f"unfold it: jq -c '.[]' {arrays[0]} > {arrays[0]}l"
         )
-    if not types:
+    if not columns:
         return
     named = {"--id_column": [spec.id_column], "--carry": spec.carry or ()}
     if len(tabular) == len(samples):
@@ -164,20 +163,20 @@ def _check_columns(
         raise InputError("plain text has no columns; leave out --id_column and --text_pair_column")
     for flag, wanted in named.items():
         for name in wanted:
-            if name is not None and name not in types:
-                raise InputError(_no_such_column(name, flag, types))
+            if name is not None and name not in columns:
+                raise InputError(_no_such_column(name, flag, columns))
     for name in spec.text_parts:
         stored = [s.types[name] for s in tabular if s.format == "parquet" and name in s.types]
         if stored and not any(map(is_text, stored)) and len(stored) == len(samples):
             raise InputError(f"column {name} is {stored[0]}, not text; name another --text_column")
 
 
-def _no_such_column(name: str, flag: str, types: Mapping[str, pa.DataType]) -> str:
-    near = difflib.get_close_matches(name, types, n=1, cutoff=0.5)
-    lower = {column.lower(): column for column in types}
+def _no_such_column(name: str, flag: str, columns: Sequence[str]) -> str:
+    near = difflib.get_close_matches(name, columns, n=1, cutoff=0.5)
+    lower = {column.lower(): column for column in columns}
     guess = lower.get(name.lower()) or (near[0] if near else None)
     hint = f"did you mean {flag} {guess}? " if guess else ""
-    shown = ", ".join(list(types)[:20]) + (", ..." if len(types) > 20 else "")
+    shown = ", ".join(columns[:20]) + (", ..." if len(columns) > 20 else "")
     return f"no file has a column {name!r} ({flag}); {hint}the columns are: {shown}"
 
 

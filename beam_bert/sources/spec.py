@@ -28,7 +28,8 @@ class SourceSpec:
       text_unit: for plain text, a document a line or a document a file.
       column_names: names of the columns of CSV and TSV files that have no header.
       quoting: whether `"` quotes fields; None: yes for CSV, no for TSV.
-      slice_bytes: unpacked size at which a compressed file is cut into the next shard.
+      slice_bytes: size of the slices into which a large file is cut; of what a compressed one
+        unpacks to, at most so much becomes one shard.
       max_document_bytes: UTF-8 size of the largest text that is used.
 
     Resolved at launch, so that every shard has the same schema:

@@ -71,8 +71,8 @@ class Oversized:
 class RecordStream:
     """The records of a `Readable`, as blocks.
 
-    Block borders follow from the bytes alone (the first record end at or after `block_bytes`),
-    however the reads fall, so what is built on them is the same in every run.
+    A block is as many records as `block_bytes` hold, and one at least: its borders follow from the
+    bytes alone, however the reads fall, so what is built on them is the same in every run.
     """
 
     def __init__(self, source: Readable, splitter: Splitter, first_row: int) -> None:
@@ -88,7 +88,8 @@ class RecordStream:
         pending = b""
         final = False
         while not final:
-            chunk = self._read()
+            # Twice what is pending where it is a long record, so it is looked through few times.
+            chunk = self._read(max(_READ_BYTES - len(pending), len(pending)))
             final = not chunk
             pending = pending + chunk if pending else chunk
             # What a damaged file ends in is no record.
@@ -97,11 +98,10 @@ class RecordStream:
             tail = len(pending) - (int(split.ends[-1]) if len(split.ends) else 0)
             too_long = not final and tail > self._splitter.max_record_bytes
             while first < len(split.ends):
-                last = int(np.searchsorted(split.ends, begin + block_bytes))
-                if last >= len(split.ends):
-                    if not (final or too_long):
-                        break
-                    last = len(split.ends) - 1
+                if not (final or too_long or len(pending) - begin >= block_bytes):
+                    break
+                last = int(np.searchsorted(split.ends, begin + block_bytes, side="right")) - 1
+                last = max(first, last)
                 end = int(split.ends[last])
                 bad = {i - first: why for i, why in split.bad.items() if first <= i <= last}
                 yield self._block(pending[begin:end], split.ends[first : last + 1] - begin, bad)
@@ -112,13 +112,12 @@ class RecordStream:
                 yield oversized
         self.cut_short = pending
 
-    def _read(self) -> bytes:
+    def _read(self, size: int) -> bytes:
         try:
-            chunk = self._source.read(_READ_BYTES)
+            return self._source.read(size)
         except DamagedFileError as damage:
             self.damage = str(damage)
             return b""
-        return chunk
 
     def _block(self, data: bytes, ends: Offsets, bad: dict[int, str]) -> Block:
         starts = np.concatenate([[0], ends[:-1]]).astype(np.int64)
@@ -140,12 +139,14 @@ class RecordStream:
         self._offset += size
         rest = b""
         last = begun[-1:]
-        while chunk := self._read():
+        while chunk := self._read(_READ_BYTES):
             found = self._splitter.line_end.search(chunk)
+            line = chunk[: found.start()] if found else chunk
+            raw += line[: REJECT_RAW_LIMIT - len(raw)]
             if found:
                 size += found.start()
                 self._offset += found.end()
-                last = chunk[: found.start()][-1:] or last
+                last = line[-1:] or last
                 rest = chunk[found.end() :]
                 size -= last == b"\r" and found.group() == b"\n"
                 break
@@ -154,4 +155,4 @@ class RecordStream:
             last = chunk[-1:]
         row = self._row
         self._row += 1
-        return Oversized(row, raw, size), rest
+        return Oversized(row, raw[:size], size), rest

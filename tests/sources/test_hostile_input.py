@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import random
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from reading_back import COMPRESS, jsonl_bytes, parquet_bytes, read_back
 
+from beam_bert.errors import InputError
+from beam_bert.slices import Segment, Slice, plan_units
+from beam_bert.sources import SourceSpec, cut_unit, inspect_source, list_files, read_slice
+
 GOOD = b'{"text":"good"}\n'
+fuzz = settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 DEEP = b"[" * 200_000 + b"]" * 200_000
 
 
@@ -189,9 +195,9 @@ def test_a_line_of_50_mb_is_cut_to_what_a_person_needs(tmp_path: Path, name: str
         "a.csv": (b'id,text\n1,one\n2,"', b'"\n3,two\n'),
     }.get(name, (b"one\n", b"\ntwo\n"))
     path = tmp_path / name
-    path.write_bytes(COMPRESS[path.suffix if path.suffix == ".gz" else ""](
-        before + b"x" * 50_000_000 + after
-    ))
+    path.write_bytes(
+        COMPRESS[path.suffix if path.suffix == ".gz" else ""](before + b"x" * 50_000_000 + after)
+    )
     result = read_back(path, slice_bytes=1 << 20)
     assert result.texts == ["one", "two"]
     assert result.reasons == [(1, "too_large")]
@@ -204,12 +210,10 @@ def test_a_line_of_50_mb_is_cut_to_what_a_person_needs(tmp_path: Path, name: str
 def test_a_wide_file_that_was_not_inspected_is_one_reject(tmp_path: Path, encoding: str) -> None:
     path = tmp_path / "a.txt"
     path.write_text("placeholder")
-    from beam_bert.slices import plan_units
-    from beam_bert.sources import SourceSpec, cut_unit, inspect_source, list_files, read_slice
-
     files = list_files([str(path)])
     spec = inspect_source(files, SourceSpec(slice_bytes=1))
-    path.write_bytes(("\ufeff" if encoding[-2:] == "be" else "").encode(encoding) + "a".encode(encoding))
+    mark = "\ufeff" if encoding == "utf-16-be" else ""
+    path.write_bytes((mark + "a").encode(encoding))
     (unit,) = plan_units(files, 1)
     (batch,) = [b for s in cut_unit(unit, spec) for b in read_slice(s, spec, "")]
     assert batch.rejects["reason"].to_pylist() == ["wide_encoding"]
@@ -218,25 +222,22 @@ def test_a_wide_file_that_was_not_inspected_is_one_reject(tmp_path: Path, encodi
 
 
 @pytest.mark.parametrize("compression", [".gz", ".bz2", ".zst"])
-@pytest.mark.parametrize("slice_bytes", [1_000, 4 << 20])
+@pytest.mark.parametrize("slice_bytes", [10_000, 4 << 20])
 def test_rows_before_the_damage_are_used(
     tmp_path: Path, compression: str, slice_bytes: int
 ) -> None:
-    import random
-
     chance = random.Random(7)
-    lines = [b"%030x" % chance.getrandbits(120) for _ in range(100_000)]
+    lines = [b"%0100x" % chance.getrandbits(400) for _ in range(20_000)]
     whole = COMPRESS[compression](b"\n".join(lines))
     path = tmp_path / f"a.txt{compression}"
     path.write_bytes(whole[: len(whole) * 2 // 3])
     result = read_back(path, slice_bytes)
     count = len(result.rows)
-    assert 30_000 < count < 80_000
+    assert 5_000 < count < 16_000
     assert result.texts == [line.decode() for line in lines[:count]]
     assert result.reasons == [(None, "damaged_file")]
 
     corrupt = bytearray(whole)
-    corrupt[len(whole) // 2 :][:100] = bytes(100)
     corrupt[len(whole) // 2 : len(whole) // 2 + 100] = bytes(100)
     path.write_bytes(corrupt)
     result = read_back(path, slice_bytes)
@@ -291,7 +292,7 @@ def test_a_corrupt_row_group_costs_itself_alone(tmp_path: Path) -> None:
         assert "row group 1 (1000 rows)" in result.rejects[0]["message"]
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(fuzz, max_examples=60)
 @given(st.data())
 def test_corrupt_bytes_in_parquet_never_raise(tmp_path: Path, data: st.DataObject) -> None:
     content = bytearray(parquet_bytes([{"id": "a", "text": f"text {i}"} for i in range(20)], 5))
@@ -302,16 +303,11 @@ def test_corrupt_bytes_in_parquet_never_raise(tmp_path: Path, data: st.DataObjec
     path.write_bytes(content)
     try:
         read_back(path, data.draw(st.sampled_from([1, 4 << 20])))
-    except Exception as error:
-        from beam_bert.errors import InputError
-
-        assert isinstance(error, InputError), error
+    except InputError as error:
+        assert "\n" not in str(error)  # such as a footer that says another name for the column
 
 
 def test_a_file_that_went_away_is_one_reject(tmp_path: Path) -> None:
-    from beam_bert.slices import Segment, Slice
-    from beam_bert.sources import SourceSpec, read_slice
-
     spec = SourceSpec(carried=pa.schema([]))
     (tmp_path / "b.txt").write_text("here\n")
     paths = [str(tmp_path / name) for name in ("a.csv", "b.txt", "c.parquet")]
@@ -359,9 +355,9 @@ def test_parquet_text_that_is_not_utf8_is_rejected(tmp_path: Path) -> None:
 
 json_bytes = st.lists(
     st.sampled_from(
-        [b"{", b"}", b'"text"', b":", b'"a"', b",", b"\n", b"\n", b"1", b"null", b"[", b"]"]
-        + [b'{"text":"x"}\n', b'{"text":"y","n":1}\n', b'{"n":2}\n', b"\xff", b"\0", b"\r", b" "]
-    ),
+        [b"{", b"}", b'"text"', b":", b'"a"', b",", b"\n", b"1", b"null", b"[", b"]", b"\xff"]
+    )
+    | st.sampled_from([b'{"text":"x"}\n', b'{"text":"y","n":1}\n', b'{"n":2}\n', b"\n", b"\0"]),
     max_size=40,
 ).map(b"".join)
 csv_like = st.lists(
@@ -375,7 +371,7 @@ def outcome(path: Path, slice_bytes: int, **wishes: Any) -> tuple[Any, Any]:
     return result.rows, result.rejects
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(fuzz, max_examples=150)
 @given(json_bytes, st.integers(1, 60))
 def test_any_bytes_as_json_lines_come_out_the_same_however_they_are_cut(
     tmp_path: Path, content: bytes, slice_bytes: int
@@ -392,7 +388,7 @@ def test_any_bytes_as_json_lines_come_out_the_same_however_they_are_cut(
         assert json.loads(lines[row["source_row"]])["text"] == row["text"]
 
 
-@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(fuzz, max_examples=300)
 @given(csv_like, st.integers(1, 60), st.booleans())
 def test_any_bytes_as_csv_come_out_the_same_however_they_are_cut(
     tmp_path: Path, content: bytes, slice_bytes: int, quoting: bool

@@ -1,4 +1,4 @@
-"""Whatever texts a file holds, in whatever format, and however it is cut: the same rows come back."""
+"""Any texts, in any format, however the file is cut and packed: the same rows come back."""
 
 from __future__ import annotations
 

@@ -1,0 +1,132 @@
+"""Files, folders and globs: what is found, what is skipped, and what the errors say."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+import pytest
+
+from beam_bert.errors import InputError
+from beam_bert.sources import list_files
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    for name in (
+        "reviews-1.jsonl",
+        "reviews-2.jsonl",
+        "_SUCCESS",
+        ".part.crc",
+        "README.md",
+        "deep/er/more.csv.gz",
+        "_temporary/half.csv",
+        ".cache/old.csv",
+    ):
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("x\n")
+    return tmp_path
+
+
+def names(folder: Path, *patterns: str) -> list[str]:
+    entries = list_files([str(folder / pattern) for pattern in patterns])
+    assert all(entry.size == 2 for entry in entries)
+    return [str(Path(entry.path).relative_to(folder)) for entry in entries]
+
+
+def test_a_folder_is_read_with_its_subfolders_but_not_what_is_hidden(folder: Path) -> None:
+    assert names(folder, "") == ["deep/er/more.csv.gz", "reviews-1.jsonl", "reviews-2.jsonl"]
+
+
+def test_a_folder_without_known_suffixes_gives_all_its_files(tmp_path: Path) -> None:
+    (tmp_path / "part-0").write_text("x\n")
+    (tmp_path / "_SUCCESS").write_text("x\n")
+    assert names(tmp_path, "") == ["part-0"]
+
+
+def test_globs_match_files_across_folders_with_two_stars(folder: Path) -> None:
+    assert names(folder, "*.jsonl") == ["reviews-1.jsonl", "reviews-2.jsonl"]
+    assert names(folder, "**/*.csv.gz") == ["deep/er/more.csv.gz"]
+    assert names(folder, "*") == ["README.md", "reviews-1.jsonl", "reviews-2.jsonl"]
+    assert names(folder, "reviews-[12].jsonl") == ["reviews-1.jsonl", "reviews-2.jsonl"]
+
+
+def test_a_hidden_file_is_read_when_it_is_named(folder: Path) -> None:
+    assert names(folder, "_SUCCESS") == ["_SUCCESS"]
+    assert names(folder, "_SUC*") == ["_SUCCESS"]
+
+
+def test_each_file_is_listed_once_and_in_order(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert names(folder, "reviews-2.jsonl", "*.jsonl", "./reviews-2.jsonl", "") == [
+        "deep/er/more.csv.gz",
+        "reviews-1.jsonl",
+        "reviews-2.jsonl",
+    ]
+    monkeypatch.chdir(folder)
+    (entry,) = list_files(["./reviews-1.jsonl", str(folder / "reviews-1.jsonl")])
+    assert entry.path == "reviews-1.jsonl"
+
+
+def test_a_name_with_wildcard_characters_is_found_as_it_is(tmp_path: Path) -> None:
+    (tmp_path / "a[1].txt").write_text("x\n")
+    assert names(tmp_path, "a[1].txt") == ["a[1].txt"]
+
+
+def test_broken_links_and_pipes_in_a_folder_are_no_data(folder: Path) -> None:
+    (folder / "broken.jsonl").symlink_to(folder / "nowhere")
+    os.mkfifo(folder / "pipe.jsonl")
+    assert "broken.jsonl" not in names(folder, "")
+    with pytest.raises(InputError, match="neither a file nor a folder"):
+        list_files([str(folder / "pipe.jsonl")])
+
+
+def test_a_pattern_that_matches_nothing_names_what_is_near(folder: Path) -> None:
+    pattern = str(folder / "review-1.jsonl")
+    with pytest.raises(InputError, match=r"review-1.jsonl matches no file; did you mean") as error:
+        list_files([str(folder / "*.jsonl"), pattern])
+    assert str(folder / "reviews-1.jsonl") in str(error.value)
+    assert "\n" not in str(error.value)
+    with pytest.raises(InputError, match=r"\*\.tsv matches no file"):
+        list_files([str(folder / "*.tsv")])
+    with pytest.raises(InputError, match="matches no file"):
+        list_files(["/no/such/folder/*.tsv"])
+
+
+def test_what_holds_nothing_usable_is_an_error(tmp_path: Path) -> None:
+    (tmp_path / "_SUCCESS").write_text("")
+    (tmp_path / "sub").mkdir()
+    with pytest.raises(InputError, match="holds no usable file"):
+        list_files([str(tmp_path)])
+    with pytest.raises(InputError, match="only folders and hidden files"):
+        list_files([str(tmp_path / "*")])
+    with pytest.raises(InputError, match="no input was given"):
+        list_files([])
+
+
+def test_a_file_that_may_not_be_read_is_an_error(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # The tests may run as root, who may read anything: so the answer is given here.
+    monkeypatch.setattr(os, "access", lambda path, mode: not str(path).endswith("-1.jsonl"))
+    with pytest.raises(InputError, match=r"reviews-1.jsonl may not be read.*chmod"):
+        list_files([str(folder / "*.jsonl")])
+
+
+def test_local_files_need_no_beam(folder: Path) -> None:
+    import subprocess
+
+    code = (
+        "import sys; from beam_bert.sources import list_files; "
+        f"list_files([{str(folder)!r}]); sys.exit('apache_beam' in sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_a_url_of_an_unknown_kind_is_an_error_of_one_line() -> None:
+    with pytest.raises(InputError, match=r"nope://x/y: no file system") as error:
+        list_files(["nope://x/y"])
+    assert "\n" not in str(error.value)
