@@ -221,6 +221,25 @@ def test_buckets_are_closed_to_the_public_and_workers_have_no_address() -> None:
     assert "WORKER_IP_PUBLIC" not in source
 
 
+def test_the_network_lets_out_to_googles_apis_and_nothing_else() -> None:
+    rules = {
+        block.name: block.body
+        for block in ALL_BLOCKS
+        if block.type == "google_compute_firewall" and text(block.body["direction"]) == "EGRESS"
+    }
+    everywhere = ["0.0.0.0/0"]
+    denied = rules.pop("deny_out")
+    assert [text(each) for each in denied["destination_ranges"]] == everywhere
+    assert text(denied["deny"][0]["protocol"]) == "all"
+    allowed = {name: [text(e) for e in body["destination_ranges"]] for name, body in rules.items()}
+    assert allowed == {"workers_out": ["var.subnet_cidr"], "google_out": ["local.google_range"]}
+    (route,) = [block for block in ALL_BLOCKS if block.type == "google_compute_route"]
+    assert text(route.body["dest_range"]) == "local.google_range"
+    (network,) = [block for block in ALL_BLOCKS if block.type == "google_compute_network"]
+    assert network.body["delete_default_routes_on_create"] is True
+    assert not [block for block in ALL_BLOCKS if "router" in block.type]  # no Cloud NAT
+
+
 def test_the_alerts_read_counters_that_the_pipeline_has() -> None:
     source = (TERRAFORM / "modules/monitoring/main.tf").read_text(encoding="utf-8")
     counters = set(re.findall(r'metric_name=\\"(\w+)\\"', source))
