@@ -289,13 +289,17 @@ def submit(plan: JobPlan) -> PipelineResult:
 
     Raises:
       ModelError: the runner's workers are other machines and cannot see the model.
+      ConfigError: Beam refuses its flags.
     """
     if plan.model.is_local and _runner(plan.options) == "DataflowRunner":
         raise ModelError(
             f"model {plan.model.name} is a folder of this machine; jobs on other machines need a "
             "gs:// prefix, a Hugging Face id or an embedded model"
         )
-    pipeline = beam.Pipeline(options=plan.options)
+    try:
+        pipeline = beam.Pipeline(options=plan.options)
+    except ValueError as error:  # Beam's own check of its options
+        raise ConfigError(f"Beam refuses these flags: {error}") from None
     build(pipeline, plan)
     return pipeline.run()
 
