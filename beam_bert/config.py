@@ -114,7 +114,8 @@ class InferenceConfig(SourceConfig):
 
     model: str = _field(
         "Model",
-        f"Folder, gs:// prefix, Hugging Face id, or {EMBEDDED_SENTIMENT} (in the package).",
+        "Folder, gs:// prefix, store@alias, Hugging Face id, or "
+        f"{EMBEDDED_SENTIMENT} (in the package).",
     )
     precision: Literal["auto", "fp32", "bf16", "int8"] = _field(
         "Model",

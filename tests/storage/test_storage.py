@@ -4,12 +4,13 @@ import errno
 import os
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import pytest
 
-from beam_bert.errors import OutputError, RunFailed
-from beam_bert.storage import crc32c_base64, in_parallel, open_storage
+from beam_bert.errors import BeamBertError, ModelError, OutputError, RunFailed
+from beam_bert.storage import Wording, crc32c_base64, in_parallel, open_storage
 from beam_bert.storage.local import LocalStorage
 
 
@@ -44,6 +45,36 @@ def test_only_the_first_create_of_a_name_succeeds(output: str) -> None:
     assert [f.path for f in place.list_files("a")] == ["a/x"]
 
 
+def test_a_local_file_goes_up_and_comes_back_whole(output: str, tmp_path: Path) -> None:
+    place = open_storage(output)
+    (tmp_path / "source").write_bytes(bytes(range(256)) * 20_000)
+    place.write("a/x", b"old")
+    place.upload(tmp_path / "source", "a/x")
+    assert [(f.path, f.size) for f in place.list_files("")] == [("a/x", 5_120_000)]
+    place.download("a/x", tmp_path / "target")
+    assert (tmp_path / "target").read_bytes() == (tmp_path / "source").read_bytes()
+
+
+def test_a_file_that_is_not_there_neither_goes_up_nor_comes_back(
+    output: str, tmp_path: Path
+) -> None:
+    place = open_storage(output)
+    with pytest.raises(BeamBertError, match=r"cannot write .*a/x"):
+        place.upload(tmp_path / "nowhere", "a/x")
+    with pytest.raises(OutputError, match=r"cannot read .*a/x"):
+        place.download("a/x", tmp_path / "target")
+    assert place.list_files("") == []
+
+
+def test_a_place_speaks_of_itself_as_its_user_does(tmp_path: Path) -> None:
+    wording = Wording(name="the model store", error=ModelError, again="try again")
+    (tmp_path / "file").write_text("no folder")
+    with pytest.raises(ModelError, match="check the model store and its permissions"):
+        open_storage(str(tmp_path / "file"), wording).write("x", b"")
+    with pytest.raises(ModelError, match="the model store=s3://x: only local folders and gs://"):
+        open_storage("s3://x", wording)
+
+
 def test_publishing_and_deleting_may_be_repeated(output: str) -> None:
     place = open_storage(output)
     place.write("a/x", b"one")
@@ -65,6 +96,10 @@ def test_a_folder_without_hard_links_can_be_an_output(
     assert place.create("a/x", b"one") is True
     assert place.create("a/x", b"two") is False
     assert place.read("a/x") == b"one"
+    for name in map(str, range(10)):
+        outcomes = in_parallel(partial(place.create, name), [b"%d" % i for i in range(8)], 8)
+        assert outcomes.count(True) == 1
+        assert place.read(name) == b"%d" % outcomes.index(True)
 
 
 @pytest.mark.parametrize(
