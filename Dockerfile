@@ -36,7 +36,8 @@ RUN python3.12 -m venv /opt/venv \
         --index-url "${TORCH_INDEX}" --extra-index-url https://pypi.org/simple torch
 COPY beam_bert beam_bert
 COPY pipelines pipelines
-RUN /opt/venv/bin/pip install --no-cache-dir --constraint constraints.txt --only-binary=:all: \
+# Some of Beam's dependencies come as pure Python sources; nothing of it needs a compiler.
+RUN /opt/venv/bin/pip install --no-cache-dir --constraint constraints.txt \
         --extra-index-url "${TORCH_INDEX}" ".[gcp]" \
     && /opt/venv/bin/pip check
 COPY --from=model / /opt/venv/lib/python3.12/site-packages/beam_bert/models/embedded/

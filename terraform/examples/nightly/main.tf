@@ -2,9 +2,9 @@ locals {
   name   = "beam-bert"
   labels = { app = "beam-bert" }
   apis = toset([
-    "aiplatform", "artifactregistry", "bigquery", "bigqueryconnection", "cloudbuild", "cloudscheduler",
-    "compute", "dataflow", "dns", "iam", "logging", "monitoring", "storage", "workflowexecutions",
-    "workflows",
+    "aiplatform", "artifactregistry", "bigquery", "bigqueryconnection", "billingbudgets", "cloudbuild",
+    "cloudscheduler", "compute", "dataflow", "dns", "iam", "logging", "monitoring", "storage",
+    "workflowexecutions", "workflows",
   ])
   # What needs a template waits for the first build.
   deployed = var.template == null ? toset([]) : toset(["this"])

@@ -18,4 +18,7 @@ terraform {
 provider "google" {
   project = var.project_id
   region  = var.region
+  # Budgets belong to the billing account, so the call itself must be charged to a project.
+  billing_project       = var.project_id
+  user_project_override = true
 }

@@ -64,11 +64,12 @@ resource "google_monitoring_alert_policy" "late" {
       filter                  = "${local.executions} AND metric.labels.status=\"SUCCEEDED\""
       comparison              = "COMPARISON_LT"
       threshold_value         = 1
-      duration                = "0s"
       evaluation_missing_data = "EVALUATION_MISSING_DATA_ACTIVE"
+      # Missing data counts only with a duration of a minute or more; both together are the hours.
+      duration = "300s"
 
       aggregations {
-        alignment_period   = "${var.late_after_hours * 3600}s"
+        alignment_period   = "${var.late_after_hours * 3600 - 300}s"
         per_series_aligner = "ALIGN_DELTA"
       }
 
@@ -113,7 +114,7 @@ resource "google_monitoring_alert_policy" "slow" {
   }
 }
 
-# Rows predicted over rows read: two counters that every run has (beam_bert/transforms.py).
+# Rejected rows of every reason over rows read: counters that every run has (beam_bert/transforms.py).
 resource "google_monitoring_alert_policy" "rejects" {
   project               = var.project_id
   display_name          = "${var.name}: many rows rejected"
@@ -122,15 +123,15 @@ resource "google_monitoring_alert_policy" "rejects" {
   notification_channels = local.channels
 
   conditions {
-    display_name = "Less than ${(1 - var.max_reject_rate) * 100} % of the rows were predicted"
+    display_name = "More than ${var.max_reject_rate * 100} % of the rows were rejected"
 
     condition_threshold {
-      filter             = "${local.counter} AND metric.labels.metric_name=\"rows_predicted\""
+      filter             = "${local.counter} AND metric.labels.metric_name=monitoring.regex.full_match(\"rejects_.+\")"
       denominator_filter = "${local.counter} AND metric.labels.metric_name=\"rows_read\""
-      comparison         = "COMPARISON_LT"
-      threshold_value    = 1 - var.max_reject_rate
-      # Rows are read before they are predicted: while a job runs the ratio is too low for a while.
-      duration = "1800s"
+      comparison         = "COMPARISON_GT"
+      threshold_value    = var.max_reject_rate
+      # The first rows of a job may be bad and the rest good.
+      duration = "600s"
 
       aggregations {
         alignment_period     = "300s"
@@ -150,7 +151,7 @@ resource "google_monitoring_alert_policy" "rejects" {
 
   documentation {
     mime_type = "text/markdown"
-    content   = "See `rejects/<partition>/` of the output: file, row, reason, message, raw bytes. A run that reuses staged shards counts rows it does not predict again; compare with the manifest."
+    content   = "See `rejects/<partition>/` of the output: file, row, reason, message, raw bytes."
   }
 }
 

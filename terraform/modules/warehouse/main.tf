@@ -70,6 +70,9 @@ resource "google_bigquery_table" "tables" {
   deletion_protection = var.deletion_protection
   schema              = jsonencode(each.value)
 
+  # BigQuery adds the partition's keys to the schema; without this every plan would take them away.
+  ignore_auto_generated_schema = true
+
   external_data_configuration {
     autodetect    = false
     source_format = "PARQUET"
