@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from typing import Any
 
@@ -13,6 +14,7 @@ from beam_bert.models.records import AliasMove, VersionRecord
 from beam_bert.models.store import PREVIOUS, PRODUCTION, ModelStore
 
 _PIPE_WIDTH = 200
+_UNPRINTABLE = re.compile(r"[\x00-\x09\x0b-\x1f\x7f-\x9f]")
 _SHOWN_METRICS = 4
 _NEVER_SET = "not set"
 
@@ -124,7 +126,8 @@ def _table(*columns: str) -> Table:
 
 
 def _add_row(table: Table, *cells: str) -> None:
-    table.add_row(*(Text(cell) for cell in cells))  # a reason may have [brackets]
+    # A reason may have [brackets], which are no markup, or bytes that would steer a terminal.
+    table.add_row(*(Text(_UNPRINTABLE.sub("�", cell)) for cell in cells))
 
 
 def _print(*tables: Table) -> None:

@@ -73,7 +73,7 @@ def resolve_model(name: str) -> ResolvedModel:
         # A prefix may have an @ in its name and still be no store.
         if reference is not None and ModelStore.open(reference[0]).exists():
             return _store_model(name, *reference)
-        location = name.rstrip("/")
+        location = name if name.endswith("://") else name.rstrip("/")
         return ResolvedModel(name, location, model_digest(_gcs_checksums(location)))
     folder = Path(name).expanduser()
     if folder.is_dir():
@@ -148,7 +148,11 @@ def _gcs_checksums(location: str) -> dict[str, str]:
         if "config.json" not in names:
             if _holds_store(storage):
                 raise _names_no_version(location)
-            raise ModelError(f"model {location}: there is no config.json under that prefix")
+            reference = split_reference(location)
+            no_store = f", nor a model store at {reference[0]}" if reference else ""
+            raise ModelError(
+                f"model {location}: there is no config.json under that prefix{no_store}"
+            )
         return storage.checksums("", [name for name in names if is_model_file(name)])
     except RunFailed as error:
         raise ModelError(str(error)) from error

@@ -228,6 +228,18 @@ def test_a_prefix_with_an_at_in_its_name_is_a_prefix(
     assert (resolved.location, resolved.version) == (prefix, record.digest)
 
 
+def test_a_prefix_that_is_neither_model_nor_store_says_both(
+    new_gs_location: Callable[[], str],
+) -> None:
+    location = new_gs_location()
+    with pytest.raises(ModelError, match=rf"no config.json .*, nor a model store at {location}$"):
+        resolve_model(f"{location}@production")
+    with pytest.raises(ModelError, match=r"no config.json under that prefix$"):
+        resolve_model(location)
+    with pytest.raises(ModelError, match="no bucket"):
+        resolve_model("gs://")
+
+
 def test_rolling_back_without_a_previous_version_says_so(location: str, model: Path) -> None:
     store = ModelStore.open(location)
     store.promote(store.publish(model).version, reason="first")

@@ -15,7 +15,9 @@ from pipelines.models import main
 def store(location: str, model: Path) -> ModelStore:
     """A store with two versions, the first in production."""
     store = ModelStore.open(location)
-    first = store.publish(model, metrics={"accuracy": 0.91234567, "rows": 500}, notes="[red] one")
+    first = store.publish(
+        model, metrics={"accuracy": 0.91234567, "rows": 500}, notes="[red] one\x1b]0;x\x07"
+    )
     store.publish(model, parent=first.version)
     store.promote(first.version, reason="the [bold]first[/bold]")
     return store
