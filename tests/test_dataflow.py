@@ -1,8 +1,8 @@
 """A Dataflow job is built, staged and described against a local stand-in for Google.
 
-What is faked, since it cannot run here: Cloud Storage is an emulator, and the token endpoint answers
-a throw-away key with a token that nothing checks. Beam's DataflowRunner, its staging and the job
-description that it would send are real; nothing is submitted (`--template_location`).
+What is faked, since it cannot run here: Cloud Storage is an emulator, and a token endpoint answers
+for a throw-away key with a token that nothing checks. Beam's DataflowRunner, its staging and the
+job description that it would send are real; nothing is submitted (`--template_location`).
 """
 
 from __future__ import annotations
