@@ -61,6 +61,7 @@ class Cloud:
         self.on_done: Callable[[Cloud], None] = Cloud.commit
         self.faults: dict[str, list[Exception]] = {}
         self.lost_answers: set[str] = set()
+        self.empty_pages = 0
         self.cancelled: list[str] = []
         self.requests: list[tuple[str, dict[str, Any]]] = []
 
@@ -121,7 +122,7 @@ class Cloud:
 
     def _list_objects(self, args: dict[str, Any]) -> Any:
         glob = args.get("matchGlob")
-        pattern = glob and re.escape(glob).replace(r"\*", "[^/]*")
+        pattern = glob and re.escape(glob).replace(r"\*\*", ".*").replace(r"\*", "[^/]*")
         names = sorted(
             name
             for bucket, name in self.objects
@@ -130,8 +131,13 @@ class Cloud:
             and name >= args.get("startOffset", "")
             and (pattern is None or re.fullmatch(pattern, name))
         )
-        found = [{"name": name} for name in names[: args.get("maxResults", 1000)]]
-        return {"kind": "storage#objects", **({"items": found} if found else {})}
+        left = int(args.get("pageToken", self.empty_pages))
+        if left:
+            return {"kind": "storage#objects", "nextPageToken": str(left - 1)}
+        return {
+            "kind": "storage#objects",
+            **({"items": [{"name": n} for n in names]} if names else {}),
+        }
 
     def _get_object(self, args: dict[str, Any]) -> Any:
         name = urllib.parse.unquote(args["object"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.metadata
+import json
 import re
 from pathlib import Path
 
@@ -11,7 +12,8 @@ from terraform_files import ROOT
 
 DOCKERFILE = (ROOT / "Dockerfile").read_text(encoding="utf-8")
 INSTRUCTIONS = re.sub(r"\\\n", " ", re.sub(r"^\s*#.*\n", "", DOCKERFILE, flags=re.MULTILINE))
-BUILD = yaml.safe_load((ROOT / "cloudbuild.yaml").read_text(encoding="utf-8"))
+BUILD_TEXT = (ROOT / "cloudbuild.yaml").read_text(encoding="utf-8")
+BUILD = yaml.safe_load(BUILD_TEXT)
 
 
 def default(argument: str) -> str:
@@ -39,7 +41,9 @@ def test_no_image_and_no_tool_is_taken_as_latest() -> None:
     for line in re.findall(r"^FROM (\S+)", INSTRUCTIONS, re.MULTILINE):
         assert ":" in line or line in {"scratch", "${BASE}", *stages()}, line
     assert "latest" not in INSTRUCTIONS
-    assert re.search(r"pip-audit==[\d.]+", yaml.safe_dump(BUILD))
+    installed = re.findall(r"pip install [^\n]*?([\w-]+)(==[\d.]+)?\n", BUILD_TEXT)
+    assert {name for name, version in installed if version} == {"cyclonedx-bom", "pip-audit"}
+    assert all(version for _, version in installed)
 
 
 def test_the_last_stages_have_no_compiler_and_the_default_one_is_not_root() -> None:
@@ -75,12 +79,15 @@ def test_everything_that_is_copied_reaches_the_builder() -> None:
     assert copied == allowed
 
 
+def test_cloud_build_knows_every_field() -> None:
+    from google.cloud.devtools.cloudbuild_v1.types import Build
+
+    build = Build.from_json(json.dumps(BUILD))  # raises for a field that it does not know
+    assert build.timeout.total_seconds() > 3600  # torch with CUDA is gigabytes
+
+
 def test_the_build_uses_every_substitution_and_no_other() -> None:
-    text = "\n".join(
-        line
-        for line in (ROOT / "cloudbuild.yaml").read_text(encoding="utf-8").splitlines()
-        if not line.lstrip().startswith("#")
-    )
+    text = "\n".join(line for line in BUILD_TEXT.splitlines() if not line.lstrip().startswith("#"))
     script = text.split("\nsteps:", 1)[1]
     # A single $ is Cloud Build's; the shell's is written $$.
     used = re.findall(r"(?<!\$)(?:\$\$)*\$(?!\$)(\{\w+\}|\S*)", script)
@@ -89,11 +96,14 @@ def test_the_build_uses_every_substitution_and_no_other() -> None:
 
 def test_the_build_proves_the_image_before_it_pushes_it() -> None:
     order = [step["id"] for step in BUILD["steps"]]
-    assert order == ["build", "try", "freeze", "audit", "push", "publish"]
+    assert order == ["build", "try", "freeze", "sbom", "audit", "push", "publish"]
     steps = {step["id"]: step for step in BUILD["steps"]}
     assert "--network=none" in steps["try"]["args"]
     example = next(a for a in steps["try"]["args"] if a.startswith("--input="))
     assert (ROOT / "examples" / Path(example).name).is_file()
-    assert "cyclonedx-json" in steps["audit"]["args"][-1]
+    assert (
+        "pip-audit --strict" in steps["audit"]["args"][-1]
+    )  # else what is not found is passed over
+    assert "cyclonedx-py" in steps["sbom"]["args"][-1]
     for defaults in ("_BASE", "_TORCH_INDEX"):
         assert BUILD["substitutions"][defaults] == default(defaults[1:])

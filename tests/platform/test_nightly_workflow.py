@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 
 import pytest
 import yaml
@@ -60,6 +61,16 @@ def test_a_commit_that_was_killed_half_way_is_launched_again_to_be_finished() ->
     cloud.on_done = lambda c: c.objects.pop(("out", "reviews/staging/abc/commit.json"))
     assert cloud.workflow().run()["outcome"] == "done"
     assert len(cloud.launches()) == 1
+
+
+def test_a_listing_whose_first_pages_are_empty_is_read_to_its_end() -> None:
+    cloud = Cloud()
+    cloud.commit()
+    cloud.empty_pages = 2
+    assert cloud.workflow().run()["outcome"] == "already_done"
+    cloud.put("reviews/staging/abc/commit.json", "{}")
+    cloud.on_done = lambda c: c.objects.pop(("out", "reviews/staging/abc/commit.json"))
+    assert cloud.workflow().run()["outcome"] == "done"
 
 
 def test_a_backfill_takes_its_date_from_the_argument_and_can_overwrite() -> None:
@@ -255,12 +266,45 @@ def test_training_can_be_switched_off_for_one_night() -> None:
     assert cloud.custom == []
 
 
+def test_the_services_know_every_field_of_what_they_are_sent() -> None:
+    from google.cloud.aiplatform_v1.types import CustomJob
+    from google.cloud.dataflow_v1beta3.types import Job, LaunchFlexTemplateRequest
+
+    cloud, workflow = train_night({"promote": True})
+    workflow.run()
+    types = {"customJobs.create": CustomJob, "flexTemplates.launch": LaunchFlexTemplateRequest}
+    for name, type_ in types.items():
+        bodies = [args["body"] for call, args in cloud.requests if call.endswith(name)]
+        assert bodies
+        for body in bodies:
+            type_.from_json(json.dumps(body))  # raises for a field that it does not know
+    Job.from_json(json.dumps({"requestedState": "JOB_STATE_CANCELLED"}))
+
+
 def test_the_workflow_fits_what_the_service_takes() -> None:
     text = WORKFLOW.read_text(encoding="utf-8")
     assert len(text.encode()) < 128 * 1024
     for name, body in yaml.safe_load(text).items():
         assert set(body) <= {"params", "steps"}, name
-        assert all(len(step) == 1 for step in body["steps"]), name
+        names = list(step_names(body["steps"]))
+        assert len(names) == len(set(names)), f"{name} has a step name twice"
+
+
+def step_names(steps: list) -> Iterator[str]:
+    """The names of all steps of a subworkflow, nested ones too."""
+    for step in steps:
+        ((name, body),) = step.items()
+        yield name
+        parts = [
+            body,
+            body.get("try"),
+            body.get("except"),
+            body.get("for"),
+            *body.get("switch", []),
+        ]
+        for part in parts:
+            if isinstance(part, dict):
+                yield from step_names(part.get("steps", []))
 
 
 def test_every_parameter_that_the_workflow_sets_is_one_of_the_template() -> None:

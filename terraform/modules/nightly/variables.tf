@@ -131,6 +131,11 @@ variable "training" {
   }
 
   validation {
+    condition     = can(regex("^NVIDIA_", try(var.training.accelerator.type, "NVIDIA_")))
+    error_message = "Vertex AI names accelerators in its own way: NVIDIA_L4, NVIDIA_TESLA_T4, NVIDIA_A100_80GB, …"
+  }
+
+  validation {
     condition     = var.training == null || try(endswith(var.training.prefix, "/"), false)
     error_message = "prefix ends with a slash."
   }
