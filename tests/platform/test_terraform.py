@@ -282,3 +282,29 @@ def test_the_cost_in_the_readme_is_what_the_command_prints() -> None:
         [sys.executable, *shown[1].split()], capture_output=True, text=True, check=True, cwd=ROOT
     )
     assert re.sub("^    ", "", shown[2], flags=re.MULTILINE) == done.stdout
+
+
+def _references(source: str) -> set[str]:
+    """What an HCL text refers to: var.x, local.x, module.x, data.t.n and google_t.n."""
+    found = set(re.findall(r"(?<![\w.\"/-])((?:var|local|module)\.\w+)", source))
+    found |= set(re.findall(r"(?<![\w.\"/-])(data\.google_\w+\.\w+)", source))
+    return found | set(re.findall(r"(?<![\w.\"/-])(google_\w+\.\w+)", source))
+
+
+@pytest.mark.parametrize("folder", folders(), ids=relative)
+def test_everything_that_is_referred_to_is_declared(folder: Path) -> None:
+    declared = set()
+    source = ""
+    for file in sorted(folder.glob("*.tf")):
+        content = parsed(file)
+        source += re.sub(r"^\s*#.*\n", "", file.read_text(encoding="utf-8"), flags=re.MULTILINE)
+        declared |= {f"var.{name}" for name, _ in named(content.get("variable", []))}
+        declared |= {f"module.{name}" for name, _ in named(content.get("module", []))}
+        for locals_ in content.get("locals", []):
+            declared |= {f"local.{name}" for name, _ in fields(locals_)}
+    for block in resources(folder):
+        prefix = "data." if block.kind == "data" else ""
+        declared.add(f"{prefix}{block.type}.{block.name}")
+    assert _references(source) <= declared
+    unused = {name for name in declared if name[:4] in ("var.", "loca")} - _references(source)
+    assert unused == set()

@@ -18,8 +18,6 @@ pytestmark = pytest.mark.skipif(shutil.which("terraform") is None, reason="needs
 IMAGE = "europe-west1-docker.pkg.dev/p/beam-bert/beam-bert@sha256:" + "0" * 64
 WORKER = "beam-bert-worker@example.iam.gserviceaccount.com"
 FLEX = {
-    "project_id": "example",
-    "region": "europe-west1",
     "template": {"bucket": "templates", "object": "classify-1.json"},
     "service_account": WORKER,
     "temp_url": "gs://temp/",

@@ -71,8 +71,6 @@ module "flex_template" {
   source   = "../../modules/flex_template"
   for_each = local.deployed
 
-  project_id      = var.project_id
-  region          = var.region
   template        = { bucket = module.storage.buckets.templates, object = var.template }
   service_account = module.service_accounts.emails.worker
   temp_url        = module.storage.urls.temp

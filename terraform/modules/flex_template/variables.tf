@@ -1,13 +1,3 @@
-variable "project_id" {
-  description = "Project in which the job runs."
-  type        = string
-}
-
-variable "region" {
-  description = "Region in which the job runs."
-  type        = string
-}
-
 variable "template" {
   description = "The template file that the build wrote: its bucket and object name."
   type = object({
