@@ -15,7 +15,7 @@ from beam_bert.slices import FileEntry, Segment, Slice, Unit, slices_of_unit
 from beam_bert.sources.delimited import HeaderError, delimited_splitter, header_of
 from beam_bert.sources.formats import compression_of, format_of, wide_encoding
 from beam_bert.sources.opening import open_binary
-from beam_bert.sources.parquet import ParquetDamage, open_parquet, row_group_bytes
+from beam_bert.sources.parquet import ParquetDamage, open_parquet, row_groups
 from beam_bert.sources.records import Splitter
 from beam_bert.sources.segments import HEADER_BYTES
 from beam_bert.sources.spec import Format, SourceSpec
@@ -51,17 +51,19 @@ def cut_unit(unit: Unit, spec: SourceSpec) -> list[Slice]:
 
 
 def _row_group_runs(file: FileEntry, slice_bytes: int) -> list[Segment]:
-    """Runs of row groups of about `slice_bytes` stored bytes."""
+    """Runs of row groups of about `slice_bytes` stored bytes, by each one's share of the file."""
     segments: list[Segment] = []
     with open_binary(file.path) as opened:
-        metadata = open_parquet(opened).metadata
-        start = row = first_row = size = 0
-        for group in range(metadata.num_row_groups):
-            size += row_group_bytes(metadata, group)
-            row += metadata.row_group(group).num_rows
-            if size >= slice_bytes or group == metadata.num_row_groups - 1:
-                segments.append(Segment(file.path, start, group + 1, first_row))
-                start, first_row, size = group + 1, row, 0
+        groups = row_groups(open_parquet(opened).metadata)
+    packed = file.size / max(sum(size for _, size in groups), 1)
+    start = row = first_row = 0
+    stored = 0.0
+    for group, (rows, size) in enumerate(groups):
+        stored += size * packed
+        row += rows
+        if stored >= slice_bytes or group == len(groups) - 1:
+            segments.append(Segment(file.path, start, group + 1, first_row))
+            start, first_row, stored = group + 1, row, 0.0
     return segments
 
 

@@ -38,10 +38,40 @@ def open_parquet(file: Any) -> pyarrow.parquet.ParquetFile:
         raise ParquetDamage(f"no readable Parquet footer: {one_line(error)}") from error
 
 
-def row_group_bytes(metadata: Any, group: int) -> int:
-    """Stored bytes of one row group."""
-    row_group = metadata.row_group(group)
-    return sum(row_group.column(i).total_compressed_size for i in range(row_group.num_columns))
+def row_groups(metadata: Any) -> list[tuple[int, int]]:
+    """Rows and unpacked bytes of each row group.
+
+    Not its stored bytes: asking a damaged footer for a column chunk ends the process (pyarrow 25
+    lets the C++ exception of `RowGroupMetaData.column` through).
+    """
+    groups = map(metadata.row_group, range(metadata.num_row_groups))
+    return [(group.num_rows, group.total_byte_size) for group in groups]
+
+
+class _Recorded:
+    """A file that tells `record` of all that is read of it, so a key can stand for these bytes."""
+
+    closed = False
+
+    def __init__(self, file: BinaryIO, record: Callable[[bytes], None]) -> None:
+        self._file = file
+        self._record = record
+        self.seek, self.tell = file.seek, file.tell
+        self._bytes_read = 0
+
+    def read(self, size: int = -1) -> bytes:
+        data = self._file.read(size)
+        self._record(data)
+        self._bytes_read += len(data)
+        return data
+
+    def taken(self) -> int:
+        """Bytes read since this was last asked."""
+        taken, self._bytes_read = self._bytes_read, 0
+        return taken
+
+    def close(self) -> None:
+        """Whoever opened the file closes it."""
 
 
 def read_parquet(
@@ -58,33 +88,26 @@ def read_parquet(
     Raises:
       ParquetDamage: the footer cannot be read.
     """
-    parquet = open_parquet(file)
-    metadata = parquet.metadata
+    recorded = _Recorded(file, digest)
+    parquet = open_parquet(recorded)
     schema = parquet.schema_arrow
     wanted = [name for name in spec.column_types if schema.get_all_field_indices(name)]
-    stop = metadata.num_row_groups if segment.stop is None else segment.stop
+    counts = [rows for rows, _ in row_groups(parquet.metadata)]
     row = segment.first_row
-    for group in range(segment.start, stop):
-        stored = 0
-        count = metadata.row_group(group).num_rows
+    for group in range(len(counts))[segment.start : segment.stop]:
+        count = counts[group]
         try:
-            for begin, end in _ranges(metadata, group, wanted):
-                file.seek(begin)
-                piece = file.read(end - begin)
-                stored += len(piece)
-                digest(piece)
             batches = [
-                (batch.num_rows, *_columns(batch, schema, row, spec))
-                for batch, row in _numbered(parquet, group, wanted, row, count)
+                _columns(batch, first, spec)
+                for batch, first in _numbered(parquet, group, wanted, row, count)
             ]
         except PARQUET_ERRORS as error:
             message = f"row group {group} ({count} rows) cannot be read: {one_line(error)}"
             digest(b"damaged")
-            yield None, [Reject(None, "damaged_file", message)], stored
+            yield None, [Reject(None, "damaged_file", message)], recorded.taken()
         else:
-            for _, columns, rejects in batches:
-                yield columns, rejects, stored
-                stored = 0
+            for columns, rejects in batches:
+                yield columns, rejects, recorded.taken()
         row += count
 
 
@@ -113,21 +136,8 @@ def _numbered(
         raise ValueError(f"{seen} rows where the footer says {count}")
 
 
-def _ranges(metadata: Any, group: int, wanted: list[str]) -> Iterator[tuple[int, int]]:
-    """Where the wanted columns of a row group are stored: [begin, end) in bytes."""
-    row_group = metadata.row_group(group)
-    for i in range(row_group.num_columns):
-        chunk = row_group.column(i)
-        path = chunk.path_in_schema
-        if any(path == name or path.startswith(name + ".") for name in wanted):
-            begin = chunk.data_page_offset
-            if chunk.has_dictionary_page and chunk.dictionary_page_offset:
-                begin = min(begin, chunk.dictionary_page_offset)
-            yield begin, begin + chunk.total_compressed_size
-
-
 def _columns(
-    batch: pa.RecordBatch, schema: pa.Schema, row: int, spec: SourceSpec
+    batch: pa.RecordBatch, row: int, spec: SourceSpec
 ) -> tuple[Columns, list[Reject]]:
     """One batch as documents; the values that do not fit cost their rows."""
     count = batch.num_rows
