@@ -6,6 +6,7 @@ they take the same settings from Python.
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import importlib.metadata
 import json
@@ -13,7 +14,6 @@ import logging
 import re
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from datetime import datetime, timezone
 from typing import Any
 
@@ -80,7 +80,7 @@ def sentiment(config: SentimentConfig, beam_flags: Sequence[str] = ()) -> Manife
     return _run("sentiment", config, beam_flags)
 
 
-@dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True)
 class JobPlan:
     """Everything that is known before the first document is read."""
 
@@ -233,7 +233,8 @@ def _settings_digest(job: str, config: JobConfig, model: ResolvedModel, schema: 
     settings = {
         "job": job,
         "settings": config.output_settings(),
-        "model_version": model.version,
+        # The digest decides the answers; the names stand in the rows beside them.
+        "model": [model.name, model.shown_version, model.version],
         "schema_version": SCHEMA_VERSION,
         "schema": str(schema),
         "versions": _versions(),
@@ -254,7 +255,7 @@ def _run_spec(job: str, config: JobConfig, model: ResolvedModel, digest: str) ->
         max_reject_rate=config.max_reject_rate,
         job=job,
         config=config.model_dump(mode="json"),
-        model={"name": model.name, "version": model.version, "location": model.location},
+        model=dataclasses.asdict(model),
         versions=_versions(),
         started_at=now.isoformat(timespec="seconds"),
     )

@@ -1,0 +1,84 @@
+"""ClassifyText answers each row of somebody else's pipeline, and drops none."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import apache_beam as beam
+import pytest
+from apache_beam.testing.util import assert_that, equal_to
+
+from beam_bert import ClassifyText
+from beam_bert.errors import ConfigError, ModelError
+from tests.test_job import ROWS, run, table, write_jsonl
+
+EXAMPLES = Path(__file__).parent.parent / "examples"
+
+
+class Review(NamedTuple):
+    body: str | None
+    stars: int
+
+
+def test_rows_get_the_answers_that_the_job_gives(tmp_path: Path, bert: Path) -> None:
+    assert run(write_jsonl(tmp_path / "in.jsonl"), tmp_path / "out", bert) == 0
+    expected = [(row["id"], row["label"]) for row in table(tmp_path / "out")]
+    with beam.Pipeline(runner="FnApiRunner") as pipeline:
+        found = (
+            pipeline
+            | beam.Create(ROWS)
+            | ClassifyText(str(bert))
+            | beam.Map(lambda row: (row.id, row.label))
+        )
+        assert_that(found, equal_to(expected))
+
+
+def test_every_row_comes_out_with_its_own_fields_and_a_reason_where_it_has_no_answer(
+    bert: Path,
+) -> None:
+    reviews = [Review("good", 5), Review(None, 1), Review("  ", 2), Review("\u200b\u200d", 3)]
+
+    def shown(row: Any) -> tuple[object, ...]:
+        return row.body, row.stars, row.label is None, row.polarity is None, row.reject_reason
+
+    with beam.Pipeline(runner="FnApiRunner") as pipeline:
+        found = (
+            pipeline
+            | beam.Create(reviews).with_output_types(Review)
+            | ClassifyText(str(bert), text_field="body", sentiment=True)
+            | beam.Map(shown)
+        )
+        expected = [
+            ("good", 5, False, False, None),
+            (None, 1, True, True, "missing_text"),
+            ("  ", 2, True, True, "empty_text"),
+            ("\u200b\u200d", 3, True, True, "no_tokens"),
+        ]
+        assert_that(found, equal_to(expected))
+
+
+def test_the_type_of_the_rows_names_their_fields_for_yaml_and_sql(bert: Path) -> None:
+    pipeline = beam.Pipeline(runner="FnApiRunner")
+    rows = pipeline | beam.Create([Review("good", 5)]).with_output_types(Review)
+    classified = rows | ClassifyText(str(bert), text_field="body", top_k=2)
+    names = [name for name, _ in classified.element_type._fields]
+    assert names == ["body", "stars", "label", "score", "labels", "scores", "reject_reason"]
+
+
+def test_a_model_that_cannot_be_used_is_refused_when_the_pipeline_is_built(bert: Path) -> None:
+    with pytest.raises(ModelError, match="nowhere/at/all"):
+        ClassifyText("nowhere/at/all")
+    with pytest.raises(ConfigError, match="64 tokens at most"):
+        ClassifyText(str(bert), max_length=100)
+
+
+def test_the_example_runs_with_the_embedded_model() -> None:
+    command = [sys.executable, str(EXAMPLES / "in_your_pipeline.py")]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
+    assert done.returncode == 0, done.stderr
+    counts = [line.split() for line in done.stdout.splitlines()]
+    assert sum(int(count) for _, _, count in counts) == 36
+    assert {sentiment for _, sentiment, _ in counts} == {"negative", "neutral", "positive"}
