@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import difflib
+import importlib
 import sys
 import typing
 from collections.abc import Sequence
@@ -24,8 +25,16 @@ from beam_bert.errors import BeamBertError, ConfigError
 Config = TypeVar("Config", bound=BaseModel)
 
 
-def parse_config(config: type[Config], argv: Sequence[str], prog: str) -> tuple[Config, list[str]]:
+def parse_config(
+    config: type[Config], argv: Sequence[str], prog: str, *, beam: bool = True
+) -> tuple[Config, list[str]]:
     """Read a job's settings from flags and the YAML file they name.
+
+    Args:
+      config: the model of the settings.
+      argv: the flags.
+      prog: the module that is run, for messages.
+      beam: whether other flags go to Beam; else they are errors.
 
     Returns:
       The settings, and the flags that are Beam's.
@@ -34,7 +43,7 @@ def parse_config(config: type[Config], argv: Sequence[str], prog: str) -> tuple[
       ConfigError: a flag or field is unknown, missing or out of range, or the file is not YAML.
       SystemExit: after --help.
     """
-    parser = _parser(config, prog)
+    parser = _parser(config, prog, beam=beam)
     known, beam_flags = parser.parse_known_args(list(argv))
     values = {name: value for name, value in vars(known).items() if value is not None}
     config_file = values.pop("config", None)
@@ -43,7 +52,7 @@ def parse_config(config: type[Config], argv: Sequence[str], prog: str) -> tuple[
         name: from_file.pop(name) for name in list(from_file) if name not in config.model_fields
     }
     file_flags = _as_flags(extra)
-    _check_beam_flags(config, [*file_flags, *beam_flags])
+    _check_other_flags(config, [*file_flags, *beam_flags], beam=beam)
     try:
         return config.model_validate({**from_file, **values}), [*file_flags, *beam_flags]
     except ValidationError as error:
@@ -51,20 +60,31 @@ def parse_config(config: type[Config], argv: Sequence[str], prog: str) -> tuple[
 
 
 def run_from_command_line(
-    job: str, config_type: type[BaseModel], argv: Sequence[str] | None = None
+    job: str,
+    config_type: type[BaseModel],
+    argv: Sequence[str] | None = None,
+    *,
+    module: str = "beam_bert.jobs",
+    beam: bool = True,
 ) -> int:
     """Parse the flags of `python -m pipelines.<job>`, run the job, and say how it went.
+
+    Args:
+      job: name of the function that runs it.
+      config_type: its settings.
+      argv: the flags; None: those of this process.
+      module: where that function is; imported once the flags are right.
+      beam: whether it is a Beam pipeline, which takes Beam's flags too.
 
     Returns:
       The exit code: 0, 2 for a mistake that the user can mend, 1 for a failed run.
     """
     try:
         config, beam_flags = parse_config(
-            config_type, sys.argv[1:] if argv is None else argv, f"pipelines.{job}"
+            config_type, sys.argv[1:] if argv is None else argv, f"pipelines.{job}", beam=beam
         )
-        from beam_bert import jobs  # torch and Beam: not before the flags are right
-
-        getattr(jobs, job)(config, beam_flags)
+        run = getattr(importlib.import_module(module), job)
+        run(config, beam_flags) if beam else run(config)
     except BeamBertError as error:
         print(f"error: {' '.join(str(error).split())}", file=sys.stderr, flush=True)
         return error.exit_code
@@ -90,12 +110,15 @@ class _Parser(argparse.ArgumentParser):
         raise ConfigError(f"{message} (see --help)")
 
 
-def _parser(config: type[BaseModel], prog: str) -> argparse.ArgumentParser:
+def _parser(config: type[BaseModel], prog: str, *, beam: bool) -> argparse.ArgumentParser:
+    first = next(n for n in ("input", "train", *config.model_fields) if n in config.model_fields)
     parser = _Parser(
         prog=f"python -m {prog}",
-        usage=f"python -m {prog} --input PATTERN … --output PLACE [--FLAG VALUE …]",
+        usage=f"python -m {prog} --{first} PATTERN … --output PLACE [--FLAG VALUE …]",
         description=(config.__doc__ or "").strip(),
-        epilog="Any other flag goes to Apache Beam: --runner, --project, --temp_location, …",
+        epilog="Any other flag goes to Apache Beam: --runner, --project, --temp_location, …"
+        if beam
+        else None,
         allow_abbrev=False,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -176,10 +199,13 @@ def _as_flags(values: dict[str, Any]) -> list[str]:
     return flags
 
 
-def _check_beam_flags(config: type[BaseModel], flags: Sequence[str]) -> None:
+def _check_other_flags(config: type[BaseModel], flags: Sequence[str], *, beam: bool) -> None:
     """Raise ConfigError for a flag that neither the job nor Beam knows."""
     if not flags:
         return
+    names = [f"--{name}" for name in (*config.model_fields, "config")]
+    if not beam:
+        raise _unknown_flag(flags[0], names)
     from apache_beam.options.pipeline_options import PipelineOptions, _BeamArgumentParser
 
     parser = _BeamArgumentParser(allow_abbrev=False, add_help=False)
@@ -192,14 +218,17 @@ def _check_beam_flags(config: type[BaseModel], flags: Sequence[str]) -> None:
         raise ConfigError(f"Beam cannot read these flags: {' '.join(flags)}") from None
     if not unknown:
         return
-    flag = unknown[0].split("=")[0]
-    names = [f"--{name}" for name in (*config.model_fields, "config")]
     names += [name for name in parser._option_string_actions if name.startswith("--")]
+    raise _unknown_flag(unknown[0], names)
+
+
+def _unknown_flag(given: str, names: Sequence[str]) -> ConfigError:
+    flag = given.split("=")[0]
     near = difflib.get_close_matches(flag, names, n=1, cutoff=0.6)
     hint = f"; did you mean {near[0]}?" if near else " (see --help)"
     if not flag.startswith("-"):
         hint = "; a value needs its flag before it"
-    raise ConfigError(f"unknown flag {flag}{hint}")
+    return ConfigError(f"unknown flag {flag}{hint}")
 
 
 def _all_subclasses(cls: type) -> list[Any]:

@@ -1,0 +1,48 @@
+"""Temperature scaling (Guo et al. 2017, arXiv:1706.04599), and thresholds for several labels."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from beam_bert.tasks.classification import SINGLE_LABEL
+from beam_bert.training.metrics import negative_log_likelihood
+
+_LOG_RANGE = (-3.0, 3.0)
+_ROUNDS = 60
+
+
+def fit_temperature(logits: np.ndarray, targets: np.ndarray, problem_type: str) -> float:
+    """The temperature that makes the targets likeliest, between exp(-3) and exp(3).
+
+    Found by golden-section search: the likelihood has one peak in the inverse temperature. Beside
+    the n rows stands one whose label may be any, as in Platt's scaling (1999): else a dev set on
+    which the model makes no mistake would ask for a temperature of 0.
+    """
+    golden = (np.sqrt(5) - 1) / 2
+    share = 1 / (len(logits) + 1)
+
+    def cost(log_temperature: float) -> float:
+        scaled = logits / np.exp(log_temperature)
+        given = negative_log_likelihood(scaled, targets, problem_type)
+        return (1 - share) * given + share * _any_label_cost(scaled, problem_type)
+
+    low, high = _LOG_RANGE
+    for _ in range(_ROUNDS):
+        left, right = high - golden * (high - low), low + golden * (high - low)
+        if cost(left) <= cost(right):
+            high = right
+        else:
+            low = left
+    return float(np.exp((low + high) / 2))
+
+
+def _any_label_cost(logits: np.ndarray, problem_type: str) -> float:
+    """The negative log likelihood where each label (multi-label: each answer) is as likely."""
+    if problem_type == SINGLE_LABEL:
+        labels = range(logits.shape[1])
+        costs = [
+            negative_log_likelihood(logits, np.full(len(logits), label), problem_type)
+            for label in labels
+        ]
+        return float(np.mean(costs))
+    return negative_log_likelihood(logits, np.full(logits.shape, 0.5), problem_type)

@@ -1,0 +1,133 @@
+"""The model card: README.md of the model's folder, with the Hugging Face hub's metadata on top.
+
+https://huggingface.co/docs/hub/model-cards
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import yaml
+
+from beam_bert.training.provenance import SourceRecord
+
+
+@dataclass(frozen=True)
+class Card:
+    """What a card tells.
+
+    Attributes:
+      name: of the model.
+      summary: one sentence.
+      base: the model that it was trained from, with its version; `teacher` likewise.
+      task: the hub's name for what it does.
+      labels: of the model, in its order.
+      sources: what it was trained on.
+      rows: counts, such as "trained on" -> 9,003.
+      notes: things that a reader must know, one line each.
+      metrics: on the rows held out, by name.
+      calibration: by name.
+      settings: of the run.
+      versions: of the software.
+    """
+
+    name: str
+    summary: str
+    base: str
+    task: str
+    teacher: str | None
+    labels: Sequence[str]
+    sources: Sequence[SourceRecord]
+    rows: Mapping[str, int]
+    notes: Sequence[str]
+    metrics: Mapping[str, float]
+    calibration: Mapping[str, float]
+    settings: Mapping[str, Any]
+    versions: Mapping[str, str]
+    curve: Sequence[Mapping[str, Any]] = field(default_factory=tuple)
+
+
+def render(card: Card) -> str:
+    """The card as Markdown."""
+    parts = [
+        f"---\n{yaml.safe_dump(_metadata(card), sort_keys=False, allow_unicode=True)}---\n",
+        f"# {card.name}\n",
+        f"{card.summary}\n",
+        _lines(
+            [
+                f"- Trained from: {card.base}",
+                *([f"- Taught by: {card.teacher}"] if card.teacher else []),
+                *([f"- Labels: {', '.join(card.labels)}"] if card.labels else []),
+                *(f"- {name[:1].upper()}{name[1:]}: {n:,}" for name, n in card.rows.items()),
+            ]
+        ),
+    ]
+    if card.notes:
+        parts += ["## To know before you use it\n", _lines(f"- {note}" for note in card.notes)]
+    parts += [
+        "## Data\n",
+        _table(
+            ("file", "used for", "origin", "licence", "date", "sha256"),
+            [
+                (
+                    s.path,
+                    s.use,
+                    s.origin or "not declared",
+                    (s.licence or "not declared") + ("" if s.allowed else " (accepted as it is)"),
+                    s.date or "",
+                    s.sha256,
+                )
+                for s in card.sources
+            ],
+        ),
+        "## Metrics\n",
+        "On the rows held out or given as dev, which also chose the epoch: expect a little less.\n",
+        _table(("metric", "value"), [(k, f"{v:.4f}") for k, v in card.metrics.items()]),
+    ]
+    if card.calibration:
+        parts += [
+            "## Calibration\n",
+            "The temperature is part of the last layer's weights: scores are calibrated already.\n",
+            _table(("", "value"), [(k, f"{v:.4f}") for k, v in card.calibration.items()]),
+        ]
+    if card.curve:
+        columns = list(card.curve[0])
+        rows = [[str(point.get(name, "")) for name in columns] for point in card.curve]
+        parts += ["## Epochs\n", _table(columns, rows)]
+    settings = yaml.safe_dump(dict(card.settings), sort_keys=False, allow_unicode=True)
+    parts += ["## Settings\n", f"```yaml\n{settings}```\n"]
+    parts += ["## Software\n", _table(("package", "version"), list(card.versions.items()))]
+    return "\n".join(parts)
+
+
+def _metadata(card: Card) -> dict[str, Any]:
+    licences = sorted({s.licence for s in card.sources if s.licence})
+    metrics = [{"type": name, "value": round(value, 5)} for name, value in card.metrics.items()]
+    result = {
+        "task": {"type": card.task},
+        "dataset": {"name": "held-out rows", "type": "private"},
+        "metrics": metrics,
+    }
+    return {
+        "library_name": "transformers",
+        "pipeline_tag": card.task,
+        "base_model": card.base.split(" ", 1)[0],
+        "license": "other",
+        "license_name": ", ".join(licences) or "not declared",
+        "tags": ["beam-bert", card.task],
+        "metrics": [name for name in card.metrics if name != "loss"],
+        "model-index": [{"name": card.name, "results": [result]}],
+    }
+
+
+def _lines(lines: Any) -> str:
+    return "\n".join(lines) + "\n"
+
+
+def _table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    def line(cells: Sequence[str]) -> str:
+        return "| " + " | ".join(str(cell).replace("|", "\\|") for cell in cells) + " |"
+
+    return _lines([line(columns), line(["---"] * len(columns)), *map(line, rows)])

@@ -1,0 +1,104 @@
+"""The state of a training, in one file that is replaced at once: a kill leaves the one before."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from beam_bert.errors import RunFailed
+
+NAME = "state.safetensors"
+
+
+@dataclass(frozen=True, eq=False)
+class TrainingState:
+    """Everything that the next step depends on.
+
+    Attributes:
+      tensors: `parameter/<name>`, `exp_avg/<name>`, `exp_avg_sq/<name>`, `best/<name>`.
+      values: step, epoch and curves; JSON types.
+    """
+
+    tensors: Mapping[str, Tensor]
+    values: Mapping[str, Any]
+
+
+def write_state(folder: Path, key: str, state: TrainingState) -> None:
+    """Replace the checkpoint in `folder`.
+
+    Args:
+      folder: made where it is missing.
+      key: names the run; a checkpoint of another is never gone on from.
+      state: to keep.
+
+    Raises:
+      RunFailed: the disk is full or may not be written; the checkpoint before stays.
+    """
+    partial = folder / f".{NAME}.partial"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        metadata = {"key": key, "values": json.dumps(dict(state.values))}
+        save_file({k: t.detach().contiguous() for k, t in state.tensors.items()}, partial, metadata)
+        with partial.open("rb+") as file:
+            os.fsync(file.fileno())
+        partial.replace(folder / NAME)
+    except (OSError, SafetensorError) as error:
+        partial.unlink(missing_ok=True)
+        raise RunFailed(
+            f"the checkpoint cannot be written to {folder}: {_one_line(error)}; make room, or name "
+            "another --work_folder, and run the same command again: it goes on from the last one"
+        ) from None
+
+
+def read_state(folder: Path, key: str) -> TrainingState | None:
+    """The checkpoint in `folder`; None where there is none, or one of another run."""
+    try:
+        with safe_open(folder / NAME, framework="pt") as file:
+            metadata = file.metadata() or {}
+            if metadata.get("key") != key:
+                return None
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            return TrainingState(tensors, json.loads(metadata["values"]))
+    except (OSError, SafetensorError, KeyError, ValueError):
+        return None
+
+
+def optimizer_tensors(
+    optimizer: torch.optim.Optimizer, parameters: Mapping[str, nn.Parameter]
+) -> dict[str, Tensor]:
+    """AdamW's two moments of each parameter, by name (none before its first step)."""
+    found = {}
+    for name, parameter in parameters.items():
+        for moment in ("exp_avg", "exp_avg_sq"):
+            if moment in optimizer.state[parameter]:
+                found[f"{moment}/{name}"] = optimizer.state[parameter][moment]
+    return found
+
+
+def restore_optimizer(
+    optimizer: torch.optim.Optimizer,
+    parameters: Mapping[str, nn.Parameter],
+    tensors: Mapping[str, Tensor],
+    step: int,
+) -> None:
+    """Undo `optimizer_tensors`; `step` is how many steps were taken."""
+    for name, parameter in parameters.items():
+        if f"exp_avg/{name}" in tensors:
+            optimizer.state[parameter] = {
+                "step": torch.tensor(float(step)),
+                "exp_avg": tensors[f"exp_avg/{name}"].to(parameter.device),
+                "exp_avg_sq": tensors[f"exp_avg_sq/{name}"].to(parameter.device),
+            }
+
+
+def _one_line(error: BaseException) -> str:
+    return " ".join(str(error).split())[:200]

@@ -1,0 +1,437 @@
+"""`python -m pipelines.finetune`: labelled rows and an encoder become a published classifier."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from beam_bert.encoder.config import EncoderConfig, read_config
+from beam_bert.errors import ConfigError, InputError
+from beam_bert.sources import FileEntry, SourceSpec, list_files
+from beam_bert.tasks.classification import REGRESSION
+from beam_bert.tokenization import DocumentTokenizer, WindowSettings
+from beam_bert.training.batches import plan_epochs
+from beam_bert.training.calibration import fit_temperature
+from beam_bert.training.card import Card, render
+from beam_bert.training.config import FinetuneConfig
+from beam_bert.training.data import Rows, Tokens, read_rows, tokenize_rows
+from beam_bert.training.labels import LabelReader, as_targets, label_names, read_label_names
+from beam_bert.training.loop import LoopSettings, Progress, train
+from beam_bert.training.metrics import DEFAULT_METRIC, dev_metrics
+from beam_bert.training.network import load_network, network_outputs
+from beam_bert.training.objective import ClassifierObjective, Teacher, TrainingRows
+from beam_bert.training.provenance import SourceRecord, check_sources, data_yaml
+from beam_bert.training.run import (
+    Delivered,
+    StartingPoint,
+    check_output,
+    deliver,
+    find_model,
+    run_key,
+    say,
+    settings_of,
+    shown,
+    software_versions,
+    source_dicts,
+    training_device,
+    trains_in_bf16,
+    work_folder,
+)
+from beam_bert.training.saving import (
+    TRAINING_FILE,
+    as_json,
+    fold_temperature,
+    new_folder,
+    put_in_place,
+    save_model,
+)
+from beam_bert.training.splitting import leaking_rows, split_holdout
+from beam_bert.training.student import make_student, needs_student
+
+DEFAULT_MAX_LENGTH = 512
+
+
+@dataclass(frozen=True, eq=False)
+class Labelled:
+    """Training and dev rows with their targets, and what happened on the way there.
+
+    Attributes:
+      labels: names, in the order of the logits.
+      held_out: whether dev was taken from train.
+      leaked: training rows left out because dev has them.
+    """
+
+    train: Rows
+    train_targets: np.ndarray
+    dev: Rows
+    dev_targets: np.ndarray
+    unlabelled: Rows | None
+    labels: tuple[str, ...]
+    problem_type: str
+    held_out: bool
+    leaked: int
+
+    @property
+    def texts(self) -> Rows:
+        """Rows that the network learns from: those with labels, then those without."""
+        if self.unlabelled is None:
+            return self.train
+        more = self.unlabelled
+        pairs = None if self.train.pairs is None else [*self.train.pairs, *(more.pairs or [])]
+        return replace(
+            self.train,
+            texts=[*self.train.texts, *more.texts],
+            pairs=pairs,
+            labels=None,
+            places=[*self.train.places, *more.places],
+        )
+
+
+def finetune(config: FinetuneConfig) -> Delivered:
+    """Fine-tune as the settings say, calibrate, and publish; goes on from its last checkpoint.
+
+    Raises:
+      UserError: something about settings, data, models or output is wrong; nothing was done.
+      RunFailed: it did not finish; nothing was published.
+    """
+    started = time.monotonic()
+    check_output(config)
+    device = training_device(config.device)
+    base = find_model(str(config.base or config.teacher))
+    teacher = find_model(config.teacher) if config.teacher else None
+    read_config(base.folder)  # an encoder, or one line now
+    sources = _sources(config)
+    data = read_labelled(config)
+    key = run_key("finetune", config, [base, *([teacher] if teacher else [])], sources, 0)
+    work = work_folder(config, key)
+    torch.manual_seed(config.seed)
+    folder = _student(config, base, data, work) if needs_student(config) else base.folder
+    run = _Run(config, data, base, teacher, folder, sources, device)
+    say(
+        f"{len(data.train):,} rows to train on, {len(data.dev):,} to choose on"
+        f"{' (held out)' if data.held_out else ''}, {len(data.labels)} labels, "
+        f"{run.network.config.num_layers} layers, {run.trained_size / 1e6:.1f} M parameters trained"
+    )
+    progress = Progress()
+    with shown(progress):
+        train(
+            run.network,
+            run.objective,
+            run.epochs,
+            run.loop_settings(),
+            work=work,
+            key=key,
+            progress=progress,
+            say=say,
+        )
+    delivered = run.finish(progress, work)
+    for name, value in delivered.metrics.items():
+        say(f"dev {name} {value:.4f}")
+    say(f"model: {delivered.location} (in {time.monotonic() - started:,.0f} s)")
+    return delivered
+
+
+def read_labelled(config: FinetuneConfig) -> Labelled:
+    """Read and check all rows: labels, hold-out, leaks.
+
+    Raises:
+      InputError: see `beam_bert.training.data.read_rows` and `beam_bert.training.labels`; or
+        training rows leak into dev and `leaks` is "refuse".
+    """
+    reader = LabelReader(
+        config.label_column,
+        config.problem_type,
+        config.label_separator,
+        read_label_names(config.label_names),
+    )
+    rows = _rows(config, config.train, "--train", labels=True)
+    assert rows.labels is not None
+    problem_type = reader.resolved_type(rows.labels)
+    values = reader.read(rows.labels, rows.places, problem_type)
+    names = label_names(values, problem_type, rows.places)
+    if problem_type != REGRESSION:
+        names = _in_order_of(reader.names, names)
+    targets = as_targets(values, names, problem_type, rows.places, "--train")
+    keys = rows.content_keys()
+    leaked = 0
+    if config.dev:
+        dev = _rows(config, config.dev, "--dev", labels=True)
+        assert dev.labels is not None
+        dev_values = reader.read(dev.labels, dev.places, problem_type)
+        dev_targets = as_targets(dev_values, names, problem_type, dev.places, "--dev")
+        leaks = leaking_rows(keys, dev.content_keys())
+        leaked = len(leaks)
+        kept = np.setdiff1d(np.arange(len(rows)), leaks)
+        _report_leaks(config, rows, leaks)
+        train, train_targets = rows.take(kept), targets[kept]
+    else:
+        kept, held = split_holdout(keys, targets, config.holdout, config.seed)
+        train, train_targets = rows.take(kept), targets[kept]
+        dev, dev_targets = rows.take(held), targets[held]
+    if len(train) == 0 or len(dev) == 0:
+        raise InputError("too few rows: none is left to train on, or to choose on; add examples")
+    unlabelled = None
+    if config.unlabelled:
+        unlabelled = _rows(config, config.unlabelled, "--unlabelled", labels=False)
+        dev_keys = dev.content_keys()
+        fresh = np.setdiff1d(
+            np.arange(len(unlabelled)), leaking_rows(unlabelled.content_keys(), dev_keys)
+        )
+        unlabelled = unlabelled.take(fresh)
+    return Labelled(
+        train=train,
+        train_targets=train_targets,
+        dev=dev,
+        dev_targets=dev_targets,
+        unlabelled=unlabelled,
+        labels=names,
+        problem_type=problem_type,
+        held_out=not config.dev,
+        leaked=leaked,
+    )
+
+
+class _Run:
+    """One fine-tuning: its network, objective and batches, and what becomes of them."""
+
+    def __init__(
+        self,
+        config: FinetuneConfig,
+        data: Labelled,
+        base: StartingPoint,
+        teacher: StartingPoint | None,
+        folder: Path,
+        sources: list[SourceRecord],
+        device: torch.device,
+    ) -> None:
+        self.config, self.data, self.base, self.teacher = config, data, base, teacher
+        self.folder, self.sources, self.device = folder, sources, device
+        self.metric = (
+            DEFAULT_METRIC[data.problem_type] if config.metric == "auto" else config.metric
+        )
+        self.network = load_network(folder, data.labels, data.problem_type, device)
+        read = tokens_reader(config, folder, self.network.config)
+        train_tokens, dev_tokens = read(data.texts), read(data.dev)
+        used = np.unique(np.concatenate([train_tokens.input_ids, dev_tokens.input_ids]))
+        self.network.train_used_words(used.astype(np.int64))
+        self.trained_size = sum(p.numel() for p in self.network.trained_parameters().values())
+        self.epochs = plan_epochs(
+            train_tokens.lengths, config.batch_tokens, config.epochs, config.seed
+        )
+        self.objective = ClassifierObjective(
+            self.network,
+            data.problem_type,
+            TrainingRows(train_tokens, data.train_targets),
+            self.metrics,
+            dev_tokens,
+            self.metric,
+            device=device,
+            smoothing=config.label_smoothing,
+            balanced=config.class_weights == "balanced",
+            consistency=config.consistency,
+            teacher=self._teacher() if teacher else None,
+        )
+        if self.metric not in self.objective.evaluate():
+            raise ConfigError(f"--metric {self.metric} is none of a {data.problem_type} model")
+
+    def loop_settings(self) -> LoopSettings:
+        config = self.config
+        return LoopSettings(
+            learning_rate=config.learning_rate,
+            schedule=config.schedule,
+            warmup=config.warmup,
+            weight_decay=config.weight_decay,
+            seed=config.seed,
+            bf16=trains_in_bf16(config.precision, self.device),
+            gradient_accumulation=config.gradient_accumulation,
+            layer_decay=config.layer_decay,
+            early_stopping=config.early_stopping,
+            checkpoint_s=config.checkpoint_s,
+        )
+
+    def metrics(self, logits: np.ndarray) -> dict[str, float]:
+        return dev_metrics(logits, self.data.dev_targets, self.data.problem_type)
+
+    def finish(self, progress: Progress, work: Path) -> Delivered:
+        """Calibrate, save, publish."""
+        calibration = self._calibrate()
+        metrics = self.objective.evaluate()
+        self.network.write_back_words()
+        training = {
+            "curves": progress.curves,
+            "best_epoch": progress.best_epoch,
+            "metrics": metrics,
+            "calibration": calibration,
+            "settings": settings_of(self.config),
+            "sources": source_dicts(self.sources),
+        }
+        card = self._card(progress, metrics, calibration)
+        model: Any = self.network.model
+        if calibration:
+            model.config.beam_bert = {"temperature_folded_in": calibration["temperature"]}
+        texts = {
+            TRAINING_FILE: as_json(training),
+            "data.yaml": data_yaml(self.sources),
+            "README.md": render(card),
+        }
+
+        def make(folder: Path) -> None:
+            save_model(model, self.folder, folder, texts)
+
+        notes = f"fine-tuned from {self.base.text}: {self.metric} {metrics[self.metric]:.4f} on dev"
+        return deliver(self.config, self.base, work, make, metrics, notes)
+
+    def _calibrate(self) -> dict[str, float]:
+        """Fit a temperature on dev, put it into the head; what it did."""
+        if self.data.problem_type == REGRESSION:
+            return {}
+        logits = self.objective.dev_logits()
+        temperature = fit_temperature(logits, self.data.dev_targets, self.data.problem_type)
+        fold_temperature(self.network, temperature)
+        before, after = self.metrics(logits), self.metrics(logits / np.float32(temperature))
+        return {
+            "temperature": temperature,
+            "calibration_error_before": before["calibration_error"],
+            "calibration_error_after": after["calibration_error"],
+        }
+
+    def _teacher(self) -> Teacher:
+        """The teacher's answers to every training row, in our order of labels."""
+        config, data = self.config, self.data
+        assert self.teacher is not None
+        found = read_config(self.teacher.folder)
+        if set(found.labels) != set(data.labels) or found.problem_type != data.problem_type:
+            raise ConfigError(
+                f"--teacher {self.teacher.resolved.name} answers with {len(found.labels)} labels "
+                f"({found.problem_type}), the rows have {len(data.labels)} ({data.problem_type}); "
+                "a teacher must know the same labels"
+            )
+        network = load_network(self.teacher.folder, found.labels, found.problem_type, self.device)
+        read = tokens_reader(config, self.teacher.folder, network.config)
+        logits, states = network_outputs(network, read(data.texts), self.device)
+        order = [found.labels.index(label) for label in data.labels]
+        same_width = states.shape[1] == self.network.config.hidden_size
+        return Teacher(
+            torch.from_numpy(logits[:, order]).to(self.device),
+            torch.from_numpy(states).to(self.device) if same_width else None,
+            config.teacher_weight,
+            config.teacher_temperature,
+            config.hidden_weight,
+        )
+
+    def _card(
+        self, progress: Progress, metrics: dict[str, float], calibration: dict[str, float]
+    ) -> Card:
+        config, data = self.config, self.data
+        notes = []
+        unlicensed = [source.path for source in self.sources if not source.allowed]
+        if unlicensed:
+            notes.append(
+                "**--accept_unlicensed was given**: no allowed licence is declared for "
+                + ", ".join(unlicensed)
+            )
+        if data.leaked:
+            notes.append(f"{data.leaked} training rows stood in dev too and were left out")
+        if data.train.rejected:
+            notes.append(f"{data.train.rejected} rows could not be used and were left out")
+        rows = {"rows trained on": len(data.train), "rows held out as dev": len(data.dev)}
+        if data.unlabelled is not None:
+            rows["rows without label, answered by the teacher"] = len(data.unlabelled)
+        rows["parameters"] = sum(p.numel() for p in self.network.model.parameters())
+        return Card(
+            name=Path(config.output.rstrip("/")).name,
+            summary=f"A text classifier ({data.problem_type.replace('_', ' ')}) for "
+            f"column {config.label_column} of its training rows.",
+            base=self.base.text,
+            teacher=self.teacher.text if self.teacher else None,
+            task="text-classification",
+            labels=data.labels,
+            sources=self.sources,
+            rows=rows,
+            notes=notes,
+            metrics=metrics,
+            calibration=calibration,
+            settings=settings_of(config),
+            versions=software_versions(),
+            curve=progress.curves["epochs"],
+        )
+
+
+def tokens_reader(
+    config: FinetuneConfig, folder: Path, encoder: EncoderConfig
+) -> Callable[[Rows], Tokens]:
+    """How to make a model's tokens of rows.
+
+    Raises:
+      ConfigError: `--max_length` is more than the model reads.
+    """
+    limit = encoder.max_length
+    if config.max_length is not None and config.max_length > limit:
+        raise ConfigError(f"--max_length {config.max_length}: the model reads {limit} at most")
+    windows = WindowSettings(config.max_length or min(limit, DEFAULT_MAX_LENGTH))
+    tokenizer = DocumentTokenizer(folder, windows, pair=config.text_pair_column is not None)
+    return lambda rows: tokenize_rows(rows, tokenizer)
+
+
+def _student(config: FinetuneConfig, base: StartingPoint, data: Labelled, work: Path) -> Path:
+    folder = work / "student"
+    if not folder.is_dir():
+        texts = data.texts
+        with new_folder(folder) as made:
+            make_student(base.folder, config, [*texts.texts, *(texts.pairs or [])], made)
+            put_in_place(made, folder)
+    return folder
+
+
+def _rows(config: FinetuneConfig, patterns: tuple[str, ...], flag: str, *, labels: bool) -> Rows:
+    spec = SourceSpec(
+        format=config.format,
+        text_columns=config.text_column,
+        text_pair_column=config.text_pair_column,
+        column_names=config.column_names,
+        quoting=config.quoting,
+        max_document_bytes=config.max_document_bytes,
+    )
+    return read_rows(
+        patterns,
+        spec,
+        label_column=config.label_column if labels else None,
+        max_reject_rate=config.max_reject_rate,
+        flag=flag,
+    )
+
+
+def _sources(config: FinetuneConfig) -> list[SourceRecord]:
+    files: list[tuple[str, FileEntry]] = []
+    for use in ("train", "dev", "unlabelled"):
+        patterns = getattr(config, use)
+        files += [(use, file) for file in (list_files(patterns) if patterns else [])]
+    return check_sources(
+        files,
+        declared_in=config.data,
+        allowed=config.allowed_licences,
+        accept_unlicensed=config.accept_unlicensed,
+    )
+
+
+def _report_leaks(config: FinetuneConfig, rows: Rows, leaks: np.ndarray) -> None:
+    if not len(leaks):
+        return
+    what = (
+        f"{len(leaks)} of {len(rows)} training rows stand in --dev too, the first is "
+        f"{rows.places[int(leaks[0])]}"
+    )
+    if config.leaks == "refuse":
+        raise InputError(f"{what}; take them out, or say --leaks remove")
+    say(f"warning: {what}; they are left out of the training")
+
+
+def _in_order_of(given: tuple[str, ...], found: tuple[str, ...]) -> tuple[str, ...]:
+    """The found labels in the order of `--label_names`, where that was given."""
+    return tuple(name for name in given if name in found) if given else found

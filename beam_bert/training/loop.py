@@ -1,0 +1,291 @@
+"""The loop: batches in a planned order, AdamW, a checkpoint now and then, the best epoch kept.
+
+Every step draws its dropout from a seed of its own, and the order of all batches is planned before
+the first. So a run that was killed and goes on takes the very same steps as one that was not.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor, nn
+
+from beam_bert.encoder.plan import Int64Array
+from beam_bert.errors import RunFailed
+from beam_bert.training.checkpoint import (
+    TrainingState,
+    optimizer_tensors,
+    read_state,
+    restore_optimizer,
+    write_state,
+)
+
+MAX_GRADIENT_NORM = 1.0
+_CURVE_POINTS_AN_EPOCH = 20
+
+
+@dataclass(frozen=True)
+class LoopSettings:
+    """How to go through the batches; see the flags of the same names."""
+
+    learning_rate: float
+    schedule: str
+    warmup: float
+    weight_decay: float
+    seed: int
+    bf16: bool
+    gradient_accumulation: int = 1
+    layer_decay: float = 1.0
+    early_stopping: int = 0
+    checkpoint_s: float = 120.0
+
+
+class Objective(Protocol):
+    """What is trained, on what, and how well it does."""
+
+    metric: str  # of `evaluate`: its highest value is the best epoch's
+
+    def loss(self, rows: Int64Array) -> Tensor:
+        """The mean loss over these rows, with dropout."""
+
+    def evaluate(self) -> dict[str, float]:
+        """Metrics of the network as it is, by name."""
+
+
+class Trained(Protocol):
+    """A network that tells what of it is trained, and how deep that lies."""
+
+    def trained_parameters(self) -> dict[str, nn.Parameter]:
+        """By name."""
+
+    def depth_of(self, name: str) -> int:
+        """0 for embeddings, rising to the head."""
+
+    def train(self, mode: bool = True) -> Any:
+        """Switch dropout on or off."""
+
+
+@dataclass
+class Progress:
+    """Where a training is; another thread may look.
+
+    Attributes:
+      epoch: whole passes done; `batch` of the next one are done too.
+      step: steps of the optimizer.
+      rows: rows seen, in all epochs.
+      share: of all batches, between 0 and 1.
+      curves: loss at some steps, metrics after each epoch; JSON types, no clocks.
+      best_epoch: 1 for the first.
+    """
+
+    epoch: int = 0
+    batch: int = 0
+    step: int = 0
+    rows: int = 0
+    share: float = 0.0
+    best_epoch: int = 0
+    best_value: float = -float("inf")
+    curves: dict[str, list[dict[str, Any]]] = field(
+        default_factory=lambda: {"steps": [], "epochs": []}
+    )
+
+
+def train(
+    network: Trained,
+    objective: Objective,
+    epochs: Sequence[Sequence[Int64Array]],
+    settings: LoopSettings,
+    *,
+    work: Path,
+    key: str,
+    progress: Progress,
+    say: Callable[[str], None],
+) -> None:
+    """Run all epochs, from the last checkpoint on if there is one; keep the best epoch's weights.
+
+    Args:
+      network: its trained parameters are moved, and are the best epoch's afterwards.
+      objective: what to minimize, and what to choose by.
+      epochs: rows of each batch of each epoch.
+      settings: how.
+      work: folder of the checkpoint.
+      key: names the run in its checkpoint.
+      progress: filled in as it goes.
+      say: told a line after each epoch.
+
+    Raises:
+      RunFailed: the loss is no number any more, or a checkpoint cannot be written.
+    """
+    loop = _Loop(network, objective, epochs, settings, work, key, progress, say)
+    loop.resume()
+    loop.run()
+
+
+class _Loop:
+    def __init__(
+        self,
+        network: Trained,
+        objective: Objective,
+        epochs: Sequence[Sequence[Int64Array]],
+        settings: LoopSettings,
+        work: Path,
+        key: str,
+        progress: Progress,
+        say: Callable[[str], None],
+    ) -> None:
+        self.network, self.objective, self.epochs, self.settings = (
+            network,
+            objective,
+            epochs,
+            settings,
+        )
+        self.work, self.key, self.progress, self.say = work, key, progress, say
+        self.parameters = network.trained_parameters()
+        self.best: dict[str, Tensor] = {}
+        self.device = next(iter(self.parameters.values())).device
+        self.optimizer = torch.optim.AdamW(
+            _groups(network, self.parameters, settings), lr=settings.learning_rate, fused=True
+        )
+        self.steps_of = [-(-len(batches) // settings.gradient_accumulation) for batches in epochs]
+        self.factor = _schedule(self.optimizer, settings, sum(self.steps_of))
+        self.all_rows = max(sum(len(rows) for batches in epochs for rows in batches), 1)
+
+    def resume(self) -> None:
+        """Take up the checkpoint, where there is one of this run."""
+        state = read_state(self.work, self.key)
+        if state is None:
+            return
+        with torch.no_grad():
+            for name, parameter in self.parameters.items():
+                parameter.copy_(state.tensors[f"parameter/{name}"])
+        self.best = {
+            name: state.tensors[f"best/{name}"]
+            for name in self.parameters
+            if f"best/{name}" in state.tensors
+        }
+        for name, value in state.values.items():
+            setattr(self.progress, name, value)
+        restore_optimizer(self.optimizer, self.parameters, state.tensors, self.progress.step)
+        self.say(f"going on from the checkpoint after step {self.progress.step}")
+
+    def run(self) -> None:
+        """All epochs that are left, then the best weights."""
+        while self.progress.epoch < len(self.epochs) and not self._is_stale():
+            self._run_epoch(self.epochs[self.progress.epoch])
+            metrics = self.objective.evaluate()
+            self._note_epoch(metrics)
+            self._checkpoint()
+        self.progress.share = 1.0
+        with torch.no_grad():
+            for name, best in self.best.items():
+                self.parameters[name].copy_(best)
+
+    def _run_epoch(self, batches: Sequence[Int64Array]) -> None:
+        progress, settings = self.progress, self.settings
+        every = max(1, self.steps_of[progress.epoch] // _CURVE_POINTS_AN_EPOCH)
+        saved_at = time.monotonic()
+        self.network.train(True)
+        while progress.batch < len(batches):
+            stop = progress.batch + settings.gradient_accumulation
+            loss = self._step(batches[progress.batch : stop])
+            progress.batch = min(stop, len(batches))
+            if progress.step % every == 0:
+                point = {"step": progress.step, "loss": round(loss, 5)}
+                progress.curves["steps"].append(
+                    point | {"learning_rate": self.optimizer.param_groups[0]["lr"]}
+                )
+            whole = progress.batch == len(batches)
+            if time.monotonic() - saved_at > settings.checkpoint_s and not whole:
+                self._checkpoint()
+                saved_at = time.monotonic()
+
+    def _step(self, batches: Sequence[Int64Array]) -> float:
+        progress = self.progress
+        torch.manual_seed(self.settings.seed * 2**24 + progress.step)
+        factor = self.factor(progress.step)
+        for group in self.optimizer.param_groups:
+            group["lr"] = group["peak"] * factor
+        rows_of_step = sum(map(len, batches))
+        total = 0.0
+        for rows in batches:
+            with torch.autocast(self.device.type, torch.bfloat16, enabled=self.settings.bf16):
+                loss = self.objective.loss(rows) * (len(rows) / rows_of_step)
+            loss.backward()
+            total += float(loss.detach())
+            progress.rows += len(rows)
+            progress.share = progress.rows / self.all_rows
+        if total != total or total in (float("inf"), -float("inf")):
+            raise RunFailed(
+                f"the loss is {total} at step {progress.step}: the training has diverged; lower "
+                "--learning_rate or raise --warmup"
+            )
+        nn.utils.clip_grad_norm_(list(self.parameters.values()), MAX_GRADIENT_NORM)
+        self.optimizer.step()
+        self.optimizer.zero_grad(set_to_none=True)
+        progress.step += 1
+        return total
+
+    def _note_epoch(self, metrics: Mapping[str, float]) -> None:
+        progress, metric = self.progress, self.objective.metric
+        progress.epoch += 1
+        progress.batch = 0
+        shown = {name: round(value, 5) for name, value in metrics.items()}
+        progress.curves["epochs"].append({"epoch": progress.epoch, "step": progress.step} | shown)
+        # The later of two equal ones: it has learnt more from the same rows.
+        if metrics[metric] >= progress.best_value:
+            progress.best_value, progress.best_epoch = metrics[metric], progress.epoch
+            self.best = {name: p.detach().clone() for name, p in self.parameters.items()}
+        losses = [point["loss"] for point in progress.curves["steps"][-_CURVE_POINTS_AN_EPOCH:]]
+        training = f"loss {sum(losses) / len(losses):.4f}; " if losses else ""
+        dev = ", ".join(f"{name} {value:.4f}" for name, value in metrics.items())
+        self.say(f"epoch {progress.epoch} of {len(self.epochs)}: {training}dev {dev}")
+
+    def _is_stale(self) -> bool:
+        patience = self.settings.early_stopping
+        stale = bool(patience) and self.progress.epoch - self.progress.best_epoch >= patience
+        if stale:
+            self.say(f"no better {self.objective.metric} for {patience} epochs: stopping early")
+        return stale
+
+    def _checkpoint(self) -> None:
+        tensors: dict[str, Tensor] = {f"parameter/{name}": p for name, p in self.parameters.items()}
+        tensors |= {f"best/{name}": p for name, p in self.best.items()}
+        tensors |= optimizer_tensors(self.optimizer, self.parameters)
+        write_state(self.work, self.key, TrainingState(tensors, vars(self.progress)))
+
+
+def _groups(
+    network: Trained, parameters: Mapping[str, nn.Parameter], settings: LoopSettings
+) -> list[dict[str, Any]]:
+    """Parameters by depth (for the learning rate), matrices apart from vectors (for the decay)."""
+    deepest = max(map(network.depth_of, parameters))
+    groups: dict[tuple[int, bool], list[nn.Parameter]] = {}
+    for name, parameter in parameters.items():
+        groups.setdefault((network.depth_of(name), parameter.ndim > 1), []).append(parameter)
+    return [
+        {
+            "params": found,
+            "peak": settings.learning_rate * settings.layer_decay ** (deepest - depth),
+            "weight_decay": settings.weight_decay if is_matrix else 0.0,
+        }
+        for (depth, is_matrix), found in sorted(groups.items(), key=lambda item: item[0])
+    ]
+
+
+def _schedule(
+    optimizer: torch.optim.Optimizer, settings: LoopSettings, steps: int
+) -> Callable[[int], float]:
+    """The factor on the peak learning rate at each step."""
+    from transformers import get_scheduler
+
+    name = "constant_with_warmup" if settings.schedule == "constant" else settings.schedule
+    warmup = round(settings.warmup * steps)
+    scheduler = get_scheduler(name, optimizer, num_warmup_steps=warmup, num_training_steps=steps)
+    lambdas: list[Callable[[float], float]] = scheduler.lr_lambdas
+    # From the middle of the step: a first or last one at a rate of 0 would be wasted.
+    return lambda step: lambdas[0](step + 0.5)

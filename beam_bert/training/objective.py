@@ -1,0 +1,123 @@
+"""What fine-tuning minimizes: labels, the agreement of two dropout passes, a teacher's answers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from beam_bert.encoder.plan import Int64Array
+from beam_bert.tasks.classification import REGRESSION
+from beam_bert.training.data import Tokens
+from beam_bert.training.losses import (
+    agreement_loss,
+    balanced_weights,
+    label_loss,
+    state_loss,
+    teacher_loss,
+)
+from beam_bert.training.network import PackedNetwork, network_outputs, packed
+
+
+@dataclass(frozen=True, eq=False)
+class Teacher:
+    """A teacher's answers for every training row, computed once.
+
+    Attributes:
+      logits: float32 [n, labels], in the student's order of labels.
+      states: float32 [n, hidden] of [CLS]; None where widths differ.
+      weight: share of its answers in the loss of labelled rows; others have nothing else.
+      temperature: softens both sides.
+      state_weight: of the loss between states.
+    """
+
+    logits: Tensor
+    states: Tensor | None
+    weight: float
+    temperature: float
+    state_weight: float
+
+
+@dataclass(frozen=True, eq=False)
+class TrainingRows:
+    """Rows to learn from: the first `len(targets)` have labels, the rest (a teacher's) have not."""
+
+    tokens: Tokens
+    targets: np.ndarray
+
+
+class ClassifierObjective:
+    """Fine-tuning as `beam_bert.training.loop` runs it."""
+
+    def __init__(
+        self,
+        network: PackedNetwork,
+        problem_type: str,
+        train: TrainingRows,
+        evaluate: Callable[[np.ndarray], dict[str, float]],
+        dev: Tokens,
+        metric: str,
+        *,
+        device: torch.device,
+        smoothing: float = 0.0,
+        balanced: bool = False,
+        consistency: float = 0.0,
+        teacher: Teacher | None = None,
+    ) -> None:
+        self.metric = metric
+        self.network = network
+        self._problem_type, self._train, self._dev = problem_type, train, dev
+        self._metrics_of, self._device = evaluate, device
+        self._targets = torch.from_numpy(train.targets).to(device)
+        self._smoothing, self._consistency, self._teacher = smoothing, consistency, teacher
+        self._weights = None
+        if balanced and problem_type != REGRESSION:
+            self._weights = balanced_weights(self._targets, problem_type)
+
+    def loss(self, rows: Int64Array) -> Tensor:
+        """The mean loss over these rows."""
+        copies = 2 if self._consistency else 1
+        batch, order = packed(
+            self._train.tokens, rows, self.network.config, self._device, copies=copies
+        )
+        first = self.network.hidden(batch, first_tokens_only=True)
+        logits = self.network.head(first).float()
+        loss = self._row_losses(logits, first, torch.from_numpy(order).to(self._device)).mean()
+        if copies == 2:
+            loss = loss + self._consistency * (
+                agreement_loss(logits[0::2], logits[1::2], self._problem_type).mean()
+            )
+        return loss
+
+    def evaluate(self) -> dict[str, float]:
+        """Metrics on dev, by name."""
+        return self._metrics_of(self.dev_logits())
+
+    def dev_logits(self) -> np.ndarray:
+        """Logits float32 [n, labels] of the dev rows."""
+        return network_outputs(self.network, self._dev, self._device)[0]
+
+    def _row_losses(self, logits: Tensor, first: Tensor, rows: Tensor) -> Tensor:
+        labelled = rows < len(self._targets)
+        loss = logits.new_zeros(len(rows))
+        share = 1.0 if self._teacher is None else 1.0 - self._teacher.weight
+        if share > 0 and bool(labelled.any()):
+            of_labels = label_loss(
+                logits[labelled],
+                self._targets[rows[labelled]],
+                self._problem_type,
+                smoothing=self._smoothing,
+                weights=self._weights,
+            )
+            loss = loss.index_put((labelled.nonzero()[:, 0],), share * of_labels)
+        if self._teacher is None:
+            return loss
+        taught = self._teacher
+        answers = teacher_loss(logits, taught.logits[rows], self._problem_type, taught.temperature)
+        loss = loss + torch.where(labelled, taught.weight, 1.0) * answers
+        if taught.states is not None and taught.state_weight:
+            loss = loss + taught.state_weight * state_loss(first, taught.states[rows])
+        return loss

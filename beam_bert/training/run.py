@@ -1,0 +1,200 @@
+"""What every training run has: a device, models to start from, a key, a work folder, a result."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.metadata
+import json
+import shutil
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import torch
+
+import beam_bert
+from beam_bert import console
+from beam_bert.encoder.precision import resolve_precision
+from beam_bert.errors import ConfigError
+from beam_bert.models import ModelStore, ResolvedModel, fetch_model, resolve_model
+from beam_bert.models.cache import cache_folder
+from beam_bert.models.store import split_reference
+from beam_bert.training.config import TrainingConfig
+from beam_bert.training.loop import Progress
+from beam_bert.training.provenance import SourceRecord
+from beam_bert.training.saving import check_folder, new_folder, publish, put_in_place
+
+SOFTWARE = ("torch", "transformers", "tokenizers", "pyarrow")
+# Settings that say where and how, not what: another value gives the same model.
+_PLACES = {
+    "output", "layout", "alias", "overwrite", "work_folder", "checkpoint_s", "data",
+    "allowed_licences", "accept_unlicensed",
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class StartingPoint:
+    """A model that was asked for, pinned and on this disk."""
+
+    resolved: ResolvedModel
+    folder: Path
+
+    @property
+    def text(self) -> str:
+        """How the card names it."""
+        return f"{self.resolved.name} (version {self.resolved.version})"
+
+
+@dataclass(frozen=True)
+class Delivered:
+    """What a training run left behind.
+
+    Attributes:
+      location: the folder, or `store@version`.
+      version: of the store; None for a folder.
+      metrics: on the rows held out.
+    """
+
+    location: str
+    version: str | None
+    metrics: Mapping[str, float]
+
+
+def find_model(name: str) -> StartingPoint:
+    """Resolve and fetch a model; raises ModelError."""
+    resolved = resolve_model(name)
+    return StartingPoint(resolved, fetch_model(resolved))
+
+
+def training_device(name: str) -> torch.device:
+    """The device that `--device` names; raises ConfigError where it is not there."""
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    if name == "cuda" and not torch.cuda.is_available():
+        raise ConfigError("--device cuda: torch sees no GPU here; use cpu, or mend the driver")
+    return torch.device(name)
+
+
+def trains_in_bf16(precision: str, device: torch.device) -> bool:
+    """Whether products are computed in bf16 (weights and sums stay float32)."""
+    return resolve_precision(precision, device) == "bf16"
+
+
+def run_key(
+    job: str,
+    config: TrainingConfig,
+    models: Sequence[StartingPoint],
+    sources: Sequence[SourceRecord],
+    batches: int,
+) -> str:
+    """Names a run by all that its model depends on: a checkpoint of another is not gone on from."""
+    settings = {k: v for k, v in config.model_dump(mode="json").items() if k not in _PLACES}
+    what = {
+        "job": job,
+        "settings": settings,
+        "models": [model.resolved.version for model in models],
+        "sources": [[s.use, s.path, s.sha256] for s in sources],
+        "versions": software_versions(),
+        "batches": batches,
+    }
+    return hashlib.sha256(json.dumps(what, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def work_folder(config: TrainingConfig, key: str) -> Path:
+    """Where the run keeps its checkpoint."""
+    if config.work_folder is not None:
+        return Path(config.work_folder).expanduser() / key
+    return cache_folder() / "training" / key
+
+
+def software_versions() -> dict[str, str]:
+    """Names and versions of what computes."""
+    versions = {name: importlib.metadata.version(name) for name in SOFTWARE}
+    return {"beam-bert": beam_bert.__version__, **versions}
+
+
+def say(line: str) -> None:
+    """Tell the person who started the run."""
+    print(line, file=sys.stderr, flush=True)
+
+
+@contextmanager
+def shown(progress: Progress) -> Iterator[None]:
+    """Show a training's progress on stderr while the body runs."""
+    with console.progress(lambda: console.Snapshot(progress.rows, progress.share)):
+        yield
+
+
+def check_output(config: TrainingConfig) -> None:
+    """Raise UserError early where the result could not be put where it is asked for."""
+    if config.layout == "folder":
+        check_folder(Path(config.output).expanduser(), overwrite=config.overwrite)
+    else:
+        ModelStore.open(config.output).aliases()
+
+
+def deliver(
+    config: TrainingConfig,
+    base: StartingPoint,
+    work: Path,
+    make: Callable[[Path], None],
+    metrics: Mapping[str, float],
+    notes: str,
+) -> Delivered:
+    """Save the model, as a new version of the store or as the folder asked for; drop the work.
+
+    Args:
+      config: says where.
+      base: what it was trained from: the parent, where that is a version of the same store.
+      work: the run's folder, gone afterwards.
+      make: fills an empty folder with the model.
+      metrics: for the store's record.
+      notes: likewise.
+
+    Raises:
+      RunFailed: the disk is full; nothing was published, and `work` is still there.
+      UserError: the place may not be written.
+    """
+    if config.layout == "folder":
+        target = Path(config.output).expanduser()
+        with new_folder(target) as made:
+            make(made)
+            put_in_place(made, target)
+        delivered = Delivered(str(target), None, metrics)
+    else:
+        store = ModelStore.open(config.output)
+        with new_folder(work / "model") as made:
+            make(made)
+            parent = _parent(base.resolved.name, store)
+            version = publish(
+                made, store, config.alias, parent=parent, metrics=metrics, notes=notes
+            )
+        delivered = Delivered(f"{store.location}@{version}", version, metrics)
+    shutil.rmtree(work, ignore_errors=True)
+    return delivered
+
+
+def _parent(name: str, store: ModelStore) -> str | None:
+    """The version of this very store that `name` stands for, if any."""
+    reference = split_reference(name)
+    if reference is None or reference[0].rstrip("/") != store.location:
+        return None
+    return store.resolve(reference[1]).version
+
+
+def settings_of(config: TrainingConfig) -> dict[str, object]:
+    """The settings that differ from their defaults, for the card."""
+    values = config.model_dump(mode="json")
+    fields = type(config).model_fields
+    return {
+        name: value
+        for name, value in values.items()
+        if fields[name].is_required() or getattr(config, name) != fields[name].default
+    }
+
+
+def source_dicts(sources: Sequence[SourceRecord]) -> list[dict[str, object]]:
+    """The records as JSON types."""
+    return [asdict(source) for source in sources]

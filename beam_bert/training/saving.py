@@ -1,0 +1,131 @@
+"""Write a trained model as a folder in Hugging Face layout, whole or not at all, and publish it."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+
+from beam_bert.encoder.families import FAMILIES
+from beam_bert.errors import OutputError, RunFailed
+from beam_bert.models import ModelStore
+from beam_bert.training.network import PackedNetwork
+
+# What a tokenizer is made of, in any of the formats that transformers reads.
+TOKENIZER_FILES = (
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "added_tokens.json",
+    "vocab.txt",
+    "vocab.json",
+    "merges.txt",
+    "sentencepiece.bpe.model",
+)
+TRAINING_FILE = "training.json"
+
+
+@contextmanager
+def new_folder(beside: Path) -> Iterator[Path]:
+    """A hidden folder next to `beside` to fill and rename; gone afterwards, whatever happens.
+
+    Raises:
+      OutputError: it may not be made.
+      RunFailed: the disk became full while it was filled.
+    """
+    try:
+        beside.parent.mkdir(parents=True, exist_ok=True)
+        folder = Path(tempfile.mkdtemp(dir=beside.parent, prefix=f".{beside.name}."))
+    except OSError as error:
+        raise OutputError(
+            f"{beside.parent} cannot be written: {error.strerror}; name another --output"
+        ) from None
+    try:
+        yield folder
+    except (OSError, SafetensorError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise RunFailed(
+            f"the model cannot be saved to {beside.parent}: {reason}; make room and run the same "
+            "command again: it goes on from its last checkpoint"
+        ) from None
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def fold_temperature(network: PackedNetwork, temperature: float) -> None:
+    """Divide the last layer by the temperature, so that whoever runs the model gets it applied."""
+    out = network.model.get_submodule(FAMILIES[network.config.family].head_out)
+    with torch.no_grad():
+        for parameter in out.parameters():
+            parameter.div_(temperature)
+
+
+def save_model(model: Any, tokenizer_folder: Path, folder: Path, extra: Mapping[str, str]) -> None:
+    """Fill `folder`: config.json, model.safetensors, the tokenizer's files, `extra` texts."""
+    model.save_pretrained(folder)
+    for name in TOKENIZER_FILES:
+        if (tokenizer_folder / name).is_file():
+            shutil.copyfile(tokenizer_folder / name, folder / name)
+    for name, text in extra.items():
+        (folder / name).write_text(text, encoding="utf-8")
+    for path in folder.iterdir():
+        with path.open("rb+") as file:
+            os.fsync(file.fileno())
+
+
+def as_json(values: Any) -> str:
+    """Indented, with an end of line."""
+    return json.dumps(values, indent=2, ensure_ascii=False) + "\n"
+
+
+def check_folder(folder: Path, *, overwrite: bool) -> None:
+    """Raise OutputError where a model could not be put at `folder`."""
+    if folder.is_symlink() or (folder.exists() and not folder.is_dir()):
+        raise OutputError(f"--output {folder} is not a folder; name another")
+    if folder.is_dir() and any(folder.iterdir()):
+        if not (folder / "config.json").is_file():
+            raise OutputError(f"--output {folder} holds other files than a model; name another")
+        if not overwrite:
+            raise OutputError(
+                f"--output {folder} holds a model already; name another, or say --overwrite"
+            )
+
+
+def put_in_place(made: Path, folder: Path) -> None:
+    """Make `folder` be what `made` is; a model that stood there is moved aside first."""
+    made.chmod(0o755)  # mkdtemp's own would be for this user alone
+    if not folder.exists():
+        made.rename(folder)
+        return
+    old = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}."))
+    folder.rename(old / folder.name)
+    try:
+        made.rename(folder)
+    except OSError:
+        (old / folder.name).rename(folder)
+        raise
+    finally:
+        shutil.rmtree(old, ignore_errors=True)
+
+
+def publish(
+    made: Path,
+    store: ModelStore,
+    alias: str,
+    *,
+    parent: str | None,
+    metrics: Mapping[str, float],
+    notes: str,
+) -> str:
+    """Publish `made` as a version, point the alias at it; returns the version."""
+    record = store.publish(made, parent=parent, metrics=dict(metrics), notes=notes)
+    store.set_alias(alias, record.version, reason=notes)
+    return record.version
