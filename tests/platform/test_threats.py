@@ -6,6 +6,8 @@ import json
 import re
 import shlex
 import shutil
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -51,6 +53,42 @@ def test_a_config_file_cannot_make_objects(tmp_path: Path, value: str) -> None:
     file.write_text(f"input: {value}\noutput: o\nmodel: m\n")
     with pytest.raises(ConfigError, match="not YAML"):
         parse_config(ClassifyConfig, ["--config", str(file)], "x")
+
+
+READ_A_BOMB = """
+import gzip, resource, sys
+from pathlib import Path
+from beam_bert.sources import SourceSpec, cut_unit, inspect_source, list_files, read_slice
+from beam_bert.slices import plan_units
+
+def read(file, mebibytes):
+    with gzip.open(file, "wb", compresslevel=1) as out:
+        out.write(b'{"text":"one"}\\n{"text":"')
+        for _ in range(mebibytes):
+            out.write(b"x" * 2**20)
+        out.write(b'"}\\n{"text":"two"}\\n')
+    files = list_files([str(file)])
+    spec = inspect_source(files, SourceSpec(max_document_bytes=2**20))
+    for unit in plan_units(files, spec.slice_bytes):
+        for slice_ in cut_unit(unit, spec):
+            for batch in read_slice(slice_, spec, ""):
+                texts.extend(batch.rows["text"].to_pylist())
+
+texts = []
+read(Path(sys.argv[1]) / "small.jsonl.gz", 2)
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+read(Path(sys.argv[1]) / "bomb.jsonl.gz", 256)
+assert texts == ["one", "two"] * 2, texts
+print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) // 1024)
+"""
+
+
+def test_a_small_archive_that_unpacks_to_much_does_not_fill_the_memory(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", READ_A_BOMB, str(tmp_path)], capture_output=True, text=True, cwd=ROOT
+    )
+    assert done.returncode == 0, done.stderr
+    assert int(done.stdout) < 64, "MiB more for an archive of one line of 256 MiB"
 
 
 def test_no_file_of_the_platform_holds_a_secret() -> None:
