@@ -43,7 +43,8 @@ logger = logging.getLogger(__name__)
 
 TEACHER_MAX_LENGTH = 256
 # First everything, then mostly the rated sentences: they are closer to what the model will be used
-# on than Reddit's comments, which are half of the text.
+# on than Reddit's comments, which are half of the text. The steps are what an hour and a half on
+# two busy cores allowed; more would help the student.
 TEACHER_STAGES = (
     training.Stage(
         epochs=1,
