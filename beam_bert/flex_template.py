@@ -37,15 +37,29 @@ _NARROWER: dict[str, dict[str, Any]] = {
     "input": {"regexes": [rf"^{_GCS_ITEM}(,{_GCS_ITEM})*$"]},
     "output": {"paramType": "GCS_WRITE_FOLDER", "regexes": [r"^gs://[a-z0-9][^\n]*$"]},
 }
+# One flag of Beam's: the workers' image. The launch environment has a field for it too, but Google's
+# own samples give it as a parameter, and without it the workers would not have this package.
+_IMAGE_PARAMETER = {
+    "name": "sdk_container_image",
+    "label": "Image of the workers",
+    "helpText": "The image of this template, so that launcher and workers have the same software.",
+    "isOptional": True,
+    "paramType": "TEXT",
+    "groupName": "Work",
+    "regexes": [r"^[a-z0-9.-]+/[^\s]+$"],
+}
 _DIGEST = re.compile(r"\S+@sha256:[0-9a-f]{64}")
 
 
 def metadata(config: type[BaseModel] = ClassifyConfig) -> dict[str, Any]:
-    """The template's metadata: its name and one parameter for every setting of the job."""
+    """The template's metadata: a parameter for every setting of the job, and the workers' image."""
     return {
         "name": "beam_bert classify",
         "description": " ".join((config.__doc__ or "").split()),
-        "parameters": [_parameter(config, name) for name in config.model_fields],
+        "parameters": [
+            *(_parameter(config, name) for name in config.model_fields),
+            _IMAGE_PARAMETER,
+        ],
     }
 
 

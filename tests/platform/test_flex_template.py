@@ -36,7 +36,7 @@ def accepts(name: str, value: str) -> bool:
 
 
 def test_every_setting_is_a_parameter_with_words_for_a_person() -> None:
-    assert list(PARAMETERS) == list(ClassifyConfig.model_fields)
+    assert list(PARAMETERS) == [*ClassifyConfig.model_fields, "sdk_container_image"]
     for name, field in ClassifyConfig.model_fields.items():
         parameter = PARAMETERS[name]
         assert parameter["isOptional"] is not field.is_required()
@@ -70,6 +70,8 @@ def test_the_service_knows_every_field_and_type() -> None:
         ("max_reject_rate", "0.05", True),
         ("max_reject_rate", "1e-3", True),
         ("max_reject_rate", "5%", False),
+        ("sdk_container_image", IMAGE, True),
+        ("sdk_container_image", "a b", False),
         ("carry", "[]", True),
         ("carry", "a,b", True),
         ("carry", "a,,b", False),

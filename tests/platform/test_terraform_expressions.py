@@ -28,7 +28,11 @@ NIGHTLY = {
     "region": "europe-west1",
     "launcher_service_account": "launcher@example.iam.gserviceaccount.com",
     "scheduler_service_account": "scheduler@example.iam.gserviceaccount.com",
-    "template": {"container_spec_gcs_path": "gs://t/c.json", "environment": {"numWorkers": 1}},
+    "template": {
+        "container_spec_gcs_path": "gs://t/c.json",
+        "environment": {"numWorkers": 1},
+        "parameters": {"sdk_container_image": IMAGE},
+    },
     "classify": {"input": "gs://raw/*", "output": "gs://out/a/b/", "model": "sentiment-small-en"},
 }
 
@@ -105,6 +109,7 @@ def test_the_workflows_settings_are_those_that_its_tests_use(evaluate: Callable[
     settings, classify, trained = (json.loads(each) for each in found)
     assert set(settings) == set(SETTINGS)
     assert set(classify) == set(CLASSIFY)
+    assert classify["parameters"] == {**NIGHTLY["classify"], "sdk_container_image": IMAGE}  # type: ignore[dict-item]
     assert set(trained) == set(TRAINING)
     assert (settings["output_bucket"], settings["output_prefix"]) == ("out", "a/b/")
     assert settings["deadline_s"] == 6 * 3600

@@ -144,7 +144,7 @@ def _commands(page: Path, start: str) -> Iterator[list[str]]:
     joined = re.sub(r"\\\n\s*", "", page.read_text(encoding="utf-8"))
     for line in joined.splitlines():
         if line.startswith("    ") and line.strip().startswith(start):
-            yield shlex.split(line.replace("$PROJECT", "example"))
+            yield shlex.split(line.replace("$PROJECT", "example").replace("$IMAGES", "x.pkg.dev/r"))
 
 
 def test_every_classify_command_of_the_docs_has_flags_that_exist() -> None:

@@ -95,6 +95,7 @@ module "nightly" {
   template = {
     container_spec_gcs_path = module.flex_template["this"].container_spec_gcs_path
     environment             = module.flex_template["this"].environment
+    parameters              = module.flex_template["this"].parameters
   }
   classify = merge(var.parameters, var.gpu == null ? tomap({}) : tomap({ gpu = var.gpu }), {
     input  = join(",", [for glob in var.input : "${module.storage.urls.raw}/${glob}"])

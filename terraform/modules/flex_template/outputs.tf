@@ -8,6 +8,11 @@ output "environment" {
   value       = { for name, value in local.environment : name => value if value != null }
 }
 
+output "parameters" {
+  description = "Parameters that every launch gives: the workers' image, which is the template's."
+  value       = { sdk_container_image = local.image }
+}
+
 output "image" {
   description = "The image by its digest; the same launches, works and trains."
   value       = local.image

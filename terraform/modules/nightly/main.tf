@@ -18,7 +18,7 @@ locals {
   classify = jsonencode({
     container_spec_gcs_path = var.template.container_spec_gcs_path
     environment             = var.template.environment
-    parameters              = var.classify
+    parameters              = merge(var.template.parameters, var.classify)
   })
   # tomap: both arms of a condition need one type.
   machine = var.training == null ? tomap({}) : merge(

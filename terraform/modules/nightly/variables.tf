@@ -46,10 +46,11 @@ variable "schedule" {
 }
 
 variable "template" {
-  description = "What module flex_template gives: the template file and the launch environment."
+  description = "What module flex_template gives: the template file, the launch environment, and parameters of every launch."
   type = object({
     container_spec_gcs_path = string
     environment             = any
+    parameters              = optional(map(string), {})
   })
 }
 
