@@ -37,8 +37,8 @@ _NARROWER: dict[str, dict[str, Any]] = {
     "input": {"regexes": [rf"^{_GCS_ITEM}(,{_GCS_ITEM})*$"]},
     "output": {"paramType": "GCS_WRITE_FOLDER", "regexes": [r"^gs://[a-z0-9][^\n]*$"]},
 }
-# One flag of Beam's: the workers' image. The launch environment has a field for it too, but Google's
-# own samples give it as a parameter, and without it the workers would not have this package.
+# One flag of Beam's: the workers' image. The launch environment has a field for it too, but
+# Google's own samples give it as a parameter, and without it workers would not have this package.
 _IMAGE_PARAMETER = {
     "name": "sdk_container_image",
     "label": "Image of the workers",
