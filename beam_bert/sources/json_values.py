@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import pyarrow as pa
 
@@ -27,49 +27,76 @@ class Flaw:
     certain: bool = True
 
 
+_PYTHON_KINDS: dict[pa.DataType, tuple[type, ...]] = {
+    pa.string(): (str,),
+    pa.large_string(): (str,),
+    pa.bool_(): (bool,),
+    pa.int64(): (int,),
+    pa.float64(): (int, float),
+}
+
+
 class _DuplicateKeyError(ValueError):
     """An object names a key twice."""
 
 
+class Check(NamedTuple):
+    """Which Python values of a column pyarrow's parser takes; none said: left to that parser."""
+
+    name: str
+    type: pa.DataType
+    kinds: tuple[type, ...]
+    is_text: bool
+
+
+def checks_of(types: Mapping[str, pa.DataType], text_columns: Collection[str]) -> list[Check]:
+    """A check for each column."""
+    return [
+        Check(name, type_, _PYTHON_KINDS.get(type_, ()), name in text_columns)
+        for name, type_ in types.items()
+    ]
+
+
 def flaw_of(
     line: bytes,
-    types: Mapping[str, pa.DataType],
-    text_columns: Sequence[str] = (),
+    checks: Iterable[Check] = (),
     into: tuple[dict[int, dict[str, Any]], int] | None = None,
 ) -> Flaw | None:
-    """What is wrong with a line that should be an object whose columns have these types.
+    """What is wrong with a line that should be an object with values for these columns.
 
     Args:
-      line: valid UTF-8, no deeper than MAX_NESTING.
-      types: wanted types; only those of plain values are checked.
-      text_columns: those of the columns that hold the text.
+      line: no deeper than MAX_NESTING.
+      checks: by `checks_of`.
       into: where to keep the parsed object, and under which index.
     """
     try:
-        value = json.loads(line.decode(), object_pairs_hook=_object)
+        value = _DECODER.decode(line.decode())
     except _DuplicateKeyError as error:
-        return Flaw("duplicate_key", str(error), certain=False)
+        return Flaw("duplicate_key", str(error), certain=_doubles_a_column(line, checks))
     except RecursionError:
         return Flaw("invalid_json", TOO_DEEP)
     except ValueError as error:
         if "integer string conversion" in str(error):  # Python's limit is 4,300 digits
             return Flaw("carried_type", "a number has too many digits", certain=False)
-        return Flaw("invalid_json", str(error), certain=False)
+        # pyarrow takes more spellings of what is not a number.
+        return Flaw("invalid_json", str(error), certain=b"nf" not in line and b"NaN" not in line)
     if not isinstance(value, dict):
         kind = _KINDS.get(type(value), "null")
         return Flaw("not_object", f"the line is {kind}, not an object")
     if into is not None:
         into[0][into[1]] = value
-    for name, type_ in types.items():
+    for name, type_, kinds, is_text in checks:
         found = value.get(name)
-        if found is None or _fits(found, type_):
+        if found is None or not kinds:
             continue
-        kind = _KINDS.get(type(found), "an object")
-        if name in text_columns:
+        if type(found) in kinds and (kinds != (int,) or found in _INT64):
+            continue
+        if is_text:
+            kind = _KINDS.get(type(found), "an object")
             return Flaw("not_text", f"column {name} holds {kind}, not text")
         return Flaw("carried_type", f"column {name} holds {_short(found)}, which is no {type_}")
     if any(_has_lone_surrogate(text) for text in value.values() if isinstance(text, str)):
-        return Flaw("invalid_json", "half of a surrogate pair is no character", certain=False)
+        return Flaw("invalid_json", "half of a surrogate pair is no character")
     return None
 
 
@@ -103,17 +130,11 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return result
 
 
-def _fits(value: Any, type_: pa.DataType) -> bool:
-    """Whether pyarrow's parser takes the value for the type; nested types are left to it."""
-    if pa.types.is_string(type_) or pa.types.is_large_string(type_):
-        return isinstance(value, str)
-    if pa.types.is_boolean(type_):
-        return isinstance(value, bool)
-    if pa.types.is_int64(type_):
-        return type(value) is int and value in _INT64
-    if pa.types.is_float64(type_):
-        return type(value) in (int, float)
-    return True
+def _doubles_a_column(line: bytes, checks: Iterable[Check]) -> bool:
+    """Whether the key that stands twice is one of the columns (pyarrow ignores other keys)."""
+    pairs = _PAIRS_DECODER.decode(line.decode())
+    keys = [key for key, _ in pairs]
+    return any(keys.count(check.name) > 1 for check in checks)
 
 
 def _has_lone_surrogate(text: str) -> bool:
@@ -123,3 +144,7 @@ def _has_lone_surrogate(text: str) -> bool:
 def _short(value: Any) -> str:
     text = as_text(value) or ""
     return text if len(text) <= 60 else text[:57] + "..."
+
+
+_DECODER = json.JSONDecoder(object_pairs_hook=_object)
+_PAIRS_DECODER = json.JSONDecoder(object_pairs_hook=list)

@@ -21,6 +21,7 @@ from beam_bert.sources.json_values import (
     TOO_DEEP,
     Flaw,
     as_text,
+    checks_of,
     deeper_than_allowed,
     flaw_of,
 )
@@ -93,7 +94,7 @@ def _objects_only(block: Block) -> tuple[Block, list[Reject]]:
         if not line:
             blank[i] = True
         elif i not in flaws and not (line[0] == _OPEN and line[-1] == _CLOSE):
-            flaws[i] = flaw_of(line, {}) or Flaw("invalid_json", "the line is no JSON object")
+            flaws[i] = flaw_of(line) or Flaw("invalid_json", "the line is no JSON object")
     keep = ~blank
     keep[list(flaws)] = False
     return block.only(keep), _rejects(block, flaws)
@@ -136,8 +137,15 @@ def _parse_with_care(
     strict = {name: kind for name, kind in types.items() if name not in mixed}
     flaws: dict[int, Flaw] = {}
     values: dict[int, dict[str, Any]] = {}
-    for i in range(len(block)):
-        found = flaw_of(block.raw(i), strict, text_columns=spec.text_parts, into=(values, i))
+    suspects = list(range(len(block)))
+    if len(strict) == len(types):
+        # Python's parser is 20 times slower, but a call of pyarrow's costs as much as 100 lines.
+        suspects = refused(
+            suspects, lambda some: _parse(_pick(block, some), types) is not None, at_once=1_000
+        )
+    checks = checks_of(strict, spec.text_parts)
+    for i in suspects:
+        found = flaw_of(block.raw(i), checks, into=(values, i))
         if found is None:
             continue
         if not found.certain and (alone := _parse(_pick(block, [i]), types)) is not None:

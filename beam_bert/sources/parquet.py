@@ -136,9 +136,7 @@ def _numbered(
         raise ValueError(f"{seen} rows where the footer says {count}")
 
 
-def _columns(
-    batch: pa.RecordBatch, row: int, spec: SourceSpec
-) -> tuple[Columns, list[Reject]]:
+def _columns(batch: pa.RecordBatch, row: int, spec: SourceSpec) -> tuple[Columns, list[Reject]]:
     """One batch as documents; the values that do not fit cost their rows."""
     count = batch.num_rows
     flaws: dict[int, tuple[str, str]] = {}
