@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 
 from beam_bert.schema import rejects_batch
@@ -49,6 +50,10 @@ class SliceBatch:
         if rows.num_rows != self.rows.num_rows:
             raise ValueError(f"a step turned {self.rows.num_rows} rows into {rows.num_rows}")
         return replace(self, rows=rows, stats={**self.stats, **stats})
+
+    def take(self, indices: npt.NDArray[np.int64]) -> SliceBatch:
+        """The rows at `indices` alone: a sample, whose books do not balance any more."""
+        return replace(self, rows=self.rows.take(pa.array(indices, pa.int64())))
 
     def reject(self, indices: Sequence[int], reason: str, messages: Sequence[str]) -> SliceBatch:
         """Move the rows at `indices` to the rejects, their text as `raw`."""

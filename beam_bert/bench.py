@@ -1,0 +1,231 @@
+"""`python -m pipelines.bench`: what a model costs on your own text and machine, and how precise.
+
+Every precision runs over the same documents, in turns, so that a machine whose speed drifts does
+not favour one; medians are shown, and each precision's answers are compared with fp32's.
+"""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from rich.console import Console
+from rich.table import Table
+
+from beam_bert.batch import SliceBatch
+from beam_bert.config import BenchConfig
+from beam_bert.encoder import SequenceClassifier, load_classifier
+from beam_bert.errors import ConfigError, InputError
+from beam_bert.models import fetch_model, resolve_model
+from beam_bert.planning import source_spec, window_settings
+from beam_bert.slices import Slice, plan_units
+from beam_bert.sources import cut_unit, inspect_source, list_files, read_slice
+from beam_bert.tasks.classification import MULTI_LABEL, REGRESSION
+from beam_bert.tokenization import DocumentTokenizer
+
+PRECISIONS = ("fp32", "bf16", "int8", "fp8")
+# A lower precision is recommended only where it keeps this share of fp32's labels.
+LEAST_AGREEMENT = 0.995
+PADDED_BATCH = 32
+MULTI_LABEL_THRESHOLD = 0.0  # of a logit: probability one half
+SAMPLED_SLICES = 16
+SAMPLE_SLICE_BYTES = 2**20
+
+
+@dataclass(frozen=True)
+class Measured:
+    """One precision on the sample.
+
+    Attributes:
+      documents_per_s, tokens_per_s: medians over the rounds; tokens are real, none is padding.
+      agreement: share of documents with fp32's label (regression: nan).
+      largest_difference: of a logit from fp32's.
+    """
+
+    precision: str
+    documents_per_s: float
+    tokens_per_s: float
+    agreement: float
+    largest_difference: float
+
+
+@dataclass(frozen=True)
+class BenchReport:
+    """What `bench` measured, and what it advises.
+
+    Attributes:
+      padding_saved: share of the arithmetic that batches of 32 in input order would spend on
+        padding.
+      skipped: precisions that did not run, and why.
+    """
+
+    device: str
+    documents: int
+    tokens: int
+    padding_saved: float
+    measured: tuple[Measured, ...]
+    skipped: dict[str, str]
+    recommended: str
+    price_an_hour: float | None
+
+    def cost_of_a_million(self, precision: str) -> float | None:
+        """Price of a million documents like these, in the currency of `price_an_hour`."""
+        if self.price_an_hour is None:
+            return None
+        (row,) = [each for each in self.measured if each.precision == precision]
+        return 1e6 / row.documents_per_s / 3600 * self.price_an_hour
+
+
+def bench(config: BenchConfig, beam_flags: Sequence[str] = ()) -> BenchReport:
+    """Measure every precision that runs here on a sample of the input, print and return it.
+
+    Raises:
+      UserError: the input or model cannot be used.
+    """
+    if beam_flags:
+        raise ConfigError(f"bench runs on this machine alone; {beam_flags[0]} is for Beam")
+    folder = fetch_model(resolve_model(config.model))
+    models, skipped = _load(folder, config)
+    reference = models["fp32"]
+    windows = window_settings(config, reference.config)
+    tokenizer = DocumentTokenizer(folder, windows, pair=config.text_pair_column is not None)
+    rows = _sample(config, tokenizer)
+    ids, offsets, first_lengths = _flat(rows)
+    seconds: dict[str, list[float]] = {precision: [] for precision in models}
+    logits: dict[str, np.ndarray] = {}
+    for number in range(config.rounds + 1):
+        for precision, model in models.items():
+            started = time.perf_counter()
+            logits[precision] = model.logits(ids, offsets, first_lengths)
+            if number:  # the first round warms up
+                seconds[precision].append(time.perf_counter() - started)
+    measured = tuple(
+        Measured(
+            precision,
+            rows.num_rows / statistics.median(seconds[precision]),
+            len(ids) / statistics.median(seconds[precision]),
+            _agreement(logits["fp32"], logits[precision], reference.config.problem_type),
+            float(np.abs(logits[precision] - logits["fp32"]).max()),
+        )
+        for precision in models
+    )
+    report = BenchReport(
+        device=reference.device,
+        documents=rows.num_rows,
+        tokens=len(ids),
+        padding_saved=_padding_share(np.diff(offsets)),
+        measured=measured,
+        skipped=skipped,
+        recommended=_recommended(measured),
+        price_an_hour=config.price_an_hour,
+    )
+    _print(report)
+    return report
+
+
+def _load(
+    folder: object, config: BenchConfig
+) -> tuple[dict[str, SequenceClassifier], dict[str, str]]:
+    models: dict[str, SequenceClassifier] = {}
+    skipped: dict[str, str] = {}
+    for precision in PRECISIONS:
+        try:
+            models[precision] = load_classifier(
+                folder,  # type: ignore[arg-type]
+                precision=precision,
+                device=config.device,
+                batch_tokens=config.batch_tokens,
+            )
+        except ConfigError as error:
+            if precision == "fp32":
+                raise
+            skipped[precision] = str(error)
+    return models, skipped
+
+
+def _sample(config: BenchConfig, tokenizer: DocumentTokenizer) -> pa.RecordBatch:
+    """Tokenized documents from slices that are spread over the whole input."""
+    files = list_files(config.input)
+    spec = inspect_source(files, source_spec(config, SAMPLE_SLICE_BYTES), ())
+    slices = [s for unit in plan_units(files, SAMPLE_SLICE_BYTES) for s in cut_unit(unit, spec)]
+    wanted = min(SAMPLED_SLICES, len(slices))
+    chosen = [slices[n * len(slices) // wanted] for n in range(wanted)]
+    share = -(-config.documents // wanted)
+    parts = []
+    for batch in _first_batches(chosen, spec):
+        spread = np.unique(np.linspace(0, len(batch) - 1, min(share, len(batch))).astype(int))
+        parts.append(tokenizer.tokenize(batch.take(spread)).rows)
+    if not sum(part.num_rows for part in parts):
+        raise InputError(f"{' '.join(config.input)}: no usable document to measure with")
+    return pa.concat_batches(parts).slice(0, config.documents)
+
+
+def _first_batches(slices: Sequence[Slice], spec: object) -> Iterator[SliceBatch]:
+    for slice_ in slices:
+        batch = next(iter(read_slice(slice_, spec, "")), None)  # type: ignore[arg-type]
+        if batch is not None and len(batch):
+            yield batch
+
+
+def _flat(rows: pa.RecordBatch) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
+    windows = rows["input_ids"].flatten()
+    lengths = pc.list_value_length(windows).to_numpy(zero_copy_only=False)
+    first = rows["first_lengths"].flatten() if "first_lengths" in rows.schema.names else None
+    offsets = np.concatenate([[0], np.cumsum(lengths, dtype=np.int64)])
+    return windows.flatten().to_numpy(), offsets, None if first is None else first.to_numpy()
+
+
+def _agreement(expected: np.ndarray, found: np.ndarray, problem_type: str) -> float:
+    if problem_type == REGRESSION:
+        return float("nan")
+    if problem_type == MULTI_LABEL:
+        same = (expected > MULTI_LABEL_THRESHOLD) == (found > MULTI_LABEL_THRESHOLD)
+        return float(same.all(axis=1).mean())
+    return float((expected.argmax(axis=1) == found.argmax(axis=1)).mean())
+
+
+def _padding_share(lengths: np.ndarray) -> float:
+    padded = sum(
+        len(batch) * batch.max()
+        for batch in (lengths[n : n + PADDED_BATCH] for n in range(0, len(lengths), PADDED_BATCH))
+    )
+    return float(1 - lengths.sum() / padded)
+
+
+def _recommended(measured: Sequence[Measured]) -> str:
+    sound = [row for row in measured if not row.agreement < LEAST_AGREEMENT]
+    return max(sound, key=lambda row: row.documents_per_s).precision
+
+
+def _print(report: BenchReport) -> None:
+    print(f"{report.documents:,} documents, {report.tokens:,} tokens, on {report.device}")
+    table = Table()
+    for name in ("precision", "documents/s", "tokens/s", "labels as fp32", "largest logit change"):
+        table.add_column(name, justify="right")
+    if report.price_an_hour is not None:
+        table.add_column("a million documents", justify="right")
+    for row in report.measured:
+        cells = [
+            row.precision,
+            f"{row.documents_per_s:,.1f}",
+            f"{row.tokens_per_s:,.0f}",
+            "" if np.isnan(row.agreement) else f"{row.agreement:.2%}",
+            f"{row.largest_difference:.4f}",
+        ]
+        cost = report.cost_of_a_million(row.precision)
+        table.add_row(*cells, *([] if cost is None else [f"{cost:,.2f}"]))
+    Console().print(table)
+    for precision, reason in report.skipped.items():
+        print(f"{precision} was not measured: {reason}")
+    print(
+        f"padding that batches of {PADDED_BATCH} would compute: {report.padding_saved:.0%}; here none"
+    )
+    print(
+        f"use --precision {report.recommended}: the fastest that keeps "
+        f"{LEAST_AGREEMENT:.1%} of fp32's labels"
+    )
