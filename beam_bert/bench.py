@@ -10,6 +10,7 @@ import statistics
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -24,7 +25,7 @@ from beam_bert.errors import ConfigError, InputError
 from beam_bert.models import fetch_model, resolve_model
 from beam_bert.planning import source_spec, window_settings
 from beam_bert.slices import Slice, plan_units
-from beam_bert.sources import cut_unit, inspect_source, list_files, read_slice
+from beam_bert.sources import SourceSpec, cut_unit, inspect_source, list_files, read_slice
 from beam_bert.tasks.classification import MULTI_LABEL, REGRESSION
 from beam_bert.tokenization import DocumentTokenizer
 
@@ -81,14 +82,12 @@ class BenchReport:
         return 1e6 / row.documents_per_s / 3600 * self.price_an_hour
 
 
-def bench(config: BenchConfig, beam_flags: Sequence[str] = ()) -> BenchReport:
+def bench(config: BenchConfig) -> BenchReport:
     """Measure every precision that runs here on a sample of the input, print and return it.
 
     Raises:
       UserError: the input or model cannot be used.
     """
-    if beam_flags:
-        raise ConfigError(f"bench runs on this machine alone; {beam_flags[0]} is for Beam")
     folder = fetch_model(resolve_model(config.model))
     models, skipped = _load(folder, config)
     reference = models["fp32"]
@@ -129,14 +128,14 @@ def bench(config: BenchConfig, beam_flags: Sequence[str] = ()) -> BenchReport:
 
 
 def _load(
-    folder: object, config: BenchConfig
+    folder: Path, config: BenchConfig
 ) -> tuple[dict[str, SequenceClassifier], dict[str, str]]:
     models: dict[str, SequenceClassifier] = {}
     skipped: dict[str, str] = {}
     for precision in PRECISIONS:
         try:
             models[precision] = load_classifier(
-                folder,  # type: ignore[arg-type]
+                folder,
                 precision=precision,
                 device=config.device,
                 batch_tokens=config.batch_tokens,
@@ -165,9 +164,9 @@ def _sample(config: BenchConfig, tokenizer: DocumentTokenizer) -> pa.RecordBatch
     return pa.concat_batches(parts).slice(0, config.documents)
 
 
-def _first_batches(slices: Sequence[Slice], spec: object) -> Iterator[SliceBatch]:
+def _first_batches(slices: Sequence[Slice], spec: SourceSpec) -> Iterator[SliceBatch]:
     for slice_ in slices:
-        batch = next(iter(read_slice(slice_, spec, "")), None)  # type: ignore[arg-type]
+        batch = next(iter(read_slice(slice_, spec, "")), None)
         if batch is not None and len(batch):
             yield batch
 
@@ -222,9 +221,8 @@ def _print(report: BenchReport) -> None:
     Console().print(table)
     for precision, reason in report.skipped.items():
         print(f"{precision} was not measured: {reason}")
-    print(
-        f"padding that batches of {PADDED_BATCH} would compute: {report.padding_saved:.0%}; here none"
-    )
+    padding = f"{report.padding_saved:.0%}"
+    print(f"padding in batches of {PADDED_BATCH} in the order of the input: {padding}; here none")
     print(
         f"use --precision {report.recommended}: the fastest that keeps "
         f"{LEAST_AGREEMENT:.1%} of fp32's labels"

@@ -16,10 +16,7 @@ import apache_beam as beam
 from apache_beam.runners.runner import PipelineResult
 
 from beam_bert import console, errors
-from beam_bert.config import (
-    ClassifyConfig,
-    SentimentConfig,
-)
+from beam_bert.config import ClassifyConfig, SentimentConfig
 from beam_bert.errors import BeamBertError, ConfigError, ModelError, OutputError, RunFailed
 from beam_bert.planning import JobPlan, plan_job, runner_of
 from beam_bert.progress import LIVE

@@ -11,7 +11,7 @@ from beam_bert.config import BenchConfig
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the job from the command line; returns the exit code."""
-    return run_from_command_line("bench", BenchConfig, argv)
+    return run_from_command_line("bench", BenchConfig, argv, module="beam_bert.bench", beam=False)
 
 
 if __name__ == "__main__":
