@@ -1,4 +1,4 @@
-"""The settings of the training jobs, in the manner of `beam_bert.config`: defaults stand here only."""
+"""The settings of the training jobs; as in `beam_bert.config`, defaults stand nowhere else."""
 
 from __future__ import annotations
 

@@ -23,7 +23,7 @@ from beam_bert.training.config import FinetuneConfig
 from beam_bert.training.data import Rows, Tokens, read_rows, tokenize_rows
 from beam_bert.training.labels import LabelReader, as_targets, label_names, read_label_names
 from beam_bert.training.loop import LoopSettings, Progress, train
-from beam_bert.training.metrics import DEFAULT_METRIC, dev_metrics
+from beam_bert.training.metrics import CHOOSING_METRICS, dev_metrics
 from beam_bert.training.network import load_network, network_outputs
 from beam_bert.training.objective import ClassifierObjective, Teacher, TrainingRows
 from beam_bert.training.provenance import SourceRecord, check_sources, data_yaml
@@ -108,7 +108,7 @@ def finetune(config: FinetuneConfig) -> Delivered:
     read_config(base.folder)  # an encoder, or one line now
     sources = _sources(config)
     data = read_labelled(config)
-    key = run_key("finetune", config, [base, *([teacher] if teacher else [])], sources, 0)
+    key = run_key("finetune", config, [base, *([teacher] if teacher else [])], sources)
     work = work_folder(config, key)
     torch.manual_seed(config.seed)
     folder = _student(config, base, data, work) if needs_student(config) else base.folder
@@ -212,9 +212,7 @@ class _Run:
     ) -> None:
         self.config, self.data, self.base, self.teacher = config, data, base, teacher
         self.folder, self.sources, self.device = folder, sources, device
-        self.metric = (
-            DEFAULT_METRIC[data.problem_type] if config.metric == "auto" else config.metric
-        )
+        self.metric = _metric(config.metric, data.problem_type)
         self.network = load_network(folder, data.labels, data.problem_type, device)
         read = tokens_reader(config, folder, self.network.config)
         train_tokens, dev_tokens = read(data.texts), read(data.dev)
@@ -237,8 +235,6 @@ class _Run:
             consistency=config.consistency,
             teacher=self._teacher() if teacher else None,
         )
-        if self.metric not in self.objective.evaluate():
-            raise ConfigError(f"--metric {self.metric} is none of a {data.problem_type} model")
 
     def loop_settings(self) -> LoopSettings:
         config = self.config
@@ -361,6 +357,17 @@ class _Run:
             versions=software_versions(),
             curve=progress.curves["epochs"],
         )
+
+
+def _metric(asked: str, problem_type: str) -> str:
+    """The metric that chooses the epoch."""
+    possible = CHOOSING_METRICS[problem_type]
+    if asked == "auto":
+        return possible[0]
+    if asked not in possible:
+        kind = problem_type.replace("_", " ")
+        raise ConfigError(f"--metric {asked}: for {kind} it is {' or '.join(possible)}")
+    return asked
 
 
 def tokens_reader(

@@ -26,7 +26,12 @@ BoolArray = npt.NDArray[np.bool_]
 Array = npt.NDArray[Any]
 
 BINS = 15
-DEFAULT_METRIC = {SINGLE_LABEL: "accuracy", MULTI_LABEL: "macro_f1", REGRESSION: "spearman"}
+# Those that an epoch may be chosen by, the default first.
+CHOOSING_METRICS = {
+    SINGLE_LABEL: ("accuracy", "macro_f1"),
+    MULTI_LABEL: ("macro_f1", "accuracy"),
+    REGRESSION: ("spearman",),
+}
 # Metrics that are better the smaller they are.
 ERRORS = frozenset({"loss", "calibration_error", "mean_absolute_error", "root_mean_squared_error"})
 _SMALLEST = 1e-12  # probability that a loss takes for 0, since log(0) is no number

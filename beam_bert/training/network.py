@@ -47,13 +47,9 @@ class PackedNetwork(nn.Module):
         self._family = FAMILIES[config.family]
         values = model.config
         self._dropout = _first(values, "hidden_dropout_prob", "dropout")
-        self._attention_dropout = _first(
-            values, "attention_probs_dropout_prob", "attention_dropout"
+        self._head_dropout = _first(
+            values, "classifier_dropout", "seq_classif_dropout", "hidden_dropout_prob"
         )
-        head = getattr(values, "classifier_dropout", None)
-        if head is None:
-            head = getattr(values, "seq_classif_dropout", self._dropout)
-        self._head_dropout = float(head)
         self._place_of: Tensor | None = None
 
     def train_used_words(self, used: Int64Array) -> None:
@@ -135,8 +131,7 @@ class PackedNetwork(nn.Module):
         key, value = module("key")(hidden).view(heads), module("value")(hidden).view(heads)
         rows = hidden[batch.first_tokens] if first_only else hidden
         query = module("query")(rows).view(heads)
-        dropout = self._attention_dropout if self.training else 0.0
-        context = attend(query, key, value, batch.boundaries.runs, first_only, dropout)
+        context = attend(query, key, value, batch.boundaries.runs, first_only)
         attended = self._drop(module("attention_output")(context))
         rows = module("attention_norm")(attended + rows)
         inner = _ACTIVATIONS[self.config.activation](module("up")(rows))
@@ -165,12 +160,12 @@ def attend(
     value: Tensor,
     runs: Sequence[Run],
     first_only: bool,
-    dropout: float,
 ) -> Tensor:
     """Attention within each sequence; shapes as in `beam_bert.encoder.attention.attend`.
 
     Split and concatenated, not written in place: autograd would copy the whole of a tensor for
-    each slice that is taken from it or written to it.
+    each slice that is taken from it or written to it. Without dropout of the probabilities, which
+    would keep torch from its fused kernel: 9 ms instead of 32 for a layer of 62 banking77 rows.
     """
     tokens = [run.count * run.length for run in runs]
     queries = query.split([run.count for run in runs] if first_only else tokens)
@@ -178,7 +173,7 @@ def attend(
     for run, q, k, v in zip(runs, queries, key.split(tokens), value.split(tokens), strict=True):
         shape = (run.count, -1)
         q, k, v = (part.unflatten(0, shape).transpose(1, 2) for part in (q, k, v))
-        context = F.scaled_dot_product_attention(q, k, v, dropout_p=dropout)
+        context = F.scaled_dot_product_attention(q, k, v)
         out.append(context.transpose(1, 2).flatten(0, 1))
     return torch.cat(out).flatten(1)
 

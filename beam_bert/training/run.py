@@ -87,7 +87,6 @@ def run_key(
     config: TrainingConfig,
     models: Sequence[StartingPoint],
     sources: Sequence[SourceRecord],
-    batches: int,
 ) -> str:
     """Names a run by all that its model depends on: a checkpoint of another is not gone on from."""
     settings = {k: v for k, v in config.model_dump(mode="json").items() if k not in _PLACES}
@@ -97,7 +96,6 @@ def run_key(
         "models": [model.resolved.version for model in models],
         "sources": [[s.use, s.path, s.sha256] for s in sources],
         "versions": software_versions(),
-        "batches": batches,
     }
     return hashlib.sha256(json.dumps(what, sort_keys=True).encode()).hexdigest()[:16]
 

@@ -1,0 +1,215 @@
+"""`python -m pipelines.pretrain`: raw text of a domain makes an encoder know it better."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import numpy as np
+import torch
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
+
+from beam_bert.encoder.checkpoint import Checkpoint
+from beam_bert.encoder.config import read_config
+from beam_bert.encoder.families import FAMILIES
+from beam_bert.errors import ConfigError, InputError
+from beam_bert.sources import SourceSpec, list_files
+from beam_bert.tokenization import DocumentTokenizer, WindowSettings
+from beam_bert.training.batches import plan_epochs
+from beam_bert.training.card import Card, render
+from beam_bert.training.config import PretrainConfig
+from beam_bert.training.data import Rows, Tokens, read_rows, tokenize_rows
+from beam_bert.training.loop import LoopSettings, Progress, train
+from beam_bert.training.masking import MaskedObjective, load_language_model, mask_token
+from beam_bert.training.provenance import SourceRecord, check_sources, data_yaml
+from beam_bert.training.run import (
+    Delivered,
+    StartingPoint,
+    check_output,
+    deliver,
+    find_model,
+    run_key,
+    say,
+    settings_of,
+    shown,
+    software_versions,
+    source_dicts,
+    training_device,
+    trains_in_bf16,
+    work_folder,
+)
+from beam_bert.training.saving import TRAINING_FILE, as_json, save_model
+from beam_bert.training.splitting import split_holdout
+
+DEFAULT_MAX_LENGTH = 512
+WEIGHTS = "model.safetensors"
+
+
+def pretrain(config: PretrainConfig) -> Delivered:
+    """Pre-train as the settings say, and publish; goes on from its last checkpoint.
+
+    Raises:
+      UserError: something about settings, text, base or output is wrong; nothing was done.
+      RunFailed: it did not finish; nothing was published.
+    """
+    started = time.monotonic()
+    check_output(config)
+    device = training_device(config.device)
+    base = find_model(str(config.base))
+    limit = read_config(base.folder).max_length
+    if config.max_length is not None and config.max_length > limit:
+        raise ConfigError(f"--max_length {config.max_length}: the model reads {limit} at most")
+    sources = check_sources(
+        [("input", file) for file in list_files(config.input)],
+        declared_in=config.data,
+        allowed=config.allowed_licences,
+        accept_unlicensed=config.accept_unlicensed,
+    )
+    rows = _rows(config)
+    tokens, dev_tokens = _tokens(config, base.folder, rows, limit)
+    torch.manual_seed(config.seed)
+    network = load_language_model(base.folder, device)
+    objective = MaskedObjective(
+        network,
+        tokens,
+        dev_tokens,
+        rate=config.mask_rate,
+        mask_id=mask_token(base.folder),
+        dev_batch_tokens=config.batch_tokens,
+        device=device,
+    )
+    epochs = plan_epochs(tokens.lengths, config.batch_tokens, config.epochs, config.seed)
+    key = run_key("pretrain", config, [base], sources)
+    work, progress = work_folder(config, key), Progress()
+    before = objective.evaluate()
+    say(
+        f"{len(tokens):,} sequences, {len(tokens.input_ids):,} tokens; "
+        f"dev masked_loss {before['masked_loss']:.4f} before the first step"
+    )
+    with shown(progress):
+        train(
+            network,
+            objective,
+            epochs,
+            _loop_settings(config, device),
+            work=work,
+            key=key,
+            progress=progress,
+            say=say,
+        )
+    metrics = objective.evaluate()
+    training = {
+        "curves": progress.curves,
+        "metrics_before": before,
+        "metrics": metrics,
+        "settings": settings_of(config),
+        "sources": source_dicts(sources),
+    }
+    texts = {
+        TRAINING_FILE: as_json(training),
+        "data.yaml": data_yaml(sources),
+        "README.md": render(_card(config, base, sources, rows, metrics, progress)),
+    }
+
+    def make(folder: Path) -> None:
+        save_model(network.model, base.folder, folder, texts)
+        _keep_pooler(base.folder, folder)
+
+    notes = (
+        f"pre-trained from {base.text}: masked_loss {metrics['masked_loss']:.4f} on held-out text"
+    )
+    delivered = deliver(config, base, work, make, metrics, notes)
+    say(f"model: {delivered.location} (in {time.monotonic() - started:,.0f} s)")
+    return delivered
+
+
+def _rows(config: PretrainConfig) -> Rows:
+    spec = SourceSpec(
+        format=config.format,
+        text_columns=config.text_column,
+        text_unit=config.text_unit,
+        column_names=config.column_names,
+        quoting=config.quoting,
+        max_document_bytes=config.max_document_bytes,
+    )
+    return read_rows(
+        config.input,
+        spec,
+        label_column=None,
+        max_reject_rate=config.max_reject_rate,
+        flag="--input",
+    )
+
+
+def _tokens(config: PretrainConfig, folder: Path, rows: Rows, limit: int) -> tuple[Tokens, Tokens]:
+    """Tokens to train on and held out: long documents are read whole, piece by piece."""
+    if len(rows) < 2:
+        raise InputError("--input has one row only: none would be left to measure on; add text")
+    kept, held = split_holdout(
+        rows.content_keys(), np.zeros(len(rows), np.int64), config.holdout, config.seed
+    )
+    if len(held) == 0:
+        raise InputError("all rows of --input have the same text; there is nothing to learn")
+    length = config.max_length or min(limit, DEFAULT_MAX_LENGTH)
+    tokenizer = DocumentTokenizer(folder, WindowSettings(length, overlapping=True, stride=0))
+    return tokenize_rows(rows.take(kept), tokenizer), tokenize_rows(rows.take(held), tokenizer)
+
+
+def _loop_settings(config: PretrainConfig, device: torch.device) -> LoopSettings:
+    return LoopSettings(
+        learning_rate=config.learning_rate,
+        schedule=config.schedule,
+        warmup=config.warmup,
+        weight_decay=config.weight_decay,
+        seed=config.seed,
+        bf16=trains_in_bf16(config.precision, device),
+        gradient_accumulation=config.gradient_accumulation,
+        checkpoint_s=config.checkpoint_s,
+    )
+
+
+def _keep_pooler(base: Path, folder: Path) -> None:
+    """Add the base's pooler, which a masked language model has not but a classifier starts from."""
+    config = read_config(base)
+    family = FAMILIES[config.family]
+    if not family.head_dense.startswith(f"{family.prefix}."):
+        return
+    checkpoint = Checkpoint(base, family.prefix)
+    shapes = {"weight": (config.hidden_size,) * 2, "bias": (config.hidden_size,)}
+    names = {f"{family.head_dense}.{part}": shape for part, shape in shapes.items()}
+    if not all(name in checkpoint for name in names):
+        return
+    tensors = load_file(folder / WEIGHTS)
+    with safe_open(folder / WEIGHTS, framework="pt") as file:
+        metadata = file.metadata()
+    tensors |= {name: checkpoint.tensor(name, shape) for name, shape in names.items()}
+    save_file(tensors, folder / WEIGHTS, metadata)
+
+
+def _card(
+    config: PretrainConfig,
+    base: StartingPoint,
+    sources: list[SourceRecord],
+    rows: Rows,
+    metrics: dict[str, float],
+    progress: Progress,
+) -> Card:
+    unlicensed = [source.path for source in sources if not source.allowed]
+    note = "**--accept_unlicensed was given**: no allowed licence is declared for "
+    return Card(
+        name=Path(config.output.rstrip("/")).name,
+        summary="An encoder, trained further on raw text by guessing masked words.",
+        base=base.text,
+        teacher=None,
+        task="fill-mask",
+        labels=(),
+        sources=sources,
+        rows={"texts": len(rows)},
+        notes=[note + ", ".join(unlicensed)] if unlicensed else [],
+        metrics=metrics,
+        calibration={},
+        settings=settings_of(config),
+        versions=software_versions(),
+        curve=progress.curves["epochs"],
+    )
