@@ -32,6 +32,7 @@ CHOOSING_METRICS = {
     MULTI_LABEL: ("macro_f1", "accuracy"),
     REGRESSION: ("spearman",),
 }
+DEFAULT_METRIC = {problem_type: names[0] for problem_type, names in CHOOSING_METRICS.items()}
 # Metrics that are better the smaller they are.
 ERRORS = frozenset({"loss", "calibration_error", "mean_absolute_error", "root_mean_squared_error"})
 _SMALLEST = 1e-12  # probability that a loss takes for 0, since log(0) is no number
