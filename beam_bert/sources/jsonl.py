@@ -16,6 +16,7 @@ import pyarrow as pa
 import pyarrow.json
 
 from beam_bert.sources.documents import MESSAGES, Columns, Reject
+from beam_bert.sources.fitting import fitted
 from beam_bert.sources.halving import refused
 from beam_bert.sources.json_values import (
     TOO_DEEP,
@@ -49,8 +50,7 @@ def parse_jsonl(block: Block, spec: SourceSpec) -> tuple[Columns, list[Reject]]:
     column = {name: table.column(name) for name in types}
     ids = None
     if spec.id_column is not None:
-        ids = column[spec.id_column]
-        ids = ids if pa.types.is_string(ids.type) else ids.cast(pa.string())
+        ids, _ = fitted(column[spec.id_column], pa.string(), as_json=True)
     columns = Columns(
         rows=block.rows,
         texts=[column[name] for name in spec.text_columns],

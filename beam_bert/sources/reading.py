@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from beam_bert.batch import FileRead, SliceBatch
-from beam_bert.slices import Slice, slice_key
+from beam_bert.slices import FileEntry, Slice, slice_key
 from beam_bert.sources.documents import Documents
 from beam_bert.sources.formats import compression_of
 from beam_bert.sources.segments import Piece, read_segment
@@ -73,10 +73,16 @@ class _Part:
 
     def finish(self, settings_digest: str) -> SliceBatch:
         documents, rejects = self.documents.finish()
+        listed = {file.path: file for file in self.slice.files}
+        unlisted = FileEntry("", 0)
         return SliceBatch(
             slice=self.slice,
             key=slice_key(self.slice, self._digest.digest(), settings_digest),
             rows=documents,
             rejects=rejects,
-            files=tuple(FileRead(path, rows, self.bytes[path]) for path, rows in self.rows.items()),
+            files=tuple(
+                FileRead(path, rows, self.bytes[path], file.size, file.version)
+                for path, rows in self.rows.items()
+                for file in [listed.get(path, unlisted)]
+            ),
         )

@@ -201,6 +201,8 @@ def test_ids_become_strings_and_fall_back_to_file_and_row(tmp_path: Path) -> Non
     path.write_text('{"text":"a","id":"x"}\n{"text":"b","id":7}\n{"text":"c","id":""}\n')
     result = read_back(path, id_column="id", carry=())
     assert [row["doc_id"] for row in result.rows] == ["x", "7", f"{path}#2"]
+    path.write_text('{"text":"a","id":{"n":[1]}}\n')
+    assert read_back(path, id_column="id").rows[0]["doc_id"] == '{"n":[1]}'
 
 
 def test_several_text_columns_are_joined_and_pairs_are_not(tmp_path: Path) -> None:
