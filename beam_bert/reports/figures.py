@@ -1,0 +1,163 @@
+"""Figures as SVG text: deterministic, without fonts or network; labels are text, never markup."""
+
+from __future__ import annotations
+
+import io
+import re
+from collections.abc import Callable, Sequence
+from itertools import pairwise
+from typing import Any
+
+from beam_bert.reports.evaluation import CalibrationPoint, Confusion, Metric
+
+BLUE, GREY, RED = "#1f5fa8", "#8a8f98", "#b3261e"
+MOST_CONFUSION_LABELS = 40
+_SETTINGS: Any = {
+    "svg.fonttype": "none",  # text stays text: the reader's fonts know more scripts than ours
+    "svg.hashsalt": "beam_bert",
+    "font.family": "sans-serif",
+    "font.size": 9,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.edgecolor": GREY,
+    "axes.labelcolor": "#333",
+    "text.parse_math": False,  # a label may hold a $
+}
+_LABEL_CHARACTERS = 28
+
+
+def _figure(width: float, height: float, draw: Callable[[Any], None]) -> str:
+    import matplotlib
+    from matplotlib.backends.backend_svg import FigureCanvasSVG
+    from matplotlib.figure import Figure
+
+    with matplotlib.rc_context(_SETTINGS):
+        figure = Figure(figsize=(width, height), layout="constrained")
+        FigureCanvasSVG(figure)
+        draw(figure.add_subplot())
+        stream = io.StringIO()
+        figure.savefig(stream, format="svg", metadata={"Date": None, "Creator": None})
+    svg = stream.getvalue()
+    svg = svg[svg.index("<svg") :]  # without the XML header, which HTML has no place for
+    return re.sub(r"<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)
+
+
+def calibration_curve(points: Sequence[CalibrationPoint]) -> str:
+    """Confidence against how often it was right; the diagonal is what it should be."""
+
+    def draw(axes: Any) -> None:
+        axes.plot([0, 1], [0, 1], color=GREY, linewidth=1, linestyle="--")
+        x = [point.confidence for point in points]
+        y = [point.right.value for point in points]
+        low = [point.right.value - (point.right.low or 0) for point in points]
+        high = [(point.right.high or 1) - point.right.value for point in points]
+        axes.errorbar(
+            x, y, yerr=[low, high], color=BLUE, fmt="o-", markersize=4, linewidth=1.2, capsize=2
+        )
+        axes.set(xlim=(0, 1), ylim=(0, 1), aspect="equal")
+        axes.set_xlabel("confidence of the answer")
+        axes.set_ylabel("share that is right")
+
+    return _figure(4.2, 4.0, draw)
+
+
+def confusion_heatmap(confusion: Confusion) -> str:
+    """Share of each true label's rows by given label; at most `MOST_CONFUSION_LABELS` of them."""
+    support = [sum(row) for row in confusion.counts]
+    shown = sorted(range(len(support)), key=lambda i: -support[i])[:MOST_CONFUSION_LABELS]
+    shown = sorted(i for i in shown if support[i] or sum(row[i] for row in confusion.counts))
+    shares = [[confusion.counts[i][j] / max(support[i], 1) for j in shown] for i in shown]
+    names = [_short(confusion.labels[i]) for i in shown]
+
+    def draw(axes: Any) -> None:
+        axes.imshow(shares, cmap="Blues", vmin=0, vmax=1, aspect="equal")
+        axes.set_xticks(range(len(names)), names, rotation=90)
+        axes.set_yticks(range(len(names)), names)
+        axes.set_xlabel("given")
+        axes.set_ylabel("true")
+        if len(shown) <= 12:
+            for y, i in enumerate(shown):
+                for x, j in enumerate(shown):
+                    color = "white" if shares[y][x] > 0.5 else "#333"
+                    text = f"{confusion.counts[i][j]:,}"
+                    axes.text(x, y, text, ha="center", va="center", color=color, fontsize=8)
+
+    side = 2.2 + 0.22 * len(shown) + (0.25 * len(shown) if len(shown) <= 12 else 0)
+    return _figure(side + 0.6, side, draw)
+
+
+def intervals(
+    names: Sequence[str],
+    metrics: Sequence[Metric],
+    label: str,
+    *,
+    whole: float | None = None,
+    marked: Sequence[bool] = (),
+) -> str:
+    """A dot and its interval for each name, from the top down; `whole` is a line through all."""
+
+    def draw(axes: Any) -> None:
+        if whole is not None:
+            axes.axvline(whole, color=GREY, linewidth=1, linestyle="--")
+        for place, metric in enumerate(metrics):
+            color = RED if place < len(marked) and marked[place] else BLUE
+            if metric.low is not None and metric.high is not None:
+                axes.plot([metric.low, metric.high], [place, place], color=color, linewidth=1.4)
+            axes.plot([metric.value], [place], "o", color=color, markersize=4)
+        axes.set_yticks(range(len(names)), [_short(name) for name in names])
+        axes.set_ylim(len(names) - 0.5, -0.5)
+        axes.set_xlabel(label)
+        axes.grid(axis="x", color="#e4e6ea", linewidth=0.7)
+
+    return _figure(6.4, 0.9 + 0.2 * len(names), draw)
+
+
+def bars(names: Sequence[str], counts: Sequence[int], label: str) -> str:
+    """A horizontal bar for each name, from the top down, with its number."""
+
+    def draw(axes: Any) -> None:
+        axes.barh(range(len(names)), counts, color=BLUE, height=0.7)
+        for place, count in enumerate(counts):
+            axes.annotate(
+                f"{count:,}",
+                (count, place),
+                (3, 0),
+                textcoords="offset points",
+                va="center",
+                fontsize=8,
+                color="#333",
+            )
+        axes.set_yticks(range(len(names)), [_short(name) for name in names])
+        axes.set_ylim(len(names) - 0.5, -0.5)
+        axes.set_xlim(0, max([*counts, 1]) * 1.12)
+        axes.set_xlabel(label)
+        axes.xaxis.set_major_locator(_integers())
+
+    return _figure(6.4, 0.9 + 0.2 * len(names), draw)
+
+
+def histogram(edges: Sequence[int], counts: Sequence[int], label: str) -> str:
+    """Rows by length; the last bin holds all that is longer."""
+
+    def draw(axes: Any) -> None:
+        # The last bin reaches to the longest row: drawn as wide as the others, marked with a plus.
+        width = edges[1] - edges[0] if len(edges) > 1 else 1
+        lefts = list(edges[:-1])
+        widths = [*(b - a for a, b in pairwise(edges[:-1])), width]
+        axes.bar(lefts, counts, width=widths, align="edge", color=BLUE, edgecolor="white")
+        axes.set_xlabel(label)
+        axes.set_ylabel("rows")
+        axes.yaxis.set_major_locator(_integers())
+
+    return _figure(6.4, 2.4, draw)
+
+
+def _integers() -> Any:
+    from matplotlib.ticker import MaxNLocator
+
+    return MaxNLocator(integer=True)
+
+
+def _short(name: str) -> str:
+    name = "".join(c if c.isprintable() else " " for c in name)  # XML has no control characters
+    return name if len(name) <= _LABEL_CHARACTERS else name[: _LABEL_CHARACTERS - 1] + "…"

@@ -1,0 +1,183 @@
+"""HTML pages that stand alone: one file each, styles and figures inside, no script, no network.
+
+Everything that comes from documents goes through jinja's autoescaping; only the SVG of
+`beam_bert.reports.figures` is marked safe, and that escapes what it is given itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from beam_bert.reports import figures
+from beam_bert.reports.evaluation import Evaluation
+from beam_bert.reports.wording import metric_text, name_text
+from beam_bert.sinks import Manifest
+
+TEMPLATES = Path(__file__).parent / "templates"
+MOST_ROWS = 100  # of a table or figure; the JSON has all
+_CONFUSIONS = 20
+
+
+class MissingExtra(ImportError):
+    """The extra [report] is not installed."""
+
+
+def render_evaluation(evaluation: Evaluation) -> str:
+    """report.html of an evaluation.
+
+    Raises:
+      MissingExtra: jinja2 or matplotlib is not installed.
+    """
+    environment = _environment()
+    return str(
+        environment.get_template("evaluation.html").render(
+            e=evaluation,
+            figures=_evaluation_figures(evaluation),
+            confusions=_largest_confusions(evaluation),
+            most_rows=MOST_ROWS,
+        )
+    )
+
+
+def render_run_report(manifest: Manifest) -> str:
+    """report.html of a classify run, from its manifest alone.
+
+    Raises:
+      MissingExtra: jinja2 or matplotlib is not installed.
+    """
+    environment = _environment()
+    counts = manifest.counts
+    return str(
+        environment.get_template("run.html").render(
+            m=manifest,
+            labels=_by_size(counts.label_counts),
+            rejects=_by_size(counts.rejects_by_reason),
+            speed=_speed(manifest),
+            figures=_run_figures(manifest),
+            most_rows=MOST_ROWS,
+        )
+    )
+
+
+def _environment() -> Any:
+    try:
+        import matplotlib  # noqa: F401 - the figures need it; say so before any work
+        from jinja2 import Environment, FileSystemLoader, StrictUndefined
+        from markupsafe import Markup
+    except ImportError as error:
+        raise MissingExtra(
+            f"{error.name} is not installed; pip install 'beam-bert[report]'"
+        ) from None
+    environment = Environment(
+        loader=FileSystemLoader(TEMPLATES),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {
+        "metric": metric_text,
+        "signed": lambda metric: metric_text(metric, signed=True),
+        "name": name_text,
+        "count": lambda value: f"{value:,}",
+        "percent": lambda value: f"{100 * value:.1f} %",
+        "svg": Markup,
+    }
+    return environment
+
+
+def _evaluation_figures(e: Evaluation) -> dict[str, str]:
+    found: dict[str, str] = {}
+    if e.calibration:
+        found["calibration"] = figures.calibration_curve(e.calibration)
+    if e.confusion is not None:
+        found["confusion"] = figures.confusion_heatmap(e.confusion)
+    labels = sorted((r for r in e.per_label if r.support), key=lambda r: r.f1.value)[:MOST_ROWS]
+    if labels:
+        found["labels"] = figures.intervals(
+            [r.label for r in labels],
+            [r.f1 for r in labels],
+            "F1, weakest first",
+            whole=e.metrics["macro_f1"].value,
+        )
+    if e.slices:
+        found["slices"] = figures.intervals(
+            [f"{s.column} = {slice_value(s.value, s.merged_values)}" for s in e.slices],
+            [s.metrics[e.main_metric] for s in e.slices],
+            name_text(e.main_metric),
+            whole=e.metrics[e.main_metric].value,
+            marked=[s.worse for s in e.slices],
+        )
+    if e.audit is not None and e.audit.by_term:
+        terms = [t for t in e.audit.by_term if t.rows > 1][:30] or e.audit.by_term[:30]
+        found["audit"] = figures.intervals(
+            [f"{t.term} ({t.rows:,})" for t in terms],
+            [t.change for t in terms],
+            "mean absolute change when swapped (rows)",
+        )
+    lengths = e.balance.lengths
+    found["lengths"] = figures.histogram(lengths.edges, lengths.counts, "tokens a row")
+    given = _by_size(e.balance.labels)[:MOST_ROWS]
+    found["balance"] = figures.bars([n for n, _ in given], [c for _, c in given], "rows")
+    return found
+
+
+def slice_value(value: str | None, merged_values: int) -> str:
+    """A slice's value for a person."""
+    return f"{merged_values:,} rarer values" if merged_values else (value or "(none)")
+
+
+def _largest_confusions(e: Evaluation) -> list[tuple[str, str, int, float]]:
+    """True label, given label, rows, share of the true label's rows; the most frequent first."""
+    if e.confusion is None:
+        return []
+    names, found = e.confusion.labels, []
+    for i, row in enumerate(e.confusion.counts):
+        found += [
+            (names[i], names[j], count, count / sum(row))
+            for j, count in enumerate(row)
+            if count and i != j
+        ]
+    return sorted(found, key=lambda each: (-each[2], each[:2]))[:_CONFUSIONS]
+
+
+def _run_figures(manifest: Manifest) -> dict[str, str]:
+    found = {}
+    for name, counts in (
+        ("labels", manifest.counts.label_counts),
+        ("rejects", manifest.counts.rejects_by_reason),
+    ):
+        largest = _by_size(counts)[:MOST_ROWS]
+        if largest:
+            found[name] = figures.bars([n for n, _ in largest], [c for _, c in largest], "rows")
+    return found
+
+
+def _speed(manifest: Manifest) -> Sequence[tuple[str, str]]:
+    """What the sums of a run say about lengths and speed, in words and numbers."""
+    stats, rows = manifest.stats, manifest.counts.rows_predicted
+    lines = []
+    tokens, read = stats.get("tokens", 0.0), stats.get("tokens_read", 0.0)
+    if rows and tokens:
+        lines.append(("tokens a document, mean", f"{tokens / rows:,.1f}"))
+        lines.append(("windows a document, mean", f"{stats.get('windows', rows) / rows:,.2f}"))
+    if "truncated" in stats:
+        lines.append(("documents whose end was not read", f"{stats['truncated']:,.0f}"))
+    if read:
+        lines.append(("tokens through the model", f"{read:,.0f}"))
+    seconds = stats.get("inference_s", 0.0)
+    if seconds:
+        lines.append(("seconds in the model, over all workers", f"{seconds:,.1f}"))
+        lines.append(("tokens a second in the model", f"{read / seconds:,.0f}"))
+    for name, value in sorted(stats.items()):
+        if name.startswith("rows_"):
+            lines.append(
+                (f"documents computed in {name[5:].replace('_', ' on ')}", f"{value:,.0f}")
+            )
+    return lines
+
+
+def _by_size(counts: Mapping[str, int]) -> list[tuple[str, int]]:
+    return sorted(counts.items(), key=lambda item: (-item[1], item[0]))

@@ -1,0 +1,31 @@
+"""How numbers and names are written, on the terminal and in HTML alike."""
+
+from __future__ import annotations
+
+from beam_bert.reports.evaluation import Metric
+
+_NAMES = {
+    "f1": "F1",
+    "macro_f1": "macro F1",
+    "weighted_f1": "weighted F1",
+    "loss": "loss",
+    "calibration_error": "expected calibration error",
+    "spearman": "Spearman correlation",
+    "pearson": "Pearson correlation",
+    "mean_absolute_error": "mean absolute error",
+    "root_mean_squared_error": "root mean squared error",
+}
+
+
+def name_text(name: str) -> str:
+    """A metric's name for a person."""
+    return _NAMES.get(name, name.replace("_", " "))
+
+
+def metric_text(metric: Metric, *, signed: bool = False) -> str:
+    """The value, and its interval where there is one: `0.934 (0.921 to 0.946)`."""
+    sign = "+" if signed else ""
+    text = f"{metric.value:{sign}.4g}" if abs(metric.value) >= 10 else f"{metric.value:{sign}.4f}"
+    if metric.low is None or metric.high is None:
+        return text
+    return f"{text} ({metric.low:{sign}.3f} to {metric.high:{sign}.3f})"

@@ -1,0 +1,84 @@
+"""Where an evaluation goes: evaluation.json, report.html, and a summary on the terminal."""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from beam_bert import console
+from beam_bert.errors import OutputError
+from beam_bert.progress import LIVE
+from beam_bert.reports import Evaluation, MissingExtra, render_evaluation
+from beam_bert.reports.wording import metric_text, name_text
+from beam_bert.slices import FileEntry
+from beam_bert.storage import Wording, open_storage
+
+JSON_NAME = "evaluation.json"
+HTML_NAME = "report.html"
+_OUTPUT = Wording(name="--output", error=OutputError, again="run the same command again")
+_SHOWN = 10
+_UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f-\x9f]")
+
+
+def check(output: str) -> None:
+    """Raise OutputError where nothing could be written, before any work is done."""
+    open_storage(output, _OUTPUT).size(JSON_NAME)
+
+
+@contextmanager
+def progress(files: Sequence[FileEntry]) -> Iterator[None]:
+    """Show on stderr how many documents went through the models while the body runs."""
+    before = LIVE.documents
+    with console.progress(lambda: console.Snapshot(int(LIVE.documents - before), 0.0)):
+        yield
+
+
+def write(evaluation: Evaluation, output: str) -> None:
+    """Write both files, each whole or not at all; without the extra [report], the JSON alone."""
+    storage = open_storage(output, _OUTPUT)
+    try:
+        html = render_evaluation(evaluation)
+    except MissingExtra as error:
+        print(f"no {HTML_NAME}: {error}", file=sys.stderr)
+    else:
+        storage.write(HTML_NAME, html.encode())
+    storage.write(JSON_NAME, evaluation.to_json())
+
+
+def show(evaluation: Evaluation, output: str, seconds: float) -> None:
+    """Print the table that ends an evaluation."""
+    rows = evaluation.rows
+    table = Table(show_header=False)
+    table.add_column()
+    table.add_column(justify="right")
+    _add_row(table, "rows evaluated", f"{rows.evaluated:,}")
+    for reason, count in rows.rejects_by_reason.items():
+        _add_row(table, f"rejected: {reason}", f"{count:,}")
+    for name, metric in evaluation.metrics.items():
+        _add_row(table, name_text(name), metric_text(metric))
+    weakest = sorted((r for r in evaluation.per_label if r.support), key=lambda r: r.f1.value)
+    for label in weakest[: _SHOWN // 2]:
+        _add_row(table, f"F1 of {label.label} ({label.support:,} rows)", metric_text(label.f1))
+    for part in [part for part in evaluation.slices if part.worse][:_SHOWN]:
+        name = f"{part.column}={part.value} ({part.rows:,} rows), worse than the whole"
+        _add_row(table, name, metric_text(part.metrics[evaluation.main_metric]))
+    if evaluation.audit is not None:
+        for axis in (a for a in evaluation.audit.axes if a.rows_with_terms):
+            name = f"answer changes when {axis.axis} is swapped ({axis.rows_with_terms:,} rows)"
+            _add_row(table, name, metric_text(axis.flip_rate))
+    print(f"evaluate {evaluation.model.name} (version {evaluation.model.version})")
+    Console().print(table)
+    if evaluation.comparison is not None:
+        print(evaluation.comparison.verdict)
+    print(f"in {seconds:,.1f} s: {output.rstrip('/')}/{JSON_NAME}, {HTML_NAME}")
+
+
+def _add_row(table: Table, *cells: str) -> None:
+    # Labels and values come from documents: [brackets] are no markup, escape codes no commands.
+    table.add_row(*(Text(_UNPRINTABLE.sub("�", cell)) for cell in cells))

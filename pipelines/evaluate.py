@@ -1,0 +1,20 @@
+"""`python -m pipelines.evaluate`: see --help."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+
+from beam_bert.cli import run_from_command_line
+from beam_bert.training.evaluation_config import EvaluateConfig
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the job from the command line; returns the exit code."""
+    return run_from_command_line(
+        "evaluate", EvaluateConfig, argv, module="beam_bert.training.evaluation", beam=False
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())
