@@ -144,13 +144,14 @@ def _is_number(type_: pa.DataType) -> bool:
 def _check_columns(samples: Sequence[Sample], columns: Sequence[str], spec: SourceSpec) -> None:
     """Every column that the user named must be in some file, if any shows its columns."""
     tabular = [sample for sample in samples if sample.format != "text"]
-    arrays = [s.path for s in tabular if s.is_array and not s.objects]
-    if tabular and not columns and arrays:
-        raise InputError(
-            f"{arrays[0]} is one JSON array, not JSON lines; "
-            f"unfold it: jq -c '.[]' {arrays[0]} > {arrays[0]}l"
-        )
     if not columns:
+        for sample in tabular:
+            if sample.spread_out:
+                path, filter_ = sample.path, "'.[]'" if sample.spread_out == "array" else "."
+                raise InputError(
+                    f"{path} is one JSON {sample.spread_out}, not JSON lines; "
+                    f"write each object on a line: jq -c {filter_} {path} > {path}l"
+                )
         return
     named = {"--id_column": [spec.id_column], "--carry": spec.carry or ()}
     if len(tabular) == len(samples):

@@ -42,8 +42,7 @@ class Sample:
     Attributes:
       types: type of each column of a Parquet file, string for those of CSV and plain text.
       shapes: shapes of the values of each column of JSON lines.
-      objects: JSON objects seen.
-      is_array: whether the file begins like one large JSON array.
+      spread_out: "array" or "object" where the file begins like one over many lines.
       first_record_fields: of a file without header, fields in its first record.
     """
 
@@ -51,8 +50,7 @@ class Sample:
     format: Format
     types: dict[str, pa.DataType] = field(default_factory=dict)
     shapes: dict[str, dict[Shape, None]] = field(default_factory=dict)
-    objects: int = 0
-    is_array: bool = False
+    spread_out: str | None = None
     first_record_fields: int | None = None
 
     @property
@@ -130,7 +128,8 @@ def _look_at_objects(source: Readable, sample: Sample, spec: SourceSpec, limit: 
     while not final and b"\n" not in data and len(data) < jsonl_splitter(spec).max_record_bytes:
         data, final = _read(source, data, 2 * len(data))
     lines = data.removeprefix(UTF8_BOM).split(b"\n")
-    sample.is_array = data.removeprefix(UTF8_BOM).lstrip().startswith(b"[")
+    first = data.removeprefix(UTF8_BOM).lstrip().split(b"\n", 1)[0].rstrip()
+    sample.spread_out = "array" if first.startswith(b"[") else "object" if first == b"{" else None
     for line in lines if final else lines[:-1]:
         if deeper_than_allowed(line):
             continue
@@ -139,7 +138,6 @@ def _look_at_objects(source: Readable, sample: Sample, spec: SourceSpec, limit: 
         except (ValueError, RecursionError):
             continue  # a reject when it is read
         if isinstance(value, dict):
-            sample.objects += 1
             for key, item in value.items():
                 sample.shapes.setdefault(key, {})[shape_of(item)] = None
 

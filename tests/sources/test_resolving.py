@@ -296,6 +296,9 @@ def test_one_json_array_is_told_with_the_command_that_helps(tmp_path: Path) -> N
     (tmp_path / "a.json").write_text(json.dumps([{"text": "a"}], indent=1))
     with pytest.raises(InputError, match=r"JSON array.*jq -c"):
         inspected(tmp_path)
+    (tmp_path / "a.json").write_text(json.dumps({"text": "a"}, indent=1))
+    with pytest.raises(InputError, match=r"JSON object.*jq -c \. "):
+        inspected(tmp_path)
 
 
 def test_parquet_inside_gzip_is_an_error(tmp_path: Path) -> None:
