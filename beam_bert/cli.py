@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import difflib
 import importlib
+import logging
 import sys
 import typing
 from collections.abc import Sequence
@@ -83,7 +84,10 @@ def run_from_command_line(
         config, beam_flags = parse_config(
             config_type, sys.argv[1:] if argv is None else argv, f"pipelines.{job}", beam=beam
         )
+        # Beam warns on import of every optional package that is not there.
+        logging.disable(logging.WARNING)
         run = getattr(importlib.import_module(module), job)
+        logging.disable(logging.NOTSET)
         run(config, beam_flags) if beam else run(config)
     except BeamBertError as error:
         print(f"error: {' '.join(str(error).split())}", file=sys.stderr, flush=True)
