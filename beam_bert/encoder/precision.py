@@ -1,107 +1,14 @@
-"""Linear layers, one class a precision: the encoder asks for y = act(x W^T + b) + residual.
-
-fp32 and bf16 on a CPU go through oneDNN with weights packed once, in its own layout. That is
-faster than `F.linear`, and a row's bits do not depend on how many rows ride with it, which
-`F.linear`'s (MKL's) do; `tests/encoder/test_precision.py` holds it.
-"""
+"""Which numbers the products are made in: what a device can do, what "auto" means, which layer."""
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
-from collections.abc import Callable
-
 import torch
-import torch.nn.functional as F
 
-Activation = Callable[[torch.Tensor], torch.Tensor]
+from beam_bert.encoder.linear import Linear, MklLinear, OneDnnLinear, PlainLinear
+from beam_bert.encoder.quantized import Fp8Linear, Int8Linear
+from beam_bert.errors import ConfigError
 
-
-def _gelu(x: torch.Tensor) -> torch.Tensor:
-    return torch.ops.aten.gelu_(x)
-
-
-def _gelu_tanh(x: torch.Tensor) -> torch.Tensor:
-    return torch.ops.aten.gelu_(x, approximate="tanh")
-
-
-# In place: a fresh [tokens, intermediate] tensor costs more in page faults than the arithmetic.
-ACTIVATIONS: dict[str, Activation] = {
-    "gelu": _gelu,  # Hendrycks and Gimpel 2016, arXiv:1606.08415
-    "gelu_tanh": _gelu_tanh,
-    "relu": torch.relu_,
-    "tanh": torch.tanh_,
-}
-
-
-class Linear(ABC):
-    """y = activation(x weight^T + bias) + residual, over packed rows."""
-
-    @abstractmethod
-    def product(self, x: torch.Tensor) -> torch.Tensor:
-        """X weight^T + bias, for x [rows, in_features]: a new tensor [rows, out_features]."""
-
-    def __call__(
-        self,
-        x: torch.Tensor,
-        *,
-        activation: str | None = None,
-        residual: torch.Tensor | None = None,
-    ) -> torch.Tensor:
-        """Apply to x [rows, in_features]; returns [rows, out_features] of the same dtype.
-
-        `activation` is a key of `ACTIVATIONS`; `residual` has the result's shape.
-        """
-        y = self.product(x)
-        if activation is not None:
-            y = ACTIVATIONS[activation](y)
-        return y if residual is None else y.add_(residual)
-
-
-class PlainLinear(Linear):
-    """`F.linear`: every device, every dtype."""
-
-    def __init__(self, weight: torch.Tensor, bias: torch.Tensor) -> None:
-        self._weight, self._bias = weight, bias
-
-    def product(self, x: torch.Tensor) -> torch.Tensor:
-        """See `Linear`."""
-        return F.linear(x, self._weight, self._bias)
-
-
-class PackedLinear(Linear):
-    """oneDNN with prepacked weights: CPU, float32 or bfloat16."""
-
-    def __init__(self, weight: torch.Tensor, bias: torch.Tensor) -> None:
-        self._weight = torch.ops.mkldnn._reorder_linear_weight(weight.contiguous(), 2048)
-        self._bias = bias
-
-    def product(self, x: torch.Tensor) -> torch.Tensor:
-        """See `Linear`."""
-        y: torch.Tensor = torch.ops.mkldnn._linear_pointwise(
-            x, self._weight, self._bias, "none", [], "none"
-        )
-        return y
-
-
-def make_linear(
-    weight: torch.Tensor, bias: torch.Tensor, *, precision: str, device: torch.device
-) -> Linear:
-    """The linear layer of `precision` on `device`; weight [out, in] and bias [out] are float32."""
-    dtype = compute_dtype(precision)
-    weight, bias = weight.to(device, dtype), bias.to(device, dtype)
-    if device.type == "cpu" and torch.backends.mkldnn.is_available() and _packs(dtype):
-        return PackedLinear(weight, bias)
-    return PlainLinear(weight, bias)
-
-
-def compute_dtype(precision: str) -> torch.dtype:
-    """Dtype of the hidden states between the products."""
-    return torch.bfloat16 if precision in ("bf16", "fp8") else torch.float32
-
-
-def _packs(dtype: torch.dtype) -> bool:
-    # oneDNN refuses bf16 where the CPU has neither AVX-512 nor AVX-NE-CONVERT.
-    return dtype == torch.float32 or bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
+PRECISIONS = ("fp32", "bf16", "int8", "fp8")
 
 
 def has_native_bf16() -> bool:
@@ -110,13 +17,67 @@ def has_native_bf16() -> bool:
 
 
 def resolve_precision(precision: str, device: torch.device) -> str:
-    """Turn "auto" into what `device` runs best: bf16 in hardware, else fp32.
+    """Turn "auto" into what `device` runs best at no loss: bf16 in hardware, else fp32.
+
+    int8 (on a CPU) and fp8 (on a GPU of compute capability 8.9 or more) are never chosen: they are
+    asked for, and have to prove their agreement first (see `beam_bert.encoder.agreement`).
 
     Raises:
-      ValueError: the name is unknown, or this device does not run it.
+      ConfigError: the name is unknown, or this device does not run it.
     """
+    on_gpu = device.type == "cuda"
     if precision == "auto":
-        return "bf16" if device.type == "cuda" or has_native_bf16() else "fp32"
-    if precision not in ("fp32", "bf16"):
-        raise ValueError(f"precision {precision!r} is unknown; it is auto, fp32 or bf16")
+        return "bf16" if on_gpu or has_native_bf16() else "fp32"
+    if precision not in PRECISIONS:
+        raise ConfigError(
+            f"precision {precision!r} is unknown; it is auto, {', '.join(PRECISIONS)}"
+        )
+    if precision == "int8" and on_gpu:
+        raise ConfigError("precision int8 runs on CPUs; on a GPU use fp8 or bf16")
+    if precision == "int8" and "onednn" not in torch.backends.quantized.supported_engines:
+        raise ConfigError("precision int8 needs a torch with oneDNN, which this CPU's is not")
+    if precision == "fp8" and not on_gpu:
+        raise ConfigError("precision fp8 runs on GPUs; on a CPU use int8")
+    if precision == "fp8" and torch.cuda.get_device_capability(device) < (8, 9):
+        raise ConfigError(f"{torch.cuda.get_device_name(device)} has no fp8; use bf16")
     return precision
+
+
+def compute_dtype(precision: str) -> torch.dtype:
+    """Dtype of the hidden states between the products."""
+    return torch.bfloat16 if precision in ("bf16", "fp8") else torch.float32
+
+
+def make_linear(
+    weight: torch.Tensor, bias: torch.Tensor, *, precision: str, device: torch.device
+) -> Linear:
+    """The linear layer of `precision` on `device`.
+
+    Args:
+      weight: float32 [out_features, in_features].
+      bias: float32 [out_features].
+      precision: resolved, one of `PRECISIONS`.
+      device: where it will run.
+    """
+    if precision == "int8":
+        return Int8Linear(weight, bias)
+    weight, bias = weight.to(device), bias.to(device)
+    if precision == "fp8":
+        return Fp8Linear(weight, bias)
+    dtype = compute_dtype(precision)
+    weight, bias = weight.to(dtype), bias.to(dtype)
+    if device.type != "cpu":
+        return PlainLinear(weight, bias)
+    if dtype == torch.bfloat16:
+        # oneDNN refuses bf16 on a CPU with neither AVX-512 nor AVX-NE-CONVERT.
+        packs = torch.backends.mkldnn.is_available() and (
+            torch.ops.mkldnn._is_mkldnn_bf16_supported()
+        )
+        return OneDnnLinear(weight, bias) if packs else PlainLinear(weight, bias)
+    # Few output channels (a head's labels) keep to oneDNN: MKL's narrow kernels are not row by row.
+    has_avx2_alone = torch.cpu._is_avx2_supported() and not torch.cpu._is_avx512_supported()
+    if has_avx2_alone and torch.backends.mkl.is_available() and weight.shape[0] >= 64:
+        return MklLinear(weight, bias)
+    if torch.backends.mkldnn.is_available():
+        return OneDnnLinear(weight, bias)
+    return PlainLinear(weight, bias)

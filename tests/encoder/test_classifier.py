@@ -25,6 +25,12 @@ def bert(checkpoint) -> SequenceClassifier:
     return load_classifier(checkpoint("bert")[0], precision="fp32", device="cpu")
 
 
+@pytest.fixture(scope="module")
+def in_precision(checkpoint, bert) -> dict[str, SequenceClassifier]:
+    int8 = load_classifier(checkpoint("bert")[0], precision="int8", device="cpu")
+    return {"fp32": bert, "int8": int8}
+
+
 @pytest.mark.parametrize("family", CONFIGS)
 def test_fp32_logits_equal_transformers(checkpoint, family):
     folder, reference = checkpoint(family)
@@ -41,6 +47,14 @@ def test_bf16_logits_are_close_to_transformers_fp32(checkpoint, family):
     sequences = random_sequences(MIXED)
     got = load_classifier(folder, precision="bf16").logits(*packed(sequences))
     np.testing.assert_allclose(got, reference_logits(reference, sequences), atol=3e-2, rtol=0)
+
+
+@pytest.mark.parametrize("family", CONFIGS)
+def test_int8_logits_are_close_to_transformers_fp32(checkpoint, family):
+    folder, reference = checkpoint(family)
+    sequences = random_sequences(MIXED)
+    got = load_classifier(folder, precision="int8", device="cpu").logits(*packed(sequences))
+    np.testing.assert_allclose(got, reference_logits(reference, sequences), atol=0.1, rtol=0)
 
 
 @pytest.mark.parametrize("family", ["bert", "electra"])
@@ -84,9 +98,13 @@ def test_sharded_checkpoint_is_read(checkpoint, bert, tmp_path):
 sequence_lengths = st.lists(st.integers(1, 512), max_size=12)
 
 
-@settings(max_examples=30, deadline=None)
+@pytest.mark.parametrize("precision", ["fp32", "int8"])
+@settings(max_examples=20, deadline=None)
 @given(lengths=sequence_lengths, batch_tokens=st.integers(1, 2_000), data=st.data())
-def test_order_company_and_batch_size_never_change_a_bit(bert, lengths, batch_tokens, data):
+def test_order_company_and_batch_size_never_change_a_bit(
+    in_precision, precision, lengths, batch_tokens, data
+):
+    bert = in_precision[precision]
     sequences = random_sequences(lengths)
     alone = [bert.logits(*packed([sequence]))[0] for sequence in sequences]
     order = data.draw(st.permutations(range(len(sequences))))
@@ -210,6 +228,8 @@ def test_unknown_precision_and_absent_device_are_refused(checkpoint):
     folder, _ = checkpoint("bert")
     with pytest.raises(ConfigError, match="precision 'fp64' is unknown"):
         load_classifier(folder, precision="fp64")
+    with pytest.raises(ConfigError, match="fp8 runs on GPUs; on a CPU use int8"):
+        load_classifier(folder, precision="fp8", device="cpu")
     with pytest.raises(ConfigError, match="device 'tpu' is unknown"):
         load_classifier(folder, device="tpu")
     with pytest.raises(ConfigError, match=r"device 'cuda:99' is not here"):

@@ -1,0 +1,104 @@
+"""Linear layers in the floating types: y = activation(x W^T + b) + residual.
+
+On a CPU the bits of a row must not depend on the rows beside it, and which library is fastest
+differs: oneDNN with weights packed once where there is AVX-512 (and for bf16 always), and MKL where
+there is AVX2 alone, since oneDNN's float32 kernel is the slower one there (`benchmarks/engine.py
+--kernels` shows both).
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+
+import torch
+import torch.nn.functional as F
+
+
+def _gelu(x: torch.Tensor) -> torch.Tensor:
+    y: torch.Tensor = torch.ops.aten.gelu_(x)
+    return y
+
+
+def _gelu_tanh(x: torch.Tensor) -> torch.Tensor:
+    y: torch.Tensor = torch.ops.aten.gelu_(x, approximate="tanh")
+    return y
+
+
+# In place, since a fresh [tokens, intermediate] tensor costs more than the arithmetic. Not fused
+# into oneDNN's product: with AVX2 its erf takes several times as long as torch's.
+ACTIVATIONS: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
+    "gelu": _gelu,  # Hendrycks and Gimpel 2016, arXiv:1606.08415
+    "gelu_tanh": _gelu_tanh,
+    "relu": torch.relu_,
+    "tanh": torch.tanh_,
+}
+
+
+class Linear(ABC):
+    """One linear layer over packed rows."""
+
+    @abstractmethod
+    def product(self, x: torch.Tensor) -> torch.Tensor:
+        """The product alone: x weight^T + bias, for x [rows, in_features], as a new tensor."""
+
+    def __call__(
+        self,
+        x: torch.Tensor,
+        *,
+        activation: str | None = None,
+        residual: torch.Tensor | None = None,
+    ) -> torch.Tensor:
+        """Apply to x [rows, in_features]; returns [rows, out_features] of the same dtype.
+
+        `activation` is a key of `ACTIVATIONS`; `residual` has the result's shape.
+        """
+        y = self.product(x)
+        if activation is not None:
+            y = ACTIVATIONS[activation](y)
+        return y if residual is None else y.add_(residual)
+
+
+class PlainLinear(Linear):
+    """`F.linear`: any device and dtype; on a GPU, cuBLAS."""
+
+    def __init__(self, weight: torch.Tensor, bias: torch.Tensor) -> None:
+        self._weight, self._bias = weight, bias
+
+    def product(self, x: torch.Tensor) -> torch.Tensor:
+        """See `Linear`."""
+        return F.linear(x, self._weight, self._bias)
+
+
+class OneDnnLinear(Linear):
+    """oneDNN with weights packed in its own layout: CPU, float32 or bfloat16."""
+
+    def __init__(self, weight: torch.Tensor, bias: torch.Tensor) -> None:
+        self._weight = torch.ops.mkldnn._reorder_linear_weight(weight.contiguous(), 2048)
+        self._bias = bias
+
+    def product(self, x: torch.Tensor) -> torch.Tensor:
+        """See `Linear`."""
+        y: torch.Tensor = torch.ops.mkldnn._linear_pointwise(
+            x, self._weight, self._bias, "none", [], "none"
+        )
+        return y
+
+
+class MklLinear(Linear):
+    """MKL's float32 product, never over so few rows that it sums in another order.
+
+    MKL takes other kernels where a thread gets one to three rows; from four rows a thread on, a
+    row's bits are the same wherever it stands (tried: 1 to 16 threads, 1 to 2,048 rows).
+    """
+
+    def __init__(self, weight: torch.Tensor, bias: torch.Tensor) -> None:
+        self._weight, self._bias = weight.t().contiguous(), bias
+
+    def product(self, x: torch.Tensor) -> torch.Tensor:
+        """See `Linear`."""
+        missing = max(64, 4 * torch.get_num_threads()) - x.shape[0]
+        if missing <= 0:
+            return torch.addmm(self._bias, x, self._weight)
+        padded = F.pad(x, (0, 0, 0, missing))
+        return torch.addmm(self._bias, padded, self._weight)[: x.shape[0]]
