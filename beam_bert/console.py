@@ -18,6 +18,8 @@ from beam_bert.sinks import Manifest
 TERMINAL_INTERVAL_S = 0.5
 PLAIN_INTERVAL_S = 10.0
 SHOWN_LABELS = 10
+# A reject for one of these stands for a file or the rest of one, not for a row.
+FILE_REASONS = ("wide_encoding", "bad_header", "damaged_file", "missing_file", "unreadable_file")
 
 
 @dataclass(frozen=True)
@@ -92,6 +94,9 @@ def summary(manifest: Manifest, output: str, seconds: float) -> None:
     table.add_row("documents/s, all in all", f"{counts.rows_read / max(seconds, 1e-9):,.0f}")
     print(f"{manifest.job} {manifest.run_id}")
     Console().print(table)
+    lost = sum(rows for reason, rows in counts.rejects_by_reason.items() if reason in FILE_REASONS)
+    if lost:
+        print(f"warning: {lost} files were not read to their end: their other rows are missing")
     # Outside the table, so that a long path is neither cut nor wrapped in a box.
     print(f"predictions: {output.rstrip('/')}/predictions/{manifest.partition}")
     if counts.rows_rejected:
