@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 # Raise it when a field is renamed, removed or changes its meaning.
 EVALUATION_VERSION = 1
+FEWEST_FOR_INTERVAL = 10  # rows; a normal interval around the mean of fewer is no interval
 
 
 class _Document(BaseModel):
@@ -133,7 +134,9 @@ class AuditTerm(_Document):
     term: str = Field(description="The term, in lower case.")
     rows: int = Field(description="Rows audited that have it.")
     flip_rate: Metric = Field(description="Share of them in which some swap changes the answer.")
-    change: Metric = Field(description="Mean absolute change, see Audit.change_of.")
+    change: Metric = Field(
+        description="Mean absolute change, see Audit.change_of. No interval below 10 rows."
+    )
     polarity_change: Metric | None = Field(
         default=None, description="Mean absolute change of polarity, where labels have a side."
     )
@@ -147,7 +150,9 @@ class AuditPair(_Document):
     target: str = Field(description="Group whose terms took their place.")
     rows: int = Field(description="Rows swapped.")
     flip_rate: Metric = Field(description="Share in which the answer changed.")
-    change: Metric = Field(description="Mean absolute change, see Audit.change_of.")
+    change: Metric = Field(
+        description="Mean absolute change, see Audit.change_of. No interval below 10 rows."
+    )
     polarity_shift: Metric | None = Field(
         default=None,
         description="Mean signed change of polarity: below 0, the target group's terms make texts "
@@ -188,8 +193,10 @@ class Audit(_Document):
     rows_not_audited: int = Field(description="Rows beyond --audit_variants, not looked at.")
     variants: int = Field(description="Swapped texts that were scored.")
     axes: list[AuditAxis] = Field(description="By axis.")
-    pairs: list[AuditPair] = Field(description="By group and group; most moved first.")
-    by_term: list[AuditTerm] = Field(description="By term; most moved first.")
+    pairs: list[AuditPair] = Field(
+        description="By group and group, by the lower end of the change's interval; few rows last."
+    )
+    by_term: list[AuditTerm] = Field(description="By term, in the same order.")
     examples: list[AuditExample] = Field(description="Most moved first, some of each axis.")
 
 

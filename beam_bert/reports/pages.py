@@ -11,12 +11,13 @@ from pathlib import Path
 from typing import Any
 
 from beam_bert.reports import figures
-from beam_bert.reports.evaluation import Evaluation
-from beam_bert.reports.wording import metric_text, name_text
+from beam_bert.reports.evaluation import FEWEST_FOR_INTERVAL, Evaluation
+from beam_bert.reports.wording import metric_text, name_text, share_text
 from beam_bert.sinks import Manifest
 
 TEMPLATES = Path(__file__).parent / "templates"
 MOST_ROWS = 100  # of a table or figure; the JSON has all
+MOST_MOVED = 25  # the same for groups and terms of the audit
 _CONFUSIONS = 20
 
 
@@ -37,6 +38,8 @@ def render_evaluation(evaluation: Evaluation) -> str:
             figures=_evaluation_figures(evaluation),
             confusions=_largest_confusions(evaluation),
             most_rows=MOST_ROWS,
+            most_moved=MOST_MOVED,
+            fewest=FEWEST_FOR_INTERVAL,
         )
     )
 
@@ -80,6 +83,7 @@ def _environment() -> Any:
     environment.filters |= {
         "metric": metric_text,
         "signed": lambda metric: metric_text(metric, signed=True),
+        "share": share_text,
         "name": name_text,
         "count": lambda value: f"{value:,}",
         "percent": lambda value: f"{100 * value:.1f} %",
@@ -111,7 +115,7 @@ def _evaluation_figures(e: Evaluation) -> dict[str, str]:
             marked=[s.worse for s in e.slices],
         )
     if e.audit is not None and e.audit.by_term:
-        terms = [t for t in e.audit.by_term if t.rows > 1][:30] or e.audit.by_term[:30]
+        terms = e.audit.by_term[:MOST_MOVED]
         found["audit"] = figures.intervals(
             [f"{t.term} ({t.rows:,})" for t in terms],
             [t.change for t in terms],

@@ -22,6 +22,14 @@ def name_text(name: str) -> str:
     return _NAMES.get(name, name.replace("_", " "))
 
 
+def share_text(metric: Metric) -> str:
+    """The same for a share, in percent: `4.4 % (2.7 to 6.9)`."""
+    text = f"{100 * metric.value:.1f} %"
+    if metric.low is None or metric.high is None:
+        return text
+    return f"{text} ({100 * metric.low:.1f} to {100 * metric.high:.1f})"
+
+
 def metric_text(metric: Metric, *, signed: bool = False) -> str:
     """The value, and its interval where there is one: `0.934 (0.921 to 0.946)`."""
     sign = "+" if signed else ""

@@ -107,9 +107,9 @@ class Moments:
         self.squares += value * value
 
     def metric(self) -> report.Metric:
-        """The mean, with a 95 % normal interval."""
+        """The mean, with a 95 % normal interval if there are enough rows for one."""
         mean = self.total / max(self.rows, 1)
-        if self.rows < 2:
+        if self.rows < report.FEWEST_FOR_INTERVAL:
             return report.Metric(value=mean)
         variance = max(self.squares / self.rows - mean * mean, 0.0) * self.rows / (self.rows - 1)
         half = 1.96 * math.sqrt(variance / self.rows)
@@ -215,7 +215,6 @@ class BiasAudit:
 
     def result(self) -> report.Audit:
         """All that was found so far."""
-        signed = [(key, moved) for key, moved in self._pairs.items()]
         return report.Audit(
             terms=self._terms_name,
             change_of=self._answers.change_of,
@@ -243,7 +242,7 @@ class BiasAudit:
                     change=moved.change.metric(),
                     polarity_shift=moved.polarity_metric(),
                 )
-                for (axis, source, target), moved in sorted(signed, key=_most_moved)
+                for (axis, source, target), moved in sorted(self._pairs.items(), key=_most_moved)
             ],
             by_term=[
                 report.AuditTerm(
@@ -329,9 +328,9 @@ class BiasAudit:
         kept = self._examples[variant.axis.name]
         if change <= 0 or (len(kept) == EXAMPLES_AN_AXIS and change <= kept[0][0]):
             return
-        # Of a row's many swaps the one that moved most, or examples would be one row in colours.
-        doc_id = doc_ids[variant.row]
-        same = [item for item in kept if item[2].doc_id == doc_id]
+        # Of a text's many swaps the one that moved most, or examples would be one text in colours.
+        text = shortened(texts[variant.row])
+        same = [item for item in kept if item[2].text == text]
         if same and same[0][0] >= change:
             return
         if same:
@@ -342,8 +341,8 @@ class BiasAudit:
             axis=variant.axis.name,
             source=variant.source,
             target=variant.target,
-            doc_id=doc_id,
-            text=shortened(texts[variant.row]),
+            doc_id=doc_ids[variant.row],
+            text=text,
             swapped=shortened(variant.text),
             before=self._answers.in_words(before),
             after=self._answers.in_words(after),
@@ -373,6 +372,10 @@ def _add_row(
     )
 
 
-def _most_moved(item: tuple[tuple[str, str, str], Moved]) -> tuple[float, tuple[str, str, str]]:
+def _most_moved(
+    item: tuple[tuple[str, str, str], Moved],
+) -> tuple[bool, float, tuple[str, str, str]]:
+    """Sorts by the change that is sure; few rows, of which nothing is, come last."""
     key, moved = item
-    return -moved.change.total / max(moved.rows, 1), key
+    change = moved.change.metric()
+    return change.low is None, -change.value if change.low is None else -change.low, key

@@ -15,7 +15,7 @@ from beam_bert import console
 from beam_bert.errors import OutputError
 from beam_bert.progress import LIVE
 from beam_bert.reports import Evaluation, MissingExtra, render_evaluation
-from beam_bert.reports.wording import metric_text, name_text
+from beam_bert.reports.wording import metric_text, name_text, share_text
 from beam_bert.slices import FileEntry
 from beam_bert.storage import Wording, open_storage
 
@@ -71,7 +71,7 @@ def show(evaluation: Evaluation, output: str, seconds: float) -> None:
     if evaluation.audit is not None:
         for axis in (a for a in evaluation.audit.axes if a.rows_with_terms):
             name = f"answer changes when {axis.axis} is swapped ({axis.rows_with_terms:,} rows)"
-            _add_row(table, name, metric_text(axis.flip_rate))
+            _add_row(table, name, share_text(axis.flip_rate))
     print(f"evaluate {evaluation.model.name} (version {evaluation.model.version})")
     Console().print(table)
     if evaluation.comparison is not None:
