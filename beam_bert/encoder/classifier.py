@@ -6,6 +6,7 @@ import logging
 import threading
 from collections import deque
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -24,11 +25,25 @@ from beam_bert.encoder.plan import (
     distinct_sequences,
     plan_micro_batches,
 )
-from beam_bert.encoder.precision import resolve_precision
+from beam_bert.encoder.precision import compute_dtype, resolve_precision
 from beam_bert.errors import ConfigError, ModelError, RunFailed
 
 Float32Array = npt.NDArray[np.float32]
 logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, eq=False)
+class _Running:
+    """A micro-batch that was started: its logits, and when a GPU will have written them."""
+
+    batch: MicroBatch
+    logits: torch.Tensor
+    written: torch.cuda.Event | None
+
+    def result(self) -> Float32Array:
+        if self.written is not None:
+            self.written.synchronize()
+        return self.logits.numpy()
 
 
 class SequenceClassifier:
@@ -36,7 +51,7 @@ class SequenceClassifier:
 
     Attributes:
       config: what the checkpoint says about itself.
-      precision: "fp32" or "bf16", resolved.
+      precision: "fp32", "bf16", "int8" or "fp8", resolved.
       device: "cpu", "cuda" or "cuda:1", resolved.
       batch_tokens: tokens of a micro-batch; halved when a GPU runs out of memory.
     """
@@ -50,8 +65,16 @@ class SequenceClassifier:
         self.batch_tokens = default_batch_tokens(config, device)
         self._encoder = Encoder(checkpoint, config, precision, device)
         self._head = head(checkpoint, config, device)
+        # A GPU has its next micro-batches queued while the CPU packs those after them.
+        self._ahead = 2 if device.type == "cuda" else 0
         # Threads of one process share the model; two forwards at once would fight for its cores.
         self._lock = threading.Lock()
+
+    @property
+    def forward_bytes(self) -> int:
+        """Most memory that one forward takes beside the weights; known before it runs."""
+        longest = max(self.batch_tokens, self.config.max_length)
+        return forward_bytes(self.config, longest, self.precision)
 
     def logits(
         self,
@@ -83,34 +106,49 @@ class SequenceClassifier:
         copies = np.bincount(inverse, minlength=len(first))
         logits = np.empty((len(first), len(self.config.labels)), dtype=np.float32)
         pending = deque(plan_micro_batches(np.diff(offsets)[first], self.batch_tokens))
+        running: deque[_Running] = deque()
+
+        def finish(leave: int) -> None:
+            while len(running) > leave:
+                done = running.popleft()
+                logits[done.batch.rows] = done.result()
+                if on_batch is not None:
+                    on_batch(int(copies[done.batch.rows].sum()))
+
         while pending:
             batch = pending.popleft()
-            rows = first[batch.rows]
+            rows = MicroBatch(first[batch.rows], batch.lengths)
             try:
-                logits[batch.rows] = self._forward(
-                    MicroBatch(rows, batch.lengths), input_ids, offsets, first_lengths
+                running.append(
+                    _Running(batch, *self._start(rows, input_ids, offsets, first_lengths))
                 )
             except torch.cuda.OutOfMemoryError:
                 self._halve(batch)
                 pending = deque(half for b in [batch, *pending] for half in self._cut(b))
-                continue
-            if on_batch is not None:
-                on_batch(int(copies[batch.rows].sum()))
+            finish(leave=self._ahead)
+        finish(leave=0)
         return logits[inverse]
 
     @torch.inference_mode()
-    def _forward(
+    def _start(
         self,
         batch: MicroBatch,
         input_ids: Int32Array,
         offsets: Int64Array,
         first_lengths: Int32Array | None,
-    ) -> Float32Array:
+    ) -> tuple[torch.Tensor, torch.cuda.Event | None]:
+        """Run a micro-batch; on a GPU, queue it, and say by an event when its logits are here."""
         device = torch.device(self.device)
         packed = pack(batch, input_ids, offsets, first_lengths, self.config, device)
         with self._lock:
             logits = self._head(self._encoder.forward(packed, first_tokens_only=True))
-        return logits.cpu().numpy()
+            if device.type != "cuda":
+                return logits, None
+            here = torch.empty(logits.shape, dtype=logits.dtype, pin_memory=True)
+            here.copy_(logits, non_blocking=True)
+            event = torch.cuda.Event()
+            event.record(torch.cuda.current_stream(device))
+            return here, event
 
     def _check(self, input_ids: Int32Array, offsets: Int64Array) -> None:
         lengths = np.diff(offsets)
@@ -163,6 +201,20 @@ def default_batch_tokens(config: EncoderConfig, device: torch.device) -> int:
     return int(min(4_096, max(512, fitting // 512 * 512)))
 
 
+def forward_bytes(config: EncoderConfig, tokens: int, precision: str) -> int:
+    """An upper bound on the activations of a forward over `tokens`, all layers' peak, in bytes.
+
+    The widest moment is attention (states, queries, keys, values, context, one more on the way) or
+    the feed-forward block (states, and the intermediate ones, which 8 bits hold three times).
+    """
+    in_eight_bits = precision in ("int8", "fp8")
+    attention = 8 * config.hidden_size
+    feed_forward = 3 * config.hidden_size + (3 if in_eight_bits else 1) * config.intermediate_size
+    size = compute_dtype(precision).itemsize
+    working = 2**22  # attention's own blocks, the micro-batch's indices, the head
+    return tokens * size * max(attention, feed_forward) + working
+
+
 def load_classifier(
     path: str | Path,
     *,
@@ -174,7 +226,8 @@ def load_classifier(
 
     Args:
       path: folder with config.json and model.safetensors (or its shards with their index).
-      precision: "auto", "fp32" or "bf16"; auto is bf16 where the hardware multiplies it.
+      precision: "auto", "fp32", "bf16", "int8" (CPU) or "fp8" (GPU); auto is bf16 where the
+        hardware multiplies it, else fp32. The two of 8 bits have to show their `agreement` first.
       device: "auto", "cpu", "cuda" or "cuda:<n>"; auto is a GPU where there is one.
       batch_tokens: tokens of a micro-batch; None: see `default_batch_tokens`.
 

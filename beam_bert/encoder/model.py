@@ -87,6 +87,14 @@ class Encoder:
     def _apply(
         self, layer: Layer, hidden: torch.Tensor, batch: PackedBatch, first_tokens_only: bool
     ) -> torch.Tensor:
+        hidden = self._attention(layer, hidden, batch, first_tokens_only)
+        inner = layer.up(hidden, activation=self.config.activation)
+        return layer.output_norm(layer.down(inner, residual=hidden))
+
+    # A method of its own, so that queries, keys and values are gone before the wide part begins.
+    def _attention(
+        self, layer: Layer, hidden: torch.Tensor, batch: PackedBatch, first_tokens_only: bool
+    ) -> torch.Tensor:
         heads = (-1, self.config.num_heads, self.config.head_size)
         key, value = layer.key_value(hidden).chunk(2, dim=1)
         if first_tokens_only:
@@ -98,9 +106,7 @@ class Encoder:
             batch.boundaries,
             first_tokens_only=first_tokens_only,
         )
-        hidden = layer.attention_norm(layer.attention_output(context, residual=hidden))
-        inner = layer.up(hidden, activation=self.config.activation)
-        return layer.output_norm(layer.down(inner, residual=hidden))
+        return layer.attention_norm(layer.attention_output(context, residual=hidden))
 
 
 class _Loader:

@@ -9,13 +9,22 @@ import weakref
 import numpy as np
 import pytest
 import torch
+import transformers
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from beam_bert.encoder import SequenceClassifier, load_classifier
 from beam_bert.errors import ConfigError, ModelError, RunFailed
 
-from .conftest import CONFIGS, LABELS, VOCAB_SIZE, packed, random_sequences, reference_logits
+from .conftest import (
+    CONFIGS,
+    LABELS,
+    VOCAB_SIZE,
+    make_model,
+    packed,
+    random_sequences,
+    reference_logits,
+)
 
 MIXED = [1, 2, 3, 7, 7, 7, 12, 33, 64, 64, 100, 127, 128, 129, 300, 511, 512]
 
@@ -222,6 +231,25 @@ def test_out_of_memory_halves_the_micro_batch_and_goes_on(bert, monkeypatch, cap
             bert.logits(*packed(random_sequences([400])))
     finally:
         bert.batch_tokens = usual
+
+
+@pytest.mark.parametrize("precision", ["fp32", "int8"])
+def test_memory_of_a_forward_is_known_before_it_runs(tmp_path, precision):
+    wide = {"hidden_size": 128, "intermediate_size": 512, "num_hidden_layers": 2}
+    config = transformers.BertConfig(
+        vocab_size=VOCAB_SIZE, num_attention_heads=2, num_labels=2, **wide
+    )
+    make_model(config).save_pretrained(tmp_path)
+    model = load_classifier(tmp_path, precision=precision, device="cpu", batch_tokens=16_384)
+    arrays = packed(random_sequences([512] * 40))
+    with torch.profiler.profile(profile_memory=True) as profiler:
+        model.logits(*arrays)
+    used = peak = 0
+    for event in profiler.profiler.kineto_results.events():
+        if event.name() == "[memory]":
+            used += event.nbytes()
+            peak = max(peak, used)
+    assert 0.4 * model.forward_bytes < peak <= model.forward_bytes
 
 
 def test_unknown_precision_and_absent_device_are_refused(checkpoint):
