@@ -13,6 +13,7 @@ from beam_bert.config import CPU_SLICE_BYTES
 from beam_bert.errors import InputError
 from beam_bert.slices import FileEntry, plan_units
 from beam_bert.sources import SourceSpec, cut_unit, inspect_source, list_files, read_slice
+from beam_bert.sources.formats import named_format
 from beam_bert.training.evaluation_config import EvaluateConfig
 
 LANGUAGE = "language"
@@ -65,8 +66,8 @@ def open_source(config: EvaluateConfig) -> LabelledSource:
         slice_bytes=CPU_SLICE_BYTES,
         max_document_bytes=config.max_document_bytes,
     )
-    columns = inspect_source(files, replace(wished, keep_text=True)).carried_from
-    if not columns:
+    columns = inspect_source(files, wished).carried_from
+    if not columns and all(named_format(file.path) in (None, "text") for file in files):
         raise InputError(
             f"{files[0].path} is plain text, which has no labels; give CSV, TSV, JSON lines or "
             "Parquet with a label column"

@@ -136,8 +136,8 @@ def test_a_biased_model_is_caught_with_the_size_and_direction_of_its_bias() -> N
     assert terms["he"].polarity_change.value == pytest.approx(1.4)
     assert terms["his"].flip_rate.value == 0
     assert found.by_term[0].term == "he"
-    assert found.examples[0].before == "positive 0.90"
-    assert found.examples[0].after == "negative 0.80"
+    example = next(e for e in found.examples if e.text == "he was late")
+    assert (example.before, example.after) == ("positive 0.90", "negative 0.80")
     assert {(e.text, e.swapped) for e in found.examples} == {
         ("he was late", "she was late"),
         ("she was late", "he was late"),

@@ -1,4 +1,4 @@
-"""Metrics agree with what one counts by hand, intervals with what chance does, tests with theory."""
+"""Metrics agree with what one counts by hand, intervals and tests with what chance does."""
 
 from __future__ import annotations
 
