@@ -69,8 +69,9 @@ def evaluate(config: EvaluateConfig) -> report.Evaluation:
         second = load_scorer(config, config.compare)
         other = second, check_comparable(scorer, second)
     audit = _audit(config, scorer) if config.audit else None
-    with evaluation_output.progress(source.files):
-        found = Collector(config, source, reader, scorer, other, audit).run()
+    collector = Collector(config, source, reader, scorer, other, audit)
+    with evaluation_output.progress(collector.collected, collector.check()):
+        found = collector.run()
     evaluation = _document(config, scorer, found, source.language_column)
     if other is not None:
         evaluation = evaluation.model_copy(

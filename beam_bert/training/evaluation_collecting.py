@@ -92,16 +92,34 @@ class Collector:
             slice_values={name: {} for name in source.slice_columns},
         )
 
-    def run(self) -> Collected:
-        """Go through all rows.
+    def check(self) -> int:
+        """Read all rows and their labels, which is cheap, before any is scored; how many there are.
 
         Raises:
           InputError: a label is none of the model's, more rows than may be cannot be used, or
             none can.
         """
-        found = self.collected
+        found = Collected()
+        for batch in self._source.batches():
+            found.rows_read += batch.rows_read
+            batch, targets, _ = self._labelled(batch)
+            found.reject(batch.rejects)
+            found.rows += len(targets)
+        self._require_rows(found)
+        return found.rows_read
+
+    def run(self) -> Collected:
+        """Score all rows.
+
+        Raises:
+          InputError: as `check`, where the model cannot use rows that could be read.
+        """
         for batch in self._source.batches():
             self._add(batch)
+        self._require_rows(self.collected)
+        return self.collected
+
+    def _require_rows(self, found: Collected) -> None:
         if found.rows_read and found.rows == 0:
             raise InputError(
                 f"there is not one usable row in {found.rows_read:,}; the first of them: "
@@ -112,17 +130,21 @@ class Collector:
         check_rejects(
             found.rejects, found.first_reject, found.rows_read, self._config.max_reject_rate
         )
-        return found
 
-    def _add(self, batch: SliceBatch) -> None:
-        found = self.collected
-        found.rows_read += batch.rows_read
+    def _labelled(self, batch: SliceBatch) -> tuple[SliceBatch, Array, Array]:
+        """The batch without the rows that have no label, the targets, and which rows are left."""
         places = _places(batch.rows)
         labels = self._source.column(batch.rows, self._source.label_column).to_pylist()
         targets, labelled = self._reader.read(labels, places)
         lacking = np.setdiff1d(np.arange(len(batch)), labelled)
         message = f"there is no label (column {self._source.label_column})"
         batch = batch.reject(lacking.tolist(), NO_LABEL, [message] * len(lacking))
+        return batch, targets, labelled
+
+    def _add(self, batch: SliceBatch) -> None:
+        found = self.collected
+        found.rows_read += batch.rows_read
+        batch, targets, labelled = self._labelled(batch)
         found.reject(batch.rejects)
         if len(batch) == 0:
             return

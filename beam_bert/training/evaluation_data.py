@@ -9,7 +9,6 @@ import numpy as np
 import pyarrow as pa
 
 from beam_bert.batch import SliceBatch
-from beam_bert.config import CPU_SLICE_BYTES
 from beam_bert.errors import InputError
 from beam_bert.slices import FileEntry, plan_units
 from beam_bert.sources import SourceSpec, cut_unit, inspect_source, list_files, read_slice
@@ -17,6 +16,8 @@ from beam_bert.sources.formats import named_format
 from beam_bert.training.evaluation_config import EvaluateConfig
 
 LANGUAGE = "language"
+# Small enough for a bar that moves and few texts in memory, large enough to sort by length.
+SLICE_BYTES = 2**18
 POSITION = "position"  # column with a row's place in its batch, which outlives rejects
 
 
@@ -63,7 +64,7 @@ def open_source(config: EvaluateConfig) -> LabelledSource:
         id_column=config.id_column,
         column_names=config.column_names,
         quoting=config.quoting,
-        slice_bytes=CPU_SLICE_BYTES,
+        slice_bytes=SLICE_BYTES,
         max_document_bytes=config.max_document_bytes,
     )
     columns = inspect_source(files, wished).carried_from

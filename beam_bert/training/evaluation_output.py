@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 
 from rich.console import Console
@@ -13,11 +13,10 @@ from rich.text import Text
 
 from beam_bert import console
 from beam_bert.errors import OutputError
-from beam_bert.progress import LIVE
 from beam_bert.reports import Evaluation, MissingExtra, render_evaluation
 from beam_bert.reports.wording import metric_text, name_text, share_text
-from beam_bert.slices import FileEntry
 from beam_bert.storage import Wording, open_storage
+from beam_bert.training.evaluation_collecting import Collected
 
 JSON_NAME = "evaluation.json"
 HTML_NAME = "report.html"
@@ -32,10 +31,11 @@ def check(output: str) -> None:
 
 
 @contextmanager
-def progress(files: Sequence[FileEntry]) -> Iterator[None]:
-    """Show on stderr how many documents went through the models while the body runs."""
-    before = LIVE.documents
-    with console.progress(lambda: console.Snapshot(int(LIVE.documents - before), 0.0)):
+def progress(collected: Collected, rows: int) -> Iterator[None]:
+    """Show on stderr how many of the rows are done while the body runs."""
+    with console.progress(
+        lambda: console.Snapshot(collected.rows, collected.rows_read / max(rows, 1))
+    ):
         yield
 
 
