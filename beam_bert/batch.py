@@ -83,8 +83,13 @@ class SliceBatch:
 
 @dataclass(frozen=True)
 class FileRead:
-    """What a slice read of one file: rows (used and rejected) and stored or unpacked bytes."""
+    """What a slice read of one file: rows (used and rejected) and stored or unpacked bytes.
+
+    `size` and `version` are the listing's (`beam_bert.slices.FileEntry`).
+    """
 
     path: str
     rows: int
     bytes: int
+    size: int = 0
+    version: str = ""

@@ -170,6 +170,12 @@ class JobConfig(InferenceConfig):
         default="",
     )
     overwrite: bool = _field("Output", "Replace what the partition holds.", default=False)
+    incremental: bool = _field(
+        "Output",
+        "Read only files that are new or changed, or not yet read with this model and settings; "
+        "their rows join the table, and replace what it held of those files.",
+        default=False,
+    )
     max_reject_rate: float = _field(
         "Output",
         "Share of rejected rows above which the run fails and commits nothing.",
@@ -198,6 +204,20 @@ class JobConfig(InferenceConfig):
         if not value.strip():
             raise ValueError("is empty")
         return value
+
+    @model_validator(mode="after")
+    def _check_way(self) -> JobConfig:
+        if self.overwrite and self.incremental:
+            raise ValueError(
+                "overwrite and incremental cannot be combined: one replaces the partition, the "
+                "other adds to the table"
+            )
+        return self
+
+    def answer_settings(self) -> dict[str, Any]:
+        """The settings that decide what a row says, and not where it is put."""
+        placing = ("partition", "slice_bytes")
+        return {k: v for k, v in self.output_settings().items() if k not in placing}
 
 
 class ClassifyConfig(JobConfig):

@@ -25,19 +25,21 @@ from beam_bert.sinks import (
     RunSpec,
     prepare_output,
     read_failure,
+    read_ledger,
     read_manifest,
     staged_progress,
 )
+from beam_bert.slices import FileEntry
 from beam_bert.transforms import DONE, Classify, CommitRun, ReadDocuments, WriteShards
 
 LOCAL_RUNNERS = ("DirectRunner", "FnApiRunner", "BundleBasedDirectRunner", "PrismRunner")
 
 
-def classify(config: ClassifyConfig, beam_flags: Sequence[str] = ()) -> Manifest:
+def classify(config: ClassifyConfig, beam_flags: Sequence[str] = ()) -> Manifest | None:
     """Run the classification job.
 
     Returns:
-      The manifest of the committed run.
+      The manifest of the committed run; None where an incremental run had nothing to do.
 
     Raises:
       UserError: something about the settings, input, model or output is wrong; nothing was done.
@@ -46,18 +48,28 @@ def classify(config: ClassifyConfig, beam_flags: Sequence[str] = ()) -> Manifest
     return _run("classify", config, beam_flags)
 
 
-def sentiment(config: SentimentConfig, beam_flags: Sequence[str] = ()) -> Manifest:
+def sentiment(config: SentimentConfig, beam_flags: Sequence[str] = ()) -> Manifest | None:
     """Run the sentiment job; as `classify`, with `sentiment` and `polarity` in the output."""
     return _run("sentiment", config, beam_flags)
 
 
-def _run(job: str, config: ClassifyConfig, beam_flags: Sequence[str]) -> Manifest:
+def _run(job: str, config: ClassifyConfig, beam_flags: Sequence[str]) -> Manifest | None:
     started = time.monotonic()
     plan = plan_job(job, config, beam_flags)
     prepared = prepare_output(plan.run)
+    if not _pending(plan):
+        print(f"nothing to do: all {len(plan.files)} files are done with this model and settings")
+        return None
     manifest = _finished_before(plan, prepared.finished_run_id) or _execute(plan)
     console.summary(manifest, config.output, time.monotonic() - started)
     return manifest
+
+
+def _pending(plan: JobPlan) -> list[FileEntry]:
+    """The files that this run has to read."""
+    if not plan.config.incremental:
+        return plan.files
+    return read_ledger(plan.run.output).pending(plan.files, plan.run.answers_key)
 
 
 def _finished_before(plan: JobPlan, run_id: str | None) -> Manifest | None:
@@ -65,7 +77,7 @@ def _finished_before(plan: JobPlan, run_id: str | None) -> Manifest | None:
 
     Preparing the output has finished it; there is nothing left to do unless the input has changed.
     """
-    if run_id is None or plan.config.overwrite:
+    if run_id is None or plan.config.overwrite or plan.config.incremental:
         return None
     manifest = _manifest(plan.run.output, run_id)
     listed = {file.path for file in plan.files}
@@ -84,15 +96,20 @@ def _manifest(output: str, run_id: str) -> Manifest:
     return manifest
 
 
-def launch(job: str, config: ClassifyConfig, beam_flags: Sequence[str] = ()) -> PipelineResult:
+def launch(
+    job: str, config: ClassifyConfig, beam_flags: Sequence[str] = ()
+) -> PipelineResult | None:
     """Check, prepare and start a job, and do not wait for it: what a template's launcher does.
+
+    Returns:
+      Beam's handle of the job; None where an incremental run had nothing to do.
 
     Raises:
       UserError: something about the settings, input, model or output is wrong; nothing was done.
     """
     plan = plan_job(job, config, beam_flags)
     prepare_output(plan.run)
-    return submit(plan)
+    return submit(plan) if _pending(plan) else None
 
 
 def submit(plan: JobPlan) -> PipelineResult:
@@ -150,7 +167,7 @@ def build(pipeline: beam.Pipeline, plan: JobPlan) -> Any:
 
 
 def _snapshots(plan: JobPlan) -> Callable[[], console.Snapshot]:
-    total_bytes = max(sum(file.size for file in plan.files), 1)
+    total_bytes = max(sum(file.size for file in _pending(plan)), 1)
 
     def snapshot() -> console.Snapshot:
         _, rows, bytes_ = staged_progress(plan.run)

@@ -179,6 +179,12 @@ def _settings_digest(job: str, config: JobConfig, model: ResolvedModel, schema: 
     return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()
 
 
+def _answers_key(job: str, config: JobConfig, model: ResolvedModel) -> str:
+    """Stands for what an incremental run does over: not for software, which moves last bits."""
+    decisive = [job, config.answer_settings(), model.version, SCHEMA_VERSION]
+    return hashlib.sha256(json.dumps(decisive, sort_keys=True).encode()).hexdigest()[:16]
+
+
 def _run_spec(job: str, config: JobConfig, model: ResolvedModel, digest: str) -> RunSpec:
     now = datetime.now(timezone.utc)
     work = json.dumps([config.partition, list(config.input), digest])
@@ -189,6 +195,8 @@ def _run_spec(job: str, config: JobConfig, model: ResolvedModel, digest: str) ->
         output=config.output,
         partition=config.partition,
         overwrite=config.overwrite,
+        incremental=config.incremental,
+        answers_key=_answers_key(job, config, model),
         max_reject_rate=config.max_reject_rate,
         job=job,
         config=config.model_dump(mode="json"),

@@ -110,7 +110,8 @@ class ClassifyText(beam.PTransform):
         answers = _ANSWER_TYPES if self._task.problem_type != REGRESSION else {}
         for field in self._task.fields():
             fields.append((field.name, answers.get(field.name, float | None)))
-        return RowTypeConstraint.from_fields([*fields, ("reject_reason", str | None)])
+        fields.append(("reject_reason", str | None))
+        return RowTypeConstraint.from_fields(fields)
 
 
 _ANSWER_TYPES: dict[str, Any] = {
@@ -138,7 +139,7 @@ class RowBatch(SliceBatch):
 
 def documents_of(elements: Sequence[Any], text_field: str) -> RowBatch:
     """Rows as documents, numbered by their place; those without usable text are rejects."""
-    usable: dict[int, str] = {}
+    usable: dict[int, Any] = {}
     rejects = []
     for number, element in enumerate(elements):
         text = _fields(element).get(text_field)

@@ -19,7 +19,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 # A slice opens each of its files in turn; the cap bounds its start-up cost and its job-graph size.
 MAX_FILES_A_SLICE = 1_000
@@ -27,10 +27,15 @@ MAX_FILES_A_SLICE = 1_000
 
 @dataclass(frozen=True, order=True)
 class FileEntry:
-    """One file of the listing: its path as matched, and its size in bytes."""
+    """One file of the listing: its path as matched, and its size in bytes.
+
+    `version` changes with the content: the object's generation on gs://, else the time of the last
+    change in nanoseconds; "" where neither is known. The plan does not depend on it.
+    """
 
     path: str
     size: int
+    version: str = field(default="", compare=False)
 
 
 @dataclass(frozen=True)
@@ -51,12 +56,14 @@ class Segment:
 class Slice:
     """One unit of work: pieces of files, read in order, that become one shard.
 
-    `ordinal` is the place of the planned unit in the listing, `cut` the piece within the unit.
+    `ordinal` is the place of the planned unit in the listing, `cut` the piece within the unit,
+    `files` what the listing says of the unit's files.
     """
 
     ordinal: int
     segments: tuple[Segment, ...]
     cut: int = 0
+    files: tuple[FileEntry, ...] = ()
 
     def with_cut(self, cut: int) -> Slice:
         """The same slice as its `cut`-th piece (files that are cut while they are read)."""
@@ -110,8 +117,11 @@ def plan_units(files: Iterable[FileEntry], slice_bytes: int) -> list[Unit]:
 def slices_of_unit(unit: Unit, segments: Sequence[Segment] | None = None) -> list[Slice]:
     """The slices of a unit: one for each of `segments` (exact cuts of its file), else one."""
     if segments is None:
-        return [Slice(unit.ordinal, tuple(Segment(file.path) for file in unit.files))]
-    return [Slice(unit.ordinal, (segment,), cut) for cut, segment in enumerate(segments)]
+        whole = tuple(Segment(file.path) for file in unit.files)
+        return [Slice(unit.ordinal, whole, files=unit.files)]
+    return [
+        Slice(unit.ordinal, (segment,), cut, unit.files) for cut, segment in enumerate(segments)
+    ]
 
 
 def slice_key(slice_: Slice, content_digest: bytes, settings_digest: str) -> str:

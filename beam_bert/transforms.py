@@ -27,7 +27,16 @@ from beam_bert.handler import BertModelHandler
 from beam_bert.models import ResolvedModel, fetch_model
 from beam_bert.progress import LIVE
 from beam_bert.schema import output_schema
-from beam_bert.sinks import Manifest, RunSpec, ShardRecord, commit_run, find_record, write_shard
+from beam_bert.sinks import (
+    Manifest,
+    RunSpec,
+    ShardRecord,
+    commit_run,
+    find_record,
+    read_ledger,
+    source_files,
+    write_shard,
+)
 from beam_bert.slices import Slice, Unit, plan_units
 from beam_bert.sources import SourceSpec, cut_unit, list_files, read_slice
 from beam_bert.tasks import ClassificationTask
@@ -66,7 +75,7 @@ class ReadDocuments(beam.PTransform):
         return (
             begin
             | "Patterns" >> beam.Create([self._patterns])
-            | "PlanUnits" >> beam.FlatMap(_plan, self._spec)
+            | "PlanUnits" >> beam.FlatMap(_plan, self._spec, self._run)
             | "SpreadUnits" >> beam.Reshuffle()
             | "CutUnits" >> beam.FlatMap(cut_unit, self._spec)
             | "SpreadSlices" >> beam.Reshuffle()
@@ -77,8 +86,11 @@ class ReadDocuments(beam.PTransform):
         )
 
 
-def _plan(patterns: tuple[str, ...], spec: SourceSpec) -> list[Unit]:
-    return plan_units(list_files(patterns), spec.slice_bytes)
+def _plan(patterns: tuple[str, ...], spec: SourceSpec, run: RunSpec | None) -> list[Unit]:
+    files = list_files(patterns)
+    if run is not None and run.incremental:
+        files = read_ledger(run.output).pending(files, run.answers_key)
+    return plan_units(files, spec.slice_bytes)
 
 
 class _ReadSlice(beam.DoFn):
@@ -97,6 +109,8 @@ class _ReadSlice(beam.DoFn):
             if record:
                 self._reused.inc()
                 LIVE.add_documents(batch.rows_read)
+                # The rows are the same; the files may have been touched since.
+                record = record.model_copy(update={"files": source_files(batch)})
                 yield beam.pvalue.TaggedOutput(DONE, record)
             else:
                 yield batch

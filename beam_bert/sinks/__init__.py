@@ -5,6 +5,7 @@ the last step `commit_run`, once over all records. Paths may be local or gs://.
 """
 
 from beam_bert.sinks.commit import commit_run
+from beam_bert.sinks.ledger import Ledger, read_ledger
 from beam_bert.sinks.manifest import (
     Failure,
     Manifest,
@@ -22,10 +23,11 @@ from beam_bert.sinks.records import (
     staged_records,
 )
 from beam_bert.sinks.run import RunSpec, check_partition_columns, partition_levels
-from beam_bert.sinks.shards import write_shard
+from beam_bert.sinks.shards import source_files, write_shard
 
 __all__ = [
     "Failure",
+    "Ledger",
     "Manifest",
     "PreparedOutput",
     "RunSpec",
@@ -38,7 +40,9 @@ __all__ = [
     "partition_levels",
     "prepare_output",
     "read_failure",
+    "read_ledger",
     "read_manifest",
+    "source_files",
     "staged_progress",
     "staged_records",
     "write_failure",

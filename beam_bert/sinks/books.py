@@ -55,11 +55,10 @@ def close_books(records: Iterable[ShardRecord]) -> Books:
     ordered = tuple(unique[name] for name in sorted(unique))
     for record in ordered:
         _check(record)
-    files: dict[str, tuple[int, int]] = {}
-    for record in ordered:
-        for file in record.files:
-            rows, size = files.get(file.path, (0, 0))
-            files[file.path] = (rows + file.rows, size + file.bytes)
+    files: dict[str, SourceFile] = {}
+    for file in (file for record in ordered for file in record.files):
+        known_file = files.get(file.path)
+        files[file.path] = file if known_file is None else _sum_of(known_file, file)
     return Books(
         records=ordered,
         rows_read=sum(record.rows_read for record in ordered),
@@ -68,10 +67,14 @@ def close_books(records: Iterable[ShardRecord]) -> Books:
         rejects_by_reason=_sum(record.rejects_by_reason for record in ordered),
         label_counts=_sum(record.label_counts for record in ordered),
         stats=_sum(record.stats for record in ordered),
-        inputs=tuple(
-            SourceFile(path=path, rows=rows, bytes=size)
-            for path, (rows, size) in sorted(files.items())
-        ),
+        inputs=tuple(files[path] for path in sorted(files)),
+    )
+
+
+def _sum_of(first: SourceFile, second: SourceFile) -> SourceFile:
+    """Two parts of one file; the size and version of the listing stay."""
+    return first.model_copy(
+        update={"rows": first.rows + second.rows, "bytes": first.bytes + second.bytes}
     )
 
 

@@ -15,16 +15,19 @@ from beam_bert.errors import BeamBertError, RunFailed
 from beam_bert.sinks.books import Books, check_reject_rate, close_books
 from beam_bert.sinks.journal import (
     Journal,
+    builds_upon_all,
     drop_staging,
     foreign_files,
     pending_journals,
     read_journal,
     roll_forward,
 )
+from beam_bert.sinks.ledger import Ledger, read_ledger
 from beam_bert.sinks.manifest import (
     Counts,
     Manifest,
     OutputFile,
+    Superseded,
     describe_columns,
     read_manifest,
     utc_now,
@@ -33,7 +36,10 @@ from beam_bert.sinks.manifest import (
 from beam_bert.sinks.records import ShardFile, ShardRecord
 from beam_bert.sinks.run import TABLES, RunSpec, Table
 from beam_bert.sinks.shards import stage_file
-from beam_bert.storage import Storage, open_storage
+from beam_bert.sinks.superseding import supersede
+from beam_bert.storage import Storage, in_parallel, open_storage
+
+_REWRITERS = 4  # each holds one shard in memory, or two
 
 
 def commit_run(run: RunSpec, records: Iterable[ShardRecord], schema: pa.Schema) -> Manifest:
@@ -74,7 +80,7 @@ def commit_run(run: RunSpec, records: Iterable[ShardRecord], schema: pa.Schema) 
                 f"this run's: {storage.uri(run.published('predictions'))}",
             )
         journal = twin or journal
-    _refuse_rivals(storage, run)
+    _refuse_rivals(storage, journal)
     return roll_forward(storage, journal)
 
 
@@ -93,9 +99,14 @@ def _judge(
         for table in TABLES:
             _verify(storage, run, table, books)
         reason = "partition"
+        runs_before: tuple[str, ...] = ()
         manifest = _manifest(storage, run, books, schema)
-        foreign = foreign_files(storage, run, manifest)
-        if foreign and not run.overwrite:
+        if run.incremental:
+            ledger = read_ledger(run.output)
+            runs_before = ledger.runs
+            superseded = _superseded(storage, manifest, run, ledger)
+            manifest = manifest.model_copy(update={"superseded": superseded})
+        elif (foreign := foreign_files(storage, run, manifest)) and not run.overwrite:
             raise RunFailed(
                 "another run has committed into this partition meanwhile: "
                 f"{storage.uri(foreign[0])}; give --overwrite or another --partition: the shards "
@@ -103,7 +114,19 @@ def _judge(
             )
     except RunFailed as error:
         raise _failed(run, reason, str(error), counts) from error
-    return Journal(run=run, manifest=manifest)
+    return Journal(run=run, manifest=manifest, runs_before=runs_before)
+
+
+def _superseded(
+    storage: Storage, manifest: Manifest, run: RunSpec, ledger: Ledger
+) -> tuple[Superseded, ...]:
+    """What earlier runs made of the files that this one read, unless it made the very same."""
+    read_again = {file.path for file in manifest.inputs}
+    ours = {file.path for file in (*manifest.outputs, *manifest.rejects)}
+    old = [file for file in ledger.holding(read_again) if file.path not in ours]
+    return tuple(
+        in_parallel(lambda file: supersede(storage, run, file, read_again), old, _REWRITERS)
+    )
 
 
 def _failed(run: RunSpec, reason: str, message: str, counts: Counts | None = None) -> RunFailed:
@@ -142,6 +165,7 @@ def _manifest(storage: Storage, run: RunSpec, books: Books, schema: pa.Schema) -
     return Manifest(
         run_id=run.run_id,
         run_key=run.run_key,
+        answers_key=run.answers_key,
         job=run.job,
         partition=run.partition,
         started_at=run.started_at,
@@ -161,14 +185,19 @@ def _manifest(storage: Storage, run: RunSpec, books: Books, schema: pa.Schema) -
 def _outputs(run: RunSpec, table: Table, books: Books) -> tuple[OutputFile, ...]:
     folder = run.published(table)
     return tuple(
-        _output(folder, file, record.key)
+        _output(folder, file, record.key, tuple(source.path for source in record.files))
         for record in books.records
         if (file := record.file(table)) is not None
     )
 
 
-def _output(folder: str, file: ShardFile, key: str) -> OutputFile:
-    return OutputFile(path=f"{folder}/{file.name}", key=key, **file.model_dump(exclude={"name"}))
+def _output(folder: str, file: ShardFile, key: str, sources: tuple[str, ...] = ()) -> OutputFile:
+    return OutputFile(
+        path=f"{folder}/{file.name}",
+        key=key,
+        sources=sources,
+        **file.model_dump(exclude={"name"}),
+    )
 
 
 def _empty_shard(storage: Storage, run: RunSpec, schema: pa.Schema) -> OutputFile:
@@ -179,13 +208,16 @@ def _empty_shard(storage: Storage, run: RunSpec, schema: pa.Schema) -> OutputFil
     return _output(run.published("predictions"), file, key)
 
 
-def _refuse_rivals(storage: Storage, run: RunSpec) -> None:
+def _refuse_rivals(storage: Storage, journal: Journal) -> None:
     """Two different runs may not publish into one partition at once: rows would be doubled.
 
     Both have written their journals before either looks, so at least one of them sees the other.
+    An incremental run has the whole table for its partition, since it looks into all of it.
     """
+    run = journal.run
     for rival in pending_journals(storage):
-        if rival.run.partition == run.partition and rival.run.run_key != run.run_key:
+        same_place = rival.run.partition == run.partition or run.incremental
+        if (same_place or rival.run.incremental) and rival.run.run_key != run.run_key:
             storage.delete(run.journal)
             raise _failed(
                 run,
@@ -193,3 +225,11 @@ def _refuse_rivals(storage: Storage, run: RunSpec) -> None:
                 f"run {rival.run.run_id} is committing into the same partition; wait for it, then "
                 "give --overwrite or another --partition: the shards in staging are used again",
             )
+    if read_manifest(run.output, run.run_id) is None and not builds_upon_all(storage, journal):
+        storage.delete(run.journal)
+        raise _failed(
+            run,
+            "concurrent_run",
+            "another run was committed meanwhile; nothing was committed, run again: the shards in "
+            "staging are used again",
+        )

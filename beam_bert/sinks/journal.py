@@ -10,6 +10,7 @@ from __future__ import annotations
 from pydantic import BaseModel, ConfigDict, Field
 
 from beam_bert.errors import RunFailed
+from beam_bert.sinks.ledger import committed_runs
 from beam_bert.sinks.manifest import Manifest, OutputFile
 from beam_bert.sinks.run import TABLES, RunSpec, Table, failure_path, manifest_path
 from beam_bert.storage import Storage, in_parallel
@@ -22,10 +23,16 @@ class Journal(BaseModel):
 
     run: RunSpec = Field(description="The run that is being committed.")
     manifest: Manifest = Field(description="Its manifest, as it will be written.")
+    runs_before: tuple[str, ...] = Field(
+        default=(), description="Incremental: the committed runs that the manifest builds upon."
+    )
 
     def files(self, table: Table) -> tuple[OutputFile, ...]:
-        """The files that `table` of the partition will hold of this run."""
-        return self.manifest.outputs if table == "predictions" else self.manifest.rejects
+        """The files that this run brings into `table`."""
+        manifest = self.manifest
+        own = manifest.outputs if table == "predictions" else manifest.rejects
+        kept = (each.kept for each in manifest.superseded if each.kept is not None)
+        return (*own, *(file for file in kept if file.path.startswith(f"{table}/")))
 
 
 def read_journal(storage: Storage, path: str) -> Journal | None:
@@ -65,7 +72,13 @@ def roll_forward(storage: Storage, journal: Journal) -> Manifest:
         # Only the sweeping is left: a later run may own the partition by now.
         drop_staging(storage, run)
         return Manifest.model_validate_json(committed)
-    foreign = foreign_files(storage, run, manifest)
+    superseded = [each.path for each in manifest.superseded]
+    foreign = [] if run.incremental else foreign_files(storage, run, manifest)
+    if not builds_upon_all(storage, journal):
+        raise RunFailed(
+            f"another run was committed before the commit of run {run.run_id} was finished; give "
+            f"that up by removing {storage.uri(run.staging)}, and run again"
+        )
     if foreign and not run.overwrite:
         raise RunFailed(
             f"{storage.uri(foreign[0])} ({len(foreign)} such) was put into the partition by "
@@ -73,7 +86,7 @@ def roll_forward(storage: Storage, journal: Journal) -> Manifest:
             f"{storage.uri(run.staging)}"
         )
     # Before the new ones, so that no reader ever counts a row twice; it may miss some meanwhile.
-    storage.delete_all(foreign)
+    storage.delete_all([*foreign, *superseded])
     for table in TABLES:
         _publish(storage, journal, table)
     storage.delete(failure_path(run.run_id))
@@ -81,28 +94,40 @@ def roll_forward(storage: Storage, journal: Journal) -> Manifest:
         written = storage.read(manifest_path(run.run_id))  # by a twin of this commit
         manifest = Manifest.model_validate_json(written) if written else manifest
     drop_staging(storage, run)
-    for table in TABLES:
-        storage.prune(run.published(table))
+    folders = {path.rsplit("/", 1)[0] for path in superseded}
+    for folder in sorted(folders | {run.published(table) for table in TABLES}):
+        storage.prune(folder)
     return manifest
+
+
+def builds_upon_all(storage: Storage, journal: Journal) -> bool:
+    """Whether an incremental run knew of every committed run when it chose what to supersede."""
+    return not journal.run.incremental or committed_runs(storage) == list(journal.runs_before)
 
 
 def _publish(storage: Storage, journal: Journal, table: Table) -> None:
     run = journal.run
     files = journal.files(table)
-    placed = storage.checksums(run.published(table), [file.name for file in files])
+    placed = {
+        f"{folder}/{name}": crc32c
+        for folder in {file.folder for file in files}
+        for name, crc32c in storage.checksums(
+            folder, [file.name for file in files if file.folder == folder]
+        ).items()
+    }
 
     def place(file: OutputFile) -> None:
         if storage.publish(f"{run.staged(table)}/{file.name}", file.path):
             return
         # Gone from staging: a twin of this commit has just published it.
-        found = storage.checksums(run.published(table), [file.name]).get(file.name)
+        found = storage.checksums(file.folder, [file.name]).get(file.name)
         if found != file.crc32c:
             raise RunFailed(
                 f"{storage.uri(file.path)} is missing and its staged shard is gone; remove "
                 f"{storage.uri(run.journal)} and run again: whole shards are not made again"
             )
 
-    missing = [file for file in files if placed.get(file.name) != file.crc32c]
+    missing = [file for file in files if placed.get(file.path) != file.crc32c]
     in_parallel(place, missing, storage.parallelism)
 
 

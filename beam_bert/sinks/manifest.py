@@ -58,11 +58,30 @@ class OutputFile(BaseModel):
     bytes: int = Field(description="Size of the file.")
     crc32c: str = Field(description="CRC32C as Cloud Storage shows it: base64, big-endian.")
     key: str = Field(description="Key of the slice that became this file.")
+    sources: tuple[str, ...] = Field(
+        default=(), description="Paths of the input files whose rows it holds."
+    )
+
+    @property
+    def folder(self) -> str:
+        """The path without its last part."""
+        return self.path.rsplit("/", 1)[0]
 
     @property
     def name(self) -> str:
         """The last part of the path."""
         return self.path.rsplit("/", 1)[-1]
+
+
+class Superseded(BaseModel):
+    """A file that an incremental run took out of the table, since it read its sources again."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    path: str = Field(description="Path relative to the output.")
+    kept: OutputFile | None = Field(
+        default=None, description="What holds its rows of other sources now; None: it had none."
+    )
 
 
 class Column(BaseModel):
@@ -91,6 +110,10 @@ class Manifest(BaseModel):
     run_key: str = Field(
         description="Digest of partition, settings, model version and schema version."
     )
+    answers_key: str = Field(
+        default="",
+        description="Digest of all that decides an answer beside the text: job, settings, model.",
+    )
     job: str = Field(description="Which job this was.")
     partition: str = Field(description="key=value levels below predictions/; may be empty.")
     started_at: str = Field(description="Start of the run, ISO 8601, UTC.")
@@ -99,6 +122,9 @@ class Manifest(BaseModel):
     inputs: tuple[SourceFile, ...] = Field(description="Every input file, by path.")
     outputs: tuple[OutputFile, ...] = Field(description="The files of predictions/, by path.")
     rejects: tuple[OutputFile, ...] = Field(description="The files of rejects/, by path.")
+    superseded: tuple[Superseded, ...] = Field(
+        default=(), description="Files of earlier runs that this one replaced, by path."
+    )
     stats: dict[str, float] = Field(
         default_factory=dict, description="Sums over all slices; names ending in _s are seconds."
     )

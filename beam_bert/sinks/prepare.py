@@ -34,8 +34,9 @@ def prepare_output(run: RunSpec) -> PreparedOutput:
 
     Raises:
       OutputError: the partition is malformed or does not fit the others, the place cannot be
-        written, or the partition holds committed files and `overwrite` is not set (unless a killed
-        launch of this very work put them there, see `PreparedOutput.finished_run_id`).
+        written, or the partition holds committed files and neither `overwrite` nor `incremental`
+        is set (unless a killed launch of this very work put them there, see
+        `PreparedOutput.finished_run_id`).
       RunFailed: a killed commit cannot be finished; the message says what to remove.
     """
     partition_levels(run.partition)
@@ -47,7 +48,7 @@ def prepare_output(run: RunSpec) -> PreparedOutput:
         roll_forward(storage, journal)
     own = [journal.run.run_id for journal in finished if journal.run.run_key == run.run_key]
     _check_levels(storage, run)
-    if not run.overwrite and not own:
+    if not run.overwrite and not run.incremental and not own:
         _check_free(storage, run)
     return PreparedOutput(
         staged_shards=sum(file.name.endswith(".json") for file in storage.list_files(run.records)),
@@ -74,7 +75,7 @@ def _check_free(storage: Storage, run: RunSpec) -> None:
     if found:
         raise OutputError(
             f"{storage.uri(found[0])} ({len(found)} such): the partition holds committed output; "
-            "give --overwrite to replace it, or another --partition"
+            "give --overwrite to replace it, --incremental to add to it, or another --partition"
         )
 
 

@@ -20,6 +20,11 @@ class SourceFile(BaseModel):
     path: str = Field(description="The file as it was matched.")
     rows: int = Field(description="Rows read of it, used and rejected.")
     bytes: int = Field(description="Bytes read of it.")
+    size: int = Field(default=0, description="Its size when it was listed.")
+    version: str = Field(
+        default="",
+        description="Its generation on gs://, elsewhere the time of its last change in ns.",
+    )
 
 
 class ShardFile(BaseModel):

@@ -47,6 +47,13 @@ class RunSpec(BaseModel):
         default="", description="key=value levels below predictions/; may be empty."
     )
     overwrite: bool = Field(default=False, description="Replace what the partition holds.")
+    incremental: bool = Field(
+        default=False, description="Add to the table, and replace the rows of files read again."
+    )
+    answers_key: str = Field(
+        default="",
+        description="Digest of all that decides an answer beside the text: job, settings, model.",
+    )
     max_reject_rate: float = Field(
         default=0.05,
         ge=0,

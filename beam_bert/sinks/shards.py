@@ -6,6 +6,7 @@ bundle that a runner runs twice, or twice at once, ends as one whole file.
 
 from __future__ import annotations
 
+import dataclasses
 import math
 
 import pyarrow as pa
@@ -54,13 +55,18 @@ def write_shard(run: RunSpec, batch: SliceBatch, schema: pa.Schema) -> ShardReco
         rows_rejected=batch.rejects.num_rows,
         rejects_by_reason=_counts(batch.rejects.column("reason")),
         label_counts=_label_counts(batch.rows),
-        files=tuple(SourceFile(path=f.path, rows=f.rows, bytes=f.bytes) for f in batch.files),
+        files=source_files(batch),
         predictions=_stage(storage, run, "predictions", name, batch.rows, schema),
         rejects=_stage(storage, run, "rejects", name, batch.rejects, REJECT_SCHEMA),
         stats={key: float(value) for key, value in sorted(batch.stats.items())},
     )
     write_record(storage, run, record)
     return record
+
+
+def source_files(batch: SliceBatch) -> tuple[SourceFile, ...]:
+    """What the slice read of each input file, as its record says it."""
+    return tuple(SourceFile(**dataclasses.asdict(file)) for file in batch.files)
 
 
 def _stage(

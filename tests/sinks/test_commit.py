@@ -76,8 +76,8 @@ def test_the_manifest_tells_what_was_read_written_and_used(output: str) -> None:
         "label_counts": {"negative": 7, "neutral": 5, "positive": 5},
     }
     assert document["inputs"] == [
-        {"path": "in/0-0.jsonl", "rows": 11, "bytes": 1000},
-        {"path": "in/1-0.jsonl", "rows": 7, "bytes": 700},
+        {"path": "in/0-0.jsonl", "rows": 11, "bytes": 1000, "size": 0, "version": ""},
+        {"path": "in/1-0.jsonl", "rows": 7, "bytes": 700, "size": 0, "version": ""},
     ]
     for file in (*manifest.outputs, *manifest.rejects):
         data = open_storage(output).read(file.path)
