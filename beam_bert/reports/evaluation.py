@@ -222,7 +222,7 @@ class Balance(_Document):
     missing_labels: list[str] = Field(
         default_factory=list, description="The model's labels that no row has."
     )
-    lengths: Lengths = Field(description="Tokens a row.")
+    lengths: Lengths = Field(description="How long the rows are.")
     languages: dict[str, int] = Field(description="Rows of each language.")
     languages_from: str = Field(description="The column they were read from, or how guessed.")
 
@@ -251,7 +251,7 @@ class Evaluation(_Document):
     hardest: list[Example] = Field(default_factory=list, description="Furthest first.")
     comparison: Comparison | None = Field(default=None, description="With --compare.")
     audit: Audit | None = Field(default=None, description="With --audit.")
-    balance: Balance = Field(description="What the rows are.")
+    balance: Balance = Field(description="How the rows are made up.")
     inputs: list[str] = Field(description="Files that were read.")
     settings: dict[str, Any] = Field(description="The job's settings.")
     versions: dict[str, str] = Field(description="Software versions.")

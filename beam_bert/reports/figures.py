@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import re
+import warnings
 from collections.abc import Callable, Sequence
 from itertools import pairwise
 from typing import Any
@@ -36,7 +37,10 @@ def _figure(width: float, height: float, draw: Callable[[Any], None]) -> str:
         FigureCanvasSVG(figure)
         draw(figure.add_subplot())
         stream = io.StringIO()
-        figure.savefig(stream, format="svg", metadata={"Date": None, "Creator": None})
+        with warnings.catch_warnings():
+            # Our fonts measure the text; the reader's, which may know the glyph, show it.
+            warnings.filterwarnings("ignore", message="Glyph .* missing from font")
+            figure.savefig(stream, format="svg", metadata={"Date": None, "Creator": None})
     svg = stream.getvalue()
     svg = svg[svg.index("<svg") :]  # without the XML header, which HTML has no place for
     return re.sub(r"<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)

@@ -15,7 +15,7 @@ import pytest
 import torch
 
 from beam_bert.reports import Evaluation, pages
-from beam_bert.training import evaluation_output
+from beam_bert.training import evaluation_data, evaluation_output
 from beam_bert.training.evaluation_balance import lengths
 from beam_bert.training.languages import guess_language
 from pipelines.evaluate import main
@@ -122,6 +122,24 @@ def test_the_same_command_finds_the_same_and_leaves_two_files_whole(
     assert first.audit.rows_without_terms == 30
     assert first.audit.axes[0].rows_with_terms == 30
     assert first.audit.pairs[0].polarity_shift is not None
+
+
+def test_what_is_found_does_not_depend_on_how_the_rows_are_sliced(
+    bert: Path, labelled: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    flags = ("--model", bert, "--input", labelled, "--label_column", "category", "--audit")
+    flags = (*flags, "--slices", "channel", "--compare", "sentiment-small-en")
+    whole = run(tmp_path / "a", *flags)
+    monkeypatch.setattr(evaluation_data, "SLICE_BYTES", 300)
+    sliced = run(tmp_path / "b", *flags)
+    assert sliced.confusion == whole.confusion
+    assert sliced.slices == whole.slices
+    assert [each.doc_id for each in sliced.hardest] == [each.doc_id for each in whole.hardest]
+    assert sliced.comparison == whole.comparison
+    assert sliced.audit is not None
+    assert whole.audit is not None
+    assert sliced.audit.variants == whole.audit.variants
+    assert sliced.balance == whole.balance
 
 
 def test_two_models_are_compared_on_the_same_rows_whatever_the_order_of_their_labels(

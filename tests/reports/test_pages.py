@@ -1,0 +1,320 @@
+"""Pages stand alone, draw what they are given, and keep what comes from documents text."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from html.parser import HTMLParser
+from xml.etree import ElementTree
+
+import pytest
+
+from beam_bert.reports import Evaluation, figures, render_evaluation, render_run_report
+from beam_bert.reports import evaluation as report
+from beam_bert.reports.wording import metric_text, name_text, share_text
+from beam_bert.sinks import Manifest
+
+HOSTILE = "</td><script>alert('x')</script><img src=http://evil/x>&amp; $\\frac{ \x1b[31m"
+VOID = {"meta", "br", "hr", "img", "link", "input"}
+
+
+class Page(HTMLParser):
+    """Collects elements, attributes and text of a page; an end tag without its start fails."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.tags: Counter[str] = Counter()
+        self.attributes: list[tuple[str, str | None]] = []
+        self.text = ""
+        self.feed(text)
+        assert self.open == [], f"never closed: {self.open}"
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags[tag] += 1
+        self.attributes += attrs
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags[tag] += 1
+        self.attributes += attrs
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        self.text += data
+
+
+def assert_stands_alone(html: str) -> Page:
+    page = Page(html)
+    assert page.tags.keys().isdisjoint({"script", "img", "link", "iframe", "object", "a"})
+    for name, value in page.attributes:
+        assert not name.startswith("on"), name
+        # A namespace is a name, not an address that a browser would ask.
+        if not name.startswith("xmlns"):
+            assert "//" not in (value or ""), (name, value)
+    assert "url(http" not in html
+    assert "@import" not in html
+    return page
+
+
+def evaluation(text: str = "fine") -> Evaluation:
+    metric = report.Metric(value=0.5, low=0.4, high=0.6)
+    model = report.Model(name=text, version=text, precision="fp32", device="cpu")
+    return Evaluation(
+        created_at="2026-11-24T00:00:00+00:00",
+        model=model,
+        problem_type="single_label_classification",
+        labels=[text, "other"],
+        rows=report.Rows(read=12, evaluated=10, rejected=2, rejects_by_reason={text: 2}),
+        main_metric="accuracy",
+        metrics={"accuracy": metric, "macro_f1": metric, "calibration_error": metric},
+        replicates=100,
+        per_label=[
+            report.LabelResult(
+                label=label, support=5, given=5, precision=0.5, recall=0.5, f1=metric
+            )
+            for label in (text, "other")
+        ],
+        confusion=report.Confusion(labels=[text, "other"], counts=[[3, 2], [2, 3]]),
+        calibration=[
+            report.CalibrationPoint(low=0.4, high=0.5, count=10, confidence=0.45, right=metric)
+        ],
+        slices=[
+            report.Slice(column=text, value=text, rows=5, metrics={"accuracy": metric}, worse=True),
+            report.Slice(
+                column=text, value=None, rows=5, metrics={"accuracy": metric}, worse=False
+            ),
+        ],
+        hardest=[
+            report.Example(
+                doc_id=text,
+                source_file=text,
+                source_row=0,
+                text=text,
+                truth=[text],
+                given=[],
+                score=0.9,
+                loss=2.5,
+            )
+        ],
+        comparison=report.Comparison(
+            other=model,
+            only_model_right=1,
+            only_other_right=2,
+            verdict=text,
+            differences=[
+                report.Difference(
+                    metric="accuracy",
+                    model=0.5,
+                    other=0.6,
+                    change=metric,
+                    p_value=0.04,
+                    test="mcnemar",
+                    more_than_chance=True,
+                    in_words=text,
+                )
+            ],
+        ),
+        audit=report.Audit(
+            terms=text,
+            change_of=text,
+            rows=10,
+            rows_without_terms=4,
+            rows_not_audited=1,
+            variants=8,
+            axes=[
+                report.AuditAxis(axis=text, rows_with_terms=6, flip_rate=metric, change=metric),
+                report.AuditAxis(axis="none", rows_with_terms=0, flip_rate=metric, change=metric),
+            ],
+            pairs=[
+                report.AuditPair(
+                    axis=text,
+                    source=text,
+                    target=text,
+                    rows=6,
+                    flip_rate=metric,
+                    change=metric,
+                    polarity_shift=metric,
+                )
+            ],
+            by_term=[
+                report.AuditTerm(
+                    axis=text, group=text, term=text, rows=6, flip_rate=metric, change=metric
+                )
+            ],
+            examples=[
+                report.AuditExample(
+                    axis=text,
+                    source=text,
+                    target=text,
+                    doc_id=text,
+                    text=text,
+                    swapped=text,
+                    before=text,
+                    after=text,
+                    change=0.5,
+                )
+            ],
+        ),
+        balance=report.Balance(
+            sources={text: 10},
+            labels={text: 5, "other": 5},
+            imbalance=1.0,
+            missing_labels=[text],
+            lengths=report.Lengths(
+                mean=5.0,
+                quantiles={"min": 1, "max": 9},
+                edges=[1, 5, 9],
+                counts=[4, 6],
+                truncated=0,
+            ),
+            languages={text: 10},
+            languages_from=text,
+        ),
+        inputs=[text],
+        settings={"model": text, "input": [text], "audit": True, "compare": None},
+        versions={"torch": text},
+    )
+
+
+def manifest(text: str = "fine", labels: int = 2) -> Manifest:
+    return Manifest.model_validate(
+        {
+            "run_id": f"20261124T000000Z-{text}",
+            "run_key": "0" * 16,
+            "job": "classify",
+            "partition": text,
+            "started_at": text,
+            "committed_at": "2026-11-24T00:00:00+00:00",
+            "counts": {
+                "rows_read": 1_012,
+                "rows_predicted": 1_000,
+                "rows_rejected": 12,
+                "rejects_by_reason": {text: 12},
+                "label_counts": {f"{text} {i}": i + 1 for i in range(labels)},
+            },
+            "inputs": [{"path": f"{text}/{i}.csv", "rows": 8, "bytes": 99} for i in range(120)],
+            "outputs": [],
+            "rejects": [],
+            "stats": {
+                "tokens": 50_000.0,
+                "tokens_read": 52_000.0,
+                "windows": 1_100.0,
+                "truncated": 3.0,
+                "inference_s": 26.0,
+                "rows_bf16_cpu": 1_000.0,
+            },
+            "config": {"model": text, "input": [text], "id_column": None},
+            "model": {"name": text, "version": text, "location": text},
+            "versions": {"torch": "2.11"},
+            "schema": [{"name": text, "type": "string", "nullable": True, "description": text}],
+        }
+    )
+
+
+def test_an_evaluation_is_shown_whole_on_a_page_that_stands_alone() -> None:
+    page = assert_stands_alone(render_evaluation(evaluation()))
+    for heading in ("Labels", "Confusion", "Calibration", "Slices", "Hardest rows", "Bias audit"):
+        assert heading in page.text
+    assert page.tags["svg"] == 7
+    assert "0.5000 (0.400 to 0.600)" in page.text
+    assert "2 of 12 rows read could not be used" in page.text
+    assert "1 rows beyond --audit_variants were not audited" in page.text
+
+
+def test_what_comes_from_documents_stays_text_wherever_it_stands() -> None:
+    for html in (render_evaluation(evaluation(HOSTILE)), render_run_report(manifest(HOSTILE))):
+        page = assert_stands_alone(html)
+        assert "<script>alert('x')</script>" in page.text
+        assert "&amp; $\\frac{" in page.text
+
+
+def test_the_same_document_gives_the_same_page() -> None:
+    assert render_evaluation(evaluation()) == render_evaluation(evaluation())
+
+
+def test_an_evaluation_without_its_optional_parts_is_a_page_too() -> None:
+    bare = evaluation().model_copy(
+        update={
+            "per_label": [],
+            "confusion": None,
+            "calibration": [],
+            "slices": [],
+            "hardest": [],
+            "comparison": None,
+            "audit": None,
+            "metrics": {"spearman": report.Metric(value=0.5)},
+            "main_metric": "spearman",
+            "problem_type": "regression",
+        }
+    )
+    page = assert_stands_alone(render_evaluation(bare))
+    assert "Bias audit" not in page.text
+    assert "The data" in page.text
+
+
+def test_the_document_comes_back_from_its_json() -> None:
+    assert Evaluation.model_validate_json(evaluation().to_json()) == evaluation()
+
+
+def test_every_field_of_the_document_says_what_it_is() -> None:
+    schema = Evaluation.model_json_schema()
+    for name, part in {**schema["$defs"], "Evaluation": schema}.items():
+        for field, about in part["properties"].items():
+            assert about.get("description"), f"{name}.{field} has no description"
+
+
+def test_a_run_is_shown_by_its_manifest() -> None:
+    page = assert_stands_alone(render_run_report(manifest(labels=130)))
+    text = re.sub(r"\s+", " ", page.text)
+    assert "1,012rows read" in text
+    assert "12rows rejected (1.2 %)" in text
+    assert "tokens a document, mean50.0" in text
+    assert "tokens a second in the model2,000" in text
+    assert "documents computed in bf16 on cpu1,000" in text
+    assert "20 more are in the manifest" in text
+    assert "30 more labels are in the manifest" in text
+
+
+def test_a_run_over_nothing_is_a_page_too() -> None:
+    empty = manifest().model_copy(
+        update={"counts": Manifest.model_fields["counts"].annotation(), "stats": {}, "inputs": ()}
+    )
+    assert "Rejected rows by reason" not in assert_stands_alone(render_run_report(empty)).text
+
+
+@pytest.mark.parametrize("label", [HOSTILE, "", "猫 и кот", "a" * 500, "$x_{", "]]>", "\ud800"])
+def test_any_label_can_be_drawn(label: str) -> None:
+    metric = report.Metric(value=0.5, low=0.4, high=0.6)
+    confusion = report.Confusion(labels=[label, "b"], counts=[[1, 0], [0, 1]])
+    for svg in (
+        figures.bars([label, "b"], [1, 2], "rows"),
+        figures.intervals([label, "b"], [metric, metric], "F1", whole=0.5),
+        figures.confusion_heatmap(confusion),
+    ):
+        ElementTree.fromstring(svg.encode())
+        assert "<script" not in svg
+
+
+def test_many_labels_are_drawn_by_the_largest() -> None:
+    counts = [[i if i == j else 0 for j in range(77)] for i in range(77)]
+    confusion = report.Confusion(labels=[f"label {i}" for i in range(77)], counts=counts)
+    svg = figures.confusion_heatmap(confusion)
+    assert ">label 76<" in svg
+    assert ">label 5<" not in svg
+
+
+def test_numbers_are_written_alike_on_terminal_and_page() -> None:
+    assert metric_text(report.Metric(value=0.93412, low=0.9211, high=0.9456)) == (
+        "0.9341 (0.921 to 0.946)"
+    )
+    assert metric_text(report.Metric(value=0.01, low=-0.02, high=0.04), signed=True) == (
+        "+0.0100 (-0.020 to +0.040)"
+    )
+    assert metric_text(report.Metric(value=1234.5678)) == "1235"
+    assert share_text(report.Metric(value=0.044, low=0.027, high=0.069)) == "4.4 % (2.7 to 6.9)"
+    assert name_text("macro_f1") == "macro F1"
+    assert name_text("some_thing") == "some thing"
