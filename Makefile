@@ -15,7 +15,7 @@ test: .venv/test/installed
 	.venv/test/bin/ruff format --check $(CHECKED)
 	.venv/test/bin/mypy
 	.venv/test/bin/lint-imports
-	.venv/test/bin/python -m pytest
+	.venv/test/bin/python -m pytest --numprocesses 2
 
 .venv/demo/installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv/demo

@@ -20,6 +20,7 @@ from beam_bert.config import ClassifyConfig, SentimentConfig
 from beam_bert.errors import BeamBertError, ConfigError, ModelError, OutputError, RunFailed
 from beam_bert.planning import JobPlan, plan_job, runner_of
 from beam_bert.progress import LIVE
+from beam_bert.reports import MissingExtra, render_run_report
 from beam_bert.sinks import (
     Manifest,
     RunSpec,
@@ -30,6 +31,7 @@ from beam_bert.sinks import (
     staged_progress,
 )
 from beam_bert.slices import FileEntry
+from beam_bert.storage import open_storage
 from beam_bert.transforms import DONE, Classify, CommitRun, ReadDocuments, WriteShards
 
 LOCAL_RUNNERS = ("DirectRunner", "FnApiRunner", "BundleBasedDirectRunner", "PrismRunner")
@@ -62,7 +64,20 @@ def _run(job: str, config: ClassifyConfig, beam_flags: Sequence[str]) -> Manifes
         return None
     manifest = _finished_before(plan, prepared.finished_run_id) or _execute(plan)
     console.summary(manifest, config.output, time.monotonic() - started)
+    _write_report(manifest, config.output)
     return manifest
+
+
+def _write_report(manifest: Manifest, output: str) -> None:
+    """Put a page about the run beside its manifest, where the extra [report] is installed."""
+    try:
+        page = render_run_report(manifest)
+    except MissingExtra:
+        return
+    path = f"runs/{manifest.run_id}/report.html"
+    storage = open_storage(output)
+    storage.write(path, page.encode())
+    print(f"report:      {storage.uri(path)}")
 
 
 def _pending(plan: JobPlan) -> list[FileEntry]:

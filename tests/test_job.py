@@ -142,6 +142,8 @@ def test_the_output_is_one_table_for_arrow_duckdb_and_pandas(tmp_path: Path, ber
     manifest = manifest_of(out)
     assert manifest["counts"]["rows_read"] == len(ROWS) == manifest["inputs"][0]["rows"]
     assert not (out / "staging").exists()
+    (report,) = (out / "runs").glob("*/report.html")
+    assert "neutral" in report.read_text() or "positive" in report.read_text()
 
 
 def test_the_number_and_kind_of_workers_do_not_change_a_byte(tmp_path: Path, bert: Path) -> None:
