@@ -37,10 +37,14 @@ class Norm:
 
 @dataclass(frozen=True, eq=False)
 class Layer:
-    """One encoder layer: attention and a feed-forward block, each added to its input and normed."""
+    """One encoder layer: attention and a feed-forward block, each added to its input and normed.
 
-    query: Linear
-    key_value: Linear
+    `query_key_value` makes all three side by side, which in 8 bits rounds their input once; in the
+    last layer, whose queries may be wanted of first tokens alone, `query` makes them apart.
+    """
+
+    query_key_value: Linear
+    query: Linear | None
     attention_output: Linear
     attention_norm: Norm
     up: Linear
@@ -95,14 +99,16 @@ class Encoder:
     def _attention(
         self, layer: Layer, hidden: torch.Tensor, batch: PackedBatch, first_tokens_only: bool
     ) -> torch.Tensor:
-        heads = (-1, self.config.num_heads, self.config.head_size)
-        key, value = layer.key_value(hidden).chunk(2, dim=1)
+        heads = (self.config.num_heads, self.config.head_size)
+        *query, key, value = layer.query_key_value(hidden).split(self.config.hidden_size, dim=1)
         if first_tokens_only:
             hidden = hidden[batch.first_tokens]
+        if layer.query is not None:
+            query = [layer.query(hidden)]
         context = attend(
-            layer.query(hidden).view(heads),
-            key.unflatten(1, heads[1:]),
-            value.unflatten(1, heads[1:]),
+            query[0].unflatten(1, heads),
+            key.unflatten(1, heads),
+            value.unflatten(1, heads),
             batch.boundaries,
             first_tokens_only=first_tokens_only,
         )
@@ -157,9 +163,13 @@ class _Loader:
     def layer(self, index: int) -> Layer:
         hidden, inner = self._config.hidden_size, self._config.intermediate_size
         name = {key: value.format(i=index) for key, value in self.family.layer.items()}
+        attention = [name["query"], name["key"], name["value"]]
+        query = None
+        if index == self._config.num_layers - 1:
+            query = self.linear([attention.pop(0)], hidden, hidden)
         return Layer(
-            query=self.linear([name["query"]], hidden, hidden),
-            key_value=self.linear([name["key"], name["value"]], hidden, hidden),
+            query_key_value=self.linear(attention, hidden, hidden),
+            query=query,
             attention_output=self.linear([name["attention_output"]], hidden, hidden),
             attention_norm=self.norm(name["attention_norm"]),
             up=self.linear([name["up"]], inner, hidden),
