@@ -66,10 +66,16 @@ def calibration_curve(points: Sequence[CalibrationPoint]) -> str:
 
 
 def confusion_heatmap(confusion: Confusion) -> str:
-    """Share of each true label's rows by given label; at most `MOST_CONFUSION_LABELS` of them."""
+    """Share of each true label's rows by given label; many labels: those with most mistakes."""
     support = [sum(row) for row in confusion.counts]
-    shown = sorted(range(len(support)), key=lambda i: -support[i])[:MOST_CONFUSION_LABELS]
-    shown = sorted(i for i in shown if support[i] or sum(row[i] for row in confusion.counts))
+    given = [sum(column) for column in zip(*confusion.counts, strict=True)]
+    mistakes = [
+        s + g - 2 * row[i]
+        for i, (s, g, row) in enumerate(zip(support, given, confusion.counts, strict=True))
+    ]
+    shown = sorted(range(len(support)), key=lambda i: (-mistakes[i], -support[i]))
+    shown = shown[:MOST_CONFUSION_LABELS]
+    shown = sorted(i for i in shown if support[i] or given[i])
     shares = [[confusion.counts[i][j] / max(support[i], 1) for j in shown] for i in shown]
     names = [_short(confusion.labels[i]) for i in shown]
 

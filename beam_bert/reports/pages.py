@@ -39,6 +39,7 @@ def render_evaluation(evaluation: Evaluation) -> str:
             confusions=_largest_confusions(evaluation),
             most_rows=MOST_ROWS,
             most_moved=MOST_MOVED,
+            drawn_labels=figures.MOST_CONFUSION_LABELS,
             fewest=FEWEST_FOR_INTERVAL,
         )
     )
@@ -98,7 +99,8 @@ def _evaluation_figures(e: Evaluation) -> dict[str, str]:
         found["calibration"] = figures.calibration_curve(e.calibration)
     if e.confusion is not None:
         found["confusion"] = figures.confusion_heatmap(e.confusion)
-    labels = sorted((r for r in e.per_label if r.support), key=lambda r: r.f1.value)[:MOST_ROWS]
+    labels = sorted((r for r in e.per_label if r.support), key=lambda r: r.f1.value)
+    labels = labels[: figures.MOST_CONFUSION_LABELS]
     if labels:
         found["labels"] = figures.intervals(
             [r.label for r in labels],

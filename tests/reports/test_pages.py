@@ -299,11 +299,13 @@ def test_any_label_can_be_drawn(label: str) -> None:
         assert "<script" not in svg
 
 
-def test_many_labels_are_drawn_by_the_largest() -> None:
+def test_of_many_labels_those_with_most_mistakes_are_drawn() -> None:
     counts = [[i if i == j else 0 for j in range(77)] for i in range(77)]
+    counts[3][4] = 1
     confusion = report.Confusion(labels=[f"label {i}" for i in range(77)], counts=counts)
     svg = figures.confusion_heatmap(confusion)
     assert ">label 76<" in svg
+    assert ">label 3<" in svg
     assert ">label 5<" not in svg
 
 

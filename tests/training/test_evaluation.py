@@ -15,6 +15,7 @@ import pytest
 import torch
 
 from beam_bert.reports import Evaluation, pages
+from beam_bert.storage import open_storage
 from beam_bert.training import evaluation_data, evaluation_output
 from beam_bert.training.evaluation_balance import lengths
 from beam_bert.training.languages import guess_language
@@ -122,6 +123,18 @@ def test_the_same_command_finds_the_same_and_leaves_two_files_whole(
     assert first.audit.rows_without_terms == 30
     assert first.audit.axes[0].rows_with_terms == 30
     assert first.audit.pairs[0].polarity_shift is not None
+
+
+def test_a_report_can_go_to_a_bucket(
+    bert: Path, labelled: Path, new_gs_output: Callable[[], str]
+) -> None:
+    output = new_gs_output()
+    flags = ["--model", bert, "--input", labelled, "--label_column", "category"]
+    assert main([str(flag) for flag in [*flags, "--replicates", "100", "--output", output]]) == 0
+    storage = open_storage(output)
+    found = Evaluation.model_validate_json(storage.read("evaluation.json") or b"")
+    assert found.rows.evaluated == 60
+    assert (storage.read("report.html") or b"").startswith(b"<!doctype html>")
 
 
 def test_what_is_found_does_not_depend_on_how_the_rows_are_sliced(
