@@ -96,7 +96,7 @@ class Example(_Document):
     doc_id: str = Field(description="As in the output of the classify job.")
     source_file: str = Field(description="File that it stands in.")
     source_row: int = Field(description="0-based row within that file.")
-    text: str = Field(description="The text, cut where it is long.")
+    text: str = Field(description="The text, cut where it is long; below it a second segment.")
     truth: list[str] = Field(description="True labels, or the value.")
     given: list[str] = Field(description="The model's labels, or its value.")
     score: float = Field(description="Probability of the best label; regression: the value.")

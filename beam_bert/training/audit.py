@@ -208,10 +208,10 @@ class BiasAudit:
             self._left -= len(variants)
             pending += variants
             if len(pending) >= CHUNK_VARIANTS:
-                self._judge(pending, doc_ids, texts, scores)
+                self._judge(pending, doc_ids, texts, pairs, scores)
                 pending = []
         if pending:
-            self._judge(pending, doc_ids, texts, scores)
+            self._judge(pending, doc_ids, texts, pairs, scores)
 
     def result(self) -> report.Audit:
         """All that was found so far."""
@@ -281,6 +281,7 @@ class BiasAudit:
         variants: list[_Variant],
         doc_ids: Sequence[str],
         texts: Sequence[str],
+        pairs: Sequence[str] | None,
         scores: FloatArray,
     ) -> None:
         """Score the variants and add them up, row by row (all of a row's are in one call)."""
@@ -289,8 +290,8 @@ class BiasAudit:
         judged: list[_Variant] = []
         for start in range(0, len(variants), CHUNK_VARIANTS):
             chunk = variants[start : start + CHUNK_VARIANTS]
-            pairs = None if chunk[0].pair is None else [v.pair or "" for v in chunk]
-            places, after = self._score([v.text for v in chunk], pairs)
+            swapped_pairs = None if pairs is None else [v.pair or "" for v in chunk]
+            places, after = self._score([v.text for v in chunk], swapped_pairs)
             judged += [chunk[place] for place in places]
             before_rows.append(scores[[chunk[place].row for place in places]])
             after_rows.append(after)
@@ -309,7 +310,9 @@ class BiasAudit:
             by_row[axis, variant.row].append(i)
             for term in variant.terms:
                 by_term[axis, variant.source, term, variant.row].append(i)
-            self._keep_example(variant, doc_ids, texts, before[i], after[i], float(changes[i]))
+            self._keep_example(
+                variant, doc_ids, texts, pairs, before[i], after[i], float(changes[i])
+            )
         size = None if shifts is None else np.abs(shifts)
         for (axis, _), members in by_row.items():
             _add_row(self._axes[axis], members, flips, changes, size)
@@ -321,6 +324,7 @@ class BiasAudit:
         variant: _Variant,
         doc_ids: Sequence[str],
         texts: Sequence[str],
+        pairs: Sequence[str] | None,
         before: FloatArray,
         after: FloatArray,
         change: float,
@@ -329,7 +333,7 @@ class BiasAudit:
         if change <= 0 or (len(kept) == EXAMPLES_AN_AXIS and change <= kept[0][0]):
             return
         # Of a text's many swaps the one that moved most, or examples would be one text in colours.
-        text = shortened(texts[variant.row])
+        text = shown_text(texts[variant.row], None if pairs is None else pairs[variant.row])
         same = [item for item in kept if item[2].text == text]
         if same and same[0][0] >= change:
             return
@@ -343,7 +347,7 @@ class BiasAudit:
             target=variant.target,
             doc_id=doc_ids[variant.row],
             text=text,
-            swapped=shortened(variant.text),
+            swapped=shown_text(variant.text, variant.pair),
             before=self._answers.in_words(before),
             after=self._answers.in_words(after),
             change=change,
@@ -353,9 +357,11 @@ class BiasAudit:
             heapq.heappop(kept)
 
 
-def shortened(text: str, characters: int = _SHOWN_CHARACTERS) -> str:
-    """The start of a text, with a mark where it is cut."""
-    return text if len(text) <= characters else text[: characters - 1] + "…"
+def shown_text(text: str, pair: str | None = None) -> str:
+    """The start of a text, with a mark where it is cut, and of its second segment below it."""
+    if pair is not None:
+        return f"{shown_text(text)}\n{shown_text(pair)}"
+    return text if len(text) <= _SHOWN_CHARACTERS else text[: _SHOWN_CHARACTERS - 1] + "…"
 
 
 def _terms_of(found: list[Found], group: str) -> tuple[str, ...]:

@@ -14,7 +14,7 @@ from datetime import datetime, timezone
 import numpy as np
 
 import beam_bert
-from beam_bert.errors import ModelError
+from beam_bert.errors import ConfigError, ModelError
 from beam_bert.reports import evaluation as report
 from beam_bert.tasks.classification import REGRESSION, SINGLE_LABEL
 from beam_bert.tasks.sentiment import valences
@@ -22,7 +22,15 @@ from beam_bert.training import evaluation_output
 from beam_bert.training.audit import Answers, BiasAudit
 from beam_bert.training.evaluation_balance import balance
 from beam_bert.training.evaluation_collecting import Collected, Collector
-from beam_bert.training.evaluation_comparison import compare, in_words, main_difference
+from beam_bert.training.evaluation_comparison import (
+    Difference,
+    GateDecision,
+    GateRule,
+    check_gate,
+    compare,
+    in_words,
+    main_difference,
+)
 from beam_bert.training.evaluation_config import EvaluateConfig
 from beam_bert.training.evaluation_data import open_source
 from beam_bert.training.evaluation_intervals import Bootstrap, Interval, bootstrap
@@ -57,6 +65,18 @@ def evaluate(config: EvaluateConfig) -> report.Evaluation:
     """
     started = time.monotonic()
     evaluation_output.check(config.output)
+    evaluation = measure(config)
+    evaluation_output.write(evaluation, config.output)
+    evaluation_output.show(evaluation, config.output, time.monotonic() - started)
+    return evaluation
+
+
+def measure(config: EvaluateConfig) -> report.Evaluation:
+    """As `evaluate`, writing nothing: for jobs that go on with what was found.
+
+    Raises:
+      UserError: as there.
+    """
     source = open_source(config)
     names = read_label_names(config.label_names)
     scorer = load_scorer(config, config.model)
@@ -79,10 +99,57 @@ def evaluate(config: EvaluateConfig) -> report.Evaluation:
         )
     if audit is not None:
         evaluation = evaluation.model_copy(update={"audit": audit.result()})
-    evaluation = evaluation.model_copy(update={"inputs": [file.path for file in source.files]})
-    evaluation_output.write(evaluation, config.output)
-    evaluation_output.show(evaluation, config.output, time.monotonic() - started)
-    return evaluation
+    return evaluation.model_copy(update={"inputs": [file.path for file in source.files]})
+
+
+def gate(
+    evaluation: report.Evaluation,
+    metric: str | None = None,
+    *,
+    minimum: float | None = None,
+    max_fall: float = 0.0,
+    rule: GateRule = "proven_fall",
+) -> GateDecision:
+    """Whether the evaluated model may replace the one that it was compared with, and why.
+
+    Args:
+      evaluation: with `comparison` where there is a model to replace.
+      metric: name of the metric to judge by; None: the main one.
+      minimum, max_fall, rule: as in `evaluation_comparison.check_gate`.
+
+    Raises:
+      ConfigError: the metric is none of this evaluation's, or none that models are compared by.
+    """
+    name = metric or evaluation.main_metric
+    compared = (
+        {d.metric: d for d in evaluation.comparison.differences} if evaluation.comparison else {}
+    )
+    known = compared or evaluation.metrics
+    if name not in known:
+        raise ConfigError(f"metric {name!r} cannot be judged here; one of {', '.join(known)} can")
+    return check_gate(
+        name,
+        evaluation.metrics[name].value,
+        minimum=minimum,
+        difference=_difference(compared[name]) if compared else None,
+        max_fall=max_fall,
+        rule=rule,
+    )
+
+
+def _difference(found: report.Difference) -> Difference:
+    """A difference as `evaluation_comparison` has it."""
+    change = found.change
+    assert change.low is not None
+    assert change.high is not None
+    return Difference(
+        found.metric,
+        found.model,
+        found.other,
+        Interval(change.value, change.low, change.high),
+        found.p_value,
+        found.test,
+    )
 
 
 def _audit(config: EvaluateConfig, scorer: Scorer) -> BiasAudit:

@@ -13,7 +13,7 @@ from beam_bert.batch import SliceBatch
 from beam_bert.errors import InputError
 from beam_bert.reports import evaluation as report
 from beam_bert.tasks.classification import REGRESSION
-from beam_bert.training.audit import BiasAudit, shortened
+from beam_bert.training.audit import BiasAudit, shown_text
 from beam_bert.training.evaluation_config import EvaluateConfig
 from beam_bert.training.evaluation_data import POSITION, LabelledSource, check_rejects
 from beam_bert.training.evaluation_scoring import Scored, Scorer
@@ -183,16 +183,16 @@ class Collector:
         found.truncated += int(scored.truncated[at].sum())
         found.sources.update(rows["source_file"].to_pylist())
         texts = rows["text"].to_pylist()
+        pairs = rows["text_pair"].to_pylist() if "text_pair" in rows.schema.names else None
         self._count_languages(rows, texts)
         for name in self._source.slice_columns:
             values = found.slice_values[name]
             column = self._source.column(rows, name).to_pylist()
             codes = [values.setdefault(_as_text(value), len(values)) for value in column]
             found.slices[name].append(np.array(codes, np.int64))
-        self._keep_hardest(rows, texts, targets, scores)
+        self._keep_hardest(rows, targets, scores)
         found.rows += len(texts)
         if self._audit is not None:
-            pairs = rows["text_pair"].to_pylist() if "text_pair" in rows.schema.names else None
             self._audit.add(rows["doc_id"].to_pylist(), texts, pairs, scores)
 
     def _count_languages(self, rows: pa.RecordBatch, texts: list[str]) -> None:
@@ -203,13 +203,11 @@ class Collector:
         values = self._source.column(rows, column).to_pylist()
         self.collected.languages.update(_as_text(value) or "(none)" for value in values)
 
-    def _keep_hardest(
-        self, rows: pa.RecordBatch, texts: list[str], targets: Array, scores: FloatArray
-    ) -> None:
+    def _keep_hardest(self, rows: pa.RecordBatch, targets: Array, scores: FloatArray) -> None:
         kept, wanted = self.collected.hardest, self._config.examples
         if wanted == 0:
             return
-        task = self._scorer.task
+        task, pair = self._scorer.task, "text_pair" in rows.schema.names
         losses = row_losses(scores, targets, task.problem_type)
         for row in np.argsort(-losses, kind="stable")[:wanted]:
             loss = float(losses[row])
@@ -219,7 +217,10 @@ class Collector:
                 doc_id=rows["doc_id"][row].as_py(),
                 source_file=rows["source_file"][row].as_py(),
                 source_row=rows["source_row"][row].as_py(),
-                text=shortened(texts[row]),
+                text=shown_text(
+                    rows["text"][row].as_py(),
+                    rows["text_pair"][row].as_py() if pair else None,
+                ),
                 truth=self._true_names(targets[row : row + 1]),
                 given=self._given_names(scores[row : row + 1]),
                 score=float(

@@ -30,6 +30,7 @@ from beam_bert.training.metrics import (
 )
 
 SIGNIFICANCE = 0.05
+GateRule = Literal["proven_fall", "any_fall", "proven_safe"]
 
 
 @dataclass(frozen=True)
@@ -185,7 +186,7 @@ def check_gate(
     minimum: float | None = None,
     difference: Difference | None = None,
     max_fall: float = 0.0,
-    rule: Literal["proven_fall", "any_fall", "proven_safe"] = "proven_fall",
+    rule: GateRule = "proven_fall",
 ) -> GateDecision:
     """Judge a candidate by one metric on dev.
 

@@ -14,10 +14,13 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 
+from beam_bert.errors import ConfigError
 from beam_bert.reports import Evaluation, pages
 from beam_bert.storage import open_storage
 from beam_bert.training import evaluation_data, evaluation_output
+from beam_bert.training.evaluation import gate, measure
 from beam_bert.training.evaluation_balance import lengths
+from beam_bert.training.evaluation_config import EvaluateConfig
 from beam_bert.training.languages import guess_language
 from pipelines.evaluate import main
 
@@ -176,6 +179,29 @@ def test_two_models_are_compared_on_the_same_rows_whatever_the_order_of_their_la
     assert "are equal" in same.verdict
 
 
+def test_a_model_is_let_through_the_gate_by_what_its_evaluation_found(
+    bert: Path, make_bert: Callable[..., Path], labelled: Path, tmp_path: Path
+) -> None:
+    settings = {"input": (str(labelled),), "label_column": "category", "replicates": 100}
+    found = {
+        names: measure(
+            EvaluateConfig(model=str(names[0]), compare=names[1], output="unused", **settings)
+        )
+        for other in [str(make_bert(seed=7))]
+        for names in ((str(bert), other), (other, str(bert)), (str(bert), None))
+    }
+    better, worse, alone = found.values()
+    assert gate(better, minimum=0.75).passed
+    assert not gate(better, minimum=0.85).passed
+    blocked = gate(worse, "macro_f1")
+    assert not blocked.passed
+    assert "against production's" in blocked.reason
+    assert gate(worse, max_fall=1.0).passed
+    assert "nothing to compare it with" in gate(alone, "calibration_error", minimum=0.9).reason
+    with pytest.raises(ConfigError, match=r"metric 'loss' cannot be judged here; one of accuracy"):
+        gate(better, "loss")
+
+
 def test_several_labels_come_as_numbers_names_or_lists(
     make_bert: Callable[..., Path], tmp_path: Path
 ) -> None:
@@ -249,6 +275,7 @@ def test_pairs_are_read_as_the_model_reads_them(
     assert found.metrics["accuracy"].value == 1
     assert found.audit is not None
     assert found.audit.rows_without_terms < 60
+    assert all("\n" in example.text for example in (*found.hardest, *found.audit.examples))
 
 
 def test_rare_values_of_a_slice_are_put_together(bert: Path, tmp_path: Path) -> None:
