@@ -8,24 +8,21 @@ from __future__ import annotations
 
 import statistics
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.compute as pc
 from rich.console import Console
 from rich.table import Table
 
-from beam_bert.batch import SliceBatch
 from beam_bert.config import BenchConfig
 from beam_bert.encoder import SequenceClassifier, load_classifier
 from beam_bert.errors import ConfigError, InputError
 from beam_bert.models import fetch_model, resolve_model
 from beam_bert.planning import source_spec, window_settings
-from beam_bert.slices import Slice, plan_units
-from beam_bert.sources import SourceSpec, cut_unit, inspect_source, list_files, read_slice
+from beam_bert.sample import SLICE_BYTES, Sample, sample_documents
+from beam_bert.sources import inspect_source, list_files
 from beam_bert.tasks.classification import MULTI_LABEL, REGRESSION
 from beam_bert.tokenization import DocumentTokenizer
 
@@ -34,8 +31,6 @@ PRECISIONS = ("fp32", "bf16", "int8", "fp8")
 LEAST_AGREEMENT = 0.995
 PADDED_BATCH = 32
 MULTI_LABEL_THRESHOLD = 0.0  # of a logit: probability one half
-SAMPLED_SLICES = 16
-SAMPLE_SLICE_BYTES = 2**20
 
 
 @dataclass(frozen=True)
@@ -93,8 +88,9 @@ def bench(config: BenchConfig) -> BenchReport:
     reference = models["fp32"]
     windows = window_settings(config, reference.config)
     tokenizer = DocumentTokenizer(folder, windows, pair=config.text_pair_column is not None)
-    rows = _sample(config, tokenizer)
-    ids, offsets, first_lengths = _flat(rows)
+    sample = _sample(config, tokenizer)
+    rows = sample.rows
+    ids, offsets, first_lengths = sample.flat
     seconds: dict[str, list[float]] = {precision: [] for precision in models}
     logits: dict[str, np.ndarray] = {}
     for number in range(config.rounds + 1):
@@ -147,36 +143,13 @@ def _load(
     return models, skipped
 
 
-def _sample(config: BenchConfig, tokenizer: DocumentTokenizer) -> pa.RecordBatch:
-    """Tokenized documents from slices that are spread over the whole input."""
+def _sample(config: BenchConfig, tokenizer: DocumentTokenizer) -> Sample:
     files = list_files(config.input)
-    spec = inspect_source(files, source_spec(config, SAMPLE_SLICE_BYTES), ())
-    slices = [s for unit in plan_units(files, SAMPLE_SLICE_BYTES) for s in cut_unit(unit, spec)]
-    wanted = min(SAMPLED_SLICES, len(slices))
-    chosen = [slices[n * len(slices) // wanted] for n in range(wanted)]
-    share = -(-config.documents // wanted)
-    parts = []
-    for batch in _first_batches(chosen, spec):
-        spread = np.unique(np.linspace(0, len(batch) - 1, min(share, len(batch))).astype(int))
-        parts.append(tokenizer.tokenize(batch.take(spread)).rows)
-    if not sum(part.num_rows for part in parts):
-        raise InputError(f"{' '.join(config.input)}: no usable document to measure with")
-    return pa.concat_batches(parts).slice(0, config.documents)
-
-
-def _first_batches(slices: Sequence[Slice], spec: SourceSpec) -> Iterator[SliceBatch]:
-    for slice_ in slices:
-        batch = next(iter(read_slice(slice_, spec, "")), None)
-        if batch is not None and len(batch):
-            yield batch
-
-
-def _flat(rows: pa.RecordBatch) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
-    windows = rows["input_ids"].flatten()
-    lengths = pc.list_value_length(windows).to_numpy(zero_copy_only=False)
-    first = rows["first_lengths"].flatten() if "first_lengths" in rows.schema.names else None
-    offsets = np.concatenate([[0], np.cumsum(lengths, dtype=np.int64)])
-    return windows.flatten().to_numpy(), offsets, None if first is None else first.to_numpy()
+    spec = inspect_source(files, source_spec(config, SLICE_BYTES), ())
+    try:
+        return sample_documents(files, spec, tokenizer, config.documents)
+    except InputError as error:
+        raise InputError(f"{' '.join(config.input)}: {error}") from None
 
 
 def _agreement(expected: np.ndarray, found: np.ndarray, problem_type: str) -> float:

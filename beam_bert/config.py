@@ -25,6 +25,9 @@ GPU_MACHINES = {
     "nvidia-h100-80gb": {1: "a3-highgpu-1g", 2: "a3-highgpu-2g", 8: "a3-highgpu-8g"},
 }
 
+# Names that are safe as one part of a path, locally and on gs://.
+RUN_ID = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,199}$"
+
 
 def _field(group: str, description: str, *, output: bool = False, **kwargs: Any) -> Any:
     """A setting: its group in --help, its help text, and whether it changes the output."""
@@ -196,6 +199,24 @@ class JobConfig(InferenceConfig):
         output=True,
         default=None,
         ge=1,
+    )
+    run_id: str | None = _field(
+        "Work",
+        "Name of this run, by which its manifest.json or failure.json is found; default: made "
+        "from the time.",
+        default=None,
+        pattern=RUN_ID,
+    )
+    dry_run: bool = _field(
+        "Work",
+        "Print the plan, with duration and cost estimated from a sample, and run nothing.",
+        default=False,
+    )
+    prices: str | None = _field(
+        "Work",
+        "YAML file of machines, their prices and speeds, for --dry_run; default: the package's "
+        "beam_bert/prices.yaml, to be replaced by your own.",
+        default=None,
     )
 
     @field_validator("output")

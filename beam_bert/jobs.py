@@ -18,12 +18,14 @@ from apache_beam.runners.runner import PipelineResult
 from beam_bert import console, errors
 from beam_bert.config import ClassifyConfig, SentimentConfig
 from beam_bert.errors import BeamBertError, ConfigError, ModelError, OutputError, RunFailed
+from beam_bert.estimate import estimate, show
 from beam_bert.planning import JobPlan, plan_job, runner_of
 from beam_bert.progress import LIVE
 from beam_bert.reports import MissingExtra, render_run_report
 from beam_bert.sinks import (
     Manifest,
     RunSpec,
+    failure_path,
     prepare_output,
     read_failure,
     read_ledger,
@@ -41,7 +43,8 @@ def classify(config: ClassifyConfig, beam_flags: Sequence[str] = ()) -> Manifest
     """Run the classification job.
 
     Returns:
-      The manifest of the committed run; None where an incremental run had nothing to do.
+      The manifest of the committed run; None where an incremental run had nothing to do, and
+      after a dry run.
 
     Raises:
       UserError: something about the settings, input, model or output is wrong; nothing was done.
@@ -58,6 +61,10 @@ def sentiment(config: SentimentConfig, beam_flags: Sequence[str] = ()) -> Manife
 def _run(job: str, config: ClassifyConfig, beam_flags: Sequence[str]) -> Manifest | None:
     started = time.monotonic()
     plan = plan_job(job, config, beam_flags)
+    if config.dry_run:
+        _show_estimate(plan)
+        return None
+    _check_run_id(plan)
     prepared = prepare_output(plan.run)
     if not _pending(plan):
         print(f"nothing to do: all {len(plan.files)} files are done with this model and settings")
@@ -66,6 +73,27 @@ def _run(job: str, config: ClassifyConfig, beam_flags: Sequence[str]) -> Manifes
     console.summary(manifest, config.output, time.monotonic() - started)
     _write_report(manifest, config.output)
     return manifest
+
+
+def _show_estimate(plan: JobPlan) -> None:
+    pending = _pending(plan)
+    if pending:
+        show(estimate(plan, pending))
+    else:
+        print(f"nothing to do: all {len(plan.files)} files are done with this model and settings")
+
+
+def _check_run_id(plan: JobPlan) -> None:
+    """A name stands for one committed run; a failed one may be used again."""
+    run_id = plan.config.run_id
+    if run_id is None:
+        return
+    if read_manifest(plan.run.output, run_id) is not None:
+        raise OutputError(
+            f"{plan.run.output} holds a committed run {run_id} already; give another --run_id"
+        )
+    # What an earlier launch of that name failed of would be told as this one's reason.
+    open_storage(plan.run.output).delete(failure_path(run_id))
 
 
 def _write_report(manifest: Manifest, output: str) -> None:
@@ -117,12 +145,17 @@ def launch(
     """Check, prepare and start a job, and do not wait for it: what a template's launcher does.
 
     Returns:
-      Beam's handle of the job; None where an incremental run had nothing to do.
+      Beam's handle of the job; None where an incremental run had nothing to do, and after a dry
+      run.
 
     Raises:
       UserError: something about the settings, input, model or output is wrong; nothing was done.
     """
     plan = plan_job(job, config, beam_flags)
+    if config.dry_run:
+        _show_estimate(plan)
+        return None
+    _check_run_id(plan)
     prepare_output(plan.run)
     return submit(plan) if _pending(plan) else None
 

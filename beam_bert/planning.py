@@ -52,6 +52,7 @@ class JobPlan:
     spec: SourceSpec
     model: ResolvedModel
     task: ClassificationTask
+    encoder: EncoderConfig
     windows: WindowSettings
     schema: pa.Schema
     settings_digest: str
@@ -104,6 +105,7 @@ def plan_job(job: str, config: ClassifyConfig, beam_flags: Sequence[str] = ()) -
         spec=spec,
         model=model,
         task=task,
+        encoder=encoder,
         windows=windows,
         schema=schema,
         settings_digest=digest,
@@ -190,7 +192,7 @@ def _run_spec(job: str, config: JobConfig, model: ResolvedModel, digest: str) ->
     work = json.dumps([config.partition, list(config.input), digest])
     run_key = hashlib.sha256(work.encode()).hexdigest()[:16]
     return RunSpec(
-        run_id=f"{now:%Y%m%dT%H%M%S%f}"[:-3] + f"Z-{run_key[:8]}",
+        run_id=config.run_id or f"{now:%Y%m%dT%H%M%S%f}"[:-3] + f"Z-{run_key[:8]}",
         run_key=run_key,
         output=config.output,
         partition=config.partition,

@@ -22,7 +22,12 @@ from beam_bert.sinks.records import (
     staged_progress,
     staged_records,
 )
-from beam_bert.sinks.run import RunSpec, check_partition_columns, partition_levels
+from beam_bert.sinks.run import (
+    RunSpec,
+    check_partition_columns,
+    failure_path,
+    partition_levels,
+)
 from beam_bert.sinks.shards import source_files, write_shard
 
 __all__ = [
@@ -36,6 +41,7 @@ __all__ = [
     "SourceFile",
     "check_partition_columns",
     "commit_run",
+    "failure_path",
     "find_record",
     "partition_levels",
     "prepare_output",

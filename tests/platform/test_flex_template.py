@@ -138,7 +138,8 @@ def test_the_committed_metadata_is_what_the_settings_say() -> None:
 def test_the_launcher_submits_the_job_and_does_not_wait(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Dataflow's own runner builds and checks the graph; `dry_run` stops it before the service."""
+    """Dataflow's own runner builds and checks the graph; Beam's dry_run stops it at the service."""
+    from apache_beam.options.pipeline_options import GoogleCloudOptions
     from apache_beam.runners.dataflow import dataflow_runner
 
     def wait(*_: object, **__: object) -> None:
@@ -148,14 +149,20 @@ def test_the_launcher_submits_the_job_and_does_not_wait(
     rows = tmp_path / "a,b.jsonl"
     rows.write_text('{"text": "good book"}\n' * 3)
     submitted = []
-    launch = jobs.launch
+    launch, submit = jobs.launch, jobs.submit
+
+    def submit_dry(plan: jobs.JobPlan) -> object:
+        plan.options.view_as(GoogleCloudOptions).dry_run = True
+        return submit(plan)
+
+    monkeypatch.setattr(jobs, "submit", submit_dry)
     monkeypatch.setattr(jobs, "launch", lambda *args: submitted.append(launch(*args)))
 
     code = launcher.main(
         [
             f"--input={join_list([str(rows)])}", f"--output={tmp_path / 'out'}",
             "--model=sentiment-small-en", "--runner=DataflowRunner", "--project=example",
-            "--region=europe-west1", "--temp_location=gs://example/temp", "--dry_run=true",
+            "--region=europe-west1", "--temp_location=gs://example/temp",
             f"--sdk_container_image={IMAGE}",
         ]
     )  # fmt: skip
