@@ -139,7 +139,7 @@ def test_the_launcher_submits_the_job_and_does_not_wait(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Dataflow's own runner builds and checks the graph; Beam's dry_run stops it at the service."""
-    from apache_beam.options.pipeline_options import GoogleCloudOptions
+    from apache_beam.options.pipeline_options import TestOptions
     from apache_beam.runners.dataflow import dataflow_runner
 
     def wait(*_: object, **__: object) -> None:
@@ -152,7 +152,7 @@ def test_the_launcher_submits_the_job_and_does_not_wait(
     launch, submit = jobs.launch, jobs.submit
 
     def submit_dry(plan: jobs.JobPlan) -> object:
-        plan.options.view_as(GoogleCloudOptions).dry_run = True
+        plan.options.view_as(TestOptions).dry_run = True
         return submit(plan)
 
     monkeypatch.setattr(jobs, "submit", submit_dry)
