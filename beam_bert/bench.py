@@ -18,6 +18,7 @@ from rich.table import Table
 
 from beam_bert.config import BenchConfig
 from beam_bert.encoder import SequenceClassifier, load_classifier
+from beam_bert.encoder.plan import PADDED_BATCH, padded_tokens
 from beam_bert.errors import ConfigError, InputError
 from beam_bert.models import fetch_model, resolve_model
 from beam_bert.planning import source_spec, window_settings
@@ -29,7 +30,6 @@ from beam_bert.tokenization import DocumentTokenizer
 PRECISIONS = ("fp32", "bf16", "int8", "fp8")
 # A lower precision is recommended only where it keeps this share of fp32's labels.
 LEAST_AGREEMENT = 0.995
-PADDED_BATCH = 32
 MULTI_LABEL_THRESHOLD = 0.0  # of a logit: probability one half
 
 
@@ -162,11 +162,7 @@ def _agreement(expected: np.ndarray, found: np.ndarray, problem_type: str) -> fl
 
 
 def _padding_share(lengths: np.ndarray) -> float:
-    padded = sum(
-        len(batch) * batch.max()
-        for batch in (lengths[n : n + PADDED_BATCH] for n in range(0, len(lengths), PADDED_BATCH))
-    )
-    return float(1 - lengths.sum() / padded)
+    return float(1 - lengths.sum() / padded_tokens(lengths))
 
 
 def _recommended(measured: Sequence[Measured]) -> str:

@@ -91,6 +91,11 @@ def summary(manifest: Manifest, output: str, seconds: float) -> None:
     if inference_s:
         tokens_a_second = manifest.stats.get("tokens_read", 0.0) / inference_s
         table.add_row("tokens/s in the model", f"{tokens_a_second:,.0f}")
+        table.add_row("seconds in the model", f"{inference_s:,.1f}")
+    padding = manifest.stats.get("padding_tokens_saved", 0.0)
+    if padding:
+        share = padding / (padding + manifest.stats.get("tokens_computed", 0.0))
+        table.add_row("padding saved", f"{share:.0%}")
     table.add_row("documents/s, all in all", f"{counts.rows_read / max(seconds, 1e-9):,.0f}")
     print(f"{manifest.job} {manifest.run_id}")
     Console().print(table)

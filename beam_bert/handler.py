@@ -15,13 +15,17 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+from apache_beam.metrics import Metrics
 from apache_beam.ml.inference.base import ModelHandler
 
 from beam_bert.batch import SliceBatch
 from beam_bert.encoder import SequenceClassifier, load_classifier
+from beam_bert.encoder.plan import padded_tokens
 from beam_bert.models import ResolvedModel, fetch_model
 from beam_bert.progress import LIVE
 from beam_bert.schema import logits_type
+
+NAMESPACE = "beam_bert"  # of all of this package's metrics
 
 
 class BertModelHandler(ModelHandler[SliceBatch, SliceBatch, SequenceClassifier]):
@@ -77,7 +81,7 @@ class BertModelHandler(ModelHandler[SliceBatch, SliceBatch, SequenceClassifier])
 
     def get_metrics_namespace(self) -> str:
         """The one namespace of all of this package's metrics."""
-        return "beam_bert"
+        return NAMESPACE
 
     def run_inference(
         self,
@@ -99,6 +103,10 @@ def score(batch: SliceBatch, model: SequenceClassifier) -> SliceBatch:
     started = time.perf_counter()
     logits, broken = _logits_or_errors(model, tokens)
     seconds = time.perf_counter() - started
+    lengths = np.diff(tokens.offsets)
+    padding_saved = padded_tokens(lengths) - int(lengths.sum())
+    Metrics.counter(NAMESPACE, "device_ms").inc(round(seconds * 1000))
+    Metrics.counter(NAMESPACE, "padding_tokens_saved").inc(padding_saved)
 
     window_offsets = np.concatenate([[0], np.cumsum(tokens.counts)])
     lists = pa.ListArray.from_arrays(
@@ -113,6 +121,8 @@ def score(batch: SliceBatch, model: SequenceClassifier) -> SliceBatch:
         rows,
         windows=float(len(logits)),
         inference_s=seconds,
+        tokens_computed=float(lengths.sum()),
+        padding_tokens_saved=float(padding_saved),
         # Which arithmetic made these rows, so that the manifest can tell.
         **{f"rows_{model.precision}_{model.device.split(':')[0]}": float(len(batch))},
     )
@@ -185,6 +195,12 @@ def _logits_or_errors(
     return np.concatenate([left, right]), errors
 
 
-def _progress(tokens: _Tokens) -> Callable[[int], None]:
+def _progress(tokens: _Tokens) -> Callable[[int, int], None]:
     documents_a_window = len(tokens.counts) / max(len(tokens.offsets) - 1, 1)
-    return lambda windows: LIVE.add_documents(windows * documents_a_window)
+    sizes = Metrics.distribution(NAMESPACE, "batch_tokens")
+
+    def count(windows: int, batch_tokens: int) -> None:
+        LIVE.add_documents(windows * documents_a_window)
+        sizes.update(batch_tokens)
+
+    return count

@@ -23,7 +23,7 @@ from apache_beam.ml.inference.base import RunInference
 from apache_beam.utils.shared import Shared
 
 from beam_bert.batch import SliceBatch
-from beam_bert.handler import BertModelHandler
+from beam_bert.handler import NAMESPACE, BertModelHandler
 from beam_bert.models import ResolvedModel, fetch_model
 from beam_bert.progress import LIVE
 from beam_bert.schema import output_schema
@@ -42,7 +42,6 @@ from beam_bert.sources import SourceSpec, cut_unit, list_files, read_slice
 from beam_bert.tasks import ClassificationTask
 from beam_bert.tokenization import DocumentTokenizer, WindowSettings
 
-NAMESPACE = "beam_bert"
 DONE = "done"  # tag of the records of shards that an earlier, unfinished run left in staging
 
 

@@ -82,7 +82,7 @@ class SequenceClassifier:
         offsets: Int64Array,
         first_lengths: Int32Array | None = None,
         *,
-        on_batch: Callable[[int], None] | None = None,
+        on_batch: Callable[[int, int], None] | None = None,
     ) -> Float32Array:
         """Logits of many sequences, in the order given.
 
@@ -91,7 +91,8 @@ class SequenceClassifier:
           offsets: int64 [n + 1], where each begins and the last ends; from 0, rising.
           first_lengths: int32 [n], tokens of the first segment (token type 0), the rest is of
             type 1; None: all of type 0.
-          on_batch: called after each micro-batch with the number of sequences it finished.
+          on_batch: called after each micro-batch with the number of sequences it finished and the
+            tokens that it computed.
 
         Returns:
           float32 [n, labels]. What the model makes NaN stays NaN.
@@ -113,7 +114,7 @@ class SequenceClassifier:
                 done = running.popleft()
                 logits[done.batch.rows] = done.result()
                 if on_batch is not None:
-                    on_batch(int(copies[done.batch.rows].sum()))
+                    on_batch(int(copies[done.batch.rows].sum()), done.batch.num_tokens)
 
         while pending:
             batch = pending.popleft()

@@ -17,6 +17,10 @@ Int32Array = npt.NDArray[np.int32]
 Int64Array = npt.NDArray[np.int64]
 
 
+# What padding is counted against: the usual batch of those who pad.
+PADDED_BATCH = 32
+
+
 @dataclass(frozen=True)
 class Run:
     """`count` neighbouring sequences of one `length`.
@@ -124,3 +128,11 @@ def distinct_sequences(
             first.append(i)
         inverse[i] = place
     return np.asarray(first, dtype=np.int64), inverse
+
+
+def padded_tokens(lengths: Int64Array, batch: int = PADDED_BATCH) -> int:
+    """Tokens that batches of `batch` sequences, in the order given, each as long as its longest."""
+    return sum(
+        len(part) * int(part.max())
+        for part in (lengths[n : n + batch] for n in range(0, len(lengths), batch))
+    )

@@ -1,0 +1,66 @@
+"""The same job on a portable runner's job service, and what its metrics count."""
+
+from __future__ import annotations
+
+import contextlib
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import apache_beam as beam
+import pytest
+from apache_beam.runners.portability.local_job_service import LocalJobServicer
+
+from beam_bert import jobs
+from beam_bert.config import ClassifyConfig
+from tests.test_job import ROWS, flags, run, shards, table, write_jsonl
+
+
+@pytest.fixture
+def job_endpoint(tmp_path: Path) -> Iterator[str]:
+    """Address of Beam's own job service, which speaks the protocol that Flink's speaks."""
+    service = LocalJobServicer(str(tmp_path / "staging"))
+    port = service.start_grpc_server(0)
+    yield f"localhost:{port}"
+    with contextlib.suppress(Exception):
+        service.stop()
+
+
+def test_a_portable_job_service_gives_the_same_bytes(
+    tmp_path: Path, bert: Path, job_endpoint: str
+) -> None:
+    source = write_jsonl(tmp_path / "in.jsonl")
+    small = "--slice_bytes=3000"
+    assert run(source, tmp_path / "once", bert, small) == 0
+    portable = (
+        "--runner=PortableRunner",
+        f"--job_endpoint={job_endpoint}",
+        "--environment_type=LOOPBACK",
+    )
+    # The workers live in the launching process (LOOPBACK), so that is one of its own.
+    command = [sys.executable, "-m", "pipelines.classify"]
+    command += flags(source, tmp_path / "portable", bert, small, *portable)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
+    assert done.returncode == 0, done.stderr
+    assert table(tmp_path / "portable") == table(tmp_path / "once")
+    assert shards(tmp_path / "portable") == shards(tmp_path / "once")
+
+
+def test_every_metric_stands_in_one_namespace(tmp_path: Path, bert: Path) -> None:
+    source = write_jsonl(tmp_path / "in.jsonl", [*ROWS, {"text": None}])
+    config = ClassifyConfig(input=(str(source),), output=str(tmp_path / "out"), model=str(bert))
+    result = jobs.submit(jobs.plan_job("classify", config))
+    result.wait_until_finish()
+    query = result.metrics().query(beam.metrics.MetricsFilter().with_namespace("beam_bert"))
+    counters = {each.key.metric.name: each.committed for each in query["counters"]}
+    sizes = {each.key.metric.name: each.committed for each in query["distributions"]}
+    assert counters["rows_read"] == len(ROWS) + 1
+    assert counters["rows_predicted"] == len(ROWS)
+    rejects = {name: rows for name, rows in counters.items() if name.startswith("rejects_")}
+    assert list(rejects.values()) == [1]
+    assert counters["tokens"] > len(ROWS)
+    assert counters["padding_tokens_saved"] > 0
+    assert counters["device_ms"] >= 0
+    assert 0 < sizes["batch_tokens"].max <= sizes["batch_tokens"].sum
+    assert [name for name in sizes if name.endswith("load_model_latency_milli_secs")]
