@@ -115,10 +115,12 @@ class _Parser(argparse.ArgumentParser):
 
 
 def _parser(config: type[BaseModel], prog: str, *, beam: bool) -> argparse.ArgumentParser:
+    sections = [name for name in config.model_fields if _is_section(config, name)]
     first = next(n for n in ("input", "train", *config.model_fields) if n in config.model_fields)
+    needed = "--config FILE" if sections else f"--{first} PATTERN … --output PLACE"
     parser = _Parser(
         prog=f"python -m {prog}",
-        usage=f"python -m {prog} --{first} PATTERN … --output PLACE [--FLAG VALUE …]",
+        usage=f"python -m {prog} {needed} [--FLAG VALUE …]",
         description=(config.__doc__ or "").strip(),
         epilog="Any other flag goes to Apache Beam: --runner, --project, --temp_location, …"
         if beam
@@ -134,6 +136,10 @@ def _parser(config: type[BaseModel], prog: str, *, beam: bool) -> argparse.Argum
         group = field_group(config, name)
         if group not in groups:
             groups[group] = parser.add_argument_group(group)
+        if name in sections:
+            about = f"{name}: {field.description}"
+            groups[group].description = "\n".join(filter(None, [groups[group].description, about]))
+            continue
         default = _default_text(field)
         help_text = (field.description or "") + (
             f" [{default}]" if default not in ("", "none") else ""
@@ -142,6 +148,13 @@ def _parser(config: type[BaseModel], prog: str, *, beam: bool) -> argparse.Argum
             f"--{name}", help=help_text.replace("%", "%%"), **_argument_kind(field.annotation)
         )
     return parser
+
+
+def _is_section(config: type[BaseModel], name: str) -> bool:
+    """Whether a setting is a model of its own, which stands in the YAML file alone."""
+    annotation = config.model_fields[name].annotation
+    kinds = (annotation, *typing.get_args(annotation))
+    return any(isinstance(kind, type) and issubclass(kind, BaseModel) for kind in kinds)
 
 
 def _argument_kind(annotation: Any) -> dict[str, Any]:
@@ -188,7 +201,7 @@ def _read_yaml(path: str) -> dict[str, Any]:
     if not isinstance(data, dict) or not all(isinstance(key, str) for key in data):
         raise ConfigError(f"--config {path}: must hold `name: value` lines at its top level")
     # One pattern or column may stand without the brackets of a list.
-    lists = ("input", "text_column", "carry", "column_names")
+    lists = ("input", "text_column", "carry", "column_names", "steps")
     return {k: [v] if k in lists and isinstance(v, str) else v for k, v in data.items()}
 
 
@@ -247,6 +260,11 @@ def _one_line(error: ValidationError, config: type[BaseModel], prog: str) -> str
     parts = []
     for each in error.errors():
         place = "--" + str(each["loc"][0]) if each["loc"] else "settings"
+        if each["loc"] and _is_section(config, str(each["loc"][0])):
+            place = ".".join(map(str, each["loc"]))
+        if each["type"] == "missing" and len(each["loc"]) > 1:
+            parts.append(f"{place} is missing")
+            continue
         if each["type"] == "missing":
             text = (config.model_fields[str(each["loc"][0])].description or "").rstrip(".")
             parts.append(f"{place} is missing: {text[:1].lower()}{text[1:]}")

@@ -39,8 +39,10 @@ class AliasTable:
         reason: str,
         watched: Collection[str],
         change: Callable[[Table], Table],
+        *,
+        even_if_same: bool = False,
     ) -> AliasMove:
-        """Write the table that `change` makes of the one that holds, if it differs.
+        """Write the table that `change` makes of the one that holds, if it differs or must be.
 
         Another move may come in between: this one builds upon it where it left the `watched`
         aliases alone, and loses to it where it did not.
@@ -66,7 +68,7 @@ class AliasTable:
                 )
             seen = now
             after = change(before)
-            if head is not None and after == before:
+            if head is not None and after == before and not even_if_same:
                 return head
             move = AliasMove(
                 number=head.number + 1 if head else 1,

@@ -95,12 +95,12 @@ def _version_as_json(
 
 
 def _moves_of(store: ModelStore, record: VersionRecord) -> list[AliasMove]:
-    """The moves after which something else points at the version than before."""
+    """Moves after which something else points at the version than before, and notes on it."""
     before: list[str] = []
     found = []
     for move in store.history():
         after = _aliases_of(record, move.aliases)
-        if after != before:
+        if after != before or (move.action == "note" and record.version in move.reason):
             found.append(move)
         before = after
     return found

@@ -88,6 +88,7 @@ class VersionRecord(_Record):
       parent: the version that it was trained from, if any.
       metrics: what its evaluation said, by name.
       notes: for people.
+      trained_on: digest of the rows and settings that it was trained with, if it was made so.
     """
 
     version: VersionName
@@ -96,6 +97,7 @@ class VersionRecord(_Record):
     parent: VersionName | None = None
     metrics: dict[str, JsonValue] = Field(default_factory=dict)
     notes: str = ""
+    trained_on: str | None = None
 
     @property
     def digest(self) -> str:
@@ -108,11 +110,13 @@ class VersionRecord(_Record):
         return sum(file.size for file in self.files)
 
 
-Action = Literal["promote", "rollback", "set_alias"]
+Action = Literal["promote", "rollback", "set_alias", "note"]
 
 
 class AliasMove(_Record):
     """One move of a store's aliases: `aliases/<number>.json`; the highest number is what holds.
+
+    A note moves none, and is there for its reason.
 
     Attributes:
       number: 1, 2, 3, … without gaps.

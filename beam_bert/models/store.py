@@ -137,16 +137,18 @@ class ModelStore:
         parent: str | None = None,
         metrics: Mapping[str, JsonValue] | None = None,
         notes: str = "",
+        trained_on: str | None = None,
     ) -> VersionRecord:
         """Make a new version of the model in `folder`; no alias moves.
 
-        Publishing the very same again (files, parent, metrics, notes) gives the version that was
-        made the first time, so a job that was killed afterwards may simply be repeated.
+        Publishing the very same again (files, parent, metrics, notes, trained_on) gives the version
+        that was made the first time, so a job that was killed afterwards may simply be repeated.
 
         Args:
           parent: alias or version that it was trained from.
           metrics: what its evaluation said.
           notes: for people.
+          trained_on: digest of what it was trained with, by which a later job finds it.
 
         Raises:
           ModelError: the folder is no whole model (see `publishable_files`), or as the class says.
@@ -159,6 +161,7 @@ class ModelStore:
             parent=None if parent is None else self.resolve(parent).version,
             metrics=dict(metrics or {}),
             notes=notes,
+            trained_on=trained_on,
         )
         # As JSON hands it back, so that an equal record compares equal.
         record = VersionRecord.model_validate_json(record.to_json())
@@ -230,6 +233,10 @@ class ModelStore:
             return {**aliases, alias: record.version}
 
         return self._aliases.move("set_alias", reason, (alias,), change)
+
+    def note(self, reason: str) -> AliasMove:
+        """Write a line into the history, such as why a version was not promoted; nothing moves."""
+        return self._aliases.move("note", reason, (), lambda aliases: aliases, even_if_same=True)
 
     def _check_expected(self, current: str | None, expected: str | None) -> None:
         if expected != ANY and current != expected:

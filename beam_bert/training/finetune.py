@@ -40,6 +40,7 @@ from beam_bert.training.run import (
     software_versions,
     source_dicts,
     training_device,
+    training_digest,
     trains_in_bf16,
     work_folder,
 )
@@ -106,7 +107,7 @@ def finetune(config: FinetuneConfig) -> Delivered:
     base = find_model(str(config.base or config.teacher))
     teacher = find_model(config.teacher) if config.teacher else None
     read_config(base.folder)  # an encoder, or one line now
-    sources = _sources(config)
+    sources = training_sources(config)
     data = read_labelled(config)
     key = run_key("finetune", config, [base, *([teacher] if teacher else [])], sources)
     work = work_folder(config, key)
@@ -281,7 +282,8 @@ class _Run:
             save_model(model, self.folder, folder, texts)
 
         notes = f"fine-tuned from {self.base.text}: {self.metric} {metrics[self.metric]:.4f} on dev"
-        return deliver(self.config, self.base, work, make, metrics, notes)
+        trained_on = training_digest(self.config, self.sources)
+        return deliver(self.config, self.base, work, make, metrics, notes, trained_on)
 
     def _calibrate(self) -> dict[str, float]:
         """Fit a temperature on dev, put it into the head; what it did."""
@@ -414,7 +416,12 @@ def _rows(config: FinetuneConfig, patterns: tuple[str, ...], flag: str, *, label
     )
 
 
-def _sources(config: FinetuneConfig) -> list[SourceRecord]:
+def training_sources(config: FinetuneConfig) -> list[SourceRecord]:
+    """The files that the settings name, with digests and licences.
+
+    Raises:
+      InputError: a file is missing, or its licence is; see `check_sources`.
+    """
     files: list[tuple[str, FileEntry]] = []
     for use in ("train", "dev", "unlabelled"):
         patterns = getattr(config, use)

@@ -100,6 +100,18 @@ def run_key(
     return hashlib.sha256(json.dumps(what, sort_keys=True).encode()).hexdigest()[:16]
 
 
+def training_digest(config: TrainingConfig, sources: Sequence[SourceRecord]) -> str:
+    """Stands for what a model learns from: the files' content, and the settings.
+
+    Not for where the files lie, nor for the version that `--base store@alias` stands for: a model
+    that was promoted is no reason to train the next one.
+    """
+    elsewhere = {*_PLACES, "train", "dev", "unlabelled", "input"}
+    settings = {k: v for k, v in config.model_dump(mode="json").items() if k not in elsewhere}
+    what = [settings, sorted([source.use, source.sha256] for source in sources)]
+    return hashlib.sha256(json.dumps(what, sort_keys=True).encode()).hexdigest()[:16]
+
+
 def work_folder(config: TrainingConfig, key: str) -> Path:
     """Where the run keeps its checkpoint."""
     if config.work_folder is not None:
@@ -140,6 +152,7 @@ def deliver(
     make: Callable[[Path], None],
     metrics: Mapping[str, float],
     notes: str,
+    trained_on: str | None = None,
 ) -> Delivered:
     """Save the model, as a new version of the store or as the folder asked for; drop the work.
 
@@ -150,6 +163,7 @@ def deliver(
       make: fills an empty folder with the model.
       metrics: for the store's record.
       notes: likewise.
+      trained_on: likewise, see `training_digest`.
 
     Raises:
       RunFailed: the disk is full; nothing was published, and `work` is still there.
@@ -167,7 +181,13 @@ def deliver(
             make(made)
             parent = _parent(base.resolved.name, store)
             version = publish(
-                made, store, config.alias, parent=parent, metrics=metrics, notes=notes
+                made,
+                store,
+                config.alias,
+                parent=parent,
+                metrics=metrics,
+                notes=notes,
+                trained_on=trained_on,
             )
         delivered = Delivered(f"{store.location}@{version}", version, metrics)
     shutil.rmtree(work, ignore_errors=True)

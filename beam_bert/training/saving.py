@@ -124,8 +124,11 @@ def publish(
     parent: str | None,
     metrics: Mapping[str, float],
     notes: str,
+    trained_on: str | None,
 ) -> str:
     """Publish `made` as a version, point the alias at it; returns the version."""
-    record = store.publish(made, parent=parent, metrics=dict(metrics), notes=notes)
+    record = store.publish(
+        made, parent=parent, metrics=dict(metrics), notes=notes, trained_on=trained_on
+    )
     store.set_alias(alias, record.version, reason=notes)
     return record.version

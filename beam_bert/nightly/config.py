@@ -1,0 +1,151 @@
+"""The settings of the nightly job: those of the other jobs, one section each, and the gate's."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any, Final, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
+
+from beam_bert.config import ClassifyConfig, _field
+from beam_bert.training.config import FinetuneConfig
+from beam_bert.training.evaluation_config import EvaluateConfig
+
+Step = Literal["train", "gate", "promote", "classify"]
+STEPS: Final[tuple[Step, ...]] = ("train", "gate", "promote", "classify")
+DATE = "{date}"
+
+
+class GateConfig(BaseModel):
+    """What a candidate must reach on the rows of `evaluate` to replace the model in production."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    metric: str = Field(default="auto", description="auto: the one that evaluate leads with.")
+    minimum: float | None = Field(
+        default=None, description="What it must reach; of errors: what it must not exceed."
+    )
+    max_fall: float = Field(
+        default=0.0, ge=0, description="How much worse than production it may be."
+    )
+    rule: Literal["proven_fall", "any_fall", "proven_safe"] = Field(
+        default="proven_fall",
+        description="A fall by more than max_fall counts if it is more than chance (proven_fall), "
+        "in any case (any_fall), or unless the 95 % interval rules it out (proven_safe).",
+    )
+
+
+class NightlyConfig(BaseModel):
+    """Refresh the model if that is due and helps, then classify what is new."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    store: str = _field("Night", "Model store of the versions: folder or gs:// prefix.")
+    date: str = _field(
+        "Night",
+        f"Night, YYYY-MM-DD; stands for {DATE} in output and classify.partition; default: today.",
+        default="",
+    )
+    steps: tuple[Step, ...] = _field(
+        "Night",
+        "Steps to take, for schedulers that run each as a job of its own.",
+        default=STEPS,
+        min_length=1,
+    )
+    output: str | None = _field(
+        "Night",
+        "Folder or gs:// prefix for the evaluation's report; default: nights/{date} below that of "
+        "classify.",
+        default=None,
+    )
+    task: Literal["classify", "sentiment"] = _field(
+        "Night", "Which job classifies.", default="classify"
+    )
+    finetune: FinetuneConfig | None = _field(
+        "Sections", "As pipelines.finetune; left out: the model is not trained.", default=None
+    )
+    evaluate: EvaluateConfig | None = _field(
+        "Sections", "As pipelines.evaluate; left out: nothing is promoted.", default=None
+    )
+    gate: GateConfig = _field(
+        "Sections", "metric, minimum, max_fall, rule.", default_factory=GateConfig
+    )
+    classify: ClassifyConfig = _field("Sections", "As pipelines.classify.")
+
+    @field_validator("store")
+    @classmethod
+    def _check_store(cls, value: str) -> str:
+        if not value.strip() or "@" in value.rsplit("/", 1)[-1]:
+            raise ValueError("must be a model store, without @alias")
+        return value
+
+    @field_validator("date")
+    @classmethod
+    def _check_date(cls, value: str) -> str:
+        if value and not re.fullmatch(r"\d{4}-\d{2}-\d{2}", value):
+            raise ValueError(f"{value!r} is not YYYY-MM-DD")
+        return value
+
+    @field_validator("finetune", mode="before")
+    @classmethod
+    def _complete_finetune(cls, value: Any, info: ValidationInfo) -> Any:
+        ours = {"output": _store(info), "layout": "store", "alias": "candidate"}
+        return _completed("finetune", FinetuneConfig, value, ours)
+
+    @field_validator("evaluate", mode="before")
+    @classmethod
+    def _complete_evaluate(cls, value: Any, info: ValidationInfo) -> Any:
+        ours = {"model": f"{_store(info)}@candidate", "compare": None, "output": "nights"}
+        return _completed("evaluate", EvaluateConfig, value, ours)
+
+    @field_validator("classify", mode="before")
+    @classmethod
+    def _complete_classify(cls, value: Any, info: ValidationInfo) -> Any:
+        ours = {
+            "model": f"{_store(info)}@production",
+            "incremental": True,
+            "overwrite": False,
+        }
+        return _completed("classify", ClassifyConfig, value, ours)
+
+    @model_validator(mode="after")
+    def _check_sections(self) -> NightlyConfig:
+        if self.finetune is not None and self.evaluate is None:
+            raise ValueError("finetune needs a section evaluate: nothing is promoted unseen")
+        return self
+
+    def on(self, date: str) -> NightlyConfig:
+        """The settings of one night: its date put in, and nothing left to default."""
+        output = self.output or f"{self.classify.output.rstrip('/')}/nights/{DATE}"
+        partition = self.classify.partition.replace(DATE, date)
+        return self.model_copy(
+            update={
+                "date": date,
+                "output": output.replace(DATE, date),
+                "classify": self.classify.model_copy(update={"partition": partition}),
+            }
+        )
+
+
+def _store(info: ValidationInfo) -> str:
+    return str(info.data.get("store", "?")).rstrip("/")  # "?": the store itself is refused already
+
+
+def _completed(
+    section: str, config: type[BaseModel], value: Any, ours: Mapping[str, object]
+) -> Any:
+    """A section with the settings that the nightly job makes itself."""
+    if not isinstance(value, Mapping):
+        return value
+    for name in ours:
+        if name in value:
+            raise ValueError(f"{section}.{name} is the nightly job's to set; leave it out")
+    listed = {
+        name: (each,)
+        for name, each in value.items()
+        if isinstance(each, str)
+        and name in config.model_fields
+        and "tuple[" in str(config.model_fields[name].annotation)
+    }
+    return {**value, **listed, **ours}
