@@ -34,17 +34,14 @@ TEXTS = [
 
 
 def answers(model: Path, texts: list[str], pairs: list[str] | None = None) -> np.ndarray:
-    """Logits as transformers computes them, one text at a time."""
+    """Logits as transformers computes them."""
     from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
     tokenizer = AutoTokenizer.from_pretrained(model)
     network = AutoModelForSequenceClassification.from_pretrained(model).eval()
-    found = []
+    inputs = tokenizer(texts, pairs, padding=True, return_tensors="pt")
     with torch.inference_mode():
-        for i, text in enumerate(texts):
-            second = () if pairs is None else (pairs[i],)
-            found.append(network(**tokenizer(text, *second, return_tensors="pt")).logits[0])
-    return torch.stack(found).numpy()
+        return network(**inputs).logits.numpy()
 
 
 def write_csv(path: Path, rows: list[list[object]], header: list[str]) -> Path:
