@@ -82,3 +82,14 @@ def test_the_example_runs_with_the_embedded_model() -> None:
     counts = [line.split() for line in done.stdout.splitlines()]
     assert sum(int(count) for _, _, count in counts) == 36
     assert {sentiment for _, sentiment, _ in counts} == {"negative", "neutral", "positive"}
+
+
+def test_beam_yaml_runs_the_example() -> None:
+    pytest.importorskip("jsonschema", reason="Beam YAML needs apache-beam[yaml]")
+    command = [sys.executable, "-m", "apache_beam.yaml.main", "--runner=FnApiRunner"]
+    command += [f"--yaml_pipeline_file={EXAMPLES / 'pipeline.yaml'}"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
+    assert done.returncode == 0, done.stderr
+    logged = [line for line in done.stderr.splitlines() if '"sentiment"' in line]
+    assert len(logged) == 3
+    assert sum('"reject_reason": "empty_text"' in line for line in logged) == 1
