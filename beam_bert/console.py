@@ -78,6 +78,9 @@ def summary(manifest: Manifest, output: str, seconds: float) -> None:
     table.add_column(justify="right")
     table.add_row("rows read", f"{counts.rows_read:,}")
     table.add_row("rows predicted", f"{counts.rows_predicted:,}")
+    if proof := manifest.model.get("proof"):
+        agreeing = f"{proof['agreement']:.2%} of {proof['documents']:,}"
+        table.add_row(f"{proof['precision']} labels as fp32", agreeing)
     table.add_row("rows rejected", f"{counts.rows_rejected:,}")
     for reason, rows in _largest(counts.rejects_by_reason):
         table.add_row(f"  {reason}", f"{rows:,}")

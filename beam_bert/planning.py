@@ -8,6 +8,7 @@ import importlib.metadata
 import json
 from collections.abc import Sequence
 from datetime import datetime, timezone
+from typing import Any
 
 import pyarrow as pa
 from apache_beam.options.pipeline_options import PipelineOptions, StandardOptions
@@ -25,6 +26,7 @@ from beam_bert.dataflow import configure, parse_gpu
 from beam_bert.encoder import EncoderConfig, load_classifier
 from beam_bert.errors import ConfigError, ModelError
 from beam_bert.models import ResolvedModel, fetch_model, resolve_model
+from beam_bert.proof import prove
 from beam_bert.schema import ID_FIELDS, ORIGIN_FIELDS, SCHEMA_VERSION, output_schema
 from beam_bert.sinks import RunSpec, check_partition_columns
 from beam_bert.slices import FileEntry
@@ -97,6 +99,7 @@ def plan_job(job: str, config: ClassifyConfig, beam_flags: Sequence[str] = ()) -
     schema = output_schema(spec.carried, task.fields())
     check_partition_columns(config.partition, schema)
     digest = _settings_digest(job, config, model, schema)
+    proof = prove(config, folder, files, spec, tokenizer)
     return JobPlan(
         config=config,
         options=options,
@@ -109,7 +112,7 @@ def plan_job(job: str, config: ClassifyConfig, beam_flags: Sequence[str] = ()) -
         windows=windows,
         schema=schema,
         settings_digest=digest,
-        run=_run_spec(job, config, model, digest),
+        run=_run_spec(job, config, model, digest, proof),
     )
 
 
@@ -187,7 +190,9 @@ def _answers_key(job: str, config: JobConfig, model: ResolvedModel) -> str:
     return hashlib.sha256(json.dumps(decisive, sort_keys=True).encode()).hexdigest()[:16]
 
 
-def _run_spec(job: str, config: JobConfig, model: ResolvedModel, digest: str) -> RunSpec:
+def _run_spec(
+    job: str, config: JobConfig, model: ResolvedModel, digest: str, proof: dict[str, Any]
+) -> RunSpec:
     now = datetime.now(timezone.utc)
     work = json.dumps([config.partition, list(config.input), digest])
     run_key = hashlib.sha256(work.encode()).hexdigest()[:16]
@@ -202,7 +207,7 @@ def _run_spec(job: str, config: JobConfig, model: ResolvedModel, digest: str) ->
         max_reject_rate=config.max_reject_rate,
         job=job,
         config=config.model_dump(mode="json"),
-        model=dataclasses.asdict(model),
+        model=dataclasses.asdict(model) | proof,
         versions=_versions(),
         started_at=now.isoformat(timespec="seconds"),
     )

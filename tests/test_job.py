@@ -316,3 +316,21 @@ def test_the_job_is_a_library_call_too(tmp_path: Path, bert: Path) -> None:
         ClassifyConfig(input=(str(source),), output=str(tmp_path / "out"), model=str(bert))
     )
     assert manifest.counts.rows_predicted == len(ROWS) == len(table(tmp_path / "out"))
+
+
+def test_int8_runs_once_it_has_shown_on_the_input_that_it_agrees_with_fp32(
+    tmp_path: Path, bert: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    source = write_jsonl(tmp_path / "in.jsonl")
+    assert run(source, tmp_path / "out", bert, "--precision=int8") == 0
+    proof = manifest_of(tmp_path / "out")["model"]["proof"]
+    assert (proof["precision"], proof["documents"]) == ("int8", len(ROWS))
+    assert proof["agreement"] >= 0.995
+    assert "int8 labels as fp32" in capsys.readouterr().out
+
+    # A model on which int8 disagrees cannot be had to order: the comparison is told to find one.
+    monkeypatch.setattr("beam_bert.proof.agreement", lambda *_: 0.98)
+    assert run(source, tmp_path / "refused", bert, "--precision=int8") == 2
+    error = capsys.readouterr().err
+    assert "98.00% of 90 documents" in error and "--precision auto" in error
+    assert not (tmp_path / "refused" / "predictions").exists()
