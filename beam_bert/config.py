@@ -122,8 +122,8 @@ class InferenceConfig(SourceConfig):
     )
     precision: Literal["auto", "fp32", "bf16", "int8"] = _field(
         "Model",
-        "Arithmetic; auto: bf16 where the hardware has it, else fp32; int8 first has to keep 99.5 % "
-        "of fp32's labels on a sample of the input.",
+        "Arithmetic; auto: bf16 where the hardware has it, else fp32; int8 first has to keep "
+        "99.5 % of fp32's labels on a sample of the input.",
         output=True,
         default="auto",
     )
