@@ -110,7 +110,7 @@ def read_rows(
     try:
         spec = inspect_source(files, replace(spec, carry=carry))
     except InputError as error:
-        raise InputError(str(error).replace("(--carry)", "(--label_column)")) from None
+        raise InputError(str(error).replace("--carry", "--label_column")) from None
     batches = [
         batch
         for unit in plan_units(files, spec.slice_bytes)

@@ -77,18 +77,21 @@ class Progress:
     Attributes:
       epoch: whole passes done; `batch` of the next one are done too.
       step: steps of the optimizer.
-      rows: rows seen, in all epochs.
+      rows: rows seen, in all epochs; `resumed_rows` of them before this process.
       share: of all batches, between 0 and 1.
       curves: loss at some steps, metrics after each epoch; JSON types, no clocks.
-      best_epoch: 1 for the first.
+      best_epoch: whose weights are kept, 1 for the first.
+      improved_epoch: the first of those that were as good as the best.
     """
 
     epoch: int = 0
     batch: int = 0
     step: int = 0
     rows: int = 0
+    resumed_rows: int = 0
     share: float = 0.0
     best_epoch: int = 0
+    improved_epoch: int = 0
     best_value: float = -float("inf")
     curves: dict[str, list[dict[str, Any]]] = field(
         default_factory=lambda: {"steps": [], "epochs": []}
@@ -170,6 +173,7 @@ class _Loop:
         }
         for name, value in state.values.items():
             setattr(self.progress, name, value)
+        self.progress.resumed_rows = self.progress.rows
         restore_optimizer(self.optimizer, self.parameters, state.tensors, self.progress.step)
         self.say(f"going on from the checkpoint after step {self.progress.step}")
 
@@ -236,6 +240,8 @@ class _Loop:
         progress.batch = 0
         shown = {name: round(value, 5) for name, value in metrics.items()}
         progress.curves["epochs"].append({"epoch": progress.epoch, "step": progress.step} | shown)
+        if metrics[metric] > progress.best_value:
+            progress.improved_epoch = progress.epoch
         # The later of two equal ones: it has learnt more from the same rows.
         if metrics[metric] >= progress.best_value:
             progress.best_value, progress.best_epoch = metrics[metric], progress.epoch
@@ -247,7 +253,7 @@ class _Loop:
 
     def _is_stale(self) -> bool:
         patience = self.settings.early_stopping
-        stale = bool(patience) and self.progress.epoch - self.progress.best_epoch >= patience
+        stale = bool(patience) and self.progress.epoch - self.progress.improved_epoch >= patience
         if stale:
             self.say(f"no better {self.objective.metric} for {patience} epochs: stopping early")
         return stale

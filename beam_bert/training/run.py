@@ -133,7 +133,11 @@ def say(line: str) -> None:
 @contextmanager
 def shown(progress: Progress) -> Iterator[None]:
     """Show a training's progress on stderr while the body runs."""
-    with console.progress(lambda: console.Snapshot(progress.rows, progress.share)):
+
+    def snapshot() -> console.Snapshot:
+        return console.Snapshot(progress.rows - progress.resumed_rows, progress.share)
+
+    with console.progress(snapshot):
         yield
 
 

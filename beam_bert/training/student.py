@@ -59,13 +59,16 @@ def make_student(base: Path, config: FinetuneConfig, texts: Sequence[str], folde
     if layers > shape.num_layers:
         raise ConfigError(f"--student_layers {layers}: the base has {shape.num_layers}")
     model = from_pretrained("AutoModel", base)
-    pieces, kept = _vocabulary(base, config.student_vocabulary, texts)
+    pieces: list[str] = []
+    kept = np.arange(shape.vocab_size)
+    if config.student_vocabulary is not None:
+        pieces, kept = _vocabulary(base, config.student_vocabulary, texts)
     if config.student_hidden in (None, shape.hidden_size):
         student = _cut(model, spread_layers(shape.num_layers, layers), kept)
     else:
-        student = _narrow(model.config, layers, int(config.student_hidden or 0), len(pieces))
+        student = _narrow(model.config, layers, int(config.student_hidden or 0), len(kept))
     save_model(student, base, folder, {})
-    if config.student_vocabulary is not None:
+    if pieces:
         _write_vocabulary(folder, pieces)
 
 
@@ -93,7 +96,7 @@ def _narrow(config: Any, layers: int, hidden: int, vocabulary: int) -> Any:
     return AutoModel.from_config(config)
 
 
-def _vocabulary(base: Path, size: int | None, texts: Sequence[str]) -> tuple[list[str], np.ndarray]:
+def _vocabulary(base: Path, size: int, texts: Sequence[str]) -> tuple[list[str], np.ndarray]:
     """The WordPieces to keep, and their ids in the base, both in the base's order.
 
     Kept are the special tokens, every single character (so that any word can be spelt) and the
@@ -102,8 +105,6 @@ def _vocabulary(base: Path, size: int | None, texts: Sequence[str]) -> tuple[lis
     tokenizer = _wordpiece(base)
     vocabulary: dict[str, int] = tokenizer["model"]["vocab"]
     pieces = sorted(vocabulary, key=vocabulary.__getitem__)
-    if size is None:
-        return pieces, np.arange(len(pieces))
     special = {token["content"] for token in tokenizer.get("added_tokens", [])}
     special.add(tokenizer["model"]["unk_token"])
     counts = _piece_counts(base, texts)

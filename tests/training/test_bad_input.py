@@ -1,0 +1,161 @@
+"""What cannot be trained on: one clear line, exit code 2 or 1, and nothing written."""
+
+from __future__ import annotations
+
+import errno
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from beam_bert.models import ModelStore
+from pipelines.finetune import main
+from tests.training.conftest import COMMON, labelled_rows, write_csv
+
+Refused = Callable[..., str]
+
+
+def test_a_label_column_that_is_not_there(refused: Refused) -> None:
+    assert "did you mean --label_column label?" in refused("--label_column", "lable")
+
+
+def test_a_row_without_label(refused: Refused, tmp_path: Path) -> None:
+    train = write_csv(tmp_path / "a.csv", [*labelled_rows(20), ("the film was good", "")])
+    line = refused("--train", str(train))
+    assert f"1 row has no label in column label, the first is {train}#20" in line
+
+
+def test_a_null_text(refused: Refused, tmp_path: Path) -> None:
+    rows = [json.dumps({"text": text, "label": label}) for text, label in labelled_rows(20)]
+    train = tmp_path / "a.jsonl"
+    train.write_text("\n".join([*rows, '{"text": null, "label": "good"}']) + "\n")
+    line = refused("--train", str(train))
+    assert f"1 of 21 rows cannot be used, the first is {train}#20: there is no text" in line
+
+
+def test_null_texts_may_be_left_out(finetune: Callable[..., Path], tmp_path: Path) -> None:
+    rows = [*labelled_rows(40), ("", "good")]
+    train = write_csv(tmp_path / "a.csv", rows)
+    folder = finetune("--train", str(train), "--max_reject_rate", "0.05")
+    assert "1 rows could not be used" in (folder / "README.md").read_text()
+
+
+def test_one_class_only(refused: Refused, tmp_path: Path) -> None:
+    rows = [(text, "same") for text, _ in labelled_rows(20)]
+    train = write_csv(tmp_path / "a.csv", rows)
+    assert "every row has the label 'same'" in refused("--train", str(train))
+
+
+def test_a_class_with_one_example(refused: Refused, tmp_path: Path) -> None:
+    train = write_csv(tmp_path / "a.csv", [*labelled_rows(20), ("the film", "rare")])
+    line = refused("--train", str(train))
+    assert f"label 'rare' has one example only, {train}#20" in line
+
+
+def test_a_label_of_dev_that_train_has_not(refused: Refused, tmp_path: Path) -> None:
+    dev = write_csv(tmp_path / "dev.csv", [("never again", "strange")])
+    line = refused("--dev", str(dev))
+    assert f"--dev has labels that --train has not: 'strange'; the first stands at {dev}#0" in line
+
+
+def test_training_rows_that_dev_has_are_refused_or_left_out(
+    refused: Refused,
+    finetune: Callable[..., Path],
+    tmp_path: Path,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    rows = labelled_rows(240)
+    dev = write_csv(
+        tmp_path / "dev.csv",
+        [*labelled_rows(20, seed=9), (f"  {rows[3][0].upper()} ", rows[3][1])],
+    )
+    assert "1 of 240 training rows stand in --dev too" in refused(
+        "--dev", str(dev), "--leaks", "refuse"
+    )
+    folder = finetune("--dev", str(dev))
+    assert "warning: 1 of 240 training rows stand in --dev too" in capfd.readouterr().err
+    assert "1 training rows stood in dev too" in (folder / "README.md").read_text()
+
+
+def test_a_value_that_is_no_number(refused: Refused) -> None:
+    assert "not a number" in refused("--problem_type", "regression")
+
+
+def test_a_base_that_is_not_an_encoder(refused: Refused, tmp_path: Path) -> None:
+    base = tmp_path / "gpt"
+    base.mkdir()
+    (base / "config.json").write_text('{"model_type": "gpt2"}')
+    assert "'gpt2' is not an encoder" in refused("--base", str(base))
+
+
+def test_a_base_that_is_cut_short(refused: Refused, encoder: Path, tmp_path: Path) -> None:
+    base = tmp_path / "cut"
+    base.mkdir()
+    for file in encoder.iterdir():
+        data = file.read_bytes()
+        (base / file.name).write_bytes(data[:1000] if file.suffix == ".safetensors" else data)
+    assert "cannot be loaded" in refused("--base", str(base))
+
+
+def test_an_unknown_flag_suggests_the_nearest(refused: Refused) -> None:
+    assert "did you mean --learning_rate?" in refused("--learning_rat", "1")
+
+
+def test_settings_out_of_range(refused: Refused) -> None:
+    assert "--holdout" in refused("--holdout", "1.5")
+    assert "the model reads 64" in refused("--max_length", "65")
+    assert "--unlabelled needs a --teacher" in refused("--unlabelled", "x.txt")
+
+
+def test_a_diverging_loss_ends_the_run(refused: Refused) -> None:
+    line = refused("--learning_rate", "1e30", "--warmup", "0", code=1)
+    assert "diverged; lower --learning_rate" in line
+
+
+def test_a_folder_that_holds_something_else_is_not_touched(
+    finetune: Callable[..., Path], train_file: Path, encoder: Path, tmp_path: Path
+) -> None:
+    output = tmp_path / "mine"
+    output.mkdir()
+    (output / "letter.txt").write_text("dear")
+    flags = ["--train", str(train_file), "--label_column", "label", "--base", str(encoder)]
+    assert main([*flags, "--output", str(output), *COMMON, "--overwrite"]) == 2
+    assert (output / "letter.txt").read_text() == "dear"
+
+
+def test_a_disk_that_is_full_leaves_no_half_model_and_the_next_run_goes_on(
+    refused: Refused,
+    finetune: Callable[..., Path],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    from transformers import BertForSequenceClassification
+
+    def full(self: object, folder: Path) -> None:
+        (Path(folder) / "model.safetensors").write_bytes(b"half")
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(BertForSequenceClassification, "save_pretrained", full)
+        line = refused(code=1)
+        assert "No space left on device; make room and run the same command again" in line
+        store = str(tmp_path / "store")
+        assert "No space left" in refused("--layout", "store", "--output", store, code=1)
+    assert not ModelStore.open(store).exists()
+    assert not [path for path in tmp_path.iterdir() if path.name.startswith(".")]
+    finetune("--epochs", "1")
+    assert "going on from the checkpoint" in capfd.readouterr().err
+
+
+def test_a_disk_that_is_full_at_a_checkpoint_ends_the_run(
+    refused: Refused, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from beam_bert.training import checkpoint
+
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(checkpoint, "save_file", full)
+    assert "the checkpoint cannot be written" in refused(code=1)

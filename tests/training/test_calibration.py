@@ -1,0 +1,40 @@
+"""Temperatures."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from beam_bert.training.calibration import fit_temperature
+from beam_bert.training.metrics import calibration_error, probabilities
+
+SINGLE, MULTI = "single_label_classification", "multi_label_classification"
+
+
+def overconfident(problem_type: str, factor: float) -> tuple[np.ndarray, np.ndarray]:
+    """Targets drawn from the probabilities of logits, and these logits times `factor`."""
+    generator = np.random.default_rng(0)
+    logits = generator.normal(0, 2, (4000, 5))
+    scores = probabilities(logits, problem_type)
+    if problem_type == SINGLE:
+        targets = (scores.cumsum(axis=1) > generator.random((4000, 1))).argmax(axis=1)
+    else:
+        targets = (generator.random(scores.shape) < scores).astype(np.float32)
+    return (logits * factor).astype(np.float32), targets
+
+
+@pytest.mark.parametrize("problem_type", [SINGLE, MULTI])
+@pytest.mark.parametrize("factor", [0.4, 3.0])
+def test_the_temperature_that_was_put_in_is_found(problem_type: str, factor: float) -> None:
+    logits, targets = overconfident(problem_type, factor)
+    temperature = fit_temperature(logits, targets, problem_type)
+    assert temperature == pytest.approx(factor, rel=0.1)
+    before = calibration_error(probabilities(logits, problem_type), targets, problem_type)
+    after = probabilities(logits / temperature, problem_type)
+    assert calibration_error(after, targets, problem_type) < min(before, 0.02)
+
+
+def test_a_model_without_a_mistake_on_dev_is_not_made_sure_of_everything() -> None:
+    logits = np.eye(4, dtype=np.float32)[np.arange(60) % 4] * 5
+    temperature = fit_temperature(logits, np.arange(60) % 4, SINGLE)
+    assert probabilities(logits / temperature, SINGLE).max() < 0.995

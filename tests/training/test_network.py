@@ -1,0 +1,110 @@
+"""The packed forward for training computes what transformers computes, gradients included."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from beam_bert.encoder.config import read_config
+from beam_bert.training.data import Tokens
+from beam_bert.training.network import PackedNetwork, load_network, network_outputs, packed
+
+CPU = torch.device("cpu")
+LABELS = ("a", "b", "c")
+
+
+def make(family: str, folder: Path) -> Path:
+    import transformers
+
+    shape: dict[str, Any] = {"vocab_size": 100, "num_labels": 3, "initializer_range": 0.2}
+    wide = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4}
+    wide |= {"intermediate_size": 64, "max_position_embeddings": 64}
+    if family == "DistilBert":
+        wide = {"dim": 32, "n_layers": 2, "n_heads": 4, "hidden_dim": 64}
+        wide |= {"max_position_embeddings": 64}
+    elif family == "Electra":
+        shape["embedding_size"] = 16
+    elif family == "Roberta":
+        shape |= {"pad_token_id": 1, "type_vocab_size": 1}
+    config = getattr(transformers, f"{family}Config")(**shape, **wide)
+    torch.manual_seed(1)
+    model = getattr(transformers, f"{family}ForSequenceClassification")(config)
+    model.config.id2label = dict(enumerate(LABELS))
+    model.config.problem_type = "single_label_classification"
+    model.save_pretrained(folder)
+    return folder
+
+
+def some_tokens(lengths: tuple[int, ...] = (5, 9, 1, 5, 14)) -> Tokens:
+    generator = np.random.default_rng(0)
+    ids = generator.integers(5, 100, sum(lengths)).astype(np.int32)
+    return Tokens(ids, np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64), None)
+
+
+def by_transformers(network: PackedNetwork, tokens: Tokens) -> torch.Tensor:
+    rows = [
+        torch.from_numpy(tokens.input_ids[a:b]).long()[None]
+        for a, b in zip(tokens.offsets[:-1], tokens.offsets[1:], strict=True)
+    ]
+    return torch.cat([network.model(input_ids=ids).logits for ids in rows])
+
+
+@pytest.mark.parametrize("family", ["Bert", "Roberta", "DistilBert", "Electra"])
+def test_packed_logits_and_gradients_are_those_of_transformers(family: str, tmp_path: Path) -> None:
+    network = load_network(make(family, tmp_path), LABELS, "single_label_classification", CPU)
+    network.eval()
+    tokens = some_tokens()
+    found, _ = network_outputs(network, tokens, CPU)
+    assert np.abs(found - by_transformers(network, tokens).detach().numpy()).max() < 1e-4
+
+    weights = torch.randn(len(tokens), 3, generator=torch.Generator().manual_seed(2))
+    (by_transformers(network, tokens) * weights).sum().backward()
+    expected = {
+        name: p.grad.clone() for name, p in network.named_parameters() if p.grad is not None
+    }
+    network.zero_grad()
+    batch, rows = packed(tokens, np.arange(len(tokens)), network.config, CPU)
+    (network.logits(batch) * weights[rows]).sum().backward()
+    for name, parameter in network.named_parameters():
+        if name in expected:
+            assert parameter.grad is not None, name
+            assert torch.allclose(parameter.grad, expected[name], atol=1e-3), name
+
+
+def test_training_the_used_words_alone_changes_no_logit_and_no_other_word(tmp_path: Path) -> None:
+    network = load_network(make("Bert", tmp_path), LABELS, "single_label_classification", CPU)
+    tokens = some_tokens()
+    before, _ = network_outputs(network, tokens, CPU)
+    table = network.model.get_input_embeddings().weight.detach().clone()
+    used = np.unique(tokens.input_ids).astype(np.int64)
+    network.train_used_words(used)
+    assert np.array_equal(network_outputs(network, tokens, CPU)[0], before)
+    with torch.no_grad():
+        network.words += 1
+    network.write_back_words()
+    changed = (network.model.get_input_embeddings().weight != table).any(dim=1).nonzero()[:, 0]
+    assert changed.tolist() == used.tolist()
+
+
+def test_depth_rises_from_the_embeddings_to_the_head(tmp_path: Path) -> None:
+    network = load_network(make("Bert", tmp_path), LABELS, "single_label_classification", CPU)
+    depths = {name: network.depth_of(name) for name in network.trained_parameters()}
+    assert depths["model.bert.embeddings.word_embeddings.weight"] == 0
+    assert depths["model.bert.encoder.layer.0.output.dense.weight"] == 1
+    assert depths["model.bert.encoder.layer.1.output.dense.weight"] == 2
+    assert depths["model.bert.pooler.dense.weight"] == depths["model.classifier.weight"] == 3
+
+
+def test_a_head_with_the_very_same_labels_is_kept(make_bert: Callable[..., Path]) -> None:
+    folder = make_bert(("no", "yes"))
+    kind = read_config(folder).problem_type
+    same = load_network(folder, ("no", "yes"), kind, CPU)
+    other = load_network(folder, ("0", "1"), kind, CPU)
+    original = load_network(folder, ("no", "yes"), kind, CPU)
+    assert torch.equal(same.model.classifier.weight, original.model.classifier.weight)
+    assert not torch.equal(other.model.classifier.weight, original.model.classifier.weight)
