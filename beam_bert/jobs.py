@@ -66,10 +66,11 @@ def _run(job: str, config: ClassifyConfig, beam_flags: Sequence[str]) -> Manifes
         return None
     _check_run_id(plan)
     prepared = prepare_output(plan.run)
-    if not _pending(plan):
+    is_done = not _pending(plan)
+    if is_done and prepared.finished_run_id is None:
         print(f"nothing to do: all {len(plan.files)} files are done with this model and settings")
         return None
-    manifest = _finished_before(plan, prepared.finished_run_id) or _execute(plan)
+    manifest = _finished_before(plan, prepared.finished_run_id, is_done) or _execute(plan)
     console.summary(manifest, config.output, time.monotonic() - started)
     _write_report(manifest, config.output)
     return manifest
@@ -115,14 +116,16 @@ def _pending(plan: JobPlan) -> list[FileEntry]:
     return read_ledger(plan.run.output).pending(plan.files, plan.run.answers_key)
 
 
-def _finished_before(plan: JobPlan, run_id: str | None) -> Manifest | None:
+def _finished_before(plan: JobPlan, run_id: str | None, is_done: bool) -> Manifest | None:
     """The manifest of a launch of this very work that was killed inside its commit.
 
     Preparing the output has finished it; there is nothing left to do unless the input has changed.
     """
-    if run_id is None or plan.config.overwrite or plan.config.incremental:
+    if run_id is None or plan.config.overwrite:
         return None
     manifest = _manifest(plan.run.output, run_id)
+    if plan.config.incremental:
+        return manifest if is_done else None
     listed = {file.path for file in plan.files}
     if {file.path for file in manifest.inputs} != listed:
         raise OutputError(
@@ -144,9 +147,11 @@ def launch(
 ) -> PipelineResult | None:
     """Check, prepare and start a job, and do not wait for it: what a template's launcher does.
 
+    An incremental job is started even if there is nothing for it to do: Dataflow counts a launcher
+    that ends without a job's graph as failed.
+
     Returns:
-      Beam's handle of the job; None where an incremental run had nothing to do, and after a dry
-      run.
+      Beam's handle of the job; None after a dry run.
 
     Raises:
       UserError: something about the settings, input, model or output is wrong; nothing was done.
@@ -157,7 +162,7 @@ def launch(
         return None
     _check_run_id(plan)
     prepare_output(plan.run)
-    return submit(plan) if _pending(plan) else None
+    return submit(plan)
 
 
 def submit(plan: JobPlan) -> PipelineResult:

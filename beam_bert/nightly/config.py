@@ -106,6 +106,8 @@ class NightlyConfig(BaseModel):
             "model": f"{_store(info)}@production",
             "incremental": True,
             "overwrite": False,
+            "run_id": None,
+            "dry_run": False,
         }
         return _completed("classify", ClassifyConfig, value, ours)
 
