@@ -113,7 +113,7 @@ def finetune(config: FinetuneConfig) -> Delivered:
     work = work_folder(config, key)
     torch.manual_seed(config.seed)
     folder = _student(config, base, data, work) if needs_student(config) else base.folder
-    run = _Run(config, data, base, teacher, folder, sources, device)
+    run = FineTuning(config, data, base, teacher, folder, sources, device)
     say(
         f"{len(data.train):,} rows to train on, {len(data.dev):,} to choose on"
         f"{' (held out)' if data.held_out else ''}, {len(data.labels)} labels, "
@@ -198,7 +198,7 @@ def read_labelled(config: FinetuneConfig) -> Labelled:
     )
 
 
-class _Run:
+class FineTuning:
     """One fine-tuning: its network, objective and batches, and what becomes of them."""
 
     def __init__(
