@@ -43,9 +43,9 @@ TRAINING = {
     "timeout_s": 7200,
     "bucket": "models",
     "prefix": "gates/",
-    "train_command": ["python", "-m", "pipelines.finetune"],
-    "evaluate_command": ["python", "-m", "pipelines.evaluate"],
-    "promote_command": ["python", "-m", "pipelines.models", "promote"],
+    "train_command": ["python", "-m", "pipelines.nightly", "--config=n.yaml", "--steps=train"],
+    "evaluate_command": ["python", "-m", "pipelines.nightly", "--config=n.yaml", "--steps=gate"],
+    "promote_command": ["python", "-m", "pipelines.nightly", "--config=n.yaml", "--steps=promote"],
 }
 
 
@@ -72,11 +72,18 @@ class Cloud:
         self.objects[bucket, name] = content
 
     def workflow(
-        self, *, now: float = NIGHT, settings: Any = None, training: Any = None
+        self,
+        *,
+        now: float = NIGHT,
+        settings: Any = None,
+        training: Any = None,
+        parameters: dict[str, str] | None = None,
     ) -> Workflow:
         environment = {
             "SETTINGS": json.dumps({**SETTINGS, **(settings or {})}),
-            "CLASSIFY": json.dumps(CLASSIFY),
+            "CLASSIFY": json.dumps(
+                {**CLASSIFY, "parameters": {**CLASSIFY["parameters"], **(parameters or {})}}
+            ),
             "TRAINING": json.dumps({**TRAINING, **(training or {})}),
         }
         source = yaml.safe_load(WORKFLOW.read_text(encoding="utf-8"))

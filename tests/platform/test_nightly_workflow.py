@@ -73,6 +73,25 @@ def test_a_listing_whose_first_pages_are_empty_is_read_to_its_end() -> None:
     assert cloud.workflow().run()["outcome"] == "done"
 
 
+def test_an_incremental_night_may_find_nothing_new_and_can_run_again() -> None:
+    cloud = Cloud()
+    cloud.on_done = lambda c: None
+    incremental = {"incremental": "true"}
+    assert cloud.workflow(parameters=incremental).run()["outcome"] == "done"
+    with pytest.raises(WorkflowError, match="is not committed"):
+        cloud.workflow().run()
+    cloud.commit()  # later documents of the same night are not left for the next one
+    assert cloud.workflow(parameters=incremental).run()["outcome"] == "done"
+    assert len(cloud.launches()) == 3
+
+
+def test_an_incremental_night_does_not_end_well_while_a_commit_is_pending() -> None:
+    cloud = Cloud()
+    cloud.on_done = lambda c: c.put("reviews/staging/abc/commit.json", "{}")
+    with pytest.raises(WorkflowError, match="is not committed"):
+        cloud.workflow(parameters={"incremental": "true"}).run()
+
+
 def test_a_backfill_takes_its_date_from_the_argument_and_can_overwrite() -> None:
     cloud = Cloud()
     cloud.put("reviews/predictions/run_date=2026-01-02/part.parquet", "")
