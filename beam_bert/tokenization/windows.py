@@ -1,0 +1,112 @@
+"""Which tokens of a document a model reads together: pure functions over lengths and flat ids."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class WindowSettings:
+    """How documents are cut to what a model can read.
+
+    Attributes:
+      max_length: tokens of a window, special ones included.
+      overlapping: read long documents whole, in windows; else their start only.
+      stride: tokens that neighbouring windows share.
+    """
+
+    max_length: int
+    overlapping: bool = False
+    stride: int = 0
+
+
+@dataclass(frozen=True)
+class Windows:
+    """Windows over documents that lie end to end in one flat array of ids.
+
+    Attributes:
+      counts: int64 [documents], windows of each document.
+      starts: int64 [windows], where a window begins in the flat array.
+      lengths: int64 [windows], its tokens.
+    """
+
+    counts: np.ndarray
+    starts: np.ndarray
+    lengths: np.ndarray
+
+
+def plan_windows(lengths: np.ndarray, room: np.ndarray, settings: WindowSettings) -> Windows:
+    """Cut documents of `lengths` tokens into windows of at most `room` tokens each.
+
+    Args:
+      lengths: int64 [documents], tokens of each document.
+      room: int64 [documents], tokens of it that fit a window; over `settings.stride` throughout.
+    """
+    first = np.concatenate([[0], np.cumsum(lengths)[:-1]]) if len(lengths) else lengths
+    if not settings.overlapping:
+        return Windows(np.ones_like(lengths), first, np.minimum(lengths, room))
+    step = room - settings.stride
+    counts = 1 + np.maximum(0, -(-(lengths - room) // step))
+    within = np.arange(counts.sum()) - np.repeat(np.cumsum(counts) - counts, counts)
+    offsets = within * np.repeat(step, counts)
+    left = np.repeat(lengths, counts) - offsets
+    return Windows(
+        counts, np.repeat(first, counts) + offsets, np.minimum(left, np.repeat(room, counts))
+    )
+
+
+def fit_pair(
+    first: np.ndarray, second: np.ndarray, room: int, settings: WindowSettings
+) -> tuple[np.ndarray, np.ndarray]:
+    """Tokens of each segment that fit `room` together.
+
+    Without windows the longer segment gives way first, as `truncation="longest_first"` does; with
+    windows the second keeps at most half, since it is repeated beside each window of the first.
+
+    Returns:
+      int64 [documents] twice: tokens of the first segment in a window, tokens of the second.
+    """
+    if settings.overlapping:
+        kept = np.minimum(second, room // 2)
+        return room - kept, kept
+    shorter = np.minimum(first, second)
+    both_long = shorter > room // 2
+    kept_shorter = np.where(both_long, room // 2, shorter)
+    kept_longer = np.minimum(np.maximum(first, second), room - kept_shorter)
+    first_is_shorter = first <= second
+    return (
+        np.where(first_is_shorter, kept_shorter, kept_longer),
+        np.where(first_is_shorter, kept_longer, kept_shorter),
+    )
+
+
+def lay_out(
+    parts: Sequence[np.ndarray | tuple[np.ndarray, np.ndarray, np.ndarray]], windows: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Join, for each window, constant tokens and ranges gathered from flat ids.
+
+    Args:
+      parts: constant int32 [n], or (ids int32 [tokens], starts int64 [windows], lengths int64
+        [windows]).
+
+    Returns:
+      int32 [total] ids of all windows end to end, and int64 [windows + 1] where each begins.
+    """
+    sizes = [
+        np.full(windows, len(part)) if isinstance(part, np.ndarray) else part[2] for part in parts
+    ]
+    offsets = np.concatenate([[0], np.cumsum(sum(sizes[1:], sizes[0]))]).astype(np.int64)
+    values = np.empty(offsets[-1], np.int32)
+    at = offsets[:-1].copy()
+    for part, size in zip(parts, sizes, strict=True):
+        if isinstance(part, np.ndarray):
+            values[at[:, None] + np.arange(len(part))] = part
+        else:
+            ids, starts, lengths = part
+            within = np.arange(lengths.sum()) - np.repeat(np.cumsum(lengths) - lengths, lengths)
+            values[np.repeat(at, lengths) + within] = ids[np.repeat(starts, lengths) + within]
+        at += size
+    return values, offsets
