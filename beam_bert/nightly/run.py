@@ -199,9 +199,14 @@ def _alone(store: str) -> Iterator[None]:
     """
     name = store if "://" in store else str(Path(store).expanduser().resolve())
     folder = cache_folder() / "nightly"
-    folder.mkdir(parents=True, exist_ok=True)
-    path = folder / f"{hashlib.sha256(name.encode()).hexdigest()[:16]}.lock"
-    with path.open("w") as file:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        file = (folder / f"{hashlib.sha256(name.encode()).hexdigest()[:16]}.lock").open("w")
+    except OSError as error:
+        raise OutputError(
+            f"{folder} cannot be written ({error.strerror}); set BEAM_BERT_CACHE to another folder"
+        ) from None
+    with file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
