@@ -254,11 +254,12 @@ class ClassifyConfig(JobConfig):
         output=True,
         default=False,
     )
-    threshold: float = _field(
+    threshold: float | None = _field(
         "Results",
-        "Multi-label models: a label is given from this probability on.",
+        "Multi-label models: a label is given from this probability on; default: the model's "
+        "own, else 0.5.",
         output=True,
-        default=0.5,
+        default=None,
         ge=0,
         le=1,
     )

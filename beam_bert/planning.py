@@ -84,7 +84,7 @@ def plan_job(job: str, config: ClassifyConfig, beam_flags: Sequence[str] = ()) -
         problem_type=encoder.problem_type,
         top_k=config.top_k,
         all_scores=config.all_scores,
-        threshold=config.threshold,
+        threshold=encoder.threshold if config.threshold is None else config.threshold,
         combine=config.combine_windows,
     )
     windows = window_settings(config, encoder)

@@ -58,7 +58,7 @@ class ClassifyText(beam.PTransform):
         sentiment: bool = False,
         top_k: int = 1,
         all_scores: bool = False,
-        threshold: float = 0.5,
+        threshold: float | None = None,
         max_length: int | None = None,
         precision: str = "auto",
         device: str = "auto",
@@ -74,7 +74,7 @@ class ClassifyText(beam.PTransform):
             problem_type=encoder.problem_type,
             top_k=top_k,
             all_scores=all_scores,
-            threshold=threshold,
+            threshold=encoder.threshold if threshold is None else threshold,
         )
         self._classify = Classify(
             resolved,

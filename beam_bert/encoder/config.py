@@ -39,6 +39,8 @@ class EncoderConfig:
       family: key of `beam_bert.encoder.families.FAMILIES`.
       labels: names in the order of the logits, from `id2label`.
       problem_type: one of `PROBLEM_TYPES`.
+      threshold: multi-label: probability from which the model was found to give a label best;
+        `beam_bert.threshold` in config.json.
       max_length: tokens that a sequence may have, special ones included.
       max_positions: rows of the position table (`max_length` + `position_offset`).
       position_offset: row of the first token (0, or pad_token_id + 1 in RoBERTa).
@@ -63,6 +65,7 @@ class EncoderConfig:
     embedding_size: int
     type_vocab_size: int
     pad_token_id: int
+    threshold: float = 0.5
 
     @property
     def head_size(self) -> int:
@@ -153,6 +156,7 @@ def parse_config(values: Mapping[str, Any], where: str = "config.json") -> Encod
         else hidden_size,
         type_vocab_size=number("type_vocab_size", 2) if family.has_token_types else 0,
         pad_token_id=pad_token_id,
+        threshold=_threshold(values, where),
     )
 
 
@@ -189,6 +193,16 @@ def _labels(values: Mapping[str, Any], where: str) -> tuple[str, ...]:
     if not by_id or sorted(by_id) != list(range(len(by_id))):
         raise ModelError(f"{where}: id2label does not number its labels 0, 1, 2, …; mend the file")
     return tuple(by_id[i] for i in range(len(by_id)))
+
+
+def _threshold(values: Mapping[str, Any], where: str) -> float:
+    ours = values.get("beam_bert")
+    value = ours.get("threshold", 0.5) if isinstance(ours, dict) else 0.5
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value <= 1:
+        raise ModelError(
+            f"{where}: beam_bert.threshold is {value!r}, no probability; mend the file"
+        )
+    return float(value)
 
 
 def _problem_type(values: Mapping[str, Any], labels: tuple[str, ...], where: str) -> str:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from beam_bert.tasks.classification import SINGLE_LABEL
-from beam_bert.training.metrics import negative_log_likelihood
+from beam_bert.tasks.classification import MULTI_LABEL, SINGLE_LABEL
+from beam_bert.training.metrics import negative_log_likelihood, probabilities, score_metrics
 
 _LOG_RANGE = (-3.0, 3.0)
 _ROUNDS = 60
@@ -34,6 +34,22 @@ def fit_temperature(logits: np.ndarray, targets: np.ndarray, problem_type: str) 
         else:
             low = left
     return float(np.exp((low + high) / 2))
+
+
+def fit_threshold(logits: np.ndarray, targets: np.ndarray) -> float:
+    """The probability from which labels are given with the best macro F1, in steps of 0.01.
+
+    Calibrated probabilities of rare labels seldom reach 0.5: at 0.5 most would never be given. One
+    threshold for all labels, not one each: a rare label's own would follow a handful of dev rows.
+    """
+    scores, true = probabilities(logits, MULTI_LABEL), targets > 0.5
+    candidates = np.round(np.arange(0.05, 0.951, 0.01), 2)
+    values = [
+        score_metrics(scores, true, MULTI_LABEL, candidate)["macro_f1"] for candidate in candidates
+    ]
+    # The middle of those near the best: a peak of one candidate is chance.
+    near = candidates[np.array(values) >= max(values) - 0.002]
+    return float(near[len(near) // 2])
 
 
 def _any_label_cost(logits: np.ndarray, problem_type: str) -> float:

@@ -59,7 +59,7 @@ class EvaluateConfig(BaseModel):
     long_documents: Literal["truncate", "window"] = _as_in_classify("long_documents")
     stride: int = _as_in_classify("stride")
     batch_tokens: int | None = _as_in_classify("batch_tokens")
-    threshold: float = _as_in_classify("threshold")
+    threshold: float | None = _as_in_classify("threshold")
     combine_windows: Literal["mean", "max"] = _as_in_classify("combine_windows")
 
     output: str = _field("Report", "Folder or gs:// prefix for evaluation.json and report.html.")

@@ -130,7 +130,7 @@ def load_scorer(config: EvaluateConfig, name: str) -> Scorer:
     task = ClassificationTask(
         labels=model.config.labels,
         problem_type=model.config.problem_type,
-        threshold=config.threshold,
+        threshold=model.config.threshold if config.threshold is None else config.threshold,
         combine=config.combine_windows,
     )
     return Scorer(resolved, model, task, tokenizer)

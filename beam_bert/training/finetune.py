@@ -14,10 +14,10 @@ import torch
 from beam_bert.encoder.config import EncoderConfig, read_config
 from beam_bert.errors import ConfigError, InputError
 from beam_bert.sources import FileEntry, SourceSpec, list_files
-from beam_bert.tasks.classification import REGRESSION
+from beam_bert.tasks.classification import MULTI_LABEL, REGRESSION
 from beam_bert.tokenization import DocumentTokenizer, WindowSettings
 from beam_bert.training.batches import plan_epochs
-from beam_bert.training.calibration import fit_temperature
+from beam_bert.training.calibration import fit_temperature, fit_threshold
 from beam_bert.training.card import Card, render
 from beam_bert.training.config import FinetuneConfig
 from beam_bert.training.data import Rows, Tokens, read_rows, tokenize_rows
@@ -213,6 +213,7 @@ class FineTuning:
     ) -> None:
         self.config, self.data, self.base, self.teacher = config, data, base, teacher
         self.folder, self.sources, self.device = folder, sources, device
+        self.threshold = 0.5
         self.metric = _metric(config.metric, data.problem_type)
         self.network = load_network(folder, data.labels, data.problem_type, device)
         read = tokens_reader(config, folder, self.network.config)
@@ -238,6 +239,7 @@ class FineTuning:
         )
 
     def loop_settings(self) -> LoopSettings:
+        """How to go through the batches."""
         config = self.config
         return LoopSettings(
             learning_rate=config.learning_rate,
@@ -253,12 +255,15 @@ class FineTuning:
         )
 
     def metrics(self, logits: np.ndarray) -> dict[str, float]:
-        return dev_metrics(logits, self.data.dev_targets, self.data.problem_type)
+        """On dev; of several labels, those are given that reach the best threshold as yet."""
+        if self.data.problem_type == MULTI_LABEL:
+            self.threshold = fit_threshold(logits, self.data.dev_targets)
+        return dev_metrics(logits, self.data.dev_targets, self.data.problem_type, self.threshold)
 
     def finish(self, progress: Progress, work: Path) -> Delivered:
         """Calibrate, save, publish."""
         calibration = self._calibrate()
-        metrics = self.objective.evaluate()
+        metrics = self.objective.evaluate()  # with temperature and threshold as they are saved
         self.network.write_back_words()
         training = {
             "curves": progress.curves,
@@ -271,7 +276,10 @@ class FineTuning:
         card = self._card(progress, metrics, calibration)
         model: Any = self.network.model
         if calibration:
-            model.config.beam_bert = {"temperature_folded_in": calibration["temperature"]}
+            ours = {"temperature_folded_in": calibration["temperature"]}
+            if self.data.problem_type == MULTI_LABEL:
+                ours["threshold"] = self.threshold
+            model.config.beam_bert = ours
         texts = {
             TRAINING_FILE: as_json(training),
             "data.yaml": data_yaml(self.sources),
@@ -293,11 +301,14 @@ class FineTuning:
         temperature = fit_temperature(logits, self.data.dev_targets, self.data.problem_type)
         fold_temperature(self.network, temperature)
         before, after = self.metrics(logits), self.metrics(logits / np.float32(temperature))
-        return {
+        found = {
             "temperature": temperature,
             "calibration_error_before": before["calibration_error"],
             "calibration_error_after": after["calibration_error"],
         }
+        if self.data.problem_type == MULTI_LABEL:
+            found["threshold"] = self.threshold
+        return found
 
     def _teacher(self) -> Teacher:
         """The teacher's answers to every training row, in our order of labels."""

@@ -112,7 +112,9 @@ def test_rows_with_several_labels_from_lists_and_from_separated_text(
     assert config.labels == ("any", "bad", "fine", "good")
     assert config.problem_type == "multi_label_classification"
     assert load_classifier(two).config.labels == names
-    assert training(one)["calibration"]["temperature"] > 0
+    calibration = training(one)["calibration"]
+    assert calibration["temperature"] > 0
+    assert load_classifier(one).config.threshold == calibration["threshold"]
 
 
 def test_values_are_learnt_as_regression(finetune: Finetune, tmp_path: Path) -> None:
