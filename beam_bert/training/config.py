@@ -114,6 +114,12 @@ class TrainingConfig(BaseModel):
 class FinetuneConfig(TrainingConfig):
     """Fine-tune an encoder on labelled text, and publish the classifier."""
 
+    pooling: Literal["auto", "cls", "mean"] = _field(
+        "Model",
+        "What a new head reads; mean: a layer is added that starts as the mean over all tokens. "
+        "auto: mean where the base is a sentence encoder that pools so.",
+        default="auto",
+    )
     train: tuple[str, ...] = _field(
         "Data", "Labelled rows: files, folders or globs, local or gs://.", min_length=1
     )

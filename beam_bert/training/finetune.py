@@ -26,6 +26,7 @@ from beam_bert.training.loop import LoopSettings, Progress, train
 from beam_bert.training.metrics import CHOOSING_METRICS, dev_metrics
 from beam_bert.training.network import load_network, network_outputs
 from beam_bert.training.objective import ClassifierObjective, Teacher, TrainingRows
+from beam_bert.training.pooling import resolve_pooling
 from beam_bert.training.provenance import SourceRecord, check_sources, data_yaml
 from beam_bert.training.run import (
     Delivered,
@@ -215,7 +216,8 @@ class FineTuning:
         self.folder, self.sources, self.device = folder, sources, device
         self.threshold = 0.5
         self.metric = _metric(config.metric, data.problem_type)
-        self.network = load_network(folder, data.labels, data.problem_type, device)
+        pooling = resolve_pooling(config.pooling, base.folder)
+        self.network = load_network(folder, data.labels, data.problem_type, device, pooling=pooling)
         read = tokens_reader(config, folder, self.network.config)
         train_tokens, dev_tokens = read(data.texts), read(data.dev)
         used = np.unique(np.concatenate([train_tokens.input_ids, dev_tokens.input_ids]))

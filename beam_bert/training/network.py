@@ -23,6 +23,7 @@ from beam_bert.encoder.packing import PackedBatch, pack
 from beam_bert.encoder.plan import Int64Array, MicroBatch, Run, plan_micro_batches
 from beam_bert.errors import ModelError
 from beam_bert.training.data import Tokens
+from beam_bert.training.pooling import add_mean_layer
 
 _ACTIVATIONS = {
     "gelu": F.gelu,
@@ -218,14 +219,27 @@ def network_outputs(
 
 
 def load_network(
-    folder: Path, labels: Sequence[str], problem_type: str, device: torch.device
+    folder: Path,
+    labels: Sequence[str],
+    problem_type: str,
+    device: torch.device,
+    *,
+    pooling: str = "cls",
 ) -> PackedNetwork:
     """A classifier over these labels on top of the checkpoint's encoder.
 
     The checkpoint's own head is kept where it has the very same labels; else a new one is drawn.
 
+    Args:
+      folder: of the checkpoint.
+      labels: in the order of the logits.
+      problem_type: as in a Hugging Face config.
+      device: where to put it.
+      pooling: "cls", or "mean": a new head reads the mean over all tokens, see `pooling.py`.
+
     Raises:
       ModelError: it is not an encoder that beam_bert runs, or cannot be read.
+      ConfigError: its family cannot pool so.
     """
     config = read_config(folder)
     same_head = (
@@ -246,6 +260,8 @@ def load_network(
         out = model.get_submodule(FAMILIES[config.family].head_out)
         nn.init.normal_(out.weight, std=getattr(model.config, "initializer_range", 0.02))
         nn.init.zeros_(out.bias)
+        if pooling == "mean":
+            add_mean_layer(model, config.family)
     return PackedNetwork(model.float().to(device), as_encoder_config(model))
 
 
