@@ -1,80 +1,35 @@
-"""`SequenceClassifier`: token ids in, logits out; it plans, packs, runs and restores the order."""
+"""`SequenceClassifier`: token ids in, logits of labels out."""
 
 from __future__ import annotations
 
-import logging
-import threading
-from collections import deque
-from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-import numpy.typing as npt
 import torch
 
 from beam_bert.encoder.checkpoint import Checkpoint
 from beam_bert.encoder.config import EncoderConfig, read_config
+from beam_bert.encoder.engine import Float32Array, OnBatch, PackedModel
 from beam_bert.encoder.families import FAMILIES
-from beam_bert.encoder.model import Encoder, head
-from beam_bert.encoder.packing import pack
-from beam_bert.encoder.plan import (
-    Int32Array,
-    Int64Array,
-    MicroBatch,
-    distinct_sequences,
-    plan_micro_batches,
-)
-from beam_bert.encoder.precision import compute_dtype, resolve_precision
-from beam_bert.errors import ConfigError, ModelError, RunFailed
-
-Float32Array = npt.NDArray[np.float32]
-logger = logging.getLogger(__name__)
+from beam_bert.encoder.model import head
+from beam_bert.encoder.packing import PackedBatch
+from beam_bert.encoder.plan import Int32Array, Int64Array
+from beam_bert.errors import ModelError
 
 
-@dataclass(frozen=True, eq=False)
-class _Running:
-    """A micro-batch that was started: its logits, and when a GPU will have written them."""
-
-    batch: MicroBatch
-    logits: torch.Tensor
-    written: torch.cuda.Event | None
-
-    def result(self) -> Float32Array:
-        if self.written is not None:
-            self.written.synchronize()
-        return self.logits.numpy()
-
-
-class SequenceClassifier:
-    """A loaded model: the encoder and its classification head; make one with `load_classifier`.
-
-    Attributes:
-      config: what the checkpoint says about itself.
-      precision: "fp32", "bf16", "int8" or "fp8", resolved.
-      device: "cpu", "cuda" or "cuda:1", resolved.
-      batch_tokens: tokens of a micro-batch; halved when a GPU runs out of memory.
-    """
+class SequenceClassifier(PackedModel):
+    """An encoder with a classification head; make one with `load_classifier`."""
 
     def __init__(
-        self, checkpoint: Checkpoint, config: EncoderConfig, precision: str, device: torch.device
+        self,
+        checkpoint: Checkpoint,
+        config: EncoderConfig,
+        precision: str,
+        device: str,
+        batch_tokens: int | None,
     ) -> None:
-        self.config = config
-        self.precision = precision
-        self.device = str(device)
-        self.batch_tokens = default_batch_tokens(config, device)
-        self._encoder = Encoder(checkpoint, config, precision, device)
-        self._head = head(checkpoint, config, device)
-        # A GPU has its next micro-batches queued while the CPU packs those after them.
-        self._ahead = 2 if device.type == "cuda" else 0
-        # Threads of one process share the model; two forwards at once would fight for its cores.
-        self._lock = threading.Lock()
-
-    @property
-    def forward_bytes(self) -> int:
-        """Most memory that one forward takes beside the weights; known before it runs."""
-        longest = max(self.batch_tokens, self.config.max_length)
-        return forward_bytes(self.config, longest, self.precision)
+        super().__init__(checkpoint, config, precision, device, batch_tokens)
+        self.width = len(config.labels)
+        self._head = head(checkpoint, config, torch.device(self.device))
 
     def logits(
         self,
@@ -82,138 +37,13 @@ class SequenceClassifier:
         offsets: Int64Array,
         first_lengths: Int32Array | None = None,
         *,
-        on_batch: Callable[[int, int], None] | None = None,
+        on_batch: OnBatch | None = None,
     ) -> Float32Array:
-        """Logits of many sequences, in the order given.
+        """Logits of many sequences, float32 [n, labels]: see `PackedModel.outputs`."""
+        return self.outputs(input_ids, offsets, first_lengths, on_batch=on_batch)
 
-        Args:
-          input_ids: int32 [total_tokens], the sequences end to end, special tokens included.
-          offsets: int64 [n + 1], where each begins and the last ends; from 0, rising.
-          first_lengths: int32 [n], tokens of the first segment (token type 0), the rest is of
-            type 1; None: all of type 0.
-          on_batch: called after each micro-batch with the number of sequences it finished and the
-            tokens that it computed.
-
-        Returns:
-          float32 [n, labels]. What the model makes NaN stays NaN.
-
-        Raises:
-          ModelError: a token id is outside the model's vocabulary.
-          ValueError: a sequence is empty or longer than `config.max_length`.
-          RunFailed: a single sequence does not fit in the GPU's memory.
-        """
-        self._check(input_ids, offsets)
-        first, inverse = distinct_sequences(input_ids, offsets, first_lengths)
-        copies = np.bincount(inverse, minlength=len(first))
-        logits = np.empty((len(first), len(self.config.labels)), dtype=np.float32)
-        pending = deque(plan_micro_batches(np.diff(offsets)[first], self.batch_tokens))
-        running: deque[_Running] = deque()
-
-        def finish(leave: int) -> None:
-            while len(running) > leave:
-                done = running.popleft()
-                logits[done.batch.rows] = done.result()
-                if on_batch is not None:
-                    on_batch(int(copies[done.batch.rows].sum()), done.batch.num_tokens)
-
-        while pending:
-            batch = pending.popleft()
-            rows = MicroBatch(first[batch.rows], batch.lengths)
-            try:
-                running.append(
-                    _Running(batch, *self._start(rows, input_ids, offsets, first_lengths))
-                )
-            except torch.cuda.OutOfMemoryError:
-                self._halve(batch)
-                pending = deque(half for b in [batch, *pending] for half in self._cut(b))
-            finish(leave=self._ahead)
-        finish(leave=0)
-        return logits[inverse]
-
-    @torch.inference_mode()
-    def _start(
-        self,
-        batch: MicroBatch,
-        input_ids: Int32Array,
-        offsets: Int64Array,
-        first_lengths: Int32Array | None,
-    ) -> tuple[torch.Tensor, torch.cuda.Event | None]:
-        """Run a micro-batch; on a GPU, queue it, and say by an event when its logits are here."""
-        device = torch.device(self.device)
-        packed = pack(batch, input_ids, offsets, first_lengths, self.config, device)
-        with self._lock:
-            logits = self._head(self._encoder.forward(packed, first_tokens_only=True))
-            if device.type != "cuda":
-                return logits, None
-            here = torch.empty(logits.shape, dtype=logits.dtype, pin_memory=True)
-            here.copy_(logits, non_blocking=True)
-            event = torch.cuda.Event()
-            event.record(torch.cuda.current_stream(device))
-            return here, event
-
-    def _check(self, input_ids: Int32Array, offsets: Int64Array) -> None:
-        lengths = np.diff(offsets)
-        if offsets[0] != 0 or offsets[-1] != len(input_ids):
-            raise ValueError(
-                f"offsets run from {offsets[0]} to {offsets[-1]}, not over the "
-                f"{len(input_ids)} tokens given"
-            )
-        if len(lengths) and (lengths.min() < 1 or lengths.max() > self.config.max_length):
-            raise ValueError(
-                f"sequences have {lengths.min()} to {lengths.max()} tokens; this model takes "
-                f"1 to {self.config.max_length}"
-            )
-        if len(input_ids) and (input_ids.min() < 0 or input_ids.max() >= self.config.vocab_size):
-            raise ModelError(
-                f"token id {input_ids.max()} is outside the model's vocabulary of "
-                f"{self.config.vocab_size}; use the tokenizer that the model was trained with"
-            )
-
-    def _halve(self, batch: MicroBatch) -> None:
-        if len(batch.rows) == 1:
-            raise RunFailed(
-                f"one sequence of {batch.num_tokens} tokens does not fit in the memory of "
-                f"{self.device}; lower --max_length or use a larger GPU"
-            )
-        torch.cuda.empty_cache()
-        self.batch_tokens = max(1, batch.num_tokens // 2)
-        logger.warning(
-            "%s is out of memory at %d tokens a micro-batch; going on with %d",
-            self.device,
-            batch.num_tokens,
-            self.batch_tokens,
-        )
-
-    def _cut(self, batch: MicroBatch) -> list[MicroBatch]:
-        pieces = plan_micro_batches(batch.lengths, self.batch_tokens)
-        return [MicroBatch(batch.rows[p.rows], p.lengths) for p in pieces]
-
-
-def default_batch_tokens(config: EncoderConfig, device: torch.device) -> int:
-    """Tokens of a micro-batch where nothing is asked for.
-
-    On a CPU, as many as keep the widest activation, float32 [tokens, intermediate], within 12 MiB
-    (1,024 for BERT-base): it then stays in the cache between the steps. Past 32 MiB glibc hands it
-    back to the kernel after each use, and every layer pays for fresh pages.
-    """
-    if device.type == "cuda":
-        return 65_536
-    fitting = 12 * 2**20 // (4 * max(config.intermediate_size, 2 * config.hidden_size))
-    return int(min(4_096, max(512, fitting // 512 * 512)))
-
-
-def forward_bytes(config: EncoderConfig, tokens: int, precision: str) -> int:
-    """An upper bound on the activations of a forward over `tokens`, all layers' peak, in bytes.
-
-    The widest moment is attention (states, queries, keys, values, context, one more on the way) or
-    the feed-forward block (states, and the intermediate ones, which 8 bits hold three times).
-    """
-    in_eight_bits = precision in ("int8", "fp8")
-    attention = 8 * config.hidden_size
-    feed_forward = 3 * config.hidden_size + (3 if in_eight_bits else 1) * config.intermediate_size
-    size = compute_dtype(precision).itemsize
-    working = 2**22  # attention's own blocks, the micro-batch's indices, the head
-    return tokens * size * max(attention, feed_forward) + working
+    def _read(self, packed: PackedBatch, ranges: Int32Array | None) -> torch.Tensor:
+        return self._head(self._encoder.forward(packed, first_tokens_only=True))
 
 
 def load_classifier(
@@ -240,30 +70,7 @@ def load_classifier(
     config = read_config(folder)
     checkpoint = Checkpoint(folder, FAMILIES[config.family].prefix)
     _require_head(folder, checkpoint, config)
-    target = _resolve_device(device)
-    model = SequenceClassifier(checkpoint, config, resolve_precision(precision, target), target)
-    if batch_tokens is not None:
-        if batch_tokens < 1:
-            raise ConfigError(f"batch_tokens must be positive, got {batch_tokens}")
-        model.batch_tokens = batch_tokens
-    return model
-
-
-def _resolve_device(device: str) -> torch.device:
-    if device == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        target = torch.device(device)
-    except RuntimeError:
-        target = torch.device("meta")
-    if target.type not in ("cpu", "cuda"):
-        raise ConfigError(f"device {device!r} is unknown; it is auto, cpu, cuda or cuda:<n>")
-    if target.type == "cuda" and (target.index or 0) >= torch.cuda.device_count():
-        raise ConfigError(
-            f"device {device!r} is not here (GPUs that torch sees: {torch.cuda.device_count()}); "
-            "use cpu, or mend the driver"
-        )
-    return target
+    return SequenceClassifier(checkpoint, config, precision, device, batch_tokens)
 
 
 def _require_head(folder: Path, checkpoint: Checkpoint, config: EncoderConfig) -> None:

@@ -102,27 +102,32 @@ def plan_micro_batches(lengths: Int64Array, batch_tokens: int) -> list[MicroBatc
 
 
 def distinct_sequences(
-    input_ids: Int32Array, offsets: Int64Array, first_lengths: Int32Array | None
+    input_ids: Int32Array,
+    offsets: Int64Array,
+    first_lengths: Int32Array | None,
+    ranges: Int32Array | None = None,
 ) -> tuple[Int64Array, Int64Array]:
-    """Find sequences that are the same, tokens and segments.
+    """Find sequences that are the same: tokens, segments, and what the head looks at.
 
     Args:
       input_ids: int32 [total_tokens], laid end to end.
       offsets: int64 [n + 1].
       first_lengths: int32 [n] or None.
+      ranges: int32 [n, k] or None.
 
     Returns:
       `first` int64 [d]: one index for each distinct sequence, the earliest, rising;
       `inverse` int64 [n]: the place in `first` of each sequence.
     """
-    place_of: dict[tuple[bytes, int], int] = {}
+    place_of: dict[tuple[bytes, int, bytes], int] = {}
     first: list[int] = []
     inverse = np.empty(len(offsets) - 1, dtype=np.int64)
     ids = np.ascontiguousarray(input_ids).tobytes()
     bounds = (offsets * input_ids.itemsize).tolist()
     segments = first_lengths.tolist() if first_lengths is not None else [0] * len(inverse)
     for i, segment in enumerate(segments):
-        key = (ids[bounds[i] : bounds[i + 1]], segment)
+        looked_at = b"" if ranges is None else ranges[i].tobytes()
+        key = (ids[bounds[i] : bounds[i + 1]], segment, looked_at)
         place = place_of.setdefault(key, len(first))
         if place == len(first):
             first.append(i)

@@ -165,9 +165,13 @@ def test_same_tokens_with_other_segments_are_not_duplicates(bert):
 def test_progress_counts_every_sequence_once(bert):
     sequences = random_sequences([400, 400, 3, 3, 8]) * 2
     finished: list[int] = []
+
+    def finish(count: int, tokens: int) -> None:
+        finished.append(count)
+
     model_tokens, bert.batch_tokens = bert.batch_tokens, 500
     try:
-        bert.logits(*packed(sequences), on_batch=finished.append)
+        bert.logits(*packed(sequences), on_batch=finish)
     finally:
         bert.batch_tokens = model_tokens
     assert len(finished) > 1
@@ -230,7 +234,7 @@ def test_out_of_memory_halves_the_micro_batch_and_goes_on(bert, monkeypatch, cap
     finished: list[int] = []
     try:
         with caplog.at_level(logging.WARNING):
-            got = bert.logits(*arrays, on_batch=finished.append)
+            got = bert.logits(*arrays, on_batch=finish)
         assert bert.batch_tokens <= 300
         assert sum(finished) == 30
         np.testing.assert_allclose(got, expected, rtol=0, atol=company_tolerance("fp32"))
