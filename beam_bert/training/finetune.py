@@ -114,6 +114,7 @@ def finetune(config: FinetuneConfig) -> Delivered:
     work = work_folder(config, key)
     torch.manual_seed(config.seed)
     folder = _student(config, base, data, work) if needs_student(config) else base.folder
+    torch.manual_seed(config.seed)  # again: a run that goes on makes no student
     run = FineTuning(config, data, base, teacher, folder, sources, device)
     say(
         f"{len(data.train):,} rows to train on, {len(data.dev):,} to choose on"
