@@ -2,13 +2,15 @@
 
     python benchmarks/train.py --train FILE --base MODEL --label_column NAME [--text_column text]
                                [--rows 2000] [--epochs 3] [--learning_rate 2e-4] [--batch_rows 64]
-                               [--max_length N] [--precision fp32|bf16] [--one-core] [--only NAME]
+                               [--max_length N] [--precision fp32|bf16] [--pooling cls|mean]
+                               [--one-core] [--only NAME]
 
 Each gets the same encoder, rows, hold-out, tokens, epochs, schedule, optimizer and precision; ours
 cuts batches by tokens, `--batch_rows` rows on average. "Trainer, by length" is its
-`train_sampling_strategy="group_by_length"`, which pads least. Loading, tokenizing and the
-evaluation after the last epoch are left out. With `--one-core` each gets one thread and its CPU
-time counts, for machines that others use, too. Needs the extra [bench] (Trainer wants accelerate).
+`train_sampling_strategy="group_by_length"`, which pads least. Loading, tokenizing and evaluating
+are left out. `--pooling cls` trains the very same network as Trainer does. With `--one-core` each
+gets one thread and its CPU time counts, for machines that others use, too. Needs the extra [bench]
+(Trainer wants accelerate).
 """
 
 from __future__ import annotations
@@ -147,6 +149,7 @@ def main() -> None:
         learning_rate=arguments.learning_rate,
         max_length=arguments.max_length,
         precision=arguments.precision,
+        pooling=arguments.pooling,
     )
     data = read_labelled(config)
     data = _some(data, arguments.rows)
@@ -205,6 +208,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--batch_rows", type=int, default=64)
     parser.add_argument("--max_length", type=int)
     parser.add_argument("--precision", choices=("fp32", "bf16"), default="fp32")
+    parser.add_argument("--pooling", choices=("cls", "mean"), default="cls")
     parser.add_argument("--one-core", action="store_true")
     parser.add_argument("--only")
     return parser.parse_args()
