@@ -28,6 +28,8 @@ class SliceBatch:
       rejects: rows with `beam_bert.schema.REJECT_SCHEMA`.
       files: rows read (used and rejected) of each source file, and its bytes.
       stats: sums over the slice, such as tokens or seconds; merged into the run's totals.
+      documents: documents that `rows` stand for, where a task makes several rows of one; None:
+        a row is a document.
     """
 
     slice: Slice
@@ -36,20 +38,35 @@ class SliceBatch:
     rejects: pa.RecordBatch
     files: tuple[FileRead, ...] = ()
     stats: Mapping[str, float] = field(default_factory=dict)
+    documents: int | None = None
 
     def __len__(self) -> int:
-        return int(self.rows.num_rows)
+        """Usable documents."""
+        return int(self.rows.num_rows) if self.documents is None else self.documents
 
     @property
     def rows_read(self) -> int:
         """Rows of the input that this slice stands for."""
-        return int(self.rows.num_rows + self.rejects.num_rows)
+        return len(self) + int(self.rejects.num_rows)
 
     def with_rows(self, rows: pa.RecordBatch, **stats: float) -> SliceBatch:
         """The same slice with other columns, same rows in the same order; `stats` are added."""
         if rows.num_rows != self.rows.num_rows:
             raise ValueError(f"a step turned {self.rows.num_rows} rows into {rows.num_rows}")
         return replace(self, rows=rows, stats={**self.stats, **stats})
+
+    def with_rows_of(
+        self, rows: pa.RecordBatch, owners: npt.NDArray[np.int64], **stats: float
+    ) -> SliceBatch:
+        """The same documents as one or more rows each: the last step of a task that needs several.
+
+        Args:
+          rows: what they become.
+          owners: int64 [rows], the row of this batch that each stands for; every one has some.
+        """
+        if not np.array_equal(np.unique(owners), np.arange(len(self))):
+            raise ValueError(f"a step lost some of {len(self)} documents")
+        return replace(self, rows=rows, documents=len(self), stats={**self.stats, **stats})
 
     def take(self, indices: npt.NDArray[np.int64]) -> SliceBatch:
         """The rows at `indices` alone: a sample, whose books do not balance any more."""

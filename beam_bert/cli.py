@@ -20,7 +20,7 @@ from typing import Any, TypeVar
 import yaml
 from pydantic import BaseModel, ValidationError
 
-from beam_bert.config import field_group
+from beam_bert.config import field_group, is_fixed
 from beam_bert.errors import BeamBertError, ConfigError
 
 Config = TypeVar("Config", bound=BaseModel)
@@ -102,6 +102,8 @@ def flags_table(config: type[BaseModel]) -> str:
     """A Markdown table of every flag: what the README shows (a test keeps them equal)."""
     lines = ["| flag | default | what it does |", "| --- | --- | --- |"]
     for name, field in config.model_fields.items():
+        if is_fixed(config, name):
+            continue
         text = field.description or ""
         if typing.get_origin(field.annotation) is typing.Literal:
             text += " One of " + ", ".join(map(str, typing.get_args(field.annotation))) + "."
@@ -133,6 +135,8 @@ def _parser(config: type[BaseModel], prog: str, *, beam: bool) -> argparse.Argum
     )
     groups: dict[str, argparse._ArgumentGroup] = {}
     for name, field in config.model_fields.items():
+        if is_fixed(config, name):
+            continue
         group = field_group(config, name)
         if group not in groups:
             groups[group] = parser.add_argument_group(group)
@@ -201,7 +205,7 @@ def _read_yaml(path: str) -> dict[str, Any]:
     if not isinstance(data, dict) or not all(isinstance(key, str) for key in data):
         raise ConfigError(f"--config {path}: must hold `name: value` lines at its top level")
     # One pattern or column may stand without the brackets of a list.
-    lists = ("input", "text_column", "carry", "column_names", "steps")
+    lists = ("input", "text_column", "carry", "column_names", "steps", "question")
     return {k: [v] if k in lists and isinstance(v, str) else v for k, v in data.items()}
 
 

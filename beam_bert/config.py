@@ -7,7 +7,7 @@ fields are part of every shard's key.
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any, Literal, get_args, get_origin
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
@@ -104,6 +104,11 @@ class SourceConfig(BaseModel):
         if any(not pattern.strip() for pattern in value):
             raise ValueError("one of the patterns is empty")
         return value
+
+    @property
+    def pair_column(self) -> str | None:
+        """Column of a second text beside each text, where there is one."""
+        return self.text_pair_column
 
     def output_settings(self) -> dict[str, Any]:
         """The settings that change what is written, by name, JSON types only."""
@@ -300,6 +305,14 @@ class BenchConfig(InferenceConfig):
     )
     price_an_hour: float | None = _field(
         "Bench", "Price of this machine an hour, in your currency.", default=None, ge=0
+    )
+
+
+def is_fixed(config: type[BaseModel], name: str) -> bool:
+    """Whether a job has that setting with one value alone, and so no flag for it."""
+    annotation = config.model_fields[name].annotation
+    return annotation is type(None) or (
+        get_origin(annotation) is Literal and len(get_args(annotation)) == 1
     )
 
 

@@ -18,13 +18,11 @@ from apache_beam.options.pipeline_options import WorkerOptions
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from beam_bert.dataflow import MAX_WORKERS, parse_gpu
-from beam_bert.encoder import EncoderConfig, load_classifier
+from beam_bert.encoder import EncoderConfig
 from beam_bert.errors import ConfigError, InputError
-from beam_bert.models import fetch_model
 from beam_bert.planning import JobPlan, runner_of
 from beam_bert.sample import SLICE_BYTES, Sample, sample_documents
 from beam_bert.slices import FileEntry
-from beam_bert.tokenization import DocumentTokenizer
 
 SAMPLED_DOCUMENTS = 1_000
 # Measuring stops at the first call after this long: a large model on a laptop is slow.
@@ -129,10 +127,7 @@ def estimate(plan: JobPlan, files: Sequence[FileEntry]) -> Estimate:
     """
     prices = read_prices(plan.config.prices)
     total = sum(file.size for file in files)
-    folder = fetch_model(plan.model)
-    tokenizer = DocumentTokenizer(
-        folder, plan.windows, pair=plan.config.text_pair_column is not None
-    )
+    tokenizer = plan.predict.tokenizer()
     spec = dataclasses.replace(plan.spec, slice_bytes=SLICE_BYTES)
     try:
         sample = sample_documents(files, spec, tokenizer, SAMPLED_DOCUMENTS)
@@ -197,13 +192,7 @@ def _on_dataflow(known: Estimate, plan: JobPlan, prices: PriceTable) -> Estimate
 
 def _measured(plan: JobPlan, sample: Sample) -> float:
     """Tokens a second of this machine on the sample, after one call that warms up."""
-    config = plan.config
-    model = load_classifier(
-        fetch_model(plan.model),
-        precision=config.precision,
-        device=config.device,
-        batch_tokens=config.batch_tokens,
-    )
+    model = plan.predict.load_model()
     ids, offsets, first = sample.flat
     windows = len(offsets) - 1
     spent, tokens = 0.0, 0
@@ -212,7 +201,7 @@ def _measured(plan: JobPlan, sample: Sample) -> float:
         stop = min(at + MEASURED_WINDOWS, windows)
         part = ids[offsets[at] : offsets[stop]]
         started = time.perf_counter()
-        model.logits(
+        model.outputs(
             part, offsets[at : stop + 1] - offsets[at], None if first is None else first[at:stop]
         )
         if start >= 0:

@@ -19,22 +19,24 @@ from apache_beam.metrics import Metrics
 from apache_beam.ml.inference.base import ModelHandler
 
 from beam_bert.batch import SliceBatch
-from beam_bert.encoder import SequenceClassifier, load_classifier
+from beam_bert.encoder import PackedModel, load_classifier
 from beam_bert.encoder.plan import padded_tokens
 from beam_bert.models import ResolvedModel, fetch_model
 from beam_bert.progress import LIVE
 from beam_bert.schema import logits_type
 
 NAMESPACE = "beam_bert"  # of all of this package's metrics
+_READ = ("input_ids", "first_lengths", "ranges")  # columns that end here
 
 
-class BertModelHandler(ModelHandler[SliceBatch, SliceBatch, SequenceClassifier]):
-    """Runs a sequence classifier over TokenBatches and gives ScoreBatches (see `schema`).
+class BertModelHandler(ModelHandler[SliceBatch, SliceBatch, PackedModel]):
+    """Runs a model over TokenBatches and gives ScoreBatches (see `schema`).
 
     A document whose logits are not numbers, or that breaks the model, becomes a reject, alone.
 
     Args:
       model: which model, as `beam_bert.models.resolve_model` found it.
+      load: makes it from its folder, `beam_bert.encoder.load_classifier` or the like.
       precision, device, batch_tokens: as in `beam_bert.encoder.load_classifier`.
       accelerator: resource hint of this step, for runners that give GPUs to those who ask.
 
@@ -46,6 +48,7 @@ class BertModelHandler(ModelHandler[SliceBatch, SliceBatch, SequenceClassifier])
         self,
         model: ResolvedModel,
         *,
+        load: Callable[..., PackedModel] = load_classifier,
         precision: str = "auto",
         device: str = "auto",
         batch_tokens: int | None = None,
@@ -53,14 +56,15 @@ class BertModelHandler(ModelHandler[SliceBatch, SliceBatch, SequenceClassifier])
     ) -> None:
         super().__init__()
         self._resolved = model
+        self._load = load
         self._precision = precision
         self._device = device
         self._batch_tokens = batch_tokens
         self._accelerator = accelerator
 
-    def load_model(self) -> SequenceClassifier:
+    def load_model(self) -> PackedModel:
         """Bring the model to this worker and load it, once a process."""
-        return load_classifier(
+        return self._load(
             fetch_model(self._resolved),
             precision=self._precision,
             device=self._device,
@@ -86,14 +90,14 @@ class BertModelHandler(ModelHandler[SliceBatch, SliceBatch, SequenceClassifier])
     def run_inference(
         self,
         batch: Any,
-        model: SequenceClassifier,
+        model: PackedModel,
         inference_args: dict[str, Any] | None = None,
     ) -> Iterable[SliceBatch]:
         """Replace a slice's `input_ids` by `logits`."""
         return [score(batch, model)]
 
 
-def score(batch: SliceBatch, model: SequenceClassifier) -> SliceBatch:
+def score(batch: SliceBatch, model: PackedModel) -> SliceBatch:
     """Run the model over a TokenBatch.
 
     Returns:
@@ -111,11 +115,9 @@ def score(batch: SliceBatch, model: SequenceClassifier) -> SliceBatch:
     window_offsets = np.concatenate([[0], np.cumsum(tokens.counts)])
     lists = pa.ListArray.from_arrays(
         pa.array(window_offsets, pa.int32()),
-        pa.FixedSizeListArray.from_arrays(
-            pa.array(logits.reshape(-1), pa.float32()), len(model.config.labels)
-        ),
-    ).cast(logits_type(len(model.config.labels)))
-    kept = [name for name in batch.rows.schema.names if name not in ("input_ids", "first_lengths")]
+        pa.FixedSizeListArray.from_arrays(pa.array(logits.reshape(-1), pa.float32()), model.width),
+    ).cast(logits_type(model.width))
+    kept = [name for name in batch.rows.schema.names if name not in _READ]
     rows = batch.rows.select(kept).append_column("logits", lists)
     scored = batch.with_rows(
         rows,
@@ -142,17 +144,21 @@ class _Tokens:
     ids: np.ndarray
     offsets: np.ndarray
     first_lengths: np.ndarray | None
+    ranges: np.ndarray | None
     counts: np.ndarray
 
     @staticmethod
     def of(rows: pa.RecordBatch) -> _Tokens:
         windows = rows["input_ids"].flatten()
         lengths = pc.list_value_length(windows).to_numpy(zero_copy_only=False)
-        first = rows["first_lengths"].flatten() if "first_lengths" in rows.schema.names else None
+        names = rows.schema.names
+        first = rows["first_lengths"].flatten() if "first_lengths" in names else None
+        ranges = rows["ranges"].flatten().flatten().to_numpy() if "ranges" in names else None
         return _Tokens(
             ids=windows.flatten().to_numpy(),
             offsets=np.concatenate([[0], np.cumsum(lengths, dtype=np.int64)]),
             first_lengths=None if first is None else first.to_numpy(),
+            ranges=None if ranges is None else ranges.reshape(len(lengths), -1),
             counts=pc.list_value_length(rows["input_ids"]).to_numpy(zero_copy_only=False),
         )
 
@@ -165,28 +171,31 @@ class _Tokens:
             ids=self.ids[offsets[0] : offsets[-1]],
             offsets=offsets - offsets[0],
             first_lengths=None if self.first_lengths is None else self.first_lengths[first:last],
+            ranges=None if self.ranges is None else self.ranges[first:last],
             counts=self.counts[start:stop],
         )
 
 
-def _logits_or_errors(
-    model: SequenceClassifier, tokens: _Tokens
-) -> tuple[np.ndarray, dict[int, str]]:
+def _logits_or_errors(model: PackedModel, tokens: _Tokens) -> tuple[np.ndarray, dict[int, str]]:
     """Logits of all windows, NaN for documents that break the model, and what they broke it with.
 
     When a call fails, the documents are halved until the one that fails stands alone.
     """
     documents = len(tokens.counts)
     try:
-        logits = model.logits(
-            tokens.ids, tokens.offsets, tokens.first_lengths, on_batch=_progress(tokens)
+        logits = model.outputs(
+            tokens.ids,
+            tokens.offsets,
+            tokens.first_lengths,
+            tokens.ranges,
+            on_batch=_progress(tokens),
         )
         return logits, {}
     except (RuntimeError, ValueError, IndexError) as error:
         if documents == 1:
             reason = " ".join(str(error).split())[:500]
             windows = int(tokens.counts[0])
-            empty = np.full((windows, len(model.config.labels)), np.nan, np.float32)
+            empty = np.full((windows, model.width), np.nan, np.float32)
             return empty, {0: f"the model failed on this text: {reason}"}
     half = documents // 2
     left, left_errors = _logits_or_errors(model, tokens.documents(0, half))

@@ -1,6 +1,6 @@
 """A whole job: check everything that can be checked, build one pipeline, run it, tell how it went.
 
-`classify` and `sentiment` are what `python -m pipelines.classify` and `pipelines.sentiment` call;
+`classify`, `sentiment` and `answer` are what `python -m pipelines.classify` and its siblings call;
 they take the same settings from Python.
 """
 
@@ -16,7 +16,8 @@ import apache_beam as beam
 from apache_beam.runners.runner import PipelineResult
 
 from beam_bert import console, errors
-from beam_bert.config import ClassifyConfig, SentimentConfig
+from beam_bert.answer_config import AnswerConfig
+from beam_bert.config import ClassifyConfig, JobConfig, SentimentConfig
 from beam_bert.errors import BeamBertError, ConfigError, ModelError, OutputError, RunFailed
 from beam_bert.estimate import estimate, show
 from beam_bert.planning import JobPlan, plan_job, runner_of
@@ -34,7 +35,7 @@ from beam_bert.sinks import (
 )
 from beam_bert.slices import FileEntry
 from beam_bert.storage import open_storage
-from beam_bert.transforms import DONE, Classify, CommitRun, ReadDocuments, WriteShards
+from beam_bert.transforms import DONE, CommitRun, ReadDocuments, WriteShards
 
 LOCAL_RUNNERS = ("DirectRunner", "FnApiRunner", "BundleBasedDirectRunner", "PrismRunner")
 
@@ -53,12 +54,17 @@ def classify(config: ClassifyConfig, beam_flags: Sequence[str] = ()) -> Manifest
     return _run("classify", config, beam_flags)
 
 
+def answer(config: AnswerConfig, beam_flags: Sequence[str] = ()) -> Manifest | None:
+    """Run the question-answering job; as `classify`, with answers in the output."""
+    return _run("answer", config, beam_flags)
+
+
 def sentiment(config: SentimentConfig, beam_flags: Sequence[str] = ()) -> Manifest | None:
     """Run the sentiment job; as `classify`, with `sentiment` and `polarity` in the output."""
     return _run("sentiment", config, beam_flags)
 
 
-def _run(job: str, config: ClassifyConfig, beam_flags: Sequence[str]) -> Manifest | None:
+def _run(job: str, config: JobConfig, beam_flags: Sequence[str]) -> Manifest | None:
     started = time.monotonic()
     plan = plan_job(job, config, beam_flags)
     if config.dry_run:
@@ -142,9 +148,7 @@ def _manifest(output: str, run_id: str) -> Manifest:
     return manifest
 
 
-def launch(
-    job: str, config: ClassifyConfig, beam_flags: Sequence[str] = ()
-) -> PipelineResult | None:
+def launch(job: str, config: JobConfig, beam_flags: Sequence[str] = ()) -> PipelineResult | None:
     """Check, prepare and start a job, and do not wait for it: what a template's launcher does.
 
     An incremental job is started even if there is nothing for it to do: Dataflow counts a launcher
@@ -200,21 +204,10 @@ def _execute(plan: JobPlan) -> Manifest:
 
 def build(pipeline: beam.Pipeline, plan: JobPlan) -> Any:
     """Put the whole job into a pipeline; returns the PCollection with the one Manifest."""
-    config = plan.config
     read = pipeline | "Read" >> ReadDocuments(
-        config.input, plan.spec, plan.settings_digest, plan.run
+        plan.config.input, plan.spec, plan.settings_digest, plan.run
     )
-    predictions = read.documents | "Classify" >> Classify(
-        plan.model,
-        plan.task,
-        plan.windows,
-        pair=config.text_pair_column is not None,
-        precision=config.precision,
-        device=config.device,
-        batch_tokens=config.batch_tokens,
-        accelerator=plan.accelerator,
-    )
-    written = predictions | "Write" >> WriteShards(plan.run, plan.schema)
+    written = read.documents | plan.predict | "Write" >> WriteShards(plan.run, plan.schema)
     records = (written, read[DONE]) | "Records" >> beam.Flatten()
     return records | "Commit" >> CommitRun(plan.run, plan.schema)
 

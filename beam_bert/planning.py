@@ -6,14 +6,21 @@ import dataclasses
 import hashlib
 import importlib.metadata
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime, timezone
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 from apache_beam.options.pipeline_options import PipelineOptions, StandardOptions
 
 import beam_bert
+from beam_bert.answer_config import CPU_SLICE_BYTES as ANSWER_CPU_SLICE_BYTES
+from beam_bert.answer_config import DEFAULT_MAX_LENGTH as ANSWER_MAX_LENGTH
+from beam_bert.answer_config import GPU_SLICE_BYTES as ANSWER_GPU_SLICE_BYTES
+from beam_bert.answer_config import AnswerConfig
+from beam_bert.answering import Answer
 from beam_bert.config import (
     CPU_SLICE_BYTES,
     GPU_SLICE_BYTES,
@@ -23,45 +30,41 @@ from beam_bert.config import (
     SourceConfig,
 )
 from beam_bert.dataflow import configure, parse_gpu
-from beam_bert.encoder import EncoderConfig, load_classifier
+from beam_bert.encoder import EncoderConfig, load_classifier, load_span_finder
 from beam_bert.errors import ConfigError, ModelError
 from beam_bert.models import ResolvedModel, fetch_model, resolve_model
+from beam_bert.predicting import Predict
 from beam_bert.proof import prove
 from beam_bert.schema import ID_FIELDS, ORIGIN_FIELDS, SCHEMA_VERSION, output_schema
 from beam_bert.sinks import RunSpec, check_partition_columns
 from beam_bert.slices import FileEntry
 from beam_bert.sources import SourceSpec, inspect_source, list_files
-from beam_bert.tasks import ClassificationTask, SentimentTask
-from beam_bert.tokenization import DocumentTokenizer, WindowSettings
+from beam_bert.tasks import AnswerTask, ClassificationTask, SentimentTask
+from beam_bert.tokenization import WindowSettings
+from beam_bert.transforms import Classify
 
 SOFTWARE = ("beam-bert", "apache-beam", "torch", "transformers", "tokenizers", "pyarrow")
 DEFAULT_MAX_LENGTH = 512
-
-TASKS: dict[str, type[ClassificationTask]] = {
-    "classify": ClassificationTask,
-    "sentiment": SentimentTask,
-}
 
 
 @dataclasses.dataclass(frozen=True)
 class JobPlan:
     """Everything that is known before the first document is read."""
 
-    config: ClassifyConfig
+    config: JobConfig
     options: PipelineOptions
     accelerator: str | None
     files: list[FileEntry]
     spec: SourceSpec
     model: ResolvedModel
-    task: ClassificationTask
+    predict: Predict
     encoder: EncoderConfig
-    windows: WindowSettings
     schema: pa.Schema
     settings_digest: str
     run: RunSpec
 
 
-def plan_job(job: str, config: ClassifyConfig, beam_flags: Sequence[str] = ()) -> JobPlan:
+def plan_job(job: str, config: JobConfig, beam_flags: Sequence[str] = ()) -> JobPlan:
     """Check input, model and settings, in the order in which a user would mend them.
 
     Raises:
@@ -77,26 +80,16 @@ def plan_job(job: str, config: ClassifyConfig, beam_flags: Sequence[str] = ()) -
     files = list_files(config.input)
     model = resolve_model(config.model)
     folder = fetch_model(model)
-    # Loading it here finds a damaged checkpoint before a single worker starts; once more is cheap.
-    encoder = load_classifier(folder, precision="fp32", device="cpu").config
-    task = TASKS[job](
-        labels=encoder.labels,
-        problem_type=encoder.problem_type,
-        top_k=config.top_k,
-        all_scores=config.all_scores,
-        threshold=encoder.threshold if config.threshold is None else config.threshold,
-        combine=config.combine_windows,
-    )
-    windows = window_settings(config, encoder)
-    tokenizer = DocumentTokenizer(folder, windows, pair=config.text_pair_column is not None)
+    predict, encoder = PREDICTORS[job](config, model, folder, accelerator)
+    tokenizer = predict.tokenizer()
     if tokenizer.vocab_size > encoder.vocab_size:
         raise ModelError(
             f"model {config.model}: its tokenizer has {tokenizer.vocab_size} tokens, its table "
             f"{encoder.vocab_size}; use the tokenizer that it was trained with"
         )
-    reserved = [field.name for field in (*ID_FIELDS, *task.fields(), *ORIGIN_FIELDS)]
+    reserved = [field.name for field in (*ID_FIELDS, *predict.fields, *ORIGIN_FIELDS)]
     spec = inspect_source(files, source_spec(config, _slice_bytes(config)), reserved)
-    schema = output_schema(spec.carried, task.fields())
+    schema = output_schema(spec.carried, predict.fields)
     check_partition_columns(config.partition, schema)
     digest = _settings_digest(job, config, model, schema)
     proof = prove(config, folder, files, spec, tokenizer)
@@ -107,19 +100,89 @@ def plan_job(job: str, config: ClassifyConfig, beam_flags: Sequence[str] = ()) -
         files=files,
         spec=spec,
         model=model,
-        task=task,
+        predict=predict,
         encoder=encoder,
-        windows=windows,
         schema=schema,
         settings_digest=digest,
         run=_run_spec(job, config, model, digest, proof),
     )
 
 
+def _classify(
+    task_type: type[ClassificationTask],
+    config: ClassifyConfig,
+    model: ResolvedModel,
+    folder: Path,
+    accelerator: str | None,
+) -> tuple[Predict, EncoderConfig]:
+    # Loading it here finds a damaged checkpoint before a single worker starts; once more is cheap.
+    encoder = load_classifier(folder, precision="fp32", device="cpu").config
+    task = task_type(
+        labels=encoder.labels,
+        problem_type=encoder.problem_type,
+        top_k=config.top_k,
+        all_scores=config.all_scores,
+        threshold=encoder.threshold if config.threshold is None else config.threshold,
+        combine=config.combine_windows,
+    )
+    predict = Classify(
+        model,
+        task,
+        window_settings(config, encoder),
+        pair=config.pair_column is not None,
+        **_handler_options(config, accelerator),
+    )
+    return predict, encoder
+
+
+def _answer(
+    config: AnswerConfig, model: ResolvedModel, folder: Path, accelerator: str | None
+) -> tuple[Predict, EncoderConfig]:
+    encoder = load_span_finder(folder, precision="fp32", device="cpu").config
+    ours = {field.name for field in (*ID_FIELDS, *ORIGIN_FIELDS)}
+    taken = sorted(ours.intersection(config.names or ())) if config.answers == "wide" else []
+    if taken:
+        raise ConfigError(f"--question: {taken[0]} is a column already, use another name")
+    task = AnswerTask(
+        questions=config.questions,
+        names=config.names,
+        layout=config.answers,
+        top_k=config.top_k,
+        null_threshold=config.null_threshold,
+    )
+    predict = Answer(
+        model,
+        task,
+        window_settings(config, encoder, ANSWER_MAX_LENGTH),
+        max_answer_tokens=config.max_answer_tokens,
+        **_handler_options(config, accelerator),
+    )
+    return predict, encoder
+
+
+def _handler_options(config: JobConfig, accelerator: str | None) -> dict[str, Any]:
+    return {
+        "precision": config.precision,
+        "device": config.device,
+        "batch_tokens": config.batch_tokens,
+        "accelerator": accelerator,
+    }
+
+
+# What differs from job to job: loads the model once to check it, and says what is done with it.
+PREDICTORS: dict[str, Callable[..., tuple[Predict, EncoderConfig]]] = {
+    "classify": partial(_classify, ClassificationTask),
+    "sentiment": partial(_classify, SentimentTask),
+    "answer": _answer,
+}
+
+
 def _slice_bytes(config: JobConfig) -> int:
     if config.slice_bytes is not None:
         return config.slice_bytes
     on_gpu = config.gpu is not None or _runs_on_cuda(config.device)
+    if isinstance(config, AnswerConfig):
+        return ANSWER_GPU_SLICE_BYTES if on_gpu else ANSWER_CPU_SLICE_BYTES
     return GPU_SLICE_BYTES if on_gpu else CPU_SLICE_BYTES
 
 
@@ -128,7 +191,7 @@ def source_spec(config: SourceConfig, slice_bytes: int) -> SourceSpec:
     return SourceSpec(
         format=config.format,
         text_columns=config.text_column,
-        text_pair_column=config.text_pair_column,
+        text_pair_column=config.pair_column,
         id_column=config.id_column,
         carry=config.carry,
         keep_text=config.keep_text,
@@ -146,7 +209,9 @@ def _runs_on_cuda(device: str) -> bool:
     return device == "cuda" or (device == "auto" and torch.cuda.is_available())
 
 
-def window_settings(config: InferenceConfig, encoder: EncoderConfig) -> WindowSettings:
+def window_settings(
+    config: InferenceConfig, encoder: EncoderConfig, default_max_length: int = DEFAULT_MAX_LENGTH
+) -> WindowSettings:
     """How documents are cut for a model.
 
     Raises:
@@ -156,10 +221,11 @@ def window_settings(config: InferenceConfig, encoder: EncoderConfig) -> WindowSe
     if config.max_length is not None and config.max_length > limit:
         raise ConfigError(
             f"--max_length {config.max_length}: the model reads {limit} tokens at most; "
-            f"give {limit} or less, and --long_documents window to read all of longer documents"
+            f"give {limit} or less; longer documents are read whole in windows"
+            + ("" if config.long_documents == "window" else " with --long_documents window")
         )
     return WindowSettings(
-        max_length=config.max_length or min(limit, DEFAULT_MAX_LENGTH),
+        max_length=config.max_length or min(limit, default_max_length),
         overlapping=config.long_documents == "window",
         stride=config.stride,
     )

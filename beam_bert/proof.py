@@ -15,7 +15,7 @@ from beam_bert.errors import ConfigError
 from beam_bert.sample import SLICE_BYTES, sample_documents
 from beam_bert.slices import FileEntry
 from beam_bert.sources import SourceSpec
-from beam_bert.tokenization import DocumentTokenizer
+from beam_bert.tokenization import Tokenizer
 
 # Enough to tell 99.5 % from 98 %; at fp32 they cost what as many documents of the job cost.
 DOCUMENTS = 512
@@ -43,7 +43,7 @@ def prove(
     folder: Path,
     files: Sequence[FileEntry],
     spec: SourceSpec,
-    tokenizer: DocumentTokenizer,
+    tokenizer: Tokenizer,
 ) -> dict[str, Any]:
     """What the manifest keeps of a precision's proof; nothing for precisions that need none.
 

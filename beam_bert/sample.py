@@ -18,7 +18,7 @@ from beam_bert.batch import SliceBatch
 from beam_bert.errors import InputError
 from beam_bert.slices import FileEntry, Slice, Unit, plan_units
 from beam_bert.sources import SourceSpec, cut_unit, read_slice
-from beam_bert.tokenization import DocumentTokenizer
+from beam_bert.tokenization import Tokenizer
 
 PLACES = 16
 SLICE_BYTES = 2**20
@@ -56,7 +56,7 @@ class Sample:
 
 
 def sample_documents(
-    files: Sequence[FileEntry], spec: SourceSpec, tokenizer: DocumentTokenizer, documents: int
+    files: Sequence[FileEntry], spec: SourceSpec, tokenizer: Tokenizer, documents: int
 ) -> Sample:
     """Take about `documents` documents from places spread over `files`.
 

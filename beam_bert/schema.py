@@ -7,6 +7,11 @@ One record batch a slice flows through the pipeline and gains and loses columns 
       RunInference-> ScoreBatch       - input_ids, first_lengths, + logits
       Decode      -> PredictionBatch  the output schema: carried columns at the top level
 
+Question answering also has, a window each, `ranges` (`beam_bert.encoder.spans`; gone after
+RunInference), `begins` (the document's token that its context begins with) and `questions` (number
+of the question); its `logits` are the output of `beam_bert.encoder.spans`, and a document may
+become several rows.
+
 `carried` is one struct column until the end, so a user's column can have any name without
 touching ours.
 """

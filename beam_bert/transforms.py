@@ -12,6 +12,7 @@ and only descriptors are ever shuffled.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from functools import partial
 from typing import Any
 
 import apache_beam as beam
@@ -19,12 +20,12 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from apache_beam.metrics import Metrics
-from apache_beam.ml.inference.base import RunInference
-from apache_beam.utils.shared import Shared
 
 from beam_bert.batch import SliceBatch
-from beam_bert.handler import NAMESPACE, BertModelHandler
-from beam_bert.models import ResolvedModel, fetch_model
+from beam_bert.encoder import load_classifier
+from beam_bert.handler import NAMESPACE
+from beam_bert.models import ResolvedModel
+from beam_bert.predicting import Predict
 from beam_bert.progress import LIVE
 from beam_bert.schema import output_schema
 from beam_bert.sinks import (
@@ -40,7 +41,7 @@ from beam_bert.sinks import (
 from beam_bert.slices import Slice, Unit, plan_units
 from beam_bert.sources import SourceSpec, cut_unit, list_files, read_slice
 from beam_bert.tasks import ClassificationTask
-from beam_bert.tokenization import DocumentTokenizer, WindowSettings
+from beam_bert.tokenization import DocumentTokenizer, Tokenizer, WindowSettings
 
 DONE = "done"  # tag of the records of shards that an earlier, unfinished run left in staging
 
@@ -115,8 +116,8 @@ class _ReadSlice(beam.DoFn):
                 yield batch
 
 
-class Classify(beam.PTransform):
-    """Document rows -> prediction rows, through Beam's RunInference.
+class Classify(Predict):
+    """Document rows -> rows with labels and scores.
 
     Args:
       model: which model, as `beam_bert.models.resolve_model` found it.
@@ -136,40 +137,20 @@ class Classify(beam.PTransform):
         pair: bool = False,
         **handler_options: Any,
     ) -> None:
-        super().__init__()
-        self._model = model
-        self._task = task
-        self._windows = windows
-        self._pair = pair
-        self._handler_options = handler_options
-
-    def expand(self, batches: Any) -> Any:
-        """Tokenize, run the model, decode."""
-        return (
-            batches
-            | "Tokenize" >> beam.ParDo(_Tokenize(self._model, self._windows, self._pair))
-            | "RunInference" >> RunInference(BertModelHandler(self._model, **self._handler_options))
-            | "Decode" >> beam.Map(decode, self._task, self._model)
+        super().__init__(
+            model,
+            tokenizer_of=partial(DocumentTokenizer, settings=windows, pair=pair),
+            load=load_classifier,
+            decode=partial(_decode_labels, task=task, model=model),
+            fields=task.fields(),
+            **handler_options,
         )
 
 
-class _Tokenize(beam.DoFn):
-    def __init__(self, model: ResolvedModel, windows: WindowSettings, pair: bool) -> None:
-        self._model = model
-        self._windows = windows
-        self._pair = pair
-        self._shared = Shared()
-        self._tokens = Metrics.counter(NAMESPACE, "tokens")
-
-    def setup(self) -> None:
-        self._tokenizer = self._shared.acquire(
-            lambda: DocumentTokenizer(fetch_model(self._model), self._windows, pair=self._pair)
-        )
-
-    def process(self, batch: SliceBatch) -> Iterator[SliceBatch]:
-        tokenized = self._tokenizer.tokenize(batch)
-        self._tokens.inc(int(tokenized.stats["tokens"]))
-        yield tokenized
+def _decode_labels(
+    batch: SliceBatch, tokenizer: Tokenizer, *, task: ClassificationTask, model: ResolvedModel
+) -> SliceBatch:
+    return decode(batch, task, model)
 
 
 def decode(batch: SliceBatch, task: ClassificationTask, model: ResolvedModel) -> SliceBatch:

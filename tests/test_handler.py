@@ -70,10 +70,10 @@ class Breaks:
 
     def __init__(self, model: SequenceClassifier, token: int, how: str) -> None:
         self._model, self._token, self._how = model, token, how
-        self.config, self.precision, self.device = model.config, model.precision, model.device
+        self.width, self.precision, self.device = model.width, model.precision, model.device
 
-    def logits(self, input_ids: np.ndarray, offsets: np.ndarray, *rest: object, **options: object):
-        logits = self._model.logits(input_ids, offsets, *rest, **options)  # type: ignore[arg-type]
+    def outputs(self, input_ids: np.ndarray, offsets: np.ndarray, *rest: object, **options: object):
+        logits = self._model.outputs(input_ids, offsets, *rest, **options)  # type: ignore[arg-type]
         owners = np.searchsorted(offsets, np.flatnonzero(input_ids == self._token), "right") - 1
         if len(owners) and self._how == "raises":
             raise RuntimeError("cannot compute this")

@@ -20,6 +20,7 @@ class Books:
     records: tuple[ShardRecord, ...]
     rows_read: int
     rows_predicted: int
+    rows_written: int
     rows_rejected: int
     rejects_by_reason: dict[str, int]
     label_counts: dict[str, int]
@@ -63,6 +64,7 @@ def close_books(records: Iterable[ShardRecord]) -> Books:
         records=ordered,
         rows_read=sum(record.rows_read for record in ordered),
         rows_predicted=sum(record.rows_predicted for record in ordered),
+        rows_written=sum(record.rows_written for record in ordered),
         rows_rejected=sum(record.rows_rejected for record in ordered),
         rejects_by_reason=_sum(record.rejects_by_reason for record in ordered),
         label_counts=_sum(record.label_counts for record in ordered),
@@ -99,7 +101,8 @@ def _check(record: ShardRecord) -> None:
     counted = sum(file.rows for file in record.files) if record.files else record.rows_read
     if (
         record.rows_read != record.rows_predicted + record.rows_rejected
-        or (predicted, rejected) != (record.rows_predicted, record.rows_rejected)
+        or record.rows_written < record.rows_predicted
+        or (predicted, rejected) != (record.rows_written, record.rows_rejected)
         or counted != record.rows_read
         or sum(record.rejects_by_reason.values()) != record.rows_rejected
     ):

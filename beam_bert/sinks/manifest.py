@@ -27,7 +27,10 @@ class Counts(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     rows_read: int = Field(default=0, description="Rows of all inputs.")
-    rows_predicted: int = Field(default=0, description="Rows in predictions/.")
+    rows_predicted: int = Field(default=0, description="Rows read that have a prediction.")
+    rows_written: int = Field(
+        default=0, description="Rows in predictions/: as many, or several of each one predicted."
+    )
     rows_rejected: int = Field(default=0, description="Rows in rejects/.")
     rejects_by_reason: dict[str, int] = Field(
         default_factory=dict, description="Rejected rows by the stable code of what was wrong."
@@ -42,6 +45,7 @@ class Counts(BaseModel):
         return cls(
             rows_read=books.rows_read,
             rows_predicted=books.rows_predicted,
+            rows_written=books.rows_written,
             rows_rejected=books.rows_rejected,
             rejects_by_reason=books.rejects_by_reason,
             label_counts=books.label_counts,

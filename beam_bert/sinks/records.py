@@ -51,7 +51,10 @@ class ShardRecord(BaseModel):
     ordinal: int = Field(description="Place of the planned unit in the listing.")
     cut: int = Field(description="Piece within the unit.")
     rows_read: int = Field(description="Rows that the source counted.")
-    rows_predicted: int = Field(description="Rows in the predictions shard.")
+    rows_predicted: int = Field(description="Rows read that have a prediction.")
+    rows_written: int = Field(
+        description="Rows in the predictions shard: as many, or several of each one predicted."
+    )
     rows_rejected: int = Field(description="Rows in the rejects shard.")
     rejects_by_reason: dict[str, int] = Field(default_factory=dict)
     label_counts: dict[str, int] = Field(default_factory=dict)

@@ -6,6 +6,16 @@ ids without special tokens, and the windows with theirs are gathered in one go.
 """
 
 from beam_bert.tokenization.documents import DocumentTokenizer
+from beam_bert.tokenization.questions import QuestionTokenizer
+from beam_bert.tokenization.tokenizer import Tokenizer
 from beam_bert.tokenization.windows import Windows, WindowSettings, fit_pair, plan_windows
 
-__all__ = ["DocumentTokenizer", "WindowSettings", "Windows", "fit_pair", "plan_windows"]
+__all__ = [
+    "DocumentTokenizer",
+    "QuestionTokenizer",
+    "Tokenizer",
+    "WindowSettings",
+    "Windows",
+    "fit_pair",
+    "plan_windows",
+]

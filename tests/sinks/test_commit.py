@@ -71,6 +71,7 @@ def test_the_manifest_tells_what_was_read_written_and_used(output: str) -> None:
     assert document["counts"] == {
         "rows_read": 18,
         "rows_predicted": 17,
+        "rows_written": 17,
         "rows_rejected": 1,
         "rejects_by_reason": {"bad_json": 1},
         "label_counts": {"negative": 7, "neutral": 5, "positive": 5},
@@ -133,6 +134,8 @@ def test_one_name_for_two_different_shards_fails_the_run(output: str) -> None:
     [
         {"rows_read": 12},
         {"rows_predicted": 9},
+        {"rows_written": 9},
+        {"rows_written": 11},
         {"rows_rejected": 0},
         {"rejects_by_reason": {}},
         {"files": ()} | {"rows_read": 10},

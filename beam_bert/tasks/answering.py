@@ -1,0 +1,193 @@
+"""Extractive question answering: the best spans of windows become the answers of documents.
+
+Scores are sums of logits, start + end, never a window's own probabilities, so that they compare
+across the windows of a document. The null score is how well "no answer" does, in the window where
+it does worst; a question has no answer where it beats the best span by more than a threshold
+(SQuAD 2.0: Rajpurkar et al. 2018, arXiv:1806.03822; the rules are those of
+https://github.com/google-research/bert/blob/master/run_squad.py).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import pyarrow as pa
+
+from beam_bert.schema import described
+
+
+@dataclass(frozen=True, eq=False)
+class Candidates:
+    """Spans that may answer, of many questions, each on one document (a pair), best first.
+
+    Attributes:
+      pair: int64 [n], rising; within a pair scores fall.
+      start: int64 [n], first token in the document; `end` the last one.
+      score: float32 [n].
+      window: int64 [n], number of the window among the pair's, from 0.
+      null: float32 [pairs].
+    """
+
+    pair: np.ndarray
+    start: np.ndarray
+    end: np.ndarray
+    score: np.ndarray
+    window: np.ndarray
+    null: np.ndarray
+
+    def take(self, indices: np.ndarray) -> Candidates:
+        """Some of the spans, in that order."""
+        return Candidates(
+            pair=self.pair[indices],
+            start=self.start[indices],
+            end=self.end[indices],
+            score=self.score[indices],
+            window=self.window[indices],
+            null=self.null,
+        )
+
+
+def merge_windows(
+    null: np.ndarray,
+    scores: np.ndarray,
+    starts: np.ndarray,
+    ends: np.ndarray,
+    begins: np.ndarray,
+    windows: np.ndarray,
+) -> Candidates:
+    """The best spans of each pair over all of its windows.
+
+    Args:
+      null: float32 [windows].
+      scores: float32 [windows, count], falling; `starts` and `ends` int64 likewise, tokens of the
+        window's context, -1 where there is no span.
+      begins: int64 [windows], the document's token at which the window's context begins.
+      windows: int64 [pairs], windows of each pair, all positive.
+
+    Returns:
+      As many spans of a pair as a window has, at most; equal scores in order of start and end.
+    """
+    count = scores.shape[1]
+    first = np.cumsum(windows) - windows
+    pair = np.repeat(np.arange(len(windows)), windows)
+    number = np.arange(len(pair)) - first[pair]
+    there = (starts >= 0).ravel()
+    spread = [np.repeat(each, count)[there] for each in (pair, begins, number)]
+    found = Candidates(
+        pair=spread[0],
+        start=starts.ravel()[there] + spread[1],
+        end=ends.ravel()[there] + spread[1],
+        score=scores.ravel()[there],
+        window=spread[2],
+        null=np.minimum.reduceat(null, first) if len(windows) else null[:0],
+    )
+    best_first = found.take(np.lexsort((found.end, found.start, -found.score, found.pair)))
+    return best_first.take(np.flatnonzero(rank_within(best_first.pair) < count))
+
+
+def rank_within(groups: np.ndarray) -> np.ndarray:
+    """Place of each element in its group, from 0; int64 [n] of rising group numbers."""
+    places = np.arange(len(groups))
+    is_first = np.append(True, groups[1:] != groups[:-1]) if len(groups) else np.zeros(0, bool)
+    return places - np.maximum.accumulate(np.where(is_first, places, 0))
+
+
+@dataclass(frozen=True)
+class AnswerTask:
+    """Which answers are kept, and the columns that the user reads.
+
+    Attributes:
+      questions: asked of every document; None: each row has its own.
+      names: of the questions, as many; None where they have none.
+      layout: long: a row an answer; wide: a row a document, a struct column a named question.
+      top_k: answers to keep of a question.
+      null_threshold: a question has no answer where null score - score is above it.
+    """
+
+    questions: tuple[str, ...] | None
+    names: tuple[str | None, ...] | None = None
+    layout: Literal["long", "wide"] = "long"
+    top_k: int = 1
+    null_threshold: float = 0.0
+
+    @property
+    def top_spans(self) -> int:
+        """Spans to look at for `top_k` answers: spans of different tokens may be the same text."""
+        return 2 * self.top_k + 6
+
+    def fields(self) -> list[pa.Field]:
+        """The task's columns, with their documentation."""
+        if self.layout == "wide":
+            type_ = pa.struct(_answer_fields())
+            return [
+                described(str(name), type_, question, nullable=False)
+                for name, question in zip(self.names or (), self.questions or (), strict=True)
+            ]
+        return [
+            described("question_name", pa.string(), "Name of the question, where it has one."),
+            described("question", pa.string(), "What was asked.", nullable=False),
+            *_answer_fields(),
+            described("rank", pa.int32(), "1 for the best answer to the question.", nullable=False),
+        ]
+
+    def beats_null(self, candidates: Candidates) -> np.ndarray:
+        """Which spans are answers, bool [spans]."""
+        gap = candidates.null[candidates.pair].astype(np.float64) - candidates.score
+        return np.asarray(gap <= self.null_threshold)
+
+
+def _answer_fields() -> list[pa.Field]:
+    return [
+        described("answer", pa.string(), "Text of the answer; null where there is none."),
+        described(
+            "answer_start",
+            pa.int64(),
+            "First code point of the answer in the document's text: answer == text[start:end].",
+        ),
+        described("answer_end", pa.int64(), "Code point after its last."),
+        described(
+            "score",
+            pa.float32(),
+            "Start + end logit of the answer; where there is none, of the best span.",
+            nullable=False,
+        ),
+        described(
+            "null_score",
+            pa.float32(),
+            "The same for no answer, in the window where it is least.",
+            nullable=False,
+        ),
+        described(
+            "has_answer",
+            pa.bool_(),
+            "Whether null_score - score stays within the null threshold.",
+            nullable=False,
+        ),
+        described(
+            "window", pa.int32(), "Number, from 0, of the window it was found in.", nullable=False
+        ),
+    ]
+
+
+def answer_arrays(
+    candidates: Candidates, places: np.ndarray, texts: list[str | None]
+) -> list[pa.Array]:
+    """The columns of `_answer_fields`, a row a candidate.
+
+    Args:
+      candidates: the spans to show.
+      places: int64 [n, 2], code points in the text; -1 where there is no answer.
+      texts: the answers; None where there is none.
+    """
+    none = places[:, 0] < 0
+    return [
+        pa.array(texts, pa.string()),
+        pa.array(places[:, 0], pa.int64(), mask=none),
+        pa.array(places[:, 1], pa.int64(), mask=none),
+        pa.array(candidates.score, pa.float32()),
+        pa.array(candidates.null[candidates.pair], pa.float32()),
+        pa.array(~none),
+        pa.array(candidates.window, pa.int32()),
+    ]
