@@ -234,7 +234,7 @@ def test_out_of_memory_halves_the_micro_batch_and_goes_on(bert, monkeypatch, cap
     finished: list[int] = []
     try:
         with caplog.at_level(logging.WARNING):
-            got = bert.logits(*arrays, on_batch=finish)
+            got = bert.logits(*arrays, on_batch=lambda count, tokens: finished.append(count))
         assert bert.batch_tokens <= 300
         assert sum(finished) == 30
         np.testing.assert_allclose(got, expected, rtol=0, atol=company_tolerance("fp32"))

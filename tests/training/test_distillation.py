@@ -37,8 +37,8 @@ def test_a_student_has_fewer_layers_and_words_and_reads_text_as_before(
     assert config.labels == before.labels
     small = Tokenizer.from_file(str(student / "tokenizer.json"))
     large = Tokenizer.from_file(str(teacher / "tokenizer.json"))
-    text = "the service was Terrible, never good again!"
-    assert small.encode(text).tokens == large.encode(text).tokens
+    text = unlabelled.read_text().splitlines()[1].strip('"')
+    assert small.decode(small.encode(text).ids) == large.decode(large.encode(text).ids)
     assert small.encode("xylophone").tokens[-2].startswith("##")
     load_classifier(student)
 
