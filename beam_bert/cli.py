@@ -98,9 +98,20 @@ def run_from_command_line(
     return 0
 
 
-def flags_table(config: type[BaseModel]) -> str:
-    """A Markdown table of every flag: what the README shows (a test keeps them equal)."""
-    lines = ["| flag | default | what it does |", "| --- | --- | --- |"]
+def flags_table(config: type[BaseModel], beside: type[BaseModel] | None = None) -> str:
+    """A Markdown table of the flags: what the README shows (a test keeps them equal).
+
+    Args:
+      config: the settings.
+      beside: leave out the flags that these settings have, and say, too.
+    """
+    known = _flag_rows(beside) if beside is not None else []
+    rows = [row for row in _flag_rows(config) if row not in known]
+    return "\n".join(["| flag | default | what it does |", "| --- | --- | --- |", *rows])
+
+
+def _flag_rows(config: type[BaseModel]) -> list[str]:
+    lines = []
     for name, field in config.model_fields.items():
         if is_fixed(config, name):
             continue
@@ -108,7 +119,7 @@ def flags_table(config: type[BaseModel]) -> str:
         if typing.get_origin(field.annotation) is typing.Literal:
             text += " One of " + ", ".join(map(str, typing.get_args(field.annotation))) + "."
         lines.append(f"| `--{name}` | {_default_text(field) or 'required'} | {text} |")
-    return "\n".join(lines)
+    return lines
 
 
 class _Parser(argparse.ArgumentParser):

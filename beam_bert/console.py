@@ -78,6 +78,11 @@ def summary(manifest: Manifest, output: str, seconds: float) -> None:
     table.add_column(justify="right")
     table.add_row("rows read", f"{counts.rows_read:,}")
     table.add_row("rows predicted", f"{counts.rows_predicted:,}")
+    questions = manifest.stats.get("questions", 0.0)
+    if questions:
+        table.add_row("questions asked", f"{questions:,.0f}")
+        answered = manifest.stats.get("questions_answered", 0.0)
+        table.add_row("  with an answer", f"{answered:,.0f}")
     if proof := manifest.model.get("proof"):
         agreeing = f"{proof['agreement']:.2%} of {proof['documents']:,}"
         table.add_row(f"{proof['precision']} labels as fp32", agreeing)

@@ -83,7 +83,10 @@ def _require_head(folder: Path, checkpoint: Checkpoint, config: EncoderConfig) -
                 f"{len(config.labels)} labels; use the config.json it was saved with"
             )
         return
+    if config.architecture.endswith("ForQuestionAnswering"):
+        way = f"python -m pipelines.answer runs it; to classify give a {family.classifier}"
+    else:
+        way = f"fine-tune one, or give a {family.classifier}"
     raise ModelError(
-        f"{folder} is a {config.architecture} and has no sequence-classification head; "
-        f"fine-tune one, or give a {family.classifier}"
+        f"{folder} is a {config.architecture} and has no sequence-classification head; {way}"
     )
