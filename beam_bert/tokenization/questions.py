@@ -9,7 +9,7 @@ once, where the model sees most of its surroundings.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -176,6 +176,33 @@ class QuestionTokenizer:
           where the span is blank or its tokens stand for no characters.
         """
         found = np.full((len(starts), 2), -1, np.int64)
+        for text, encoding, span in self._encoded(texts, text_of):
+            found[span] = _characters(text, encoding, int(starts[span]), int(ends[span]))
+        return found
+
+    def tokens_of(
+        self, texts: Sequence[str], text_of: np.ndarray, starts: np.ndarray, ends: np.ndarray
+    ) -> np.ndarray:
+        """The other way round: first and last token of stretches of text, for training.
+
+        Args:
+          texts, text_of: as in `locate`.
+          starts: int64 [spans], code points; `ends` likewise, exclusive.
+
+        Returns:
+          int64 [spans, 2]: tokens in the document; -1 where the stretch has none.
+        """
+        found = np.full((len(starts), 2), -1, np.int64)
+        for _, encoding, span in self._encoded(texts, text_of):
+            start, end = int(starts[span]), int(ends[span])
+            found[span] = (
+                _token_at(encoding, range(start, end)),
+                _token_at(encoding, range(end - 1, start - 1, -1)),
+            )
+        return found
+
+    def _encoded(self, texts: Sequence[str], text_of: np.ndarray) -> Iterator[tuple[str, Any, int]]:
+        """Each span's text, its encoding with offsets, and the span's number; texts once each."""
         wanted, first = np.unique(text_of, return_index=True)
         bounds = np.append(first, len(text_of))
         some = [texts[int(number)] for number in wanted]
@@ -183,10 +210,13 @@ class QuestionTokenizer:
             encodings = self._backend.encode_batch(some[begin:stop], add_special_tokens=False)
             for place, encoding in enumerate(encodings, begin):
                 for span in range(bounds[place], bounds[place + 1]):
-                    found[span] = _characters(
-                        some[place], encoding, int(starts[span]), int(ends[span])
-                    )
-        return found
+                    yield some[place], encoding, span
+
+
+def _token_at(encoding: Any, characters: range) -> int:
+    """The token of the first of these characters that has one; -1 where none has."""
+    tokens = (encoding.char_to_token(place) for place in characters)
+    return next((token for token in tokens if token is not None), -1)
 
 
 def _characters(text: str, encoding: Any, first: int, last: int) -> tuple[int, int]:

@@ -1,0 +1,103 @@
+"""What an extractive head learns from: windows, and where in each the answer starts and ends."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+
+from beam_bert.batch import SliceBatch
+from beam_bert.encoder.plan import Int64Array
+from beam_bert.errors import InputError
+from beam_bert.schema import rejects_batch
+from beam_bert.slices import Slice
+from beam_bert.tokenization import QuestionTokenizer
+from beam_bert.training.answering_data import Asked
+from beam_bert.training.data import Tokens
+
+
+@dataclass(frozen=True, eq=False)
+class AnswerWindows:
+    """Windows of questions and contexts, with their targets.
+
+    Attributes:
+      tokens: the windows, as the encoder takes them.
+      starts: int64 [windows], token of the window at which the answer starts; 0, the first token,
+        where the whole answer is not in it (Devlin et al. 2018, section 4.3). `ends` likewise.
+      asked: int64 [windows], the question of each.
+    """
+
+    tokens: Tokens
+    starts: Int64Array
+    ends: Int64Array
+    asked: Int64Array
+
+    @property
+    def has_answer(self) -> np.ndarray:
+        """bool [windows]."""
+        return np.asarray(self.ends > 0)
+
+    def sample(self, without_answer: float, seed: int) -> Int64Array:
+        """Windows to train on: all with an answer, and `without_answer` times as many others."""
+        have, lack = np.flatnonzero(self.has_answer), np.flatnonzero(~self.has_answer)
+        count = min(len(lack), round(without_answer * max(len(have), 1)))
+        chosen = np.random.default_rng(seed).choice(lack, count, replace=False)
+        return np.sort(np.concatenate([have, chosen]))
+
+
+def asked_batch(asked: Sequence[Asked]) -> SliceBatch:
+    """Questions as the document rows of one slice."""
+    columns = {
+        "doc_id": pa.array([each.id for each in asked], pa.string()),
+        "text": pa.array([each.context for each in asked], pa.string()),
+        "text_pair": pa.array([each.question for each in asked], pa.string()),
+        "source_file": pa.array([each.place for each in asked], pa.string()),
+        "source_row": pa.array(np.arange(len(asked))),
+        "carried": pa.Array.from_buffers(pa.struct([]), len(asked), [None]),
+    }
+    return SliceBatch(Slice(0, ()), "", pa.RecordBatch.from_pydict(columns), rejects_batch([]))
+
+
+def answer_windows(asked: Sequence[Asked], tokenizer: QuestionTokenizer) -> AnswerWindows:
+    """Lay out questions for training; each learns its first answer.
+
+    Args:
+      asked: questions whose labels were checked.
+      tokenizer: made with `questions=None`.
+
+    Raises:
+      InputError: a question or context has no token, or a question leaves its context no room.
+    """
+    batch = tokenizer.tokenize(asked_batch(asked))
+    if batch.rejects.num_rows:
+        first = batch.rejects.slice(0, 1).to_pylist()[0]
+        raise InputError(f"{first['source_file']}: {first['message']}; remove the question")
+    rows = batch.rows
+    windows = rows["input_ids"].flatten()
+    lengths = windows.value_lengths().to_numpy().astype(np.int64)
+    owners = np.repeat(np.arange(len(asked)), rows["input_ids"].value_lengths().to_numpy())
+    begins = rows["begins"].flatten().to_numpy().astype(np.int64)
+    ranges = rows["ranges"].flatten().flatten().to_numpy().reshape(-1, 4).astype(np.int64)
+    spans = np.full((len(asked), 2), -1, np.int64)
+    labelled = np.array([n for n, each in enumerate(asked) if each.answers], np.int64)
+    places = [asked[n].answers[0] for n in labelled]
+    spans[labelled] = tokenizer.tokens_of(
+        [each.context for each in asked],
+        labelled,
+        np.array([start for start, _ in places], np.int64),
+        np.array([start + len(text) for start, text in places], np.int64),
+    )
+    first, last = (spans[owners] - begins[:, None]).T
+    inside = (spans[owners, 0] >= 0) & (first >= 0) & (last < ranges[:, 1])
+    return AnswerWindows(
+        tokens=Tokens(
+            windows.flatten().to_numpy(),
+            np.concatenate([[0], np.cumsum(lengths)]),
+            rows["first_lengths"].flatten().to_numpy(),
+        ),
+        starts=np.where(inside, ranges[:, 0] + first, 0),
+        ends=np.where(inside, ranges[:, 0] + last, 0),
+        asked=owners,
+    )

@@ -1,0 +1,183 @@
+"""Exact match and F1 of answers: SQuAD's official definitions, and CMRC's for Chinese.
+
+SQuAD compares words in lower case, without punctuation and articles
+(https://rajpurkar.github.io/SQuAD-explorer/, evaluate-v2.0.py). Chinese has no spaces between
+words: CMRC 2018 (Cui et al., arXiv:1810.07366, cmrc2018_evaluate.py) compares characters, and its
+F1 counts the longest stretch that both share. Where that script asks NLTK for the words of Latin
+text, a regular expression parts them here.
+"""
+
+from __future__ import annotations
+
+import re
+import string
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+
+FloatArray = npt.NDArray[np.float64]
+Definition = Literal["auto", "squad", "cmrc"]
+
+_PUNCTUATION = str.maketrans("", "", string.punctuation)
+_ARTICLES = re.compile(r"\b(a|an|the)\b")
+_HAN = re.compile("[\u4e00-\u9fa5]")
+_WORDS = re.compile(r"\w+|[^\w\s]")
+# As in cmrc2018_evaluate.py; it names one of two characters, which no character can equal.
+_CMRC_PUNCTUATION = frozenset(
+    "-:_*^/\\~`+=\uff0c\u3002\uff1a\uff1f\uff01\u201c\u201d\uff1b\u2019\u300a\u300b\u00b7\u3001"
+    "\u300c\u300d\uff08\uff09\uff0d\uff5e\u300e\u300f"
+)
+
+
+def squad_words(text: str) -> list[str]:
+    """The words that SQuAD compares."""
+    return _ARTICLES.sub(" ", text.lower().translate(_PUNCTUATION)).split()
+
+
+def cmrc_segments(text: str) -> list[str]:
+    """The characters, and words of other scripts, that CMRC compares."""
+    segments, other = [], ""
+    for character in text.lower().strip():
+        if character in _CMRC_PUNCTUATION:
+            continue
+        if _HAN.match(character):
+            segments += [*_WORDS.findall(other), character]
+            other = ""
+        else:
+            other += character
+    return segments + _WORDS.findall(other)
+
+
+def squad_scores(predicted: str, right: str) -> tuple[float, float]:
+    """Exact match and F1 of one answer against one that is right; "" is no answer."""
+    found, wanted = squad_words(predicted), squad_words(right)
+    exact = float(found == wanted)
+    if not found or not wanted:
+        return exact, exact
+    shared = sum((Counter(found) & Counter(wanted)).values())
+    return exact, _f1(shared, len(found), len(wanted))
+
+
+def cmrc_scores(predicted: str, right: str) -> tuple[float, float]:
+    """The same by CMRC's definition."""
+    found, wanted = cmrc_segments(predicted), cmrc_segments(right)
+    exact = float(_without_punctuation(predicted) == _without_punctuation(right))
+    if not found or not wanted:
+        return exact, exact
+    return exact, _f1(_longest_shared(found, wanted), len(found), len(wanted))
+
+
+def answer_scores(
+    predicted: Sequence[str], right: Sequence[Sequence[str]], definition: Definition = "auto"
+) -> tuple[FloatArray, FloatArray]:
+    """Exact match and F1 of each question, the best over its right answers.
+
+    Args:
+      predicted: answers; "" where the model gives none.
+      right: for each question the answers that count, none where it has no answer.
+      definition: auto is CMRC's where a right answer, or the one predicted, holds a Han character.
+
+    Returns:
+      float64 [n] twice, from 0 to 1.
+    """
+    exact, f1 = np.zeros(len(predicted)), np.zeros(len(predicted))
+    for row, (found, wanted) in enumerate(zip(predicted, right, strict=True)):
+        answers = _usable(wanted)
+        by_character = definition == "cmrc" or (
+            definition == "auto" and any(map(_HAN.search, [found, *answers]))
+        )
+        score = cmrc_scores if by_character else squad_scores
+        scores = [score(found, answer) for answer in answers]
+        exact[row], f1[row] = (max(each) for each in zip(*scores, strict=True))
+    return exact, f1
+
+
+def _usable(right: Sequence[str]) -> list[str]:
+    """SQuAD's script leaves out answers of which nothing is left to compare."""
+    return [each for each in right if squad_words(each)] or [""]
+
+
+@dataclass(frozen=True)
+class BestThreshold:
+    """The null threshold at which a metric is best, and what it then is."""
+
+    threshold: float
+    value: float
+
+
+def best_null_threshold(
+    scores: FloatArray, gaps: FloatArray, has_answer: npt.NDArray[np.bool_]
+) -> BestThreshold:
+    """Where to say "no answer": as evaluate-v2.0.py's find_best_thresh, on score gaps.
+
+    Args:
+      scores: float64 [n], exact match or F1 of the best span of each question (not of "no answer").
+      gaps: float64 [n], null score - score; a question is answered where it is at most the
+        threshold.
+      has_answer: bool [n], whether it has an answer.
+
+    Returns:
+      The mean over all questions at the best threshold; -inf: answer none.
+    """
+    order = np.argsort(gaps, kind="stable")
+    # What answering the question adds: its score, or the loss of a right "no answer".
+    gains = np.where(has_answer, scores, -1.0)[order]
+    sums = np.concatenate([[0.0], np.cumsum(gains)]) + (~has_answer).sum()
+    # Questions of one gap are answered together or not at all.
+    ends = np.flatnonzero(np.append(np.diff(gaps[order]) > 0, True)) + 1
+    places = np.append(0, ends[: len(gaps)])
+    best = int(places[np.argmax(sums[places])])
+    threshold = float(gaps[order][best - 1]) if best else float("-inf")
+    return BestThreshold(threshold, float(sums[best] / max(len(gaps), 1)))
+
+
+_ENGLISH_WORDS = frozenset(
+    ["how many", "how much", "how", "what", "who", "whom", "whose", "when", "where", "which", "why"]
+)
+_CHINESE_WORDS = {
+    "why": ("\u4e3a\u4ec0\u4e48", "\u4e3a\u4f55"),
+    "how many": ("\u591a\u5c11", "\u51e0"),
+    "how": ("\u600e\u4e48", "\u600e\u6837", "\u5982\u4f55"),
+    "when": ("\u4ec0\u4e48\u65f6\u5019", "\u4f55\u65f6", "\u54ea\u5e74", "\u54ea\u4e00\u5e74"),
+    "where": ("\u54ea\u91cc", "\u54ea\u513f", "\u4f55\u5904", "\u4ec0\u4e48\u5730\u65b9"),
+    "who": ("\u8c01",),
+    "which": ("\u54ea",),
+    "what": ("\u4ec0\u4e48", "\u4f55"),
+}
+
+
+def question_word(question: str) -> str:
+    """What is asked for: what, who, when, where, which, why, how, how many, or other."""
+    if _HAN.search(question):
+        found = (
+            n for n, words in _CHINESE_WORDS.items() if any(word in question for word in words)
+        )
+        return next(found, "other")
+    words = re.findall(r"[a-z]+", question.lower())
+    pairs = [" ".join(pair) for pair in pairwise(words)]
+    for candidate in (*pairs[:1], *words[:1], *pairs, *words):
+        if candidate in _ENGLISH_WORDS:
+            return {"how much": "how many", "whom": "who", "whose": "who"}.get(candidate, candidate)
+    return "other"
+
+
+def _without_punctuation(text: str) -> str:
+    return "".join(each for each in text.lower().strip() if each not in _CMRC_PUNCTUATION)
+
+
+def _f1(shared: int, found: int, wanted: int) -> float:
+    return 2 * shared / (found + wanted) if shared else 0.0
+
+
+def _longest_shared(first: Sequence[str], second: Sequence[str]) -> int:
+    """Length of the longest stretch that stands in both."""
+    longest, row = 0, [0] * (len(second) + 1)
+    for one in first:
+        row = [0, *(row[n] + 1 if one == other else 0 for n, other in enumerate(second))]
+        longest = max(longest, *row)
+    return longest
