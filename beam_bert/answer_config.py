@@ -80,12 +80,12 @@ class AnswerConfig(JobConfig):
     top_k: int = _field(
         "Results", "Answers to keep of each question.", output=True, default=1, ge=1, le=1_000
     )
-    null_threshold: float = _field(
+    null_threshold: float | None = _field(
         "Results",
         "A question has no answer where null_score - score is above this (SQuAD 2.0); 1e9: it "
-        "always has one.",
+        "always has one; default: the model's own, else 0.",
         output=True,
-        default=0.0,
+        default=None,
         allow_inf_nan=False,
     )
     max_answer_tokens: int = _field(

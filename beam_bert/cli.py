@@ -13,8 +13,7 @@ import importlib
 import logging
 import sys
 import typing
-from collections.abc import Sequence
-from pathlib import Path
+from collections.abc import Mapping, Sequence
 from typing import Any, TypeVar
 
 import yaml
@@ -67,6 +66,7 @@ def run_from_command_line(
     *,
     module: str = "beam_bert.jobs",
     beam: bool = True,
+    tasks: Mapping[str, tuple[type[BaseModel], str]] | None = None,
 ) -> int:
     """Parse the flags of `python -m pipelines.<job>`, run the job, and say how it went.
 
@@ -76,14 +76,15 @@ def run_from_command_line(
       argv: the flags; None: those of this process.
       module: where that function is; imported once the flags are right.
       beam: whether it is a Beam pipeline, which takes Beam's flags too.
+      tasks: settings and module of the other tasks that `--task` names.
 
     Returns:
       The exit code: 0, 2 for a mistake that the user can mend, 1 for a failed run.
     """
+    flags = sys.argv[1:] if argv is None else argv
     try:
-        config, beam_flags = parse_config(
-            config_type, sys.argv[1:] if argv is None else argv, f"pipelines.{job}", beam=beam
-        )
+        config_type, module = (tasks or {}).get(_task_of(flags), (config_type, module))
+        config, beam_flags = parse_config(config_type, flags, f"pipelines.{job}", beam=beam)
         # Beam warns on import of every optional package that is not there.
         logging.disable(logging.WARNING)
         run = getattr(importlib.import_module(module), job)
@@ -165,6 +166,17 @@ def _parser(config: type[BaseModel], prog: str, *, beam: bool) -> argparse.Argum
     return parser
 
 
+def _task_of(argv: Sequence[str]) -> str:
+    """What `--task` says, in the flags or else in the YAML file; "" where it says nothing."""
+    parser = _Parser(add_help=False, allow_abbrev=False)
+    parser.add_argument("--task")
+    parser.add_argument("--config")
+    known, _ = parser.parse_known_args(list(argv))
+    if known.task is None and known.config is not None:
+        return str(_read_yaml(known.config).get("task", ""))
+    return known.task or ""
+
+
 def _is_section(config: type[BaseModel], name: str) -> bool:
     """Whether a setting is a model of its own, which stands in the YAML file alone."""
     annotation = config.model_fields[name].annotation
@@ -198,15 +210,10 @@ def _default_text(field: Any) -> str:
 
 
 def _read_yaml(path: str) -> dict[str, Any]:
-    try:
-        if path.startswith("gs://"):
-            from apache_beam.io.filesystems import FileSystems
+    from beam_bert.sources.opening import read_text  # not before --help was answered
 
-            with FileSystems.open(path) as file:
-                text = file.read().decode()
-        else:
-            text = Path(path).read_text(encoding="utf-8")
-        data = yaml.safe_load(text)
+    try:
+        data = yaml.safe_load(read_text(path))
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"--config {path}: cannot be read ({error})") from None
     except yaml.YAMLError as error:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import pyarrow as pa
@@ -94,10 +94,36 @@ class BertModelHandler(ModelHandler[SliceBatch, SliceBatch, PackedModel]):
         inference_args: dict[str, Any] | None = None,
     ) -> Iterable[SliceBatch]:
         """Replace a slice's `input_ids` by `logits`."""
-        return [score(batch, model)]
+        was_measured = model.measured is not None
+        scored = score(batch, model)
+        stats = {f"documents_in_batches_of_{model.batch_tokens}": float(len(batch))}
+        if model.measured is not None and not was_measured:
+            costs = model.measured.microseconds.items()
+            stats |= {f"batches_of_{size}_us": cost for size, cost in costs}
+            stats["batches_measured"] = 1.0
+        return [scored.with_rows(scored.rows, **stats)]
 
 
-def score(batch: SliceBatch, model: PackedModel) -> SliceBatch:
+class Computes(Protocol):
+    """What `score` needs of a model: `PackedModel` has it, and a network in training."""
+
+    width: int
+    precision: str
+    device: str
+
+    def outputs(
+        self,
+        input_ids: np.ndarray,
+        offsets: np.ndarray,
+        first_lengths: np.ndarray | None = None,
+        ranges: np.ndarray | None = None,
+        *,
+        on_batch: Callable[[int, int], None] | None = None,
+    ) -> np.ndarray:
+        """See `PackedModel.outputs`."""
+
+
+def score(batch: SliceBatch, model: Computes) -> SliceBatch:
     """Run the model over a TokenBatch.
 
     Returns:
@@ -176,7 +202,7 @@ class _Tokens:
         )
 
 
-def _logits_or_errors(model: PackedModel, tokens: _Tokens) -> tuple[np.ndarray, dict[int, str]]:
+def _logits_or_errors(model: Computes, tokens: _Tokens) -> tuple[np.ndarray, dict[int, str]]:
     """Logits of all windows, NaN for documents that break the model, and what they broke it with.
 
     When a call fails, the documents are halved until the one that fails stands alone.

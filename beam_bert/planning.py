@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+from apache_beam.io.filesystems import FileSystems
 from apache_beam.options.pipeline_options import PipelineOptions, StandardOptions
 
 import beam_bert
@@ -71,6 +72,7 @@ def plan_job(job: str, config: JobConfig, beam_flags: Sequence[str] = ()) -> Job
       UserError: something about them is wrong.
     """
     options = pipeline_options(beam_flags)
+    FileSystems.set_options(options)  # as Pipeline() does, but before the input is listed
     gpu = parse_gpu(config.gpu) if config.gpu else None
     accelerator = None
     if runner_of(options) == "DataflowRunner":
@@ -148,7 +150,9 @@ def _answer(
         names=config.names,
         layout=config.answers,
         top_k=config.top_k,
-        null_threshold=config.null_threshold,
+        null_threshold=encoder.null_threshold
+        if config.null_threshold is None
+        else config.null_threshold,
     )
     predict = Answer(
         model,

@@ -6,13 +6,19 @@ import sys
 from collections.abc import Sequence
 
 from beam_bert.cli import run_from_command_line
+from beam_bert.training.answering_config import AnswerEvaluateConfig
 from beam_bert.training.evaluation_config import EvaluateConfig
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the job from the command line; returns the exit code."""
     return run_from_command_line(
-        "evaluate", EvaluateConfig, argv, module="beam_bert.training.evaluation", beam=False
+        "evaluate",
+        EvaluateConfig,
+        argv,
+        module="beam_bert.training.evaluation",
+        beam=False,
+        tasks={"answer": (AnswerEvaluateConfig, "beam_bert.training.answering_evaluate")},
     )
 
 

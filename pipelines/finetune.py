@@ -6,13 +6,19 @@ import sys
 from collections.abc import Sequence
 
 from beam_bert.cli import run_from_command_line
+from beam_bert.training.answering_config import AnswerFinetuneConfig
 from beam_bert.training.config import FinetuneConfig
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the job from the command line; returns the exit code."""
     return run_from_command_line(
-        "finetune", FinetuneConfig, argv, module="beam_bert.training.finetune", beam=False
+        "finetune",
+        FinetuneConfig,
+        argv,
+        module="beam_bert.training.finetune",
+        beam=False,
+        tasks={"answer": (AnswerFinetuneConfig, "beam_bert.training.answering_finetune")},
     )
 
 

@@ -41,6 +41,7 @@ class EncoderConfig:
       problem_type: one of `PROBLEM_TYPES`.
       threshold: multi-label: probability from which the model was found to give a label best;
         `beam_bert.threshold` in config.json.
+      null_threshold: question answering: the null threshold that was found best, likewise.
       max_length: tokens that a sequence may have, special ones included.
       max_positions: rows of the position table (`max_length` + `position_offset`).
       position_offset: row of the first token (0, or pad_token_id + 1 in RoBERTa).
@@ -66,6 +67,7 @@ class EncoderConfig:
     type_vocab_size: int
     pad_token_id: int
     threshold: float = 0.5
+    null_threshold: float = 0.0
 
     @property
     def head_size(self) -> int:
@@ -156,7 +158,8 @@ def parse_config(values: Mapping[str, Any], where: str = "config.json") -> Encod
         else hidden_size,
         type_vocab_size=number("type_vocab_size", 2) if family.has_token_types else 0,
         pad_token_id=pad_token_id,
-        threshold=_threshold(values, where),
+        threshold=_ours(values, "threshold", 0.5, (0.0, 1.0), where),
+        null_threshold=_ours(values, "null_threshold", 0.0, (-1e9, 1e9), where),
     )
 
 
@@ -195,12 +198,17 @@ def _labels(values: Mapping[str, Any], where: str) -> tuple[str, ...]:
     return tuple(by_id[i] for i in range(len(by_id)))
 
 
-def _threshold(values: Mapping[str, Any], where: str) -> float:
+def _ours(
+    values: Mapping[str, Any], name: str, default: float, limits: tuple[float, float], where: str
+) -> float:
+    """A number that fine-tuning left under "beam_bert"."""
     ours = values.get("beam_bert")
-    value = ours.get("threshold", 0.5) if isinstance(ours, dict) else 0.5
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value <= 1:
+    value = ours.get(name, default) if isinstance(ours, dict) else default
+    is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    if not is_number or not limits[0] <= value <= limits[1]:
         raise ModelError(
-            f"{where}: beam_bert.threshold is {value!r}, no probability; mend the file"
+            f"{where}: beam_bert.{name} is {value!r}, not a number from {limits[0]:g} to "
+            f"{limits[1]:g}; mend the file"
         )
     return float(value)
 

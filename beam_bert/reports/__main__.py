@@ -1,10 +1,16 @@
-"""`python -m beam_bert.reports`: the JSON schema of evaluation.json."""
+"""The JSON schema of evaluation.json.
+
+python -m beam_bert.reports          of `pipelines.evaluate`
+python -m beam_bert.reports answer   of `pipelines.evaluate --task answer`
+"""
 
 from __future__ import annotations
 
 import json
+import sys
 
-from beam_bert.reports.evaluation import Evaluation
+from beam_bert.reports import AnswerEvaluation, Evaluation
 
 if __name__ == "__main__":
-    print(json.dumps(Evaluation.model_json_schema(), indent=1))
+    document = AnswerEvaluation if sys.argv[1:] == ["answer"] else Evaluation
+    print(json.dumps(document.model_json_schema(), indent=1))

@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from beam_bert.reports import figures
+from beam_bert.reports.answering import AnswerEvaluation
 from beam_bert.reports.evaluation import FEWEST_FOR_INTERVAL, Evaluation
-from beam_bert.reports.wording import metric_text, name_text, share_text
+from beam_bert.reports.wording import label_text, metric_text, name_text, share_text
 from beam_bert.sinks import Manifest
 
 TEMPLATES = Path(__file__).parent / "templates"
@@ -43,6 +44,24 @@ def render_evaluation(evaluation: Evaluation) -> str:
             fewest=FEWEST_FOR_INTERVAL,
         )
     )
+
+
+def render_answer_evaluation(evaluation: AnswerEvaluation) -> str:
+    """report.html of an evaluation of question answering.
+
+    Raises:
+      MissingExtra: jinja2 or matplotlib is not installed.
+    """
+    template = _environment().get_template("answering.html")
+    scores = evaluation.scores
+    groups = [(name, group) for name, group in scores.by_word.items() if group.questions]
+    drawn = figures.intervals(
+        [f"{name} ({group.questions:,})" for name, group in groups],
+        [group.f1 for _, group in groups],
+        "F1 by what is asked for (questions)",
+        whole=scores.overall.f1.value,
+    )
+    return str(template.render(e=evaluation, s=scores, figure=drawn))
 
 
 def render_run_report(manifest: Manifest) -> str:
@@ -85,6 +104,7 @@ def _environment() -> Any:
         "metric": metric_text,
         "signed": lambda metric: metric_text(metric, signed=True),
         "share": share_text,
+        "labels": label_text,
         "name": name_text,
         "count": lambda value: f"{value:,}",
         "percent": lambda value: f"{100 * value:.1f} %",
@@ -177,6 +197,8 @@ def _speed(manifest: Manifest) -> Sequence[tuple[str, str]]:
     if seconds:
         lines.append(("seconds in the model, over all workers", f"{seconds:,.1f}"))
         lines.append(("tokens a second in the model", f"{read / seconds:,.0f}"))
+    if batches := manifest.micro_batches():
+        lines.append(("micro-batches", batches))
     for name, value in sorted(stats.items()):
         if name.startswith("rows_"):
             lines.append(

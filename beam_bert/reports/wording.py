@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from beam_bert.reports.answering import LabelCounts
 from beam_bert.reports.evaluation import Metric
 
 _NAMES = {
     "f1": "F1",
+    "exact": "exact match",
     "macro_f1": "macro F1",
     "weighted_f1": "weighted F1",
     "loss": "loss",
@@ -20,6 +22,15 @@ _NAMES = {
 def name_text(name: str) -> str:
     """A metric's name for a person."""
     return _NAMES.get(name, name.replace("_", " "))
+
+
+def label_text(labels: LabelCounts) -> str:
+    """What became of the labels of a question-answering set."""
+    return (
+        f"{labels.right:,} labels stand where they say, {labels.mended:,} were mended, "
+        f"{labels.left_out:,} left out; {labels.without_answer:,} questions have no answer, "
+        f"{labels.blank:,} are blank and left out"
+    )
 
 
 def share_text(metric: Metric) -> str:

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import pyarrow as pa
@@ -21,6 +21,7 @@ from beam_bert.errors import InputError
 from beam_bert.slices import FileEntry, plan_units
 from beam_bert.sources import SourceSpec, cut_unit, inspect_source, list_files, read_slice
 from beam_bert.sources.opening import open_binary
+from beam_bert.training.answering_config import AskedColumns
 from beam_bert.training.data import check_rejects
 
 # A label that is off by more than this has another fault than its offset.
@@ -104,20 +105,6 @@ def mended_start(context: str, start: int, text: str) -> int | None:
     if place < 0 or nearby.find(text, place + 1) >= 0:
         return None
     return low + place
-
-
-@dataclass(frozen=True)
-class AskedColumns:
-    """Names of the columns of flat rows.
-
-    `answer` and `start` may hold one label or a list of them, or be null: no answer.
-    """
-
-    question: str = "question"
-    context: str = "context"
-    answer: str = "answer_text"
-    start: str = "answer_start"
-    id: str | None = None
 
 
 def read_asked(
@@ -224,6 +211,12 @@ def _of_rows(
         id_column=columns.id,
         carry=(columns.answer, columns.start),
     )
+    for name, own in ((columns.answer, "--answer_column"), (columns.start, "--start_column")):
+        try:
+            inspect_source(files, replace(spec, carry=(name,)))
+        except InputError as error:
+            said = str(error).replace("--text_pair_column", "--question_column")
+            raise InputError(said.replace("--carry", own)) from None
     spec = inspect_source(files, spec)
     batches = [
         batch
@@ -237,11 +230,11 @@ def _of_rows(
     for row in rows.to_pylist():
         place = f"{row['source_file']}#{row['source_row']}"
         texts, starts = (_as_list(value) for value in row["carried"].values())
-        if len(texts) != len(starts):
+        if texts and len(texts) != len(starts):  # no answer may "start" at -1 or 0
             raise InputError(f"{place}: {len(texts)} answers have {len(starts)} starts")
         pairs = [
             (_start({"answer_start": start}, place), str(text))
-            for text, start in zip(texts, starts, strict=True)
+            for text, start in zip(texts, starts, strict=bool(texts))
         ]
         name = place if columns.id is None else row["doc_id"]
         found = _checked(name, row["text_pair"], row["text"], pairs, place, labels)

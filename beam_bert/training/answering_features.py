@@ -4,16 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 
+from beam_bert.answer_config import DEFAULT_MAX_LENGTH
 from beam_bert.batch import SliceBatch
+from beam_bert.encoder.config import EncoderConfig
 from beam_bert.encoder.plan import Int64Array
-from beam_bert.errors import InputError
+from beam_bert.errors import ConfigError, InputError, ModelError
 from beam_bert.schema import rejects_batch
 from beam_bert.slices import Slice
-from beam_bert.tokenization import QuestionTokenizer
+from beam_bert.tokenization import QuestionTokenizer, WindowSettings
 from beam_bert.training.answering_data import Asked
 from beam_bert.training.data import Tokens
 
@@ -39,12 +42,36 @@ class AnswerWindows:
         """bool [windows]."""
         return np.asarray(self.ends > 0)
 
-    def sample(self, without_answer: float, seed: int) -> Int64Array:
+    def sample(self, without_answer: float, seed: Sequence[int]) -> Int64Array:
         """Windows to train on: all with an answer, and `without_answer` times as many others."""
         have, lack = np.flatnonzero(self.has_answer), np.flatnonzero(~self.has_answer)
         count = min(len(lack), round(without_answer * max(len(have), 1)))
         chosen = np.random.default_rng(seed).choice(lack, count, replace=False)
         return np.sort(np.concatenate([have, chosen]))
+
+
+def question_tokenizer(
+    folder: Path, encoder: EncoderConfig, max_length: int | None, stride: int
+) -> QuestionTokenizer:
+    """How questions of a file are laid out for a model, as `pipelines.answer` does.
+
+    Raises:
+      ConfigError: the model does not read windows that long, or the stride leaves them no room.
+      ModelError: the folder has no tokenizer, or another model's.
+    """
+    limit = encoder.max_length
+    if max_length is not None and max_length > limit:
+        raise ConfigError(f"--max_length {max_length}: the model reads {limit} at most")
+    length = max_length or min(limit, DEFAULT_MAX_LENGTH)
+    if stride >= length:
+        raise ConfigError(f"--stride {stride} leaves no room in windows of {length} tokens")
+    tokenizer = QuestionTokenizer(folder, WindowSettings(length, True, stride), None)
+    if tokenizer.vocab_size > encoder.vocab_size:
+        raise ModelError(
+            f"model {folder}: its tokenizer has {tokenizer.vocab_size} tokens, its table "
+            f"{encoder.vocab_size}; use the tokenizer that it was trained with"
+        )
+    return tokenizer
 
 
 def asked_batch(asked: Sequence[Asked]) -> SliceBatch:

@@ -122,7 +122,8 @@ def best_null_threshold(
       has_answer: bool [n], whether it has an answer.
 
     Returns:
-      The mean over all questions at the best threshold; -inf: answer none.
+      The mean over all questions at the best threshold, which lies midway between two gaps (the
+      last bits of a score differ from engine to engine); -inf: answer none, inf: all.
     """
     order = np.argsort(gaps, kind="stable")
     # What answering the question adds: its score, or the loss of a right "no answer".
@@ -132,7 +133,8 @@ def best_null_threshold(
     ends = np.flatnonzero(np.append(np.diff(gaps[order]) > 0, True)) + 1
     places = np.append(0, ends[: len(gaps)])
     best = int(places[np.argmax(sums[places])])
-    threshold = float(gaps[order][best - 1]) if best else float("-inf")
+    around = np.concatenate([[-np.inf], gaps[order], [np.inf]])[best : best + 2]
+    threshold = float(around.mean())
     return BestThreshold(threshold, float(sums[best] / max(len(gaps), 1)))
 
 

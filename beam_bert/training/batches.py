@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from beam_bert.encoder.plan import Int64Array
@@ -23,7 +25,7 @@ def plan_epochs(
     return [plan_epoch(lengths, batch_tokens, [seed, epoch]) for epoch in range(epochs)]
 
 
-def plan_epoch(lengths: Int64Array, batch_tokens: int, seed: list[int]) -> list[Int64Array]:
+def plan_epoch(lengths: Int64Array, batch_tokens: int, seed: Sequence[int]) -> list[Int64Array]:
     """One epoch's batches; see `plan_epochs`."""
     order = np.random.default_rng(seed).permutation(len(lengths)).astype(np.int64)
     ends = np.cumsum(lengths[order])

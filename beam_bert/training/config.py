@@ -32,6 +32,16 @@ def _field(group: str, description: str, **kwargs: Any) -> Any:
     )
 
 
+def task_field(default: str) -> Any:
+    """`--task`, which chooses between settings of finetune and evaluate; see `beam_bert.cli`."""
+    return _field(
+        "Task",
+        "classify: labels of documents; answer: answers to questions, with flags of their own "
+        "(--task answer --help).",
+        default=default,
+    )
+
+
 def _as_in_source(name: str, group: str = "Data") -> Any:
     """The setting of that name as the inference jobs have it: the readers are the same."""
     field = SourceConfig.model_fields[name]
@@ -114,6 +124,7 @@ class TrainingConfig(BaseModel):
 class FinetuneConfig(TrainingConfig):
     """Fine-tune an encoder on labelled text, and publish the classifier."""
 
+    task: Literal["classify", "answer"] = task_field("classify")
     pooling: Literal["auto", "cls", "mean"] = _field(
         "Model",
         "What a new head reads; mean: a layer is added that starts as the mean over all tokens. "
@@ -249,6 +260,13 @@ class FinetuneConfig(TrainingConfig):
         "Dev metric that chooses the epoch; auto: accuracy, macro_f1 (multi_label), spearman.",
         default="auto",
     )
+
+    @field_validator("task")
+    @classmethod
+    def _check_task(cls, value: str) -> str:
+        if value != "classify":
+            raise ValueError("answer has settings of its own: AnswerFinetuneConfig")
+        return value
 
     @model_validator(mode="after")
     def _check_distillation(self) -> FinetuneConfig:

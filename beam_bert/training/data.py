@@ -57,7 +57,7 @@ class Rows:
     def content_keys(self) -> list[bytes]:
         """A digest of each row's text: equal where letters, digits and marks are, in any case."""
         pairs = self.pairs or [""] * len(self)
-        return [_content_key(text, pair) for text, pair in zip(self.texts, pairs, strict=True)]
+        return [content_key(text, pair) for text, pair in zip(self.texts, pairs, strict=True)]
 
 
 @dataclass(frozen=True, eq=False)
@@ -191,6 +191,7 @@ def sha256_of(path: str) -> str:
     return digest.hexdigest()
 
 
-def _content_key(text: str, pair: str) -> bytes:
+def content_key(text: str, pair: str = "") -> bytes:
+    """A digest of a text, or two: equal where letters, digits and marks are, in any case."""
     parts = [" ".join(unicodedata.normalize("NFKC", t).casefold().split()) for t in (text, pair)]
     return hashlib.sha256("\0".join(parts).encode("utf-8", "surrogatepass")).digest()

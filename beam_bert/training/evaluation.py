@@ -11,6 +11,7 @@ from collections.abc import Sequence
 
 from beam_bert.errors import ConfigError, ModelError
 from beam_bert.reports import evaluation as report
+from beam_bert.reports import render_evaluation
 from beam_bert.tasks.sentiment import valences
 from beam_bert.training import evaluation_output
 from beam_bert.training.audit import Answers, BiasAudit
@@ -45,7 +46,7 @@ def evaluate(config: EvaluateConfig) -> report.Evaluation:
     started = time.monotonic()
     evaluation_output.check(config.output)
     evaluation = measure(config)
-    evaluation_output.write(evaluation, config.output)
+    evaluation_output.write(evaluation, config.output, render_evaluation)
     evaluation_output.show(evaluation, config.output, time.monotonic() - started)
     return evaluation
 

@@ -8,6 +8,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, field_validator, model_validator
 
 from beam_bert.config import ClassifyConfig, _field
+from beam_bert.training.config import task_field
 
 
 def _as_in_classify(name: str) -> Any:
@@ -20,6 +21,7 @@ class EvaluateConfig(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
+    task: Literal["classify", "answer"] = task_field("classify")
     input: tuple[str, ...] = _as_in_classify("input")
     format: Literal["auto", "text", "jsonl", "csv", "tsv", "parquet"] = _as_in_classify("format")
     text_column: tuple[str, ...] = _as_in_classify("text_column")
@@ -90,6 +92,13 @@ class EvaluateConfig(BaseModel):
         default=20_000,
         ge=1,
     )
+
+    @field_validator("task")
+    @classmethod
+    def _check_task(cls, value: str) -> str:
+        if value != "classify":
+            raise ValueError("answer has settings of its own: AnswerEvaluateConfig")
+        return value
 
     @field_validator("slices", mode="before")
     @classmethod

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import TypeVar
 
 from rich.console import Console
 from rich.table import Table
@@ -13,11 +14,12 @@ from rich.text import Text
 
 from beam_bert import console
 from beam_bert.errors import OutputError
-from beam_bert.reports import Evaluation, MissingExtra, render_evaluation
-from beam_bert.reports.wording import metric_text, name_text, share_text
+from beam_bert.reports import AnswerEvaluation, Evaluation, MissingExtra
+from beam_bert.reports.wording import label_text, metric_text, name_text, share_text
 from beam_bert.storage import Wording, open_storage
 from beam_bert.training.evaluation_collecting import Collected
 
+Document = TypeVar("Document", Evaluation, AnswerEvaluation)
 JSON_NAME = "evaluation.json"
 HTML_NAME = "report.html"
 _OUTPUT = Wording(name="--output", error=OutputError, again="run the same command again")
@@ -39,11 +41,11 @@ def progress(collected: Collected, rows: int) -> Iterator[None]:
         yield
 
 
-def write(evaluation: Evaluation, output: str) -> None:
+def write(evaluation: Document, output: str, render: Callable[[Document], str]) -> None:
     """Write both files, each whole or not at all; without the extra [report], the JSON alone."""
     storage = open_storage(output, _OUTPUT)
     try:
-        html = render_evaluation(evaluation)
+        html = render(evaluation)
     except MissingExtra as error:
         print(f"no {HTML_NAME}: {error}", file=sys.stderr)
     else:
@@ -76,6 +78,38 @@ def show(evaluation: Evaluation, output: str, seconds: float) -> None:
     Console().print(table)
     if evaluation.comparison is not None:
         print(evaluation.comparison.verdict)
+    _show_place(output, seconds)
+
+
+def show_answers(evaluation: AnswerEvaluation, output: str, seconds: float) -> None:
+    """The same for question answering."""
+    scores = evaluation.scores
+    table = Table("", "questions", "exact match", "F1")
+    groups = {
+        "all": scores.overall,
+        "with an answer": scores.with_answer,
+        "without": scores.without_answer,
+        **scores.by_word,
+        **{f"{name} words": group for name, group in scores.by_length.items()},
+    }
+    for name, group in groups.items():
+        if group is not None:
+            count = f"{group.questions:,}"
+            _add_row(table, name, count, share_text(group.exact), share_text(group.f1))
+    print(f"evaluate {evaluation.model.name} (version {evaluation.model.version})")
+    print(label_text(evaluation.labels))
+    Console().print(table)
+    print(f"at a null threshold of {scores.null_threshold:g}; ", end="")
+    print(
+        "; ".join(
+            f"{name_text(name)} would be best at {best.threshold:.4g}: {100 * best.value:.1f} %"
+            for name, best in scores.best.items()
+        )
+    )
+    _show_place(output, seconds)
+
+
+def _show_place(output: str, seconds: float) -> None:
     print(f"in {seconds:,.1f} s: {output.rstrip('/')}/{JSON_NAME}, {HTML_NAME}")
 
 

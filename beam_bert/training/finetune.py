@@ -13,7 +13,7 @@ import torch
 
 from beam_bert.encoder.config import EncoderConfig, read_config
 from beam_bert.errors import ConfigError, InputError
-from beam_bert.sources import FileEntry, SourceSpec, list_files
+from beam_bert.sources import SourceSpec
 from beam_bert.tasks.classification import MULTI_LABEL, REGRESSION
 from beam_bert.tokenization import DocumentTokenizer, WindowSettings
 from beam_bert.training.batches import plan_epochs
@@ -22,27 +22,29 @@ from beam_bert.training.card import Card, render
 from beam_bert.training.config import FinetuneConfig
 from beam_bert.training.data import Rows, Tokens, read_rows, tokenize_rows
 from beam_bert.training.labels import LabelReader, as_targets, label_names, read_label_names
-from beam_bert.training.loop import LoopSettings, Progress, train
+from beam_bert.training.loop import LoopSettings, Progress
 from beam_bert.training.metrics import CHOOSING_METRICS, dev_metrics
 from beam_bert.training.network import load_network, network_outputs
 from beam_bert.training.objective import ClassifierObjective, Teacher, TrainingRows
 from beam_bert.training.pooling import resolve_pooling
-from beam_bert.training.provenance import SourceRecord, check_sources, data_yaml
+from beam_bert.training.provenance import SourceRecord, data_yaml
 from beam_bert.training.run import (
     Delivered,
     StartingPoint,
     check_output,
+    declared_sources,
     deliver,
     find_model,
     run_key,
+    run_training,
     say,
     settings_of,
-    shown,
     software_versions,
     source_dicts,
     training_device,
     training_digest,
     trains_in_bf16,
+    unlicensed_notes,
     work_folder,
 )
 from beam_bert.training.saving import (
@@ -121,21 +123,7 @@ def finetune(config: FinetuneConfig) -> Delivered:
         f"{' (held out)' if data.held_out else ''}, {len(data.labels)} labels, "
         f"{run.network.config.num_layers} layers, {run.trained_size / 1e6:.1f} M parameters trained"
     )
-    progress = Progress()
-    with shown(progress):
-        train(
-            run.network,
-            run.objective,
-            run.epochs,
-            run.loop_settings(),
-            work=work,
-            key=key,
-            progress=progress,
-            say=say,
-        )
-    delivered = run.finish(progress, work)
-    for name, value in delivered.metrics.items():
-        say(f"dev {name} {value:.4f}")
+    delivered = run_training(run, work, key)
     say(f"model: {delivered.location} (in {time.monotonic() - started:,.0f} s)")
     return delivered
 
@@ -341,13 +329,7 @@ class FineTuning:
         self, progress: Progress, metrics: dict[str, float], calibration: dict[str, float]
     ) -> Card:
         config, data = self.config, self.data
-        notes = []
-        unlicensed = [source.path for source in self.sources if not source.allowed]
-        if unlicensed:
-            notes.append(
-                "**--accept_unlicensed was given**: no allowed licence is declared for "
-                + ", ".join(unlicensed)
-            )
+        notes = unlicensed_notes(self.sources)
         if data.leaked:
             notes.append(f"{data.leaked} training rows stood in dev too and were left out")
         if data.train.rejected:
@@ -436,16 +418,7 @@ def training_sources(config: FinetuneConfig) -> list[SourceRecord]:
     Raises:
       InputError: a file is missing, or its licence is; see `check_sources`.
     """
-    files: list[tuple[str, FileEntry]] = []
-    for use in ("train", "dev", "unlabelled"):
-        patterns = getattr(config, use)
-        files += [(use, file) for file in (list_files(patterns) if patterns else [])]
-    return check_sources(
-        files,
-        declared_in=config.data,
-        allowed=config.allowed_licences,
-        accept_unlicensed=config.accept_unlicensed,
-    )
+    return declared_sources(config, "train", "dev", "unlabelled")
 
 
 def _report_leaks(config: FinetuneConfig, rows: Rows, leaks: np.ndarray) -> None:

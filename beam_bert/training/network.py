@@ -17,6 +17,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from beam_bert.encoder.answering import HEAD as SPAN_HEAD
 from beam_bert.encoder.config import EncoderConfig, read_config
 from beam_bert.encoder.families import FAMILIES
 from beam_bert.encoder.packing import PackedBatch, pack
@@ -122,6 +123,11 @@ class PackedNetwork(nn.Module):
         out: Tensor = self._module(self._family.head_out)(
             F.dropout(dense, self._head_dropout, self.training)
         )
+        return out
+
+    def span_logits(self, batch: PackedBatch) -> Tensor:
+        """Logits [total_tokens, 2] of an answer's start and end, by an extractive head."""
+        out: Tensor = self._module(SPAN_HEAD)(self.hidden(batch, first_tokens_only=False))
         return out
 
     def _layer(self, i: int, hidden: Tensor, batch: PackedBatch, first_only: bool) -> Tensor:
@@ -262,6 +268,24 @@ def load_network(
         nn.init.zeros_(out.bias)
         if pooling == "mean":
             add_mean_layer(model, config.family)
+    return PackedNetwork(model.float().to(device), as_encoder_config(model))
+
+
+def load_span_network(folder: Path, device: torch.device) -> PackedNetwork:
+    """A question-answering model on top of the checkpoint's encoder.
+
+    The checkpoint's own head is kept where it has one; else a new one is drawn.
+
+    Raises:
+      ModelError: it is not an encoder that beam_bert runs, or cannot be read.
+    """
+    config = read_config(folder)
+    # A classifier's config says how many labels it has, and these heads are made as wide.
+    model = from_pretrained("AutoModelForQuestionAnswering", folder, num_labels=2)
+    if not config.architecture.endswith("ForQuestionAnswering"):
+        head = model.get_submodule(SPAN_HEAD)
+        nn.init.normal_(head.weight, std=getattr(model.config, "initializer_range", 0.02))
+        nn.init.zeros_(head.bias)
     return PackedNetwork(model.float().to(device), as_encoder_config(model))
 
 

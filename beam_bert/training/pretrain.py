@@ -14,7 +14,7 @@ from beam_bert.encoder.checkpoint import Checkpoint
 from beam_bert.encoder.config import read_config
 from beam_bert.encoder.families import FAMILIES
 from beam_bert.errors import ConfigError, InputError
-from beam_bert.sources import SourceSpec, list_files
+from beam_bert.sources import SourceSpec
 from beam_bert.tokenization import DocumentTokenizer, WindowSettings
 from beam_bert.training.batches import plan_epochs
 from beam_bert.training.card import Card, render
@@ -22,11 +22,12 @@ from beam_bert.training.config import PretrainConfig
 from beam_bert.training.data import Rows, Tokens, read_rows, tokenize_rows
 from beam_bert.training.loop import LoopSettings, Progress, train
 from beam_bert.training.masking import MaskedObjective, load_language_model, mask_token
-from beam_bert.training.provenance import SourceRecord, check_sources, data_yaml
+from beam_bert.training.provenance import SourceRecord, data_yaml
 from beam_bert.training.run import (
     Delivered,
     StartingPoint,
     check_output,
+    declared_sources,
     deliver,
     find_model,
     run_key,
@@ -37,6 +38,7 @@ from beam_bert.training.run import (
     source_dicts,
     training_device,
     trains_in_bf16,
+    unlicensed_notes,
     work_folder,
 )
 from beam_bert.training.saving import TRAINING_FILE, as_json, save_model
@@ -60,12 +62,7 @@ def pretrain(config: PretrainConfig) -> Delivered:
     limit = read_config(base.folder).max_length
     if config.max_length is not None and config.max_length > limit:
         raise ConfigError(f"--max_length {config.max_length}: the model reads {limit} at most")
-    sources = check_sources(
-        [("input", file) for file in list_files(config.input)],
-        declared_in=config.data,
-        allowed=config.allowed_licences,
-        accept_unlicensed=config.accept_unlicensed,
-    )
+    sources = declared_sources(config, "input")
     rows = _rows(config)
     tokens, dev_tokens = _tokens(config, base.folder, rows, limit)
     torch.manual_seed(config.seed)
@@ -195,8 +192,6 @@ def _card(
     metrics: dict[str, float],
     progress: Progress,
 ) -> Card:
-    unlicensed = [source.path for source in sources if not source.allowed]
-    note = "**--accept_unlicensed was given**: no allowed licence is declared for "
     return Card(
         name=Path(config.output.rstrip("/")).name,
         summary="An encoder, trained further on raw text by guessing masked words.",
@@ -206,7 +201,7 @@ def _card(
         labels=(),
         sources=sources,
         rows={"texts": len(rows)},
-        notes=[note + ", ".join(unlicensed)] if unlicensed else [],
+        notes=unlicensed_notes(sources),
         metrics=metrics,
         calibration={},
         settings=settings_of(config),

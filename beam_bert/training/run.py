@@ -11,19 +11,22 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Protocol
 
 import torch
 
 import beam_bert
 from beam_bert import console
+from beam_bert.encoder.plan import Int64Array
 from beam_bert.encoder.precision import resolve_precision
 from beam_bert.errors import ConfigError
 from beam_bert.models import ModelStore, ResolvedModel, fetch_model, resolve_model
 from beam_bert.models.cache import cache_folder
 from beam_bert.models.store import split_reference
+from beam_bert.sources import list_files
 from beam_bert.training.config import TrainingConfig
-from beam_bert.training.loop import Progress
-from beam_bert.training.provenance import SourceRecord
+from beam_bert.training.loop import LoopSettings, Objective, Progress, Trained, train
+from beam_bert.training.provenance import SourceRecord, check_sources
 from beam_bert.training.saving import check_folder, new_folder, publish, put_in_place
 
 SOFTWARE = ("torch", "transformers", "tokenizers", "pyarrow")
@@ -60,6 +63,52 @@ class Delivered:
     location: str
     version: str | None
     metrics: Mapping[str, float]
+
+
+class Training(Protocol):
+    """A training that is set up: what `run_training` goes through, and what becomes of it."""
+
+    @property
+    def network(self) -> Trained:
+        """What is trained."""
+
+    @property
+    def objective(self) -> Objective:
+        """What it minimizes."""
+
+    @property
+    def epochs(self) -> Sequence[Sequence[Int64Array]]:
+        """Rows of each batch of each epoch."""
+
+    def loop_settings(self) -> LoopSettings:
+        """How to go through the batches."""
+
+    def finish(self, progress: Progress, work: Path) -> Delivered:
+        """Save and publish the best epoch's weights."""
+
+
+def run_training(training: Training, work: Path, key: str) -> Delivered:
+    """Train, from the last checkpoint on if there is one, deliver, and tell how good it is.
+
+    Raises:
+      RunFailed: it did not finish; nothing was published.
+    """
+    progress = Progress()
+    with shown(progress):
+        train(
+            training.network,
+            training.objective,
+            training.epochs,
+            training.loop_settings(),
+            work=work,
+            key=key,
+            progress=progress,
+            say=say,
+        )
+    delivered = training.finish(progress, work)
+    for name, value in delivered.metrics.items():
+        say(f"dev {name} {value:.4f}")
+    return delivered
 
 
 def find_model(name: str) -> StartingPoint:
@@ -215,6 +264,33 @@ def settings_of(config: TrainingConfig) -> dict[str, object]:
         for name, value in values.items()
         if fields[name].is_required() or getattr(config, name) != fields[name].default
     }
+
+
+def declared_sources(config: TrainingConfig, *uses: str) -> list[SourceRecord]:
+    """The files that these settings name, with digests and licences.
+
+    Raises:
+      InputError: a file is missing, or its licence is; see `check_sources`.
+    """
+    files = [
+        (use, file)
+        for use in uses
+        if getattr(config, use)
+        for file in list_files(getattr(config, use))
+    ]
+    return check_sources(
+        files,
+        declared_in=config.data,
+        allowed=config.allowed_licences,
+        accept_unlicensed=config.accept_unlicensed,
+    )
+
+
+def unlicensed_notes(sources: Sequence[SourceRecord]) -> list[str]:
+    """What a card says first, where a source has no allowed licence."""
+    unlicensed = [source.path for source in sources if not source.allowed]
+    note = "**--accept_unlicensed was given**: no allowed licence is declared for "
+    return [note + ", ".join(unlicensed)] if unlicensed else []
 
 
 def source_dicts(sources: Sequence[SourceRecord]) -> list[dict[str, object]]:

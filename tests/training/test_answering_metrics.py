@@ -81,6 +81,7 @@ def test_the_best_threshold_is_the_best_of_all(rows: list[tuple[float, int, bool
     assert found.value == pytest.approx(by_trying_all(scores, gaps, has))
     reached = np.where(gaps <= found.threshold, scores * has, ~has).mean()
     assert reached == pytest.approx(found.value)
+    assert not np.isclose(gaps, found.threshold).any()  # the last bits of a score decide nothing
 
 
 @pytest.mark.parametrize(

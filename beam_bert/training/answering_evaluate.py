@@ -1,0 +1,102 @@
+"""`python -m pipelines.evaluate --task answer`: measure a question-answering model."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from datetime import datetime, timezone
+
+from beam_bert import console
+from beam_bert.encoder import load_span_finder
+from beam_bert.models import fetch_model, resolve_model
+from beam_bert.reports import answering as report
+from beam_bert.reports import render_answer_evaluation
+from beam_bert.reports.evaluation import Model
+from beam_bert.sources import list_files
+from beam_bert.training import evaluation_output
+from beam_bert.training.answering_config import AnswerEvaluateConfig
+from beam_bert.training.answering_data import read_asked
+from beam_bert.training.answering_evaluation import (
+    TOP_SPANS,
+    Intervals,
+    answers_of,
+    evaluate_answers,
+    wrong_answers,
+)
+from beam_bert.training.answering_features import question_tokenizer
+from beam_bert.training.run import software_versions
+
+
+def evaluate(config: AnswerEvaluateConfig) -> report.AnswerEvaluation:
+    """Evaluate as the settings say, write evaluation.json and report.html, and show a summary.
+
+    Raises:
+      UserError: something about settings, questions, model or output is wrong.
+      RunFailed: the report cannot be written.
+    """
+    started = time.monotonic()
+    evaluation_output.check(config.output)
+    evaluation = measure(config)
+    evaluation_output.write(evaluation, config.output, render_answer_evaluation)
+    evaluation_output.show_answers(evaluation, config.output, time.monotonic() - started)
+    return evaluation
+
+
+def measure(config: AnswerEvaluateConfig) -> report.AnswerEvaluation:
+    """As `evaluate`, writing nothing.
+
+    Raises:
+      UserError: as there.
+    """
+    asked, labels = read_asked(
+        config.input,
+        config.columns(),
+        file_format=config.format,
+        max_reject_rate=config.max_reject_rate,
+    )
+    resolved = resolve_model(config.model)
+    folder = fetch_model(resolved)
+    model = load_span_finder(
+        folder,
+        precision=config.precision,
+        device=config.device,
+        batch_tokens=config.batch_tokens,
+        max_answer_tokens=config.max_answer_tokens,
+        top_spans=TOP_SPANS,
+    )
+    tokenizer = question_tokenizer(folder, model.config, config.max_length, config.stride)
+    threshold = config.null_threshold
+    threshold = model.config.null_threshold if threshold is None else threshold
+    done = 0
+
+    def count(questions: int) -> None:
+        nonlocal done
+        done += questions
+
+    with console.progress(lambda: console.Snapshot(done, done / len(asked))):
+        predictions = answers_of(asked, tokenizer, model, on_questions=count)
+    return report.AnswerEvaluation(
+        created_at=datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        model=Model(
+            name=resolved.name,
+            version=resolved.shown_version,
+            precision=model.precision,
+            device=model.device,
+        ),
+        definition=config.definition,
+        labels=report.LabelCounts(**dataclasses.asdict(labels)),
+        texts=len({each.context for each in asked}),
+        windows=predictions.windows,
+        scores=evaluate_answers(
+            asked,
+            predictions,
+            null_threshold=threshold,
+            definition=config.definition,
+            intervals=Intervals(config.replicates, config.seed),
+        ),
+        replicates=config.replicates,
+        wrong=wrong_answers(asked, predictions, threshold, config.definition, config.examples),
+        inputs=[file.path for file in list_files(config.input)],
+        settings=config.model_dump(mode="json"),
+        versions=software_versions(),
+    )

@@ -1,0 +1,278 @@
+"""`python -m pipelines.finetune --task answer`: questions with answers and an encoder become a
+published model that answers. Everything but data, network and objective is what
+`beam_bert.training.finetune` has, too."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from beam_bert.encoder.config import read_config
+from beam_bert.errors import InputError
+from beam_bert.training.answering_config import AnswerFinetuneConfig
+from beam_bert.training.answering_data import Asked, LabelCheck, read_asked
+from beam_bert.training.answering_features import answer_windows, question_tokenizer
+from beam_bert.training.answering_objective import SpanObjective
+from beam_bert.training.batches import plan_epoch
+from beam_bert.training.card import Card, render
+from beam_bert.training.data import content_key
+from beam_bert.training.loop import LoopSettings, Progress
+from beam_bert.training.network import load_span_network
+from beam_bert.training.provenance import SourceRecord, data_yaml
+from beam_bert.training.run import (
+    Delivered,
+    StartingPoint,
+    check_output,
+    declared_sources,
+    deliver,
+    find_model,
+    run_key,
+    run_training,
+    say,
+    settings_of,
+    software_versions,
+    source_dicts,
+    training_device,
+    training_digest,
+    trains_in_bf16,
+    unlicensed_notes,
+    work_folder,
+)
+from beam_bert.training.saving import TRAINING_FILE, as_json, save_model
+from beam_bert.training.splitting import leaking_rows, split_holdout
+
+
+@dataclass(frozen=True, eq=False)
+class Questions:
+    """Questions to train on and to choose on, and what happened on the way there.
+
+    Attributes:
+      labels: what became of the labels, by the flag that named their files.
+      held_out: whether dev was taken from train.
+      leaked: questions of train left out because dev asks them of the same text.
+    """
+
+    train: list[Asked]
+    dev: list[Asked]
+    labels: dict[str, LabelCheck]
+    held_out: bool
+    leaked: int = 0
+
+
+def finetune(config: AnswerFinetuneConfig) -> Delivered:
+    """Fine-tune as the settings say, and publish; goes on from its last checkpoint.
+
+    Raises:
+      UserError: something about settings, data, model or output is wrong; nothing was done.
+      RunFailed: it did not finish; nothing was published.
+    """
+    started = time.monotonic()
+    check_output(config)
+    device = training_device(config.device)
+    base = find_model(str(config.base))
+    read_config(base.folder)  # an encoder, or one line now
+    sources = declared_sources(config, "train", "dev")
+    questions = read_questions(config)
+    key = run_key("finetune", config, [base], sources)
+    torch.manual_seed(config.seed)
+    training = AnswerTraining(config, questions, base, sources, device)
+    windows = training.windows
+    say(
+        f"{len(questions.train):,} questions to train on in {len(windows.tokens):,} windows, "
+        f"{int(windows.has_answer.sum()):,} of them with the answer; {len(questions.dev):,} to "
+        f"choose on{' (held out)' if questions.held_out else ''}"
+    )
+    delivered = run_training(training, work_folder(config, key), key)
+    say(f"model: {delivered.location} (in {time.monotonic() - started:,.0f} s)")
+    return delivered
+
+
+def read_questions(config: AnswerFinetuneConfig) -> Questions:
+    """Read and check all questions: labels, texts held out, leaks.
+
+    Raises:
+      InputError: see `read_asked`; or questions leak into dev and `leaks` is "refuse".
+    """
+    train, found = _read(config, config.train, "--train")
+    labels = {"train": found}
+    leaked = 0
+    if config.dev:
+        dev, labels["dev"] = _read(config, config.dev, "--dev")
+        leaks = leaking_rows(_keys(train), _keys(dev))
+        leaked = len(leaks)
+        _report_leaks(config, train, leaks)
+        train = [train[n] for n in np.setdiff1d(np.arange(len(train)), leaks)]
+    else:
+        texts = [content_key(each.context) for each in train]
+        strata = np.zeros(len(train), np.int64)
+        kept, held = split_holdout(texts, strata, config.holdout, config.seed)
+        train, dev = [train[n] for n in kept], [train[n] for n in held]
+    if not any(each.answers for each in train) or not dev:
+        raise InputError(
+            "too few questions: none with an answer is left to train on, or none on another text "
+            "to choose on; add examples"
+        )
+    return Questions(train, dev, labels, not config.dev, leaked)
+
+
+class AnswerTraining:
+    """One fine-tuning: its network, objective and batches, and what becomes of them."""
+
+    def __init__(
+        self,
+        config: AnswerFinetuneConfig,
+        questions: Questions,
+        base: StartingPoint,
+        sources: list[SourceRecord],
+        device: torch.device,
+    ) -> None:
+        self.config, self.questions, self.base = config, questions, base
+        self.sources, self.device = sources, device
+        self.network = load_span_network(base.folder, device)
+        tokenizer = question_tokenizer(
+            base.folder, self.network.config, config.max_length, config.stride
+        )
+        self.windows = answer_windows(questions.train, tokenizer)
+        used = np.unique(self.windows.tokens.input_ids).astype(np.int64)
+        self.network.train_used_words(used)
+        self.epochs = [self._epoch(epoch) for epoch in range(config.epochs)]
+        self.objective = SpanObjective(
+            self.network,
+            self.windows,
+            questions.dev,
+            tokenizer,
+            config.metric,
+            device=device,
+            max_answer_tokens=config.max_answer_tokens,
+        )
+
+    def _epoch(self, epoch: int) -> list[np.ndarray]:
+        config, seed = self.config, [self.config.seed, epoch]
+        rows = self.windows.sample(config.without_answer, seed)
+        lengths = self.windows.tokens.lengths[rows]
+        return [rows[batch] for batch in plan_epoch(lengths, config.batch_tokens, seed)]
+
+    def loop_settings(self) -> LoopSettings:
+        """How to go through the batches."""
+        config = self.config
+        return LoopSettings(
+            learning_rate=config.learning_rate,
+            schedule=config.schedule,
+            warmup=config.warmup,
+            weight_decay=config.weight_decay,
+            seed=config.seed,
+            bf16=trains_in_bf16(config.precision, self.device),
+            gradient_accumulation=config.gradient_accumulation,
+            layer_decay=config.layer_decay,
+            early_stopping=config.early_stopping,
+            checkpoint_s=config.checkpoint_s,
+        )
+
+    def finish(self, progress: Progress, work: Path) -> Delivered:
+        """Save and publish, with the null threshold that dev's questions without answer ask for."""
+        # Not measured again: that would read all texts of dev once more.
+        best = progress.curves["epochs"][progress.best_epoch - 1]
+        metrics = {name: best[name] for name in ("exact", "f1")}
+        self.network.write_back_words()
+        model: Any = self.network.model
+        threshold = None
+        if {bool(each.answers) for each in self.questions.dev} == {True, False}:
+            threshold = best["null_threshold"]
+        # What a base of another task was tuned for must not stay.
+        model.config.beam_bert = {} if threshold is None else {"null_threshold": threshold}
+        labels = {use: dataclasses.asdict(found) for use, found in self.questions.labels.items()}
+        training = {
+            "curves": progress.curves,
+            "best_epoch": progress.best_epoch,
+            "metrics": metrics,
+            "null_threshold": threshold,
+            "labels": labels,
+            "settings": settings_of(self.config),
+            "sources": source_dicts(self.sources),
+        }
+        texts = {
+            TRAINING_FILE: as_json(training),
+            "data.yaml": data_yaml(self.sources),
+            "README.md": render(self._card(progress, metrics, threshold)),
+        }
+
+        def make(folder: Path) -> None:
+            save_model(model, self.base.folder, folder, texts)
+
+        name = self.config.metric
+        notes = f"fine-tuned from {self.base.text}: {name} {metrics[name]:.4f} on dev"
+        trained_on = training_digest(self.config, self.sources)
+        return deliver(self.config, self.base, work, make, metrics, notes, trained_on)
+
+    def _card(self, progress: Progress, metrics: dict[str, float], threshold: float | None) -> Card:
+        config, questions = self.config, self.questions
+        notes = unlicensed_notes(self.sources)
+        notes += [f"Labels of {use}: {found}" for use, found in questions.labels.items()]
+        if questions.leaked:
+            notes.append(f"{questions.leaked} questions of train stood in dev too: left out")
+        if threshold is None:
+            notes.append(
+                "Dev has questions of one kind only, with or without answer: no null threshold was "
+                "fitted, so 0 decides whether a text has the answer"
+            )
+        else:
+            notes.append(f"Null threshold: {threshold:.3f}, where F1 on dev is best")
+        return Card(
+            name=Path(config.output.rstrip("/")).name,
+            summary="Finds answers to questions in texts: an extractive question-answering model.",
+            base=self.base.text,
+            teacher=None,
+            task="question-answering",
+            labels=(),
+            sources=self.sources,
+            rows={
+                "questions trained on": len(questions.train),
+                "questions held out as dev": len(questions.dev),
+                "windows with an answer": int(self.windows.has_answer.sum()),
+                "parameters": sum(p.numel() for p in self.network.model.parameters()),
+            },
+            notes=notes,
+            metrics=metrics,
+            calibration={},
+            settings=settings_of(config),
+            versions=software_versions(),
+            curve=progress.curves["epochs"],
+        )
+
+
+def _read(
+    config: AnswerFinetuneConfig, patterns: tuple[str, ...], flag: str
+) -> tuple[list[Asked], LabelCheck]:
+    asked, labels = read_asked(
+        patterns,
+        config.columns(),
+        file_format=config.format,
+        max_reject_rate=config.max_reject_rate,
+        flag=flag,
+    )
+    say(f"{flag}: {labels}")
+    for fault in labels.shown:
+        say(f"  {fault}")
+    return asked, labels
+
+
+def _keys(asked: list[Asked]) -> list[bytes]:
+    return [content_key(each.context, each.question) for each in asked]
+
+
+def _report_leaks(config: AnswerFinetuneConfig, train: list[Asked], leaks: np.ndarray) -> None:
+    if not len(leaks):
+        return
+    what = (
+        f"{len(leaks)} of {len(train)} questions of --train stand in --dev too, the first is "
+        f"{train[int(leaks[0])].place}"
+    )
+    if config.leaks == "refuse":
+        raise InputError(f"{what}; take them out, or say --leaks remove")
+    say(f"warning: {what}; they are left out of the training")
