@@ -11,7 +11,6 @@ import math
 import time
 from collections.abc import Sequence
 from importlib import resources
-from pathlib import Path
 
 import yaml
 from apache_beam.options.pipeline_options import WorkerOptions
@@ -23,6 +22,7 @@ from beam_bert.errors import ConfigError, InputError
 from beam_bert.planning import JobPlan, runner_of
 from beam_bert.sample import SLICE_BYTES, Sample, sample_documents
 from beam_bert.slices import FileEntry
+from beam_bert.sources.opening import read_text
 
 SAMPLED_DOCUMENTS = 1_000
 # Measuring stops at the first call after this long: a large model on a laptop is slow.
@@ -96,7 +96,7 @@ def read_prices(path: str | None) -> PriceTable:
         if path is None:
             text = resources.files("beam_bert").joinpath("prices.yaml").read_text("utf-8")
         else:
-            text = Path(path).read_text(encoding="utf-8")
+            text = read_text(path)
         return PriceTable.model_validate(yaml.safe_load(text))
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"{name}: cannot be read ({error})") from None

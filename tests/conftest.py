@@ -13,6 +13,7 @@ from typing import Any
 
 import gcp_storage_emulator.server as emulator_server
 import pytest
+from apache_beam.internal.gcp.auth import _Credentials
 from gcp_storage_emulator.handlers import objects
 
 WORDS = """
@@ -103,6 +104,9 @@ def emulator() -> Iterator[str]:
                 for route, methods in emulator_server.HANDLERS
             ),
         )
+        # Beam looks for credentials five times, over 20 seconds, before it does without.
+        once = _Credentials._get_credentials_with_retrys.__wrapped__
+        patch.setattr(_Credentials, "_get_credentials_with_retrys", staticmethod(once))
         # With its backlog of 5, parallel requests wait a second for their second SYN.
         patch.setattr(emulator_server.server.HTTPServer, "request_queue_size", 128)
         # It writes down everything it holds after each request, deleted objects included.

@@ -17,6 +17,9 @@ from collections import Counter
 from typing import Any
 from urllib.parse import urlsplit
 
+import pytest
+from google.cloud.storage.retry import DEFAULT_RETRY
+
 FAULTS = ("503", "429", "reset", "reset_after", "truncated", "slow")
 SLOW_S = 0.2
 
@@ -25,13 +28,21 @@ class FaultyProxy:
     """Forwards to `upstream`; `share` of the requests meet one of `faults`.
 
     `reset_after` lets the request through and cuts the connection instead of answering: the change
-    has happened and the client does not know. `seen` counts the faults by name.
+    has happened and the client does not know. The first `spared` requests meet none. `seen` counts
+    the faults by name, `requests` all requests.
     """
 
     def __init__(
-        self, upstream: str, share: float = 0.2, seed: int = 0, faults: tuple[str, ...] = FAULTS
+        self,
+        upstream: str,
+        share: float = 0.2,
+        seed: int = 0,
+        faults: tuple[str, ...] = FAULTS,
+        spared: int = 0,
     ) -> None:
         self.seen: Counter[str] = Counter()
+        self.requests = 0
+        self._spared = spared
         self._random = random.Random(seed)
         self._lock = threading.Lock()
         self._share = share
@@ -71,7 +82,8 @@ class FaultyProxy:
 
     def _next_fault(self) -> str | None:
         with self._lock:
-            if self._random.random() >= self._share:
+            self.requests += 1
+            if self.requests <= self._spared or self._random.random() >= self._share:
                 return None
             fault = self._random.choice(self._faults)
             self.seen[fault] += 1
@@ -126,6 +138,12 @@ class FaultyProxy:
             return answer.status, answer.getheaders(), answer.read()
         finally:
             connection.close()
+
+
+def hurry(monkeypatch: pytest.MonkeyPatch, give_up_s: float = 120) -> None:
+    """Let the client of Cloud Storage wait for 50 ms before it tries again, and not for seconds."""
+    monkeypatch.setattr(DEFAULT_RETRY, "_initial", 0.05)
+    monkeypatch.setattr(DEFAULT_RETRY, "_timeout", give_up_s)
 
 
 def _reset(request: http.server.BaseHTTPRequestHandler) -> None:

@@ -66,7 +66,13 @@ def test_a_job_from_gs_to_gs_gives_what_the_local_one_gives(
 
 @pytest.mark.parametrize(
     ("which", "message"),
-    [("--input", "matches no file"), ("--model", "check --model"), ("--output", "bucket")],
+    [
+        ("--input", "matches no file"),
+        ("--model", "check --model"),
+        ("--output", "bucket"),
+        ("--config", "--config gs://no-such-bucket/x: cannot be read"),
+        ("--prices", "--prices gs://no-such-bucket/x: cannot be read"),
+    ],
 )
 def test_a_place_that_is_not_there_is_one_line(
     bucket: str,
@@ -82,6 +88,8 @@ def test_a_place_that_is_not_there_is_one_line(
         "--model": str(bert),
     }
     places[which] = "gs://no-such-bucket/x"
-    assert classify_command.main([text for pair in places.items() for text in pair]) == 2
+    command = [text for pair in places.items() for text in pair]
+    command += ["--dry_run"] if which == "--prices" else []
+    assert classify_command.main(command) == 2
     error = capsys.readouterr().err
     assert message in error and "gs://no-such-bucket/x" in error and error.count("\n") == 1

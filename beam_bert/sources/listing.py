@@ -14,6 +14,7 @@ from beam_bert.errors import InputError
 from beam_bert.slices import FileEntry
 from beam_bert.sources.formats import named_format
 from beam_bert.sources.opening import file_systems, is_url, translated
+from beam_bert.storage import require_gs
 
 _GLOB_CHARACTERS = re.compile(r"[*?\[]")
 
@@ -138,6 +139,7 @@ def _list_url(pattern: str) -> list[FileEntry]:
 
 
 def _match(pattern: str) -> dict[str, FileEntry]:
+    require_gs(pattern)
     try:
         found = _matches_on_gs(pattern) if pattern.startswith("gs://") else _matches(pattern)
         return {file.path: file for file in found}

@@ -8,7 +8,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
-from beam_bert.errors import InputError
+from beam_bert.errors import BeamBertError, InputError
+from beam_bert.storage import require_gs
 
 
 def is_url(path: str) -> bool:
@@ -29,9 +30,11 @@ def open_binary(path: str) -> BinaryIO:
     Raises:
       FileNotFoundError, PermissionError: also where a remote file system says so in its own way.
       InputError: a URL of a file system that is not installed.
+      RunFailed: there is no way to Cloud Storage from here.
     """
     if not is_url(path):
         return Path(path).open("rb")
+    require_gs(path)
     from apache_beam.io.filesystem import CompressionTypes
 
     try:
@@ -42,6 +45,25 @@ def open_binary(path: str) -> BinaryIO:
     except Exception as error:
         raise translated(error, path) from error
     return cast(BinaryIO, opened)
+
+
+def read_text(path: str) -> str:
+    """The whole of a small UTF-8 file that a person named, such as a configuration.
+
+    Raises:
+      OSError: it cannot be read, for whatever reason a remote file system has.
+      UnicodeDecodeError: it is not UTF-8.
+      InputError, RunFailed: as open_binary.
+    """
+    if not is_url(path):
+        return Path(path).expanduser().read_text(encoding="utf-8")
+    try:
+        with open_binary(path) as file:
+            return file.read().decode()
+    except (OSError, UnicodeDecodeError, BeamBertError):
+        raise
+    except Exception as error:
+        raise OSError(" ".join(str(error).split())[:300]) from error
 
 
 def translated(error: Exception, path: str) -> Exception:

@@ -9,6 +9,7 @@ from beam_bert.storage.base import (
     in_parallel,
     open_storage,
 )
+from beam_bert.storage.reach import require_gs
 
 __all__ = [
     "OUTPUT",
@@ -18,4 +19,5 @@ __all__ = [
     "crc32c_base64",
     "in_parallel",
     "open_storage",
+    "require_gs",
 ]

@@ -25,6 +25,7 @@ from typing_extensions import override
 
 from beam_bert.errors import RunFailed
 from beam_bert.storage.base import OUTPUT, Storage, StoredFile, Wording
+from beam_bert.storage.reach import require_gs
 
 # A copy is a round trip of about 50 ms and no work of ours: 100,000 shards in under two minutes.
 _CONNECTIONS = 64
@@ -36,10 +37,12 @@ def open_gcs_storage(place: str, wording: Wording = OUTPUT) -> Storage:
 
     Raises:
       UserError: the wording's: the bucket's name is missing, or there are no credentials.
+      RunFailed: there is no way to Cloud Storage from here.
     """
     bucket, _, prefix = place.removeprefix("gs://").partition("/")
     if not bucket:
         raise wording.error(f"{wording.name}={place}: no bucket, write gs://bucket/prefix")
+    require_gs(place)
     try:
         client = _client(os.getpid(), os.environ.get("STORAGE_EMULATOR_HOST"))
     except GoogleAuthError as error:

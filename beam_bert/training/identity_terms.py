@@ -15,6 +15,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from beam_bert.errors import ConfigError
+from beam_bert.sources.opening import read_text
 
 PACKAGE_TERMS = Path(__file__).with_name("identity_terms.yaml")
 _ARTICLE = re.compile(r"(?<!\w)(an?)(\s+)$", re.IGNORECASE)
@@ -155,9 +156,8 @@ def load_identity_terms(path: str | None = None) -> IdentityTerms:
     Raises:
       ConfigError: the file cannot be read, or is no such list.
     """
-    file = PACKAGE_TERMS if path is None else Path(path).expanduser()
     try:
-        return IdentityTerms.model_validate(yaml.safe_load(file.read_text(encoding="utf-8")))
+        return IdentityTerms.model_validate(yaml.safe_load(read_text(path or str(PACKAGE_TERMS))))
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"--audit_terms {path}: cannot be read ({error})") from None
     except yaml.YAMLError as error:

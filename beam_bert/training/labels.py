@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
 from beam_bert.errors import InputError
+from beam_bert.sources.opening import read_text
 from beam_bert.tasks.classification import MULTI_LABEL, REGRESSION, SINGLE_LABEL
 
 PROBLEM_TYPES = {
@@ -117,7 +117,7 @@ def read_label_names(path: str | None) -> tuple[str, ...]:
     if path is None:
         return ()
     try:
-        lines = [line.strip() for line in Path(path).read_text(encoding="utf-8").splitlines()]
+        lines = [line.strip() for line in read_text(path).splitlines()]
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"--label_names {path} cannot be read: {error}") from None
     if not lines or "" in lines or len(set(lines)) < len(lines):
