@@ -14,7 +14,6 @@ import yaml
 
 from beam_bert.models import ModelStore
 from beam_bert.storage import Storage, open_storage
-from beam_bert.training import evaluation_output
 from pipelines.nightly import main
 from tests.faulty_proxy import FAULTS, FaultyProxy, hurry
 from tests.test_nightly import labelled, one_thread, write_jsonl
@@ -32,7 +31,7 @@ def bucket(
     """A prefix that holds all a night needs; nothing of it is left on this disk."""
     monkeypatch.setenv("BEAM_BERT_CACHE", str(tmp_path / "cache"))
     # Drawing the page costs a second or two.
-    monkeypatch.setattr(evaluation_output, "render_evaluation", lambda evaluation: "")
+    monkeypatch.setattr("beam_bert.training.evaluation.render_evaluation", lambda found: "")
     place = new_gs_output()
     storage = open_storage(place)
     write_jsonl(tmp_path / "train.jsonl", labelled(150, seed=1))
