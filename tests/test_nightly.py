@@ -24,7 +24,6 @@ from beam_bert.nightly import gate as gate_module
 from beam_bert.nightly import run as run_module
 from beam_bert.nightly.config import NightlyConfig
 from beam_bert.sinks import commit
-from beam_bert.training import evaluation_output
 from pipelines.nightly import main
 
 WORDS_OF = {
@@ -157,7 +156,7 @@ def place(
 ) -> Place:
     monkeypatch.setenv("BEAM_BERT_CACHE", str(tmp_path / "cache"))
     # Drawing the page costs a second or two.
-    monkeypatch.setattr(evaluation_output, "render_evaluation", lambda evaluation: "")
+    monkeypatch.setattr("beam_bert.training.evaluation.render_evaluation", lambda found: "")
     return Place(tmp_path, make_bert(initializer_range=0.05), capsys)
 
 

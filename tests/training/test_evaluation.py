@@ -17,7 +17,7 @@ import torch
 from beam_bert.errors import ConfigError
 from beam_bert.reports import Evaluation, pages
 from beam_bert.storage import open_storage
-from beam_bert.training import evaluation_data, evaluation_output
+from beam_bert.training import evaluation_data
 from beam_bert.training.evaluation import gate, measure
 from beam_bert.training.evaluation_balance import lengths
 from beam_bert.training.evaluation_config import EvaluateConfig
@@ -59,7 +59,7 @@ def run(output: Path, *flags: object, page: bool = False) -> Evaluation:
     common = ("--precision", "fp32", "--device", "cpu", "--replicates", "100")
     with pytest.MonkeyPatch.context() as patch:
         if not page:
-            patch.setattr(evaluation_output, "render_evaluation", lambda evaluation: "")
+            patch.setattr("beam_bert.training.evaluation.render_evaluation", lambda found: "")
         assert main([str(flag) for flag in (*flags, *common, "--output", output)]) == 0
     return evaluated(output)
 
