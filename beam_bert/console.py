@@ -100,6 +100,8 @@ def summary(manifest: Manifest, output: str, seconds: float) -> None:
         tokens_a_second = manifest.stats.get("tokens_read", 0.0) / inference_s
         table.add_row("tokens/s in the model", f"{tokens_a_second:,.0f}")
         table.add_row("seconds in the model", f"{inference_s:,.1f}")
+    if batches := manifest.micro_batches():
+        table.add_row("micro-batches", batches.replace("; ", "\n"))
     padding = manifest.stats.get("padding_tokens_saved", 0.0)
     if padding:
         share = padding / (padding + manifest.stats.get("tokens_computed", 0.0))

@@ -10,8 +10,10 @@ import pytest
 import torch
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
-from beam_bert.encoder import SequenceClassifier, load_classifier
-from beam_bert.handler import score
+from beam_bert.encoder import SequenceClassifier, engine, load_classifier
+from beam_bert.handler import BertModelHandler, score
+from beam_bert.models import resolve_model
+from beam_bert.sinks import Manifest
 from beam_bert.tokenization import DocumentTokenizer, WindowSettings
 from tests.test_tokenization import TEXTS, documents
 
@@ -102,3 +104,23 @@ def test_a_document_that_breaks_the_model_is_rejected_alone(
 def test_an_empty_slice_has_no_logits(bert: Path, model: SequenceClassifier) -> None:
     tokenizer = DocumentTokenizer(bert, WindowSettings(16))
     assert len(score(tokenizer.tokenize(documents([])), model)) == 0
+
+
+def test_the_size_of_micro_batches_and_its_measurement_reach_the_manifest(
+    bert: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(engine, "WORTH_MEASURING", 0)
+    model = load_classifier(bert, precision="fp32", device="cpu")
+    batch = DocumentTokenizer(bert, WindowSettings(64)).tokenize(documents(TEXTS))
+    handler = BertModelHandler(resolve_model(str(bert)))
+    (first,), (second,) = (handler.run_inference(batch, model) for _ in range(2))
+    used = f"documents_in_batches_of_{model.batch_tokens}"
+    assert first.stats[used] == second.stats[used] == len(TEXTS)
+    assert first.stats["batches_measured"] == 1
+    assert "batches_measured" not in second.stats
+    stats = {used: 9.0, "batches_measured": 2.0, "batches_of_512_us": 3.0, "batches_of_1024_us": 5}
+    manifest = Manifest.model_construct(stats=stats)
+    assert manifest.micro_batches() == (
+        f"up to {model.batch_tokens:,} tokens; measured, µs a token and layer: 512 1.5, 1,024 2.5"
+    )
+    assert Manifest.model_construct(stats={}).micro_batches() is None

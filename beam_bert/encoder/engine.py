@@ -16,6 +16,14 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from beam_bert.encoder.budget import (
+    WORTH_MEASURING,
+    Measurement,
+    candidates,
+    default_batch_tokens,
+    forward_bytes,
+    measure,
+)
 from beam_bert.encoder.checkpoint import Checkpoint
 from beam_bert.encoder.config import EncoderConfig
 from beam_bert.encoder.model import Encoder
@@ -27,7 +35,7 @@ from beam_bert.encoder.plan import (
     distinct_sequences,
     plan_micro_batches,
 )
-from beam_bert.encoder.precision import compute_dtype, resolve_precision
+from beam_bert.encoder.precision import resolve_precision
 from beam_bert.errors import ConfigError, ModelError, RunFailed
 
 Float32Array = npt.NDArray[np.float32]
@@ -57,6 +65,7 @@ class PackedModel(ABC):
       precision: "fp32", "bf16", "int8" or "fp8", resolved.
       device: "cpu", "cuda" or "cuda:1", resolved.
       batch_tokens: tokens of a micro-batch; halved when a GPU runs out of memory.
+      measured: what other sizes cost; None where the size was given, or little was computed yet.
       width: numbers that the head gives for a sequence.
 
     Raises:
@@ -80,6 +89,8 @@ class PackedModel(ABC):
         if batch_tokens is not None and batch_tokens < 1:
             raise ConfigError(f"batch_tokens must be positive, got {batch_tokens}")
         self.batch_tokens = batch_tokens or default_batch_tokens(config, target)
+        self.measured: Measurement | None = None
+        self._may_measure = batch_tokens is None and config.num_layers > 0
         self._encoder = Encoder(checkpoint, config, self.precision, target)
         # A GPU has its next micro-batches queued while the CPU packs those after them.
         self._ahead = 2 if target.type == "cuda" else 0
@@ -89,7 +100,8 @@ class PackedModel(ABC):
     @property
     def forward_bytes(self) -> int:
         """Most memory that one forward takes beside the weights; known before it runs."""
-        longest = max(self.batch_tokens, self.config.max_length)
+        largest = max(candidates(self.batch_tokens)) if self._may_measure else self.batch_tokens
+        longest = max(largest, self.config.max_length)
         return forward_bytes(self.config, longest, self.precision)
 
     def outputs(
@@ -124,7 +136,10 @@ class PackedModel(ABC):
         first, inverse = distinct_sequences(input_ids, offsets, first_lengths, ranges)
         copies = np.bincount(inverse, minlength=len(first))
         outputs = np.empty((len(first), self.width), dtype=np.float32)
-        pending = deque(plan_micro_batches(np.diff(offsets)[first], self.batch_tokens))
+        lengths = np.diff(offsets)[first]
+        if self._may_measure and lengths.sum() >= WORTH_MEASURING * self.batch_tokens:
+            self._measure(first, lengths, input_ids, offsets)
+        pending = deque(plan_micro_batches(lengths, self.batch_tokens))
         running: deque[_Running] = deque()
 
         def finish(leave: int) -> None:
@@ -173,6 +188,25 @@ class PackedModel(ABC):
             event.record(torch.cuda.current_stream(device))
             return here, event
 
+    def _measure(
+        self, rows: Int64Array, lengths: Int64Array, input_ids: Int32Array, offsets: Int64Array
+    ) -> None:
+        """Choose `batch_tokens` by what sizes cost on this machine, on texts of these lengths."""
+        with self._lock:
+            if not self._may_measure:  # another thread was here first
+                return
+            sizes, device = candidates(self.batch_tokens), torch.device(self.device)
+            plan = plan_micro_batches(lengths, max(sizes))
+            middle = plan[len(plan) // 2]
+            batches = {}
+            for size in sizes:
+                part = plan_micro_batches(middle.lengths, size)[0]
+                chosen = MicroBatch(rows[middle.rows[part.rows]], part.lengths)
+                batches[size] = pack(chosen, input_ids, offsets, None, self.config, device)
+            self.measured = measure(self._encoder, batches)
+            self.batch_tokens = self.measured.chosen
+            self._may_measure = False
+
     def _check(self, input_ids: Int32Array, offsets: Int64Array) -> None:
         lengths = np.diff(offsets)
         if offsets[0] != 0 or offsets[-1] != len(input_ids):
@@ -198,6 +232,7 @@ class PackedModel(ABC):
                 f"{self.device}; lower --max_length or use a larger GPU"
             )
         torch.cuda.empty_cache()
+        self._may_measure = False
         self.batch_tokens = max(1, batch.num_tokens // 2)
         logger.warning(
             "%s is out of memory at %d tokens a micro-batch; going on with %d",
@@ -209,33 +244,6 @@ class PackedModel(ABC):
     def _cut(self, batch: MicroBatch) -> list[MicroBatch]:
         pieces = plan_micro_batches(batch.lengths, self.batch_tokens)
         return [MicroBatch(batch.rows[p.rows], p.lengths) for p in pieces]
-
-
-def default_batch_tokens(config: EncoderConfig, device: torch.device) -> int:
-    """Tokens of a micro-batch where nothing is asked for.
-
-    On a CPU, as many as keep the widest activation, float32 [tokens, intermediate], within 12 MiB
-    (1,024 for BERT-base): it then stays in the cache between the steps. Past 32 MiB glibc hands it
-    back to the kernel after each use, and every layer pays for fresh pages.
-    """
-    if device.type == "cuda":
-        return 65_536
-    fitting = 12 * 2**20 // (4 * max(config.intermediate_size, 2 * config.hidden_size))
-    return int(min(4_096, max(512, fitting // 512 * 512)))
-
-
-def forward_bytes(config: EncoderConfig, tokens: int, precision: str) -> int:
-    """An upper bound on the activations of a forward over `tokens`, all layers' peak, in bytes.
-
-    The widest moment is attention (states, queries, keys, values, context, one more on the way) or
-    the feed-forward block (states, and the intermediate ones, which 8 bits hold three times).
-    """
-    in_eight_bits = precision in ("int8", "fp8")
-    attention = 8 * config.hidden_size
-    feed_forward = 3 * config.hidden_size + (3 if in_eight_bits else 1) * config.intermediate_size
-    size = compute_dtype(precision).itemsize
-    working = 2**22  # attention's own blocks, the micro-batch's indices, the head
-    return tokens * size * max(attention, feed_forward) + working
 
 
 def _resolve_device(device: str) -> torch.device:

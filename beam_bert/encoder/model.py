@@ -77,16 +77,23 @@ class Encoder:
           [total_tokens, hidden_size] in the order of the batch, or [n, hidden_size] with
           `first_tokens_only`; float32, or bfloat16 where the precision computes in it.
         """
-        hidden = F.embedding(batch.input_ids, self._words)
-        hidden += F.embedding(batch.places, self._places)
-        hidden = self._embedding_norm(hidden)
-        if self._projection is not None:
-            hidden = self._projection(hidden)
+        hidden = self.embed(batch)
         for layer in self._layers[:-1]:
             hidden = self._apply(layer, hidden, batch, first_tokens_only=False)
         if self._layers:
             return self._apply(self._layers[-1], hidden, batch, first_tokens_only)
         return hidden[batch.first_tokens] if first_tokens_only else hidden
+
+    def embed(self, batch: PackedBatch) -> torch.Tensor:
+        """Hidden states before the first layer, [total_tokens, hidden_size]."""
+        hidden = F.embedding(batch.input_ids, self._words)
+        hidden += F.embedding(batch.places, self._places)
+        hidden = self._embedding_norm(hidden)
+        return hidden if self._projection is None else self._projection(hidden)
+
+    def layer(self, number: int, hidden: torch.Tensor, batch: PackedBatch) -> torch.Tensor:
+        """One layer over all tokens; numbers past the last begin again at the first."""
+        return self._apply(self._layers[number % len(self._layers)], hidden, batch, False)
 
     def _apply(
         self, layer: Layer, hidden: torch.Tensor, batch: PackedBatch, first_tokens_only: bool

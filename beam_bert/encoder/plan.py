@@ -71,14 +71,6 @@ class MicroBatch:
                 yield run
                 start, start_token = stop, run.tokens.stop
 
-    def halves(self) -> tuple[MicroBatch, MicroBatch]:
-        """The same sequences as two micro-batches (for a device that ran out of memory)."""
-        middle = len(self.rows) // 2
-        return (
-            MicroBatch(self.rows[:middle], self.lengths[:middle]),
-            MicroBatch(self.rows[middle:], self.lengths[middle:]),
-        )
-
 
 def plan_micro_batches(lengths: Int64Array, batch_tokens: int) -> list[MicroBatch]:
     """Cut sequences of `lengths` (int64 [n], each at least 1) into micro-batches, longest first.

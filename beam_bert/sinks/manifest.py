@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import datetime, timezone
 from typing import Any
 
@@ -138,6 +139,22 @@ class Manifest(BaseModel):
     columns: tuple[Column, ...] = Field(
         alias="schema", description="Columns of predictions/, in order."
     )
+
+    def micro_batches(self) -> str | None:
+        """Tokens of the micro-batches, and what sizes cost where workers measured it, in words."""
+
+        def sizes(pattern: str) -> list[tuple[int, float]]:
+            found = [(re.fullmatch(pattern, name), value) for name, value in self.stats.items()]
+            return sorted((int(match[1]), value) for match, value in found if match)
+
+        used = sizes(r"documents_in_batches_of_(\d+)")
+        text = "up to " + " or ".join(f"{size:,}" for size, _ in used) + " tokens"
+        times = self.stats.get("batches_measured", 0.0)
+        if times:
+            costs = sizes(r"batches_of_(\d+)_us")
+            text += "; measured, µs a token and layer: "
+            text += ", ".join(f"{size:,} {cost / times:.1f}" for size, cost in costs)
+        return text if used else None
 
     def to_json(self) -> bytes:
         """The document as it is stored: the schema under its own name."""

@@ -32,7 +32,8 @@ MIXED = [1, 2, 3, 7, 7, 7, 12, 33, 64, 64, 100, 127, 128, 129, 300, 511, 512]
 
 @pytest.fixture(scope="module")
 def bert(checkpoint) -> SequenceClassifier:
-    return load_classifier(checkpoint("bert")[0], precision="fp32", device="cpu")
+    folder, _ = checkpoint("bert")
+    return load_classifier(folder, precision="fp32", device="cpu", batch_tokens=4_096)
 
 
 @pytest.fixture(scope="module")
@@ -40,7 +41,7 @@ def in_precision(checkpoint, bert) -> dict[str, SequenceClassifier]:
     folder, _ = checkpoint("bert")
     others = ("bf16", "int8")
     return {"fp32": bert} | {
-        precision: load_classifier(folder, precision=precision, device="cpu")
+        precision: load_classifier(folder, precision=precision, device="cpu", batch_tokens=4_096)
         for precision in others
     }
 
