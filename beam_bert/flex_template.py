@@ -1,7 +1,10 @@
-"""The Dataflow flex template of `pipelines.classify`, made from the settings' own model.
+"""The Dataflow flex templates of the inference jobs, made from the settings' own models.
 
-    python -m beam_bert.flex_template                 metadata.json: every parameter
+    python -m beam_bert.flex_template                 metadata.json of classify: every parameter
+    python -m beam_bert.flex_template --task answer   … of another job: sentiment, answer
     python -m beam_bert.flex_template --image IMAGE   the whole template file, as Dataflow reads it
+
+One image serves them all; the parameter `task` tells its launcher which job to start.
 
 A flex template knows strings only. A list is given with commas between its items; a comma or
 backslash inside an item gets a backslash before it, and `[]` is the list without items. `to_flags`
@@ -23,15 +26,23 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from beam_bert.config import ClassifyConfig, field_group
+from beam_bert.answer_config import AnswerConfig
+from beam_bert.config import ClassifyConfig, JobConfig, SentimentConfig, field_group, is_fixed
 from beam_bert.errors import ConfigError
+
+TASKS: dict[str, type[JobConfig]] = {
+    "classify": ClassifyConfig,
+    "sentiment": SentimentConfig,
+    "answer": AnswerConfig,
+}
+DEFAULT_TASK = "classify"
 
 NO_ITEMS = "[]"
 # Whether the service anchors these is not documented, so each does.
 _ITEM = r"([^,\\]|\\[,\\])+"
 _LIST = rf"^(\[\]|{_ITEM}(,{_ITEM})*)$"
 _GCS_ITEM = r"gs://[a-z0-9]([^,\\]|\\[,\\])*"
-_PATTERNS: dict[type, str] = {int: r"^[0-9]+$", float: r"^[0-9.]+([eE][+-]?[0-9]+)?$"}
+_PATTERNS: dict[type, str] = {int: "[0-9]+", float: "[0-9.]+([eE][+-]?[0-9]+)?"}
 # A template's workers share no disk with whoever launches it, so these are narrower than the flags.
 _NARROWER: dict[str, dict[str, Any]] = {
     "input": {"regexes": [rf"^{_GCS_ITEM}(,{_GCS_ITEM})*$"]},
@@ -51,24 +62,41 @@ _IMAGE_PARAMETER = {
 _DIGEST = re.compile(r"\S+@sha256:[0-9a-f]{64}")
 
 
-def metadata(config: type[BaseModel] = ClassifyConfig) -> dict[str, Any]:
-    """The template's metadata: a parameter for every setting of the job, and the workers' image."""
+def metadata(task: str = DEFAULT_TASK) -> dict[str, Any]:
+    """A template's metadata: a parameter for each setting of the job, its name, and the image."""
+    config = TASKS[task]
     return {
-        "name": "beam_bert classify",
+        "name": f"beam_bert {task}",
         "description": " ".join((config.__doc__ or "").split()),
         "parameters": [
-            *(_parameter(config, name) for name in config.model_fields),
+            *(_parameter(config, n) for n in config.model_fields if not is_fixed(config, n)),
+            _task_parameter(task),
             _IMAGE_PARAMETER,
         ],
     }
 
 
-def container_spec(image: str) -> dict[str, Any]:
-    """The template file that points to `image`.
+def _task_parameter(task: str) -> dict[str, Any]:
+    """Which job the image starts. Whether the service fills defaults in is not documented."""
+    return {
+        "name": "task",
+        "label": "Task",
+        "helpText": f"The job that this template is for: {task}.",
+        "isOptional": task == DEFAULT_TASK,
+        "paramType": "ENUM",
+        "groupName": "Work",
+        "enumOptions": [{"value": task, "label": task}],
+        "defaultValue": task,
+    }
+
+
+def container_spec(image: str, task: str = DEFAULT_TASK) -> dict[str, Any]:
+    """The template file of a job that points to `image`.
 
     Args:
       image: the image that both launches and works, by digest: a tag could be moved under a
         template that was tested.
+      task: one of TASKS.
 
     Raises:
       ConfigError: the image is not given by its digest.
@@ -81,9 +109,22 @@ def container_spec(image: str) -> dict[str, Any]:
     return {
         "image": image,
         "sdkInfo": {"language": "PYTHON"},
-        "metadata": metadata(),
+        "metadata": metadata(task),
         "defaultEnvironment": {"sdkContainerImage": image},
     }
+
+
+def task_of(parameters: Sequence[str]) -> tuple[str, list[str]]:
+    """The job that the launcher's arguments ask for, and the others of them.
+
+    Raises:
+      ConfigError: there is no such job.
+    """
+    given = [each for each in parameters if each.startswith("--task=")]
+    task = given[-1].partition("=")[2] if given else DEFAULT_TASK
+    if task not in TASKS:
+        raise ConfigError(f"task {task!r}: it is one of {', '.join(TASKS)}")
+    return task, [each for each in parameters if each not in given]
 
 
 def to_flags(parameters: Sequence[str], config: type[BaseModel] = ClassifyConfig) -> list[str]:
@@ -129,9 +170,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         prog="python -m beam_bert.flex_template", description=(__doc__ or "").split("\n")[0]
     )
     parser.add_argument("--image", help="Image of the template, by digest: print the whole file.")
-    image = parser.parse_args(argv).image
+    parser.add_argument("--task", choices=TASKS, default=DEFAULT_TASK, help="Which job's.")
+    given = parser.parse_args(argv)
     try:
-        document = container_spec(image) if image else metadata()
+        document = container_spec(given.image, given.task) if given.image else metadata(given.task)
     except ConfigError as error:
         print(f"error: {error}", file=sys.stderr)
         return error.exit_code
@@ -157,8 +199,9 @@ def _parameter(config: type[BaseModel], name: str) -> dict[str, Any]:
     elif kind is bool:
         parameter["paramType"] = "BOOLEAN"
     elif kind in _PATTERNS:
+        may_be_negative = not any(hasattr(limit, "ge") for limit in field.metadata)
         parameter["paramType"] = "NUMBER"
-        parameter["regexes"] = [_PATTERNS[kind]]
+        parameter["regexes"] = [f"^{'-?' if may_be_negative else ''}{_PATTERNS[kind]}$"]
     elif typing.get_origin(kind) is typing.Literal:
         parameter["paramType"] = "ENUM"
         parameter["enumOptions"] = [

@@ -1,4 +1,4 @@
-"""The main program of the flex template: `pipelines.classify`, submitted and not waited for.
+"""The main program of the flex templates: `pipelines.classify` and its siblings, not waited for.
 
 Dataflow's launcher starts this file with one `--name=text` argument for every parameter, and with
 the flags that make Beam write the job's graph instead of running it. It must end once the graph is
@@ -13,19 +13,19 @@ import sys
 from collections.abc import Sequence
 
 from beam_bert.cli import parse_config
-from beam_bert.config import ClassifyConfig
 from beam_bert.errors import BeamBertError
-from beam_bert.flex_template import to_flags
+from beam_bert.flex_template import TASKS, task_of, to_flags
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Check the parameters, plan the job and submit it; returns the exit code."""
     try:
-        flags = to_flags(sys.argv[1:] if argv is None else argv)
-        config, beam_flags = parse_config(ClassifyConfig, flags, "pipelines.flex_template")
+        task, parameters = task_of(sys.argv[1:] if argv is None else argv)
+        flags = to_flags(parameters, TASKS[task])
+        config, beam_flags = parse_config(TASKS[task], flags, "pipelines.flex_template")
         from beam_bert.jobs import launch  # Beam and torch: not before the flags are right
 
-        launch("classify", config, beam_flags)
+        launch(task, config, beam_flags)
     except BeamBertError as error:
         print(f"error: {' '.join(str(error).split())}", file=sys.stderr, flush=True)
         return error.exit_code

@@ -3,7 +3,7 @@
 python terraform/generate.py           write the files
 python terraform/generate.py --check   say which are stale; exit code 1 where one is
 
-flex_template/metadata.json       from the settings' pydantic model
+flex_template/metadata*.json      from the settings' pydantic models, one a job
 modules/warehouse/columns.json    from the Arrow schemas
 modules/*/README.md               the tables of inputs and outputs, between their markers
 """
@@ -35,10 +35,14 @@ BIGQUERY_TYPES = {
 
 def generated_files() -> dict[Path, str]:
     """Every generated file and what it should hold."""
-    from beam_bert.flex_template import metadata
+    from beam_bert.flex_template import DEFAULT_TASK, TASKS, metadata
 
     files = {
-        HERE / "flex_template/metadata.json": _json(metadata()),
+        HERE / "flex_template" / f"metadata{'' if t == DEFAULT_TASK else f'-{t}'}.json": _json(
+            metadata(t)
+        )
+        for t in TASKS
+    } | {
         HERE / "modules/warehouse/columns.json": _json(warehouse_columns()),
     }
     for folder in sorted([*(HERE / "modules").iterdir(), *(HERE / "examples").iterdir()]):

@@ -22,8 +22,13 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from beam_bert.config import ClassifyConfig, SentimentConfig
 from beam_bert.dataflow import parse_gpu
 from beam_bert.errors import ConfigError, ModelError
+from beam_bert.flex_template import TASKS
 from beam_bert.jobs import launch, plan_job
 from beam_bert.storage import open_storage
+from tests.answering.conftest import reader
+from tests.test_job_gs import upload
+
+__all__ = ["reader"]  # a fixture
 
 IMAGE = "us-central1-docker.pkg.dev/beam-bert-test/r/beam-bert:1"
 GPU_FLAGS = [
@@ -89,13 +94,13 @@ def job(
 
     place = new_gs_output()
 
-    def stage(*flags: str, **settings: Any) -> tuple[dict[str, Any], dict[str, Any]]:
+    def stage(
+        *flags: str, task: str = "sentiment", **settings: Any
+    ) -> tuple[dict[str, Any], dict[str, Any]]:
         template = tmp_path / "template.json"
-        config = SentimentConfig(
-            input=("examples/reviews.jsonl",), output=f"{place}/out", **settings
-        )
+        config = TASKS[task](input=("examples/reviews.jsonl",), output=f"{place}/out", **settings)
         launch(
-            "sentiment",
+            task,
             config,
             [
                 *GPU_FLAGS,
@@ -132,6 +137,27 @@ def test_a_gpu_job_asks_for_what_it_needs(job: Callable[..., Any]) -> None:
     accelerator = b"type:nvidia-l4;count:1;machine_type:g2-standard-8;install-nvidia-driver"
     assert asking, "no step asks for a GPU"
     assert all("RunInference" in name for name in asking)
+    assert all(accelerator in hint.values() for hint in asking.values())
+
+
+def test_questions_are_asked_on_a_gpu_in_the_same_way(
+    job: Callable[..., Any],
+    reader: Path,
+    new_gs_output: Callable[[], str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("BEAM_BERT_CACHE", str(tmp_path / "cache"))
+    model = upload(reader, new_gs_output())
+    description, hints = job(
+        task="answer", gpu="nvidia-tesla-t4:2", model=model, question=("Who is it?",), stride=16
+    )
+    pool = description["environment"]["workerPools"][0]
+    assert (pool["diskSizeGb"], pool["numThreadsPerWorker"]) == (100, 8)
+    assert description["labels"]["beam_bert_job"] == "answer"
+    accelerator = b"type:nvidia-tesla-t4;count:2;machine_type:n1-standard-16;install-nvidia-driver"
+    asking = {name: hint for name, hint in hints.items() if hint}
+    assert asking and all("RunInference" in name for name in asking)
     assert all(accelerator in hint.values() for hint in asking.values())
 
 

@@ -7,6 +7,7 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -15,39 +16,53 @@ from terraform_files import ROOT
 
 from beam_bert import jobs
 from beam_bert.cli import parse_config
-from beam_bert.config import ClassifyConfig
+from beam_bert.config import ClassifyConfig, is_fixed
 from beam_bert.flex_template import (
+    DEFAULT_TASK,
+    TASKS,
     container_spec,
     join_list,
     main,
     metadata,
     split_list,
+    task_of,
     to_flags,
 )
 from pipelines import flex_template as launcher
 
 IMAGE = "europe-west1-docker.pkg.dev/p/r/beam-bert@sha256:" + "a1" * 32
 NEEDED = ["--input=gs://b/in/*.jsonl", "--output=gs://b/out", "--model=gs://m/x"]
-PARAMETERS = {parameter["name"]: parameter for parameter in metadata()["parameters"]}
 
 
-def accepts(name: str, value: str) -> bool:
-    return all(re.search(regex, value) for regex in PARAMETERS[name].get("regexes", []))
+def parameters_of(task: str) -> dict[str, dict[str, Any]]:
+    return {parameter["name"]: parameter for parameter in metadata(task)["parameters"]}
 
 
-def test_every_setting_is_a_parameter_with_words_for_a_person() -> None:
-    assert list(PARAMETERS) == [*ClassifyConfig.model_fields, "sdk_container_image"]
-    for name, field in ClassifyConfig.model_fields.items():
-        parameter = PARAMETERS[name]
+PARAMETERS = parameters_of(DEFAULT_TASK)
+each_task = pytest.mark.parametrize("task", TASKS)
+
+
+def accepts(name: str, value: str, parameters: dict[str, dict[str, Any]] = PARAMETERS) -> bool:
+    return all(re.search(regex, value) for regex in parameters[name].get("regexes", []))
+
+
+@each_task
+def test_every_setting_is_a_parameter_with_words_for_a_person(task: str) -> None:
+    config, parameters = TASKS[task], parameters_of(task)
+    settings = {n: f for n, f in config.model_fields.items() if not is_fixed(config, n)}
+    assert list(parameters) == [*settings, "task", "sdk_container_image"]
+    for name, field in settings.items():
+        parameter = parameters[name]
         assert parameter["isOptional"] is not field.is_required()
         assert parameter["helpText"].startswith(field.description or "")
         assert parameter["label"]
 
 
-def test_the_service_knows_every_field_and_type() -> None:
+@each_task
+def test_the_service_knows_every_field_and_type(task: str) -> None:
     from google.cloud.dataflow_v1beta3.types import ContainerSpec
 
-    spec = container_spec(IMAGE)
+    spec = container_spec(IMAGE, task)
     parsed = ContainerSpec.from_json(json.dumps(spec))
     known = set(type(parsed.metadata.parameters[0]).meta.fields)
     for parameter in spec["metadata"]["parameters"]:
@@ -83,13 +98,31 @@ def test_a_parameter_is_checked_before_a_machine_starts(
     assert accepts(name, value) is accepted
 
 
-def test_the_defaults_pass_their_own_checks_and_mean_the_same() -> None:
-    defaults = {n: p["defaultValue"] for n, p in PARAMETERS.items() if "defaultValue" in p}
-    assert all(accepts(name, value) for name, value in defaults.items())
-    flags = to_flags([*NEEDED, *(f"--{name}={value}" for name, value in defaults.items())])
-    given_, _ = parse_config(ClassifyConfig, flags, "x")
-    without, _ = parse_config(ClassifyConfig, to_flags(NEEDED), "x")
+@each_task
+def test_the_defaults_pass_their_own_checks_and_mean_the_same(task: str) -> None:
+    config, parameters = TASKS[task], parameters_of(task)
+    needed = [*NEEDED, *(["--question=Who\\, and when?"] if task == "answer" else [])]
+    defaults = {n: p["defaultValue"] for n, p in parameters.items() if "defaultValue" in p}
+    assert all(accepts(name, value, parameters) for name, value in defaults.items())
+    given = [*(f"--{name}={value}" for name, value in defaults.items()), *needed]
+    found, rest = task_of(given)
+    assert found == task
+    given_, _ = parse_config(config, to_flags(rest, config), "x")
+    without, _ = parse_config(config, to_flags(needed, config), "x")
     assert given_ == without
+    assert task != "answer" or given_.question == ("Who, and when?",)  # type: ignore[attr-defined]
+
+
+def test_a_number_may_be_negative_where_the_setting_may() -> None:
+    assert accepts("null_threshold", "-2.5", parameters_of("answer"))
+    assert not accepts("stride", "-2", parameters_of("answer"))
+
+
+def test_a_task_that_is_none_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    assert launcher.main([*NEEDED, "--task=paint"]) == 2
+    assert (
+        capsys.readouterr().err == "error: task 'paint': it is one of classify, sentiment, answer\n"
+    )
 
 
 @given(st.lists(st.text(min_size=1).filter(lambda item: item != "[]")))
@@ -133,13 +166,17 @@ def test_the_committed_metadata_is_what_the_settings_say() -> None:
         capture_output=True, text=True, check=True, cwd=ROOT,
     )  # fmt: skip
     assert done.stdout == committed, "run: python terraform/generate.py"
+    for task in set(TASKS) - {DEFAULT_TASK}:
+        committed = (ROOT / f"terraform/flex_template/metadata-{task}.json").read_text("utf-8")
+        assert json.loads(committed) == metadata(task), "run: python terraform/generate.py"
 
 
+@pytest.mark.parametrize("task", ["classify", "sentiment"])
 def test_the_launcher_submits_the_job_and_does_not_wait(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, task: str
 ) -> None:
     """Dataflow's own runner builds and checks the graph; Beam's dry_run stops it at the service."""
-    from apache_beam.options.pipeline_options import TestOptions
+    from apache_beam.options.pipeline_options import GoogleCloudOptions, TestOptions
     from apache_beam.runners.dataflow import dataflow_runner
 
     def wait(*_: object, **__: object) -> None:
@@ -160,7 +197,7 @@ def test_the_launcher_submits_the_job_and_does_not_wait(
 
     code = launcher.main(
         [
-            f"--input={join_list([str(rows)])}", f"--output={tmp_path / 'out'}",
+            f"--task={task}", f"--input={join_list([str(rows)])}", f"--output={tmp_path / 'out'}",
             "--model=sentiment-small-en", "--runner=DataflowRunner", "--project=example",
             "--region=europe-west1", "--temp_location=gs://example/temp",
             f"--sdk_container_image={IMAGE}",
@@ -168,6 +205,8 @@ def test_the_launcher_submits_the_job_and_does_not_wait(
     )  # fmt: skip
     assert code == 0
     assert len(submitted) == 1
+    labels = submitted[0].job.options.view_as(GoogleCloudOptions).labels
+    assert f"beam_bert_job={task}" in labels
     steps = json.dumps([str(t.unique_name) for t in _transforms(submitted[0])])
     for step in ("ReadSlice", "RunInference", "WriteShard", "Commit"):
         assert step in steps
