@@ -16,6 +16,7 @@ ROOT = Path(__file__).parents[2]
 WORKFLOW = ROOT / "terraform/modules/nightly/nightly.yaml"
 NIGHT = 1795482000.0  # 2026-11-24 02:00 in Berlin, 01:00 UTC
 PARTITION = "run_date=2026-11-24"
+EXECUTION = "0f6e1c9a-4b7d-4e0e-9c1b-1f2d3c4b5a69"
 
 SETTINGS = {
     "project": "example",
@@ -80,6 +81,7 @@ class Cloud:
         parameters: dict[str, str] | None = None,
     ) -> Workflow:
         environment = {
+            "GOOGLE_CLOUD_WORKFLOW_EXECUTION_ID": EXECUTION,
             "SETTINGS": json.dumps({**SETTINGS, **(settings or {})}),
             "CLASSIFY": json.dumps(
                 {**CLASSIFY, "parameters": {**CLASSIFY["parameters"], **(parameters or {})}}
@@ -135,7 +137,6 @@ class Cloud:
             for bucket, name in self.objects
             if bucket == args["bucket"]
             and name.startswith(args["prefix"])
-            and name >= args.get("startOffset", "")
             and (pattern is None or re.fullmatch(pattern, name))
         )
         left = int(args.get("pageToken", self.empty_pages))

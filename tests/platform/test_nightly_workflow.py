@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 
 import pytest
 import yaml
-from fake_cloud import CLASSIFY, NIGHT, PARTITION, ROOT, WORKFLOW, Cloud
+from fake_cloud import CLASSIFY, EXECUTION, NIGHT, PARTITION, ROOT, WORKFLOW, Cloud
 from workflow_interpreter import WorkflowError, http_error
+
+from beam_bert.config import RUN_ID
 
 GATE = "gates/20261124/gate.json"
 LAUNCH = "flexTemplates.launch"
@@ -33,6 +36,7 @@ def test_a_plain_night_launches_one_job_under_the_nights_name_and_waits_for_it()
     assert launch["environment"] == CLASSIFY["environment"]
     assert launch["parameters"] == {
         **CLASSIFY["parameters"], "partition": PARTITION, "overwrite": "false",
+        "run_id": f"20261124-{EXECUTION}-1",
     }  # fmt: skip
     assert workflow.now == NIGHT + 3 * 60
     assert events(workflow) == ["night_done"]
@@ -118,24 +122,26 @@ def test_a_failed_job_is_tried_again_under_the_same_name() -> None:
     assert events(workflow) == ["job_failed", "night_done"]
 
 
-def test_the_last_failure_says_what_failure_json_says() -> None:
+def test_the_last_failure_says_what_the_failure_json_of_its_run_says() -> None:
     cloud = Cloud([["FAILED"]])
-    old = {"partition": PARTITION, "message": "an old story"}
-    other = {"partition": "run_date=2026-11-23", "message": "somebody else's"}
-    mine = {"partition": PARTITION, "message": "3 of 20 rows were rejected"}
-    cloud.put("reviews/runs/20261123T010500000Z-aa/failure.json", json.dumps(old))
-    cloud.put("reviews/runs/20261124T010500000Z-aa/failure.json", json.dumps(mine).encode())
-    cloud.put("reviews/runs/20261124T010600000Z-bb/failure.json", other)
+    for run, message in {
+        f"20261124-{EXECUTION}-1": "the first story",
+        f"20261124-{EXECUTION}-2": "3 of 20 rows were rejected",
+        "20261124-another-3": "somebody else's",
+    }.items():
+        cloud.put(f"reviews/runs/{run}/failure.json", json.dumps({"message": message}).encode())
     with pytest.raises(WorkflowError, match=r"attempt 2\): 3 of 20 rows were rejected$"):
         cloud.workflow().run()
-    assert len(cloud.launches()) == 2
+    run_ids = [launch["parameters"]["run_id"] for launch in cloud.launches()]
+    assert run_ids == [f"20261124-{EXECUTION}-{attempt}" for attempt in (1, 2)]
+    assert all(re.fullmatch(RUN_ID, run_id) for run_id in run_ids)
 
 
 @pytest.mark.parametrize("content", [None, "not json", "{}"])
 def test_a_failure_without_a_readable_failure_json_says_where_to_look(content: str | None) -> None:
     cloud = Cloud([["FAILED"]])
     if content is not None:
-        cloud.put("reviews/runs/20261124T010500000Z-aa/failure.json", content)
+        cloud.put(f"reviews/runs/20261124-{EXECUTION}-1/failure.json", content)
     with pytest.raises(WorkflowError, match="see the job's log"):
         cloud.workflow(settings={"attempts": 1}).run()
     assert len(cloud.launches()) == 1

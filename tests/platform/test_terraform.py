@@ -255,7 +255,9 @@ def test_the_workflow_reads_what_main_tf_sets() -> None:
     main = (folder / "main.tf").read_text(encoding="utf-8")
     (workflow,) = [b for b in ALL_BLOCKS if b.type == "google_workflows_workflow"]
     names = set(workflow.body["user_env_vars"])
-    assert names == set(re.findall(r'sys\.get_env\("(\w+)"\)', source))
+    read = set(re.findall(r'sys\.get_env\("(\w+)"\)', source))
+    # Built in: https://cloud.google.com/workflows/docs/reference/environment-variables
+    assert read - {"GOOGLE_CLOUD_WORKFLOW_EXECUTION_ID"} == names
     for map_, local in (("settings", "settings"), ("training", "training")):
         used = set(re.findall(rf"(?<![\w.]){map_}\.(\w+)", source))
         block = main[main.index(f"  {local} ") :].split("\n  })", 1)[0]

@@ -55,7 +55,7 @@ variable "template" {
 }
 
 variable "classify" {
-  description = "Parameters of the template by name (see flex_template/metadata.json), all of them strings; lists with commas. Not partition and overwrite, which the workflow sets."
+  description = "Parameters of the template by name (see flex_template/metadata.json), all of them strings; lists with commas. Not partition, overwrite and run_id, which the workflow sets."
   type        = map(string)
 
   validation {
@@ -64,8 +64,8 @@ variable "classify" {
   }
 
   validation {
-    condition     = length(setintersection(keys(var.classify), ["partition", "overwrite"])) == 0
-    error_message = "The workflow sets partition and overwrite itself."
+    condition     = length(setintersection(keys(var.classify), ["partition", "overwrite", "run_id"])) == 0
+    error_message = "The workflow sets partition, overwrite and run_id itself."
   }
 
   validation {
