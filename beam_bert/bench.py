@@ -17,20 +17,15 @@ from rich.console import Console
 from rich.table import Table
 
 from beam_bert.config import BenchConfig
-from beam_bert.encoder import SequenceClassifier, load_classifier
+from beam_bert.encoder import LEAST_AGREEMENT, SequenceClassifier, agreement, load_classifier
 from beam_bert.encoder.plan import PADDED_BATCH, padded_tokens
+from beam_bert.encoder.precision import PRECISIONS
 from beam_bert.errors import ConfigError, InputError
 from beam_bert.models import fetch_model, resolve_model
 from beam_bert.planning import source_spec, window_settings
 from beam_bert.sample import SLICE_BYTES, Sample, sample_documents
 from beam_bert.sources import inspect_source, list_files
-from beam_bert.tasks.classification import MULTI_LABEL, REGRESSION
 from beam_bert.tokenization import DocumentTokenizer
-
-PRECISIONS = ("fp32", "bf16", "int8", "fp8")
-# A lower precision is recommended only where it keeps this share of fp32's labels.
-LEAST_AGREEMENT = 0.995
-MULTI_LABEL_THRESHOLD = 0.0  # of a logit: probability one half
 
 
 @dataclass(frozen=True)
@@ -39,8 +34,9 @@ class Measured:
 
     Attributes:
       documents_per_s, tokens_per_s: medians over the rounds; tokens are real, none is padding.
-      agreement: share of documents with fp32's label (regression: nan).
+      agreement: share of documents that say what they say at fp32, `beam_bert.encoder.agreement`.
       largest_difference: of a logit from fp32's.
+      batch_tokens: of a micro-batch, measured beforehand unless it was given.
     """
 
     precision: str
@@ -48,6 +44,7 @@ class Measured:
     tokens_per_s: float
     agreement: float
     largest_difference: float
+    batch_tokens: int
 
 
 @dataclass(frozen=True)
@@ -91,6 +88,8 @@ def bench(config: BenchConfig) -> BenchReport:
     sample = _sample(config, tokenizer)
     rows = sample.rows
     ids, offsets, first_lengths = sample.flat
+    for model in models.values():
+        model.choose_batch_tokens(ids, offsets)
     seconds: dict[str, list[float]] = {precision: [] for precision in models}
     logits: dict[str, np.ndarray] = {}
     for number in range(config.rounds + 1):
@@ -104,10 +103,11 @@ def bench(config: BenchConfig) -> BenchReport:
             precision,
             rows.num_rows / statistics.median(seconds[precision]),
             len(ids) / statistics.median(seconds[precision]),
-            _agreement(logits["fp32"], logits[precision], reference.config.problem_type),
+            agreement(logits[precision], logits["fp32"], reference.config.problem_type),
             float(np.abs(logits[precision] - logits["fp32"]).max()),
+            model.batch_tokens,
         )
-        for precision in models
+        for precision, model in models.items()
     )
     report = BenchReport(
         device=reference.device,
@@ -152,28 +152,20 @@ def _sample(config: BenchConfig, tokenizer: DocumentTokenizer) -> Sample:
         raise InputError(f"{' '.join(config.input)}: {error}") from None
 
 
-def _agreement(expected: np.ndarray, found: np.ndarray, problem_type: str) -> float:
-    if problem_type == REGRESSION:
-        return float("nan")
-    if problem_type == MULTI_LABEL:
-        same = (expected > MULTI_LABEL_THRESHOLD) == (found > MULTI_LABEL_THRESHOLD)
-        return float(same.all(axis=1).mean())
-    return float((expected.argmax(axis=1) == found.argmax(axis=1)).mean())
-
-
 def _padding_share(lengths: np.ndarray) -> float:
     return float(1 - lengths.sum() / padded_tokens(lengths))
 
 
 def _recommended(measured: Sequence[Measured]) -> str:
-    sound = [row for row in measured if not row.agreement < LEAST_AGREEMENT]
+    sound = [row for row in measured if row.agreement >= LEAST_AGREEMENT]
     return max(sound, key=lambda row: row.documents_per_s).precision
 
 
 def _print(report: BenchReport) -> None:
     print(f"{report.documents:,} documents, {report.tokens:,} tokens, on {report.device}")
     table = Table()
-    for name in ("precision", "documents/s", "tokens/s", "labels as fp32", "largest logit change"):
+    names = ("precision", "documents/s", "tokens/s", "as fp32", "largest logit change", "batch")
+    for name in names:
         table.add_column(name, justify="right")
     if report.price_an_hour is not None:
         table.add_column("a million documents", justify="right")
@@ -182,8 +174,9 @@ def _print(report: BenchReport) -> None:
             row.precision,
             f"{row.documents_per_s:,.1f}",
             f"{row.tokens_per_s:,.0f}",
-            "" if np.isnan(row.agreement) else f"{row.agreement:.2%}",
+            f"{row.agreement:.2%}",
             f"{row.largest_difference:.4f}",
+            f"{row.batch_tokens:,}",
         ]
         cost = report.cost_of_a_million(row.precision)
         table.add_row(*cells, *([] if cost is None else [f"{cost:,.2f}"]))
@@ -192,7 +185,13 @@ def _print(report: BenchReport) -> None:
         print(f"{precision} was not measured: {reason}")
     padding = f"{report.padding_saved:.0%}"
     print(f"padding in batches of {PADDED_BATCH} in the order of the input: {padding}; here none")
+    print("as fp32: documents that get fp32's label; batch: tokens that are computed at once")
     print(
         f"use --precision {report.recommended}: the fastest that keeps "
         f"{LEAST_AGREEMENT:.1%} of fp32's labels"
     )
+    cost = report.cost_of_a_million(report.recommended)
+    if cost is None:
+        print("--price_an_hour N says what a million documents like these cost")
+    else:
+        print(f"a million documents like these cost {cost:,.2f} then")

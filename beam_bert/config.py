@@ -125,10 +125,10 @@ class InferenceConfig(SourceConfig):
         "Folder, gs:// prefix, store@alias, Hugging Face id, or "
         f"{EMBEDDED_SENTIMENT} (in the package).",
     )
-    precision: Literal["auto", "fp32", "bf16", "int8"] = _field(
+    precision: Literal["auto", "fp32", "bf16", "int8", "fp8"] = _field(
         "Model",
-        "Arithmetic; auto: bf16 where the hardware has it, else fp32; int8 first has to keep "
-        "99.5 % of fp32's labels on a sample of the input.",
+        "Arithmetic; auto: bf16 where the hardware has it, else fp32; int8 (CPU) and fp8 (L4, "
+        "H100) first have to keep 99.5 % of fp32's labels on a sample of the input.",
         output=True,
         default="auto",
     )
@@ -151,10 +151,10 @@ class InferenceConfig(SourceConfig):
     stride: int = _field(
         "Model", "Tokens that neighbouring windows share.", output=True, default=64, ge=0
     )
-    # Matrix products round by their size, so this moves the last bits of a score.
+    # Matrix products may round by their size, so this can move the last bits of a score.
     batch_tokens: int | None = _field(
         "Model",
-        "Tokens computed at once; default: what suits the device.",
+        "Tokens computed at once; default: what suits the device, measured on long inputs.",
         output=True,
         default=None,
         ge=1,

@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
-from beam_bert.config import InferenceConfig
+from beam_bert.config import JobConfig
 from beam_bert.encoder import LEAST_AGREEMENT, agreement, load_classifier
 from beam_bert.errors import ConfigError
 from beam_bert.sample import SLICE_BYTES, sample_documents
@@ -19,7 +20,8 @@ from beam_bert.tokenization import Tokenizer
 
 # Enough to tell 99.5 % from 98 %; at fp32 they cost what as many documents of the job cost.
 DOCUMENTS = 512
-NEEDS_PROOF = ("int8",)
+NEEDS_PROOF = ("int8", "fp8")
+FP8_GPUS = ("nvidia-l4", "nvidia-h100-80gb")
 
 
 @dataclass(frozen=True)
@@ -39,7 +41,7 @@ class Proof:
 
 
 def prove(
-    config: InferenceConfig,
+    config: JobConfig,
     folder: Path,
     files: Sequence[FileEntry],
     spec: SourceSpec,
@@ -53,6 +55,8 @@ def prove(
     """
     if config.precision not in NEEDS_PROOF:
         return {}
+    if config.gpu is not None:
+        _check_gpu(config.precision, config.gpu.partition(":")[0])
     models = {
         precision: load_classifier(folder, precision=precision, device=config.device)
         for precision in ("fp32", config.precision)
@@ -73,3 +77,16 @@ def prove(
             f"{LEAST_AGREEMENT:.1%}; use --precision auto"
         )
     return {"proof": asdict(proof)}
+
+
+def _check_gpu(precision: str, gpu: str) -> None:
+    """Refuse what would fail on the workers, or cannot be proved where the job is started."""
+    if precision == "int8":
+        raise ConfigError("--precision int8 runs on CPUs; with --gpu use auto or fp8")
+    if gpu not in FP8_GPUS:
+        raise ConfigError(f"{gpu} has no fp8; use --precision auto, or {' or '.join(FP8_GPUS)}")
+    if not torch.cuda.is_available():
+        raise ConfigError(
+            "--precision fp8 has to be compared with fp32 before the job starts, which takes a GPU "
+            "here; start the job where there is one, or use --precision auto"
+        )

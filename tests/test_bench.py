@@ -33,6 +33,20 @@ def test_every_precision_that_runs_here_is_measured_against_fp32(
     shown = capsys.readouterr().out
     assert f"use --precision {report.recommended}" in shown
     assert 0 < report.padding_saved < 1
+    assert f"a million documents like these cost {cost:,.2f}" in shown
+
+
+def test_a_precision_that_changes_labels_is_measured_and_not_recommended(
+    tmp_path: Path, bert: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    # A model on which int8 disagrees cannot be had to order: the comparison is told to find one.
+    monkeypatch.setattr("beam_bert.bench.agreement", lambda got, want, _: float(got is want))
+    source = write_jsonl(tmp_path / "in.jsonl")
+    report = bench(BenchConfig(input=(str(source),), model=str(bert), rounds=1, batch_tokens=64))
+    assert report.recommended == "fp32"
+    assert {row.agreement for row in report.measured[1:]} == {0.0}
+    assert {row.batch_tokens for row in report.measured} == {64}
+    assert "--price_an_hour N says" in capsys.readouterr().out
 
 
 def test_fewer_documents_than_asked_for_are_all_taken(tmp_path: Path, bert: Path) -> None:

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from apache_beam.portability.api import beam_runner_api_pb2
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
@@ -196,11 +197,20 @@ def test_a_gpu_that_does_not_exist_is_refused_with_those_that_do(gpu: str, messa
         ([], {"gpu": "nvidia-l4"}, ConfigError, "--gpu is for --runner=DataflowRunner"),
         (GPU_FLAGS[:3], {"gpu": "nvidia-l4"}, ConfigError, "--sdk_container_image"),
         (GPU_FLAGS[:3], {}, ConfigError, "--extra_package"),
+        (GPU_FLAGS, {"gpu": "nvidia-l4", "precision": "int8"}, ConfigError, "runs on CPUs"),
+        (GPU_FLAGS, {"gpu": "nvidia-tesla-t4:2", "precision": "fp8"}, ConfigError, "has no fp8"),
+        (GPU_FLAGS, {"gpu": "nvidia-l4", "precision": "fp8"}, ConfigError, "takes a GPU here"),
     ],
 )
 def test_workers_that_could_not_run_the_job_are_refused_before_it_starts(
-    tmp_path: Path, flags: list[str], settings: dict[str, Any], error: type, message: str
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    flags: list[str],
+    settings: dict[str, Any],
+    error: type,
+    message: str,
 ) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     config = SentimentConfig(
         input=("examples/reviews.jsonl",), output=str(tmp_path / "out"), **settings
     )

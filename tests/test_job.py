@@ -288,6 +288,7 @@ def test_a_model_that_cannot_be_used_is_named_before_any_work(
         (("--partition=../x",), "partition"),
         (("--model=nowhere/at/all",), "nowhere/at/all"),
         (("--precision=fp16",), "--precision"),
+        (("--precision=fp8", "--device=cpu"), "fp8 runs on GPUs; on a CPU use int8"),
     ],
 )
 def test_a_mistake_in_the_settings_is_one_line_and_exit_code_2(

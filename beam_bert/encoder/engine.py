@@ -138,7 +138,7 @@ class PackedModel(ABC):
         outputs = np.empty((len(first), self.width), dtype=np.float32)
         lengths = np.diff(offsets)[first]
         if self._may_measure and lengths.sum() >= WORTH_MEASURING * self.batch_tokens:
-            self._measure(first, lengths, input_ids, offsets)
+            self.choose_batch_tokens(input_ids, offsets)
         pending = deque(plan_micro_batches(lengths, self.batch_tokens))
         running: deque[_Running] = deque()
 
@@ -188,12 +188,15 @@ class PackedModel(ABC):
             event.record(torch.cuda.current_stream(device))
             return here, event
 
-    def _measure(
-        self, rows: Int64Array, lengths: Int64Array, input_ids: Int32Array, offsets: Int64Array
-    ) -> None:
-        """Choose `batch_tokens` by what sizes cost on this machine, on texts of these lengths."""
+    def choose_batch_tokens(self, input_ids: Int32Array, offsets: Int64Array) -> None:
+        """Measure on this machine and these texts which `batch_tokens` is fastest, and take it.
+
+        `outputs` does it once, as soon as there is much to compute; nothing is measured where the
+        size was given. Arguments as there.
+        """
+        lengths = np.diff(offsets)
         with self._lock:
-            if not self._may_measure:  # another thread was here first
+            if not self._may_measure or not len(lengths):
                 return
             sizes, device = candidates(self.batch_tokens), torch.device(self.device)
             plan = plan_micro_batches(lengths, max(sizes))
@@ -201,7 +204,7 @@ class PackedModel(ABC):
             batches = {}
             for size in sizes:
                 part = plan_micro_batches(middle.lengths, size)[0]
-                chosen = MicroBatch(rows[middle.rows[part.rows]], part.lengths)
+                chosen = MicroBatch(middle.rows[part.rows], part.lengths)
                 batches[size] = pack(chosen, input_ids, offsets, None, self.config, device)
             self.measured = measure(self._encoder, batches)
             self.batch_tokens = self.measured.chosen

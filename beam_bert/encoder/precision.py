@@ -19,15 +19,18 @@ def has_native_bf16() -> bool:
 def resolve_precision(precision: str, device: torch.device) -> str:
     """Turn "auto" into what `device` runs best at no loss: bf16 in hardware, else fp32.
 
-    int8 (on a CPU) and fp8 (on a GPU of compute capability 8.9 or more) are never chosen: they are
-    asked for, and have to prove their agreement first (see `beam_bert.encoder.agreement`).
+    On a GPU bf16 takes compute capability 8.0 (A100, L4, H100) and fp8 8.9 (L4, H100). int8 (CPU)
+    and fp8 (GPU) are never chosen: they are asked for, and have to prove their agreement first (see
+    `beam_bert.encoder.agreement`).
 
     Raises:
       ConfigError: the name is unknown, or this device does not run it.
     """
     on_gpu = device.type == "cuda"
+    capability = torch.cuda.get_device_capability(device) if on_gpu else (0, 0)
     if precision == "auto":
-        return "bf16" if on_gpu or has_native_bf16() else "fp32"
+        has_bf16 = capability >= (8, 0) if on_gpu else has_native_bf16()
+        return "bf16" if has_bf16 else "fp32"
     if precision not in PRECISIONS:
         raise ConfigError(
             f"precision {precision!r} is unknown; it is auto, {', '.join(PRECISIONS)}"
@@ -38,8 +41,9 @@ def resolve_precision(precision: str, device: torch.device) -> str:
         raise ConfigError("precision int8 needs a torch with oneDNN, which this CPU's is not")
     if precision == "fp8" and not on_gpu:
         raise ConfigError("precision fp8 runs on GPUs; on a CPU use int8")
-    if precision == "fp8" and torch.cuda.get_device_capability(device) < (8, 9):
-        raise ConfigError(f"{torch.cuda.get_device_name(device)} has no fp8; use bf16")
+    if on_gpu and capability < {"bf16": (8, 0), "fp8": (8, 9)}.get(precision, (0, 0)):
+        name = torch.cuda.get_device_name(device)
+        raise ConfigError(f"{name} has no {precision}; use --precision auto")
     return precision
 
 

@@ -55,7 +55,7 @@ class EvaluateConfig(BaseModel):
     compare: str | None = _field(
         "Model", "Another model, named likewise, to compare with on the same rows.", default=None
     )
-    precision: Literal["auto", "fp32", "bf16", "int8"] = _as_in_classify("precision")
+    precision: Literal["auto", "fp32", "bf16", "int8", "fp8"] = _as_in_classify("precision")
     device: Literal["auto", "cpu", "cuda"] = _as_in_classify("device")
     max_length: int | None = _as_in_classify("max_length")
     long_documents: Literal["truncate", "window"] = _as_in_classify("long_documents")
