@@ -70,8 +70,17 @@ def _progress_text(now: Snapshot, seconds: float) -> str:
     return text
 
 
-def summary(manifest: Manifest, output: str, seconds: float) -> None:
-    """Print the table that ends a run: rows, rejects by reason, labels, speed, where it is."""
+def summary(
+    manifest: Manifest, output: str, seconds: float, loading_s: float | None = None
+) -> None:
+    """Print the table that ends a run: rows, rejects by reason, labels, speed, where it is.
+
+    Args:
+      manifest: of the committed run.
+      output: where it is.
+      seconds: of the whole run.
+      loading_s: of those, loading the model on a worker; None where that is not known.
+    """
     counts = manifest.counts
     table = Table(show_header=False)
     table.add_column()
@@ -95,10 +104,14 @@ def summary(manifest: Manifest, output: str, seconds: float) -> None:
         table.add_row(
             "other labels", f"{len(counts.label_counts) - SHOWN_LABELS:,} more, in the manifest"
         )
+    tokens = manifest.stats.get("tokens_read", 0.0)
+    if tokens:
+        table.add_row("tokens", f"{tokens:,.0f}")
+    if loading_s is not None:
+        table.add_row("seconds to load the model", f"{loading_s:,.1f}")
     inference_s = manifest.stats.get("inference_s", 0.0)
     if inference_s:
-        tokens_a_second = manifest.stats.get("tokens_read", 0.0) / inference_s
-        table.add_row("tokens/s in the model", f"{tokens_a_second:,.0f}")
+        table.add_row("tokens/s in the model", f"{tokens / inference_s:,.0f}")
         table.add_row("seconds in the model", f"{inference_s:,.1f}")
     if batches := manifest.micro_batches():
         table.add_row("micro-batches", batches.replace("; ", "\n"))

@@ -26,6 +26,7 @@ from beam_bert.progress import LIVE
 from beam_bert.schema import logits_type
 
 NAMESPACE = "beam_bert"  # of all of this package's metrics
+LOADING_METRIC = "load_model_latency_milli_secs"  # ends the name that RunInference gives it
 _READ = ("input_ids", "first_lengths", "ranges")  # columns that end here
 
 

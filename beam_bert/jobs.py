@@ -13,6 +13,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import apache_beam as beam
+from apache_beam.metrics import MetricsFilter
 from apache_beam.runners.runner import PipelineResult
 
 from beam_bert import console, errors
@@ -20,6 +21,7 @@ from beam_bert.answer_config import AnswerConfig
 from beam_bert.config import ClassifyConfig, JobConfig, SentimentConfig
 from beam_bert.errors import BeamBertError, ConfigError, ModelError, OutputError, RunFailed
 from beam_bert.estimate import estimate, show
+from beam_bert.handler import LOADING_METRIC, NAMESPACE
 from beam_bert.planning import JobPlan, plan_job, runner_of
 from beam_bert.progress import LIVE
 from beam_bert.reports import MissingExtra, render_run_report
@@ -76,8 +78,11 @@ def _run(job: str, config: JobConfig, beam_flags: Sequence[str]) -> Manifest | N
     if is_done and prepared.finished_run_id is None:
         print(f"nothing to do: all {len(plan.files)} files are done with this model and settings")
         return None
-    manifest = _finished_before(plan, prepared.finished_run_id, is_done) or _execute(plan)
-    console.summary(manifest, config.output, time.monotonic() - started)
+    loading_s = None
+    manifest = _finished_before(plan, prepared.finished_run_id, is_done)
+    if manifest is None:
+        manifest, loading_s = _execute(plan)
+    console.summary(manifest, config.output, time.monotonic() - started, loading_s)
     _write_report(manifest, config.output)
     return manifest
 
@@ -189,17 +194,29 @@ def submit(plan: JobPlan) -> PipelineResult:
     return pipeline.run()
 
 
-def _execute(plan: JobPlan) -> Manifest:
+def _execute(plan: JobPlan) -> tuple[Manifest, float | None]:
+    """Run the pipeline; its manifest, and the seconds that loading the model took on a worker."""
     if runner_of(plan.options) in LOCAL_RUNNERS:
         # A person reads the terminal: Beam's own notes about its runners do not belong there.
         logging.getLogger("apache_beam").setLevel(logging.ERROR)
         logging.getLogger("root").setLevel(logging.ERROR)
     try:
         with console.progress(_snapshots(plan)):
-            submit(plan).wait_until_finish()
+            result = submit(plan)
+            result.wait_until_finish()
     except Exception as error:  # whatever a runner wraps a worker's error in
         raise _failure(plan.run, error) from error
-    return _manifest(plan.run.output, plan.run.run_id)
+    return _manifest(plan.run.output, plan.run.run_id), _loading_s(result)
+
+
+def _loading_s(result: PipelineResult) -> float | None:
+    """RunInference's own measure, the longest of all workers; None where a runner does not tell."""
+    try:
+        found = result.metrics().query(MetricsFilter().with_namespace(NAMESPACE))["distributions"]
+    except Exception:  # a finished run does not fail for a number that it shows
+        return None
+    loads = [m.result.max for m in found if m.key.metric.name.endswith(LOADING_METRIC)]
+    return max(loads) / 1000 if loads else None
 
 
 def build(pipeline: beam.Pipeline, plan: JobPlan) -> Any:

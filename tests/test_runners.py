@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -45,6 +46,22 @@ def test_a_portable_job_service_gives_the_same_bytes(
     assert done.returncode == 0, done.stderr
     assert table(tmp_path / "portable") == table(tmp_path / "once")
     assert shards(tmp_path / "portable") == shards(tmp_path / "once")
+
+
+def test_a_local_run_ends_by_showing_what_it_counted(
+    tmp_path: Path, bert: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    source = write_jsonl(tmp_path / "in.jsonl", [*ROWS, {"text": None}, {"text": " "}])
+    assert run(source, tmp_path / "out", bert) == 0
+    cells = re.findall(r"│ +(\S.*?) +│ +(\S.*?) +│", capsys.readouterr().out)
+    shown = dict(cells)
+    assert shown["rows read"] == str(len(ROWS) + 2) and shown["rows predicted"] == str(len(ROWS))
+    assert (shown["rows rejected"], shown["missing_text"], shown["empty_text"]) == ("2", "1", "1")
+    assert int(shown["tokens"].replace(",", "")) > len(ROWS)
+    assert float(shown["seconds to load the model"]) >= 0
+    assert float(shown["seconds in the model"]) >= 0
+    assert re.search(r"up to .* tokens", shown["micro-batches"])
+    assert shown["padding saved"].endswith("%")
 
 
 def test_every_metric_stands_in_one_namespace(tmp_path: Path, bert: Path) -> None:
