@@ -11,6 +11,7 @@ from typing import Any
 
 import yaml
 
+from beam_bert.reports import evaluation as report
 from beam_bert.training.provenance import SourceRecord
 
 
@@ -31,6 +32,8 @@ class Card:
       calibration: by name.
       settings: of the run.
       versions: of the software.
+      audit: of the dev rows.
+      curve: metrics after each epoch.
     """
 
     name: str
@@ -46,6 +49,7 @@ class Card:
     calibration: Mapping[str, float]
     settings: Mapping[str, Any]
     versions: Mapping[str, str]
+    audit: report.Audit | None = None
     curve: Sequence[Mapping[str, Any]] = field(default_factory=tuple)
 
 
@@ -92,6 +96,8 @@ def render(card: Card) -> str:
             "The temperature is part of the last layer's weights: scores are calibrated already.\n",
             _table(("", "value"), [(k, f"{v:.4f}") for k, v in card.calibration.items()]),
         ]
+    if card.audit is not None:
+        parts += _audit(card.audit)
     if card.curve:
         columns = list(card.curve[0])
         rows = [[str(point.get(name, "")) for name in columns] for point in card.curve]
@@ -100,6 +106,29 @@ def render(card: Card) -> str:
     parts += ["## Settings\n", f"```yaml\n{settings}```\n"]
     parts += ["## Software\n", _table(("package", "version"), list(card.versions.items()))]
     return "\n".join(parts)
+
+
+def _audit(audit: report.Audit) -> list[str]:
+    """What swapping identity terms did; see `pipelines.evaluate --audit` for all of it."""
+    looked_at = f"{audit.rows:,} of the dev rows, {audit.variants:,} swapped texts"
+    found = [axis for axis in audit.axes if axis.rows_with_terms]
+    if not found:
+        return ["## Bias audit\n", f"No identity term stands in {looked_at}.\n"]
+    rows = [
+        (
+            axis.axis,
+            f"{axis.rows_with_terms:,}",
+            f"{axis.flip_rate.value:.4f} ({axis.flip_rate.low or 0:.4f} to "
+            f"{axis.flip_rate.high or 0:.4f})",
+            f"{axis.change.value:.4f}",
+        )
+        for axis in found
+    ]
+    return [
+        "## Bias audit\n",
+        f"Identity terms swapped in {looked_at}. Change: {audit.change_of}.\n",
+        _table(("terms of", "rows", "answer changed (95 % interval)", "mean change"), rows),
+    ]
 
 
 def _metadata(card: Card) -> dict[str, Any]:

@@ -261,6 +261,13 @@ class FinetuneConfig(TrainingConfig):
         default="auto",
     )
 
+    audit_variants: int = _field(
+        "Output",
+        "Dev rows with identity terms swapped, to score for the card's bias audit; 0: no audit.",
+        default=1_000,
+        ge=0,
+    )
+
     @field_validator("task")
     @classmethod
     def _check_task(cls, value: str) -> str:

@@ -13,12 +13,14 @@ import torch
 
 from beam_bert.encoder.config import EncoderConfig, read_config
 from beam_bert.errors import ConfigError, InputError
+from beam_bert.reports import evaluation as report
 from beam_bert.sources import SourceSpec
 from beam_bert.tasks.classification import MULTI_LABEL, REGRESSION
 from beam_bert.tokenization import DocumentTokenizer, WindowSettings
 from beam_bert.training.batches import plan_epochs
-from beam_bert.training.calibration import fit_temperature, fit_threshold
+from beam_bert.training.calibration import cross_fitted_error, fit_temperature, fit_threshold
 from beam_bert.training.card import Card, render
+from beam_bert.training.card_audit import audit_rows
 from beam_bert.training.config import FinetuneConfig
 from beam_bert.training.data import Rows, Tokens, read_rows, tokenize_rows
 from beam_bert.training.labels import LabelReader, as_targets, label_names, read_label_names
@@ -207,8 +209,8 @@ class FineTuning:
         self.metric = _metric(config.metric, data.problem_type)
         pooling = resolve_pooling(config.pooling, base.folder)
         self.network = load_network(folder, data.labels, data.problem_type, device, pooling=pooling)
-        read = tokens_reader(config, folder, self.network.config)
-        train_tokens, dev_tokens = read(data.texts), read(data.dev)
+        self.read = tokens_reader(config, folder, self.network.config)
+        train_tokens, dev_tokens = self.read(data.texts), self.read(data.dev)
         used = np.unique(np.concatenate([train_tokens.input_ids, dev_tokens.input_ids]))
         self.network.train_used_words(used.astype(np.int64))
         self.trained_size = sum(p.numel() for p in self.network.trained_parameters().values())
@@ -264,7 +266,7 @@ class FineTuning:
             "settings": settings_of(self.config),
             "sources": source_dicts(self.sources),
         }
-        card = self._card(progress, metrics, calibration)
+        card = self._card(progress, metrics, calibration, self._audit())
         model: Any = self.network.model
         if calibration:
             ours = {"temperature_folded_in": calibration["temperature"]}
@@ -296,10 +298,27 @@ class FineTuning:
             "temperature": temperature,
             "calibration_error_before": before["calibration_error"],
             "calibration_error_after": after["calibration_error"],
+            "calibration_error_cross_fitted": cross_fitted_error(
+                logits, self.data.dev_targets, self.data.problem_type
+            ),
         }
         if self.data.problem_type == MULTI_LABEL:
             found["threshold"] = self.threshold
         return found
+
+    def _audit(self) -> report.Audit | None:
+        """Of the dev rows, with the words written back: a swap may bring any word."""
+        if not self.config.audit_variants:
+            return None
+        return audit_rows(
+            self.data.dev,
+            self.objective.dev_logits(),
+            self.network,
+            self.read,
+            self.device,
+            threshold=self.threshold,
+            max_variants=self.config.audit_variants,
+        )
 
     def _teacher(self) -> Teacher:
         """The teacher's answers to every training row, in our order of labels."""
@@ -326,7 +345,11 @@ class FineTuning:
         )
 
     def _card(
-        self, progress: Progress, metrics: dict[str, float], calibration: dict[str, float]
+        self,
+        progress: Progress,
+        metrics: dict[str, float],
+        calibration: dict[str, float],
+        audit: report.Audit | None,
     ) -> Card:
         config, data = self.config, self.data
         notes = unlicensed_notes(self.sources)
@@ -351,6 +374,7 @@ class FineTuning:
             notes=notes,
             metrics=metrics,
             calibration=calibration,
+            audit=audit,
             settings=settings_of(config),
             versions=software_versions(),
             curve=progress.curves["epochs"],

@@ -69,10 +69,11 @@ class PackedNetwork(nn.Module):
         self._used = torch.from_numpy(used).to(table.device)
 
     def write_back_words(self) -> None:
-        """Put the trained word embeddings into the model's own table."""
+        """Put the trained word embeddings into the model's own table, and read that from now on."""
         if self._place_of is not None:
             with torch.no_grad():
                 self._weight(self._base("word").removesuffix(".weight"))[self._used] = self.words
+            self._place_of = None
 
     def trained_parameters(self) -> dict[str, nn.Parameter]:
         """What the optimizer moves, by name."""

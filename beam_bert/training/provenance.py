@@ -166,9 +166,13 @@ def _matches(path: str, pattern: str, place: str) -> bool:
 
 
 def _fits(path: str, pattern: str) -> bool:
+    """As a shell would: a `*` stays in its folder, or one line would license all that is below."""
     if "://" not in path:
         path, pattern = str(Path(path).absolute()), str(Path(pattern).expanduser().absolute())
-    return path == pattern or fnmatch.fnmatchcase(path, pattern)
+    parts, patterns = path.split("/"), pattern.split("/")
+    return path == pattern or (
+        len(parts) == len(patterns) and all(map(fnmatch.fnmatchcase, parts, patterns))
+    )
 
 
 def _read(place: str, *, required: bool) -> list[DeclaredSource]:

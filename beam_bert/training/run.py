@@ -27,7 +27,13 @@ from beam_bert.sources import list_files
 from beam_bert.training.config import TrainingConfig
 from beam_bert.training.loop import LoopSettings, Objective, Progress, Trained, train
 from beam_bert.training.provenance import SourceRecord, check_sources
-from beam_bert.training.saving import check_folder, new_folder, publish, put_in_place
+from beam_bert.training.saving import (
+    check_folder,
+    check_writable,
+    new_folder,
+    publish,
+    put_in_place,
+)
 
 SOFTWARE = ("torch", "transformers", "tokenizers", "pyarrow")
 # Settings that say where and how, not what: another value gives the same model.
@@ -196,6 +202,8 @@ def check_output(config: TrainingConfig) -> None:
         check_folder(Path(config.output).expanduser(), overwrite=config.overwrite)
     else:
         ModelStore.open(config.output).aliases()
+    if "://" not in config.output:
+        check_writable(Path(config.output).expanduser())
 
 
 def deliver(

@@ -99,6 +99,19 @@ def check_folder(folder: Path, *, overwrite: bool) -> None:
             )
 
 
+def check_writable(place: Path) -> None:
+    """Raise OutputError where nothing could be written at `place`: better now than after hours."""
+    place = place.absolute()
+    there = next(folder for folder in (place, *place.parents) if folder.exists())
+    try:
+        with tempfile.TemporaryDirectory(dir=there, prefix=".beam-bert-"):
+            pass
+    except OSError as error:
+        raise OutputError(
+            f"--output {place}: {there} cannot be written ({error.strerror}); name another"
+        ) from None
+
+
 def put_in_place(made: Path, folder: Path) -> None:
     """Make `folder` be what `made` is; a model that stood there is moved aside first."""
     made.chmod(0o755)  # mkdtemp's own would be for this user alone

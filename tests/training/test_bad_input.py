@@ -124,6 +124,17 @@ def test_a_folder_that_holds_something_else_is_not_touched(
     assert (output / "letter.txt").read_text() == "dear"
 
 
+def test_a_place_that_cannot_be_written_is_told_before_the_training(
+    refused: Refused, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    for layout in ("folder", "store"):
+        line = refused("--layout", layout, "--output", "/proc/models/store")
+        assert "/proc cannot be written" in line
+    file = tmp_path / "file"
+    file.write_text("")
+    assert str(file) in refused("--layout", "store", "--output", str(file / "store"))
+
+
 def test_a_disk_that_is_full_leaves_no_half_model_and_the_next_run_goes_on(
     refused: Refused,
     finetune: Callable[..., Path],

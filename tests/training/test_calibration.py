@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from beam_bert.training.calibration import fit_temperature
+from beam_bert.training.calibration import cross_fitted_error, fit_temperature
 from beam_bert.training.metrics import calibration_error, probabilities
 
 SINGLE, MULTI = "single_label_classification", "multi_label_classification"
@@ -38,3 +38,15 @@ def test_a_model_without_a_mistake_on_dev_is_not_made_sure_of_everything() -> No
     logits = np.eye(4, dtype=np.float32)[np.arange(60) % 4] * 5
     temperature = fit_temperature(logits, np.arange(60) % 4, SINGLE)
     assert probabilities(logits / temperature, SINGLE).max() < 0.995
+
+
+def test_the_cross_fitted_error_is_of_rows_that_the_temperature_did_not_see() -> None:
+    logits, targets = overconfident(SINGLE, 3.0)
+    before = calibration_error(probabilities(logits, SINGLE), targets, SINGLE)
+    assert cross_fitted_error(logits, targets, SINGLE) < min(before, 0.03)
+    # Few rows of noise: no temperature helps those that it was not fitted on.
+    noise = np.random.default_rng(1).normal(0, 3, (40, 5)).astype(np.float32)
+    labels = np.random.default_rng(2).integers(0, 5, 40)
+    fitted = noise / np.float32(fit_temperature(noise, labels, SINGLE))
+    seen = calibration_error(probabilities(fitted, SINGLE), labels, SINGLE)
+    assert cross_fitted_error(noise, labels, SINGLE) > seen

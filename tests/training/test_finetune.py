@@ -174,6 +174,7 @@ def test_the_temperature_is_in_the_weights_and_both_errors_are_told(finetune: Fi
         "temperature",
         "calibration_error_before",
         "calibration_error_after",
+        "calibration_error_cross_fitted",
     }
     metrics = training(folder)["metrics"]
     assert metrics["calibration_error"] == pytest.approx(calibration["calibration_error_after"])
@@ -197,6 +198,17 @@ def test_a_version_is_published_as_candidate_with_its_parent(
     second = store.resolve("candidate")
     assert second.version != first.version
     assert second.parent == first.version
+
+
+def test_the_card_tells_what_swapped_identity_terms_did(finetune: Finetune, tmp_path: Path) -> None:
+    rows = [(f"he {text}" if i % 2 else text, label) for i, (text, label) in
+            enumerate(labelled_rows(60, seed=7))]  # fmt: skip
+    dev = write_csv(tmp_path / "dev.csv", rows)
+    card = (finetune("--dev", str(dev)) / "README.md").read_text()
+    assert "## Bias audit" in card
+    assert "| gender | 30 |" in card
+    without = finetune("--dev", str(dev), "--audit_variants", "0", output="without")
+    assert "## Bias audit" not in (without / "README.md").read_text()
 
 
 def test_the_card_has_metadata_data_and_settings(finetune: Finetune) -> None:

@@ -55,6 +55,16 @@ def test_a_source_that_is_not_declared_stops_the_run(
     assert "train.csv is not declared in" in capfd.readouterr().err
 
 
+def test_a_declaration_of_a_folder_does_not_license_the_folders_below(
+    run: Callable[..., int], tmp_path: Path, train_file: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    below = tmp_path / "found" / "train.csv"
+    below.parent.mkdir()
+    below.write_bytes(train_file.read_bytes())
+    assert run("--train", str(below), **DECLARED) == 2
+    assert f"{below} is not declared in" in capfd.readouterr().err
+
+
 def test_a_licence_that_is_not_allowed_stops_the_run_unless_it_is_accepted(
     run: Callable[..., int], tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
