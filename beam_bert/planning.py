@@ -42,10 +42,9 @@ from beam_bert.slices import FileEntry
 from beam_bert.sources import SourceSpec, inspect_source, list_files
 from beam_bert.tasks import AnswerTask, ClassificationTask, SentimentTask
 from beam_bert.tokenization import WindowSettings
-from beam_bert.transforms import Classify
+from beam_bert.transforms import DEFAULT_MAX_LENGTH, Classify
 
 SOFTWARE = ("beam-bert", "apache-beam", "torch", "transformers", "tokenizers", "pyarrow")
-DEFAULT_MAX_LENGTH = 512
 
 
 @dataclasses.dataclass(frozen=True)

@@ -6,7 +6,10 @@
     CommitRun       all ShardRecords -> the published dataset and its Manifest
 
 Elements are whole slices: Beam costs about 20 µs an element and stage, so they are few and large,
-and only descriptors are ever shuffled.
+and only descriptors are ever shuffled. The first two also stand in pipelines of others, where
+`batch.rows` is an Arrow RecordBatch:
+
+    p | ReadDocuments("in/*.jsonl") | Classify("MODEL") | beam.FlatMap(lambda b: b.rows.to_pylist())
 """
 
 from __future__ import annotations
@@ -23,8 +26,9 @@ from apache_beam.metrics import Metrics
 
 from beam_bert.batch import SliceBatch
 from beam_bert.encoder import load_classifier
+from beam_bert.encoder.config import read_config
 from beam_bert.handler import NAMESPACE
-from beam_bert.models import ResolvedModel
+from beam_bert.models import ResolvedModel, fetch_model, resolve_model
 from beam_bert.predicting import Predict
 from beam_bert.progress import LIVE
 from beam_bert.schema import output_schema
@@ -39,10 +43,11 @@ from beam_bert.sinks import (
     write_shard,
 )
 from beam_bert.slices import Slice, Unit, plan_units
-from beam_bert.sources import SourceSpec, cut_unit, list_files, read_slice
+from beam_bert.sources import SourceSpec, cut_unit, inspect_source, list_files, read_slice
 from beam_bert.tasks import ClassificationTask
 from beam_bert.tokenization import DocumentTokenizer, Tokenizer, WindowSettings
 
+DEFAULT_MAX_LENGTH = 512  # what BERT reads, and enough for most documents
 DONE = "done"  # tag of the records of shards that an earlier, unfinished run left in staging
 
 
@@ -50,29 +55,33 @@ class ReadDocuments(beam.PTransform):
     """Files -> SliceBatches with document rows (`beam_bert.schema.document_schema`).
 
     Args:
-      patterns: files, folders or globs, local or gs://.
-      spec: how to read them, as `beam_bert.sources.inspect_source` completed it.
+      patterns: files, folders or globs, local or gs://; one may stand without a list.
+      spec: how to read them, as `beam_bert.sources.inspect_source` completed it; None: it looks
+        at the files now, with every setting at its default.
       settings_digest: stands for all that, beside the bytes, changes the output (shard keys).
       run: where shards may wait from an earlier, unfinished run; those come out at the tag `done`
-        as ShardRecords and are not read into documents again.
+        as ShardRecords and are not read into documents again. None: there is no such tag.
+
+    Raises:
+      InputError: without a spec: the files cannot be used; when the transform is made.
     """
 
     def __init__(
         self,
-        patterns: Iterable[str],
-        spec: SourceSpec,
+        patterns: str | Iterable[str],
+        spec: SourceSpec | None = None,
         settings_digest: str = "",
         run: RunSpec | None = None,
     ) -> None:
         super().__init__()
-        self._patterns = tuple(patterns)
-        self._spec = spec
+        self._patterns = (patterns,) if isinstance(patterns, str) else tuple(patterns)
+        self._spec = spec or inspect_source(list_files(self._patterns), SourceSpec())
         self._settings_digest = settings_digest
         self._run = run
 
     def expand(self, begin: Any) -> Any:
         """Plan, spread the descriptors, cut, spread again, read."""
-        return (
+        read = (
             begin
             | "Patterns" >> beam.Create([self._patterns])
             | "PlanUnits" >> beam.FlatMap(_plan, self._spec, self._run)
@@ -84,6 +93,7 @@ class ReadDocuments(beam.PTransform):
                 DONE, main="documents"
             )
         )
+        return read if self._run else read.documents
 
 
 def _plan(patterns: tuple[str, ...], spec: SourceSpec, run: RunSpec | None) -> list[Unit]:
@@ -120,23 +130,36 @@ class Classify(Predict):
     """Document rows -> rows with labels and scores.
 
     Args:
-      model: which model, as `beam_bert.models.resolve_model` found it.
-      task: what its logits mean.
-      windows: how long documents are cut.
+      model: which model, as `beam_bert.models.resolve_model` found it, or as `--model` names it.
+      task: what its logits mean; None: the best label and its score, as the model's config says.
+      windows: how long documents are cut; None: they are cut off where the model's windows end.
       pair: whether rows have a `text_pair`.
       handler_options: `precision`, `device`, `batch_tokens`, `accelerator` of
         `BertModelHandler`.
+
+    Raises:
+      ModelError: the model cannot be used; when the transform is made.
     """
 
     def __init__(
         self,
-        model: ResolvedModel,
-        task: ClassificationTask,
-        windows: WindowSettings,
+        model: ResolvedModel | str,
+        task: ClassificationTask | None = None,
+        windows: WindowSettings | None = None,
         *,
         pair: bool = False,
         **handler_options: Any,
     ) -> None:
+        if isinstance(model, str):
+            model = resolve_model(model)
+        if task is None or windows is None:
+            encoder = read_config(fetch_model(model))
+            task = task or ClassificationTask(
+                labels=encoder.labels,
+                problem_type=encoder.problem_type,
+                threshold=encoder.threshold,
+            )
+            windows = windows or WindowSettings(min(encoder.max_length, DEFAULT_MAX_LENGTH))
         super().__init__(
             model,
             tokenizer_of=partial(DocumentTokenizer, settings=windows, pair=pair),

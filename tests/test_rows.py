@@ -11,8 +11,8 @@ import apache_beam as beam
 import pytest
 from apache_beam.testing.util import assert_that, equal_to
 
-from beam_bert import ClassifyText
-from beam_bert.errors import ConfigError, ModelError
+from beam_bert import Classify, ClassifyText, ReadDocuments
+from beam_bert.errors import ConfigError, InputError, ModelError
 from tests.test_job import ROWS, run, table, write_jsonl
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
@@ -80,8 +80,31 @@ def test_the_example_runs_with_the_embedded_model() -> None:
     done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
     assert done.returncode == 0, done.stderr
     counts = [line.split() for line in done.stdout.splitlines()]
-    assert sum(int(count) for _, _, count in counts) == 36
-    assert {sentiment for _, sentiment, _ in counts} == {"negative", "neutral", "positive"}
+    of_files = [count for count in counts if count[0] == "labels"]
+    of_rows = [count for count in counts if count[0] != "labels"]
+    for found in (of_files, of_rows):
+        assert sum(int(count) for _, _, count in found) == 36
+        assert {sentiment for _, sentiment, _ in found} == {"negative", "neutral", "positive"}
+
+
+def test_files_are_read_and_classified_in_somebody_elses_pipeline(
+    tmp_path: Path, bert: Path
+) -> None:
+    source = write_jsonl(tmp_path / "in.jsonl")
+    assert run(source, tmp_path / "out", bert) == 0
+    answers = ("source_row", "label", "score", "model_version")
+    expected = [[row[name] for name in answers] for row in table(tmp_path / "out")]
+    with beam.Pipeline(runner="FnApiRunner") as pipeline:
+        found = (
+            pipeline
+            | ReadDocuments(str(source))
+            | Classify(model=str(bert))
+            | beam.FlatMap(lambda batch: batch.rows.to_pylist())
+            | beam.Map(lambda row: [row[name] for name in answers])
+        )
+        assert_that(found, equal_to(expected))
+    with pytest.raises(InputError, match="matches no file"):
+        ReadDocuments(str(tmp_path / "none.jsonl"))
 
 
 def test_beam_yaml_runs_the_example() -> None:
