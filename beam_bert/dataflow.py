@@ -91,7 +91,8 @@ def configure(options: PipelineOptions, gpu: Gpu | None, job: str) -> str | None
     if not {"use_multiple_sdk_containers", "no_use_multiple_sdk_containers"} & set(
         debug.experiments or []
     ):
-        # Else one process for each CPU, every one with a model of its own on the same GPU.
+        # Else one process for each CPU, every one with a model of its own on the same GPU. This one
+        # has a model on each GPU of its machine, and threads for all of them.
         debug.add_experiment("no_use_multiple_sdk_containers")
     if debug.number_of_worker_harness_threads is None:
         debug.number_of_worker_harness_threads = THREADS * gpu.count

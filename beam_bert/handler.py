@@ -21,6 +21,7 @@ from apache_beam.ml.inference.base import ModelHandler
 from beam_bert.batch import SliceBatch
 from beam_bert.encoder import PackedModel, load_classifier
 from beam_bert.encoder.plan import padded_tokens
+from beam_bert.encoder.replicas import Replicas, devices_of
 from beam_bert.models import ResolvedModel, fetch_model
 from beam_bert.progress import LIVE
 from beam_bert.schema import logits_type
@@ -30,7 +31,7 @@ LOADING_METRIC = "load_model_latency_milli_secs"  # ends the name that RunInfere
 _READ = ("input_ids", "first_lengths", "ranges")  # columns that end here
 
 
-class BertModelHandler(ModelHandler[SliceBatch, SliceBatch, PackedModel]):
+class BertModelHandler(ModelHandler[SliceBatch, SliceBatch, Replicas]):
     """Runs a model over TokenBatches and gives ScoreBatches (see `schema`).
 
     A document whose logits are not numbers, or that breaks the model, becomes a reject, alone.
@@ -63,13 +64,19 @@ class BertModelHandler(ModelHandler[SliceBatch, SliceBatch, PackedModel]):
         self._batch_tokens = batch_tokens
         self._accelerator = accelerator
 
-    def load_model(self) -> PackedModel:
-        """Bring the model to this worker and load it, once a process."""
-        return self._load(
-            fetch_model(self._resolved),
-            precision=self._precision,
-            device=self._device,
-            batch_tokens=self._batch_tokens,
+    def load_model(self) -> Replicas:
+        """Bring the model to this worker and load it, once a process and GPU."""
+        folder = fetch_model(self._resolved)
+        return Replicas(
+            [
+                self._load(
+                    folder,
+                    precision=self._precision,
+                    device=device,
+                    batch_tokens=self._batch_tokens,
+                )
+                for device in devices_of(self._device)
+            ]
         )
 
     def should_skip_batching(self) -> bool:
@@ -91,18 +98,24 @@ class BertModelHandler(ModelHandler[SliceBatch, SliceBatch, PackedModel]):
     def run_inference(
         self,
         batch: Any,
-        model: PackedModel,
+        model: Replicas,
         inference_args: dict[str, Any] | None = None,
     ) -> Iterable[SliceBatch]:
         """Replace a slice's `input_ids` by `logits`."""
-        was_measured = model.measured is not None
-        scored = score(batch, model)
-        stats = {f"documents_in_batches_of_{model.batch_tokens}": float(len(batch))}
-        if model.measured is not None and not was_measured:
-            costs = model.measured.microseconds.items()
-            stats |= {f"batches_of_{size}_us": cost for size, cost in costs}
-            stats["batches_measured"] = 1.0
-        return [scored.with_rows(scored.rows, **stats)]
+        with model.least_busy() as chosen:
+            return [_run(batch, chosen)]
+
+
+def _run(batch: SliceBatch, model: PackedModel) -> SliceBatch:
+    """A slice scored, with what its micro-batches were."""
+    was_measured = model.measured is not None
+    scored = score(batch, model)
+    stats = {f"documents_in_batches_of_{model.batch_tokens}": float(len(batch))}
+    if model.measured is not None and not was_measured:
+        costs = model.measured.microseconds.items()
+        stats |= {f"batches_of_{size}_us": cost for size, cost in costs}
+        stats["batches_measured"] = 1.0
+    return scored.with_rows(scored.rows, **stats)
 
 
 class Computes(Protocol):

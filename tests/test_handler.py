@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -11,6 +13,7 @@ import torch
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 from beam_bert.encoder import SequenceClassifier, engine, load_classifier
+from beam_bert.encoder.replicas import Replicas
 from beam_bert.handler import BertModelHandler, score
 from beam_bert.models import resolve_model
 from beam_bert.sinks import Manifest
@@ -113,7 +116,7 @@ def test_the_size_of_micro_batches_and_its_measurement_reach_the_manifest(
     model = load_classifier(bert, precision="fp32", device="cpu")
     batch = DocumentTokenizer(bert, WindowSettings(64)).tokenize(documents(TEXTS))
     handler = BertModelHandler(resolve_model(str(bert)))
-    (first,), (second,) = (handler.run_inference(batch, model) for _ in range(2))
+    (first,), (second,) = (handler.run_inference(batch, Replicas([model])) for _ in range(2))
     used = f"documents_in_batches_of_{model.batch_tokens}"
     assert first.stats[used] == second.stats[used] == len(TEXTS)
     assert first.stats["batches_measured"] == 1
@@ -124,3 +127,28 @@ def test_the_size_of_micro_batches_and_its_measurement_reach_the_manifest(
         f"up to {model.batch_tokens:,} tokens; measured, µs a token and layer: 512 1.5, 1,024 2.5"
     )
     assert Manifest.model_construct(stats={}).micro_batches() is None
+
+
+def test_a_process_keeps_every_gpu_of_its_machine_busy(
+    bert: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Several GPUs are made up here: what is real is who is asked to load, and who to compute."""
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 3)
+    asked: list[str] = []
+
+    def load(folder: Path, device: str, **options: Any) -> SequenceClassifier:
+        asked.append(device)
+        return load_classifier(folder, precision="fp32", device="cpu")
+
+    model = BertModelHandler(resolve_model(str(bert)), load=load).load_model()
+    assert asked == ["cuda:0", "cuda:1", "cuda:2"]
+    with contextlib.ExitStack() as stack:
+        used = [stack.enter_context(model.least_busy()) for _ in range(6)]
+        assert len({id(each) for each in used}) == 3
+        assert used[:3] == used[3:]
+    with model.least_busy() as free:
+        assert free is used[0]
+    for device in ("cuda:1", "cpu"):
+        asked.clear()
+        BertModelHandler(resolve_model(str(bert)), load=load, device=device).load_model()
+        assert asked == [device]

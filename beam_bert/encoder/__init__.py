@@ -7,7 +7,8 @@ It knows nothing of Beam, files of text or tokenizers. Read it in the order of t
 and `config` (what a checkpoint is), `checkpoint` (its tensors), `plan` and `packing` (which
 sequences ride together), `model` with `attention`, `linear`, `quantized` and `precision` (the
 forward), `engine`, which runs all that, and its two heads, `classifier` and `answering` with
-`spans`; `agreement` says whether a faster precision still says the same.
+`spans`; `replicas` keeps several GPUs busy; `agreement` says whether a faster precision still says
+the same.
 """
 
 from beam_bert.encoder.agreement import LEAST_AGREEMENT, agreement
