@@ -131,6 +131,11 @@ class FinetuneConfig(TrainingConfig):
         "auto: mean where the base is a sentence encoder that pools so.",
         default="auto",
     )
+    head: Literal["fitted", "random"] = _field(
+        "Model",
+        "How a new head starts; fitted: as the best linear answer from the encoder as it is.",
+        default="fitted",
+    )
     train: tuple[str, ...] = _field(
         "Data", "Labelled rows: files, folders or globs, local or gs://.", min_length=1
     )

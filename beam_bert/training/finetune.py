@@ -125,7 +125,7 @@ def finetune(config: FinetuneConfig) -> Delivered:
         f"{' (held out)' if data.held_out else ''}, {len(data.labels)} labels, "
         f"{run.network.config.num_layers} layers, {run.trained_size / 1e6:.1f} M parameters trained"
     )
-    delivered = run_training(run, work, key)
+    delivered = run_training(run, work, key, start=run.start)
     say(f"model: {delivered.location} (in {time.monotonic() - started:,.0f} s)")
     return delivered
 
@@ -230,6 +230,13 @@ class FineTuning:
             consistency=config.consistency,
             teacher=self._teacher() if teacher else None,
         )
+
+    def start(self) -> None:
+        """Fit a new head to the encoder as it is, where that is asked for."""
+        if self.network.head_is_new and self.config.head == "fitted":
+            self.objective.fit_head(self.config.seed)
+            metrics = self.objective.evaluate()
+            say(f"head fitted: dev {self.metric} {metrics[self.metric]:.4f}")
 
     def loop_settings(self) -> LoopSettings:
         """How to go through the batches."""

@@ -108,6 +108,7 @@ def train(
     key: str,
     progress: Progress,
     say: Callable[[str], None],
+    start: Callable[[], None] | None = None,
 ) -> None:
     """Run all epochs, from the last checkpoint on if there is one; keep the best epoch's weights.
 
@@ -120,12 +121,14 @@ def train(
       key: names the run in its checkpoint.
       progress: filled in as it goes.
       say: told a line after each epoch.
+      start: readies the network for its first step, where there is no checkpoint.
 
     Raises:
       RunFailed: the loss is no number any more, or a checkpoint cannot be written.
     """
     loop = _Loop(network, objective, epochs, settings, work, key, progress, say)
-    loop.resume()
+    if not loop.resume() and start is not None:
+        start()
     loop.run()
 
 
@@ -158,11 +161,11 @@ class _Loop:
         self.factor = _schedule(self.optimizer, settings, sum(self.steps_of))
         self.all_rows = max(sum(len(rows) for batches in epochs for rows in batches), 1)
 
-    def resume(self) -> None:
-        """Take up the checkpoint, where there is one of this run."""
+    def resume(self) -> bool:
+        """Take up the checkpoint; whether there was one of this run."""
         state = read_state(self.work, self.key)
         if state is None:
-            return
+            return False
         with torch.no_grad():
             for name, parameter in self.parameters.items():
                 parameter.copy_(state.tensors[f"parameter/{name}"])
@@ -176,6 +179,7 @@ class _Loop:
         self.progress.resumed_rows = self.progress.rows
         restore_optimizer(self.optimizer, self.parameters, state.tensors, self.progress.step)
         self.say(f"going on from the checkpoint after step {self.progress.step}")
+        return True
 
     def run(self) -> None:
         """All epochs that are left, then the best weights."""

@@ -40,6 +40,7 @@ class PackedNetwork(nn.Module):
     Attributes:
       model: the model whose parameters are used and trained.
       config: what its config says, as the engine understands it.
+      head_is_new: whether its head was drawn at random.
     """
 
     def __init__(self, model: nn.Module, config: EncoderConfig) -> None:
@@ -53,6 +54,7 @@ class PackedNetwork(nn.Module):
             values, "classifier_dropout", "seq_classif_dropout", "hidden_dropout_prob"
         )
         self._place_of: Tensor | None = None
+        self.head_is_new = False
 
     def train_used_words(self, used: Int64Array) -> None:
         """Train the word embeddings of these ids only; the others stay as they are.
@@ -119,11 +121,20 @@ class PackedNetwork(nn.Module):
 
     def head(self, first: Tensor) -> Tensor:
         """Logits [n, labels] from the hidden states [n, hidden] of first tokens."""
-        dense = self._module(self._family.head_dense)(first)
-        dense = _ACTIVATIONS[self._family.head_activation](dense)
-        out: Tensor = self._module(self._family.head_out)(
-            F.dropout(dense, self._head_dropout, self.training)
-        )
+        features = F.dropout(self.head_features(first), self._head_dropout, self.training)
+        out: Tensor = self.head_out(features)
+        return out
+
+    def head_features(self, first: Tensor) -> Tensor:
+        """What the head's last layer reads [n, hidden], from hidden states of first tokens."""
+        dense: Tensor = self._module(self._family.head_dense)(first)
+        return _ACTIVATIONS[self._family.head_activation](dense)
+
+    @property
+    def head_out(self) -> nn.Linear:
+        """The head's last layer."""
+        out = self._module(self._family.head_out)
+        assert isinstance(out, nn.Linear)
         return out
 
     def span_logits(self, batch: PackedBatch) -> Tensor:
@@ -208,13 +219,18 @@ def network_outputs(
     device: torch.device,
     *,
     batch_tokens: int = 4096,
+    chosen: Int64Array | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Logits [n, labels] and [CLS] states [n, hidden] of every sequence, float32, no dropout."""
+    """Logits [n, labels] and [CLS] states [n, hidden] of the sequences, float32, no dropout.
+
+    Of all sequences, or of those `chosen` (rising).
+    """
     training = network.training
     network.eval()
+    chosen = np.arange(len(tokens)) if chosen is None else chosen
     logits: list[tuple[Int64Array, Tensor, Tensor]] = []
-    for plan in plan_micro_batches(tokens.lengths, batch_tokens):
-        batch, rows = packed(tokens, plan.rows, network.config, device)
+    for plan in plan_micro_batches(tokens.lengths[chosen], batch_tokens):
+        batch, rows = packed(tokens, chosen[plan.rows], network.config, device)
         first = network.hidden(batch, first_tokens_only=True)
         logits.append((rows, network.head(first).float().cpu(), first.float().cpu()))
     network.train(training)
@@ -269,7 +285,9 @@ def load_network(
         nn.init.zeros_(out.bias)
         if pooling == "mean":
             add_mean_layer(model, config.family)
-    return PackedNetwork(model.float().to(device), as_encoder_config(model))
+    network = PackedNetwork(model.float().to(device), as_encoder_config(model))
+    network.head_is_new = not same_head
+    return network
 
 
 def load_span_network(folder: Path, device: torch.device) -> PackedNetwork:

@@ -20,6 +20,7 @@ from beam_bert.training.losses import (
     teacher_loss,
 )
 from beam_bert.training.network import PackedNetwork, network_outputs, packed
+from beam_bert.training.probe import MOST_ROWS, fit_linear
 
 
 @dataclass(frozen=True, eq=False)
@@ -76,6 +77,21 @@ class ClassifierObjective:
         self._weights = None
         if balanced and problem_type != REGRESSION:
             self._weights = balanced_weights(self._targets, problem_type)
+
+    def fit_head(self, seed: int) -> None:
+        """Start the head as the best linear answer from the encoder as it is; see `probe`.
+
+        Args:
+          seed: draws the rows to fit it on, where there are more than enough.
+        """
+        drawn = np.random.default_rng(seed).permutation(len(self._targets))[:MOST_ROWS]
+        rows = np.sort(drawn).astype(np.int64)
+        _, states = network_outputs(self.network, self._train.tokens, self._device, chosen=rows)
+        with torch.no_grad():
+            features = self.network.head_features(torch.from_numpy(states).to(self._device))
+        targets = self._targets[torch.from_numpy(rows).to(self._device)]
+        layer = self.network.head_out
+        fit_linear(layer, features, targets, self._problem_type, self._weights)
 
     def loss(self, rows: Int64Array) -> Tensor:
         """The mean loss over these rows."""

@@ -93,8 +93,16 @@ class Training(Protocol):
         """Save and publish the best epoch's weights."""
 
 
-def run_training(training: Training, work: Path, key: str) -> Delivered:
+def run_training(
+    training: Training, work: Path, key: str, start: Callable[[], None] | None = None
+) -> Delivered:
     """Train, from the last checkpoint on if there is one, deliver, and tell how good it is.
+
+    Args:
+      training: what to train, and how.
+      work: folder of its checkpoint.
+      key: names the run there.
+      start: readies the network for its first step, where there is no checkpoint.
 
     Raises:
       RunFailed: it did not finish; nothing was published.
@@ -110,6 +118,7 @@ def run_training(training: Training, work: Path, key: str) -> Delivered:
             key=key,
             progress=progress,
             say=say,
+            start=start,
         )
     delivered = training.finish(progress, work)
     for name, value in delivered.metrics.items():
