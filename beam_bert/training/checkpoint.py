@@ -24,7 +24,8 @@ class TrainingState:
     """Everything that the next step depends on.
 
     Attributes:
-      tensors: `parameter/<name>`, `exp_avg/<name>`, `exp_avg_sq/<name>`, `best/<name>`.
+      tensors: `parameter/<name>`, `exp_avg/<name>`, `exp_avg_sq/<name>`, `best/<name>`,
+        `average/<name>`.
       values: step, epoch and curves; JSON types.
     """
 

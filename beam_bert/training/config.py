@@ -251,6 +251,12 @@ class FinetuneConfig(TrainingConfig):
         default=0.0,
         ge=0,
     )
+    average: float = _field(
+        "Training",
+        "Epochs over which the weights are averaged as they change; 0: the last ones as they are.",
+        default=0.5,
+        ge=0,
+    )
     class_weights: Literal["none", "balanced"] = _field(
         "Training", "balanced: rare labels weigh more in the loss.", default="none"
     )

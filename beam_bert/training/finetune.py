@@ -250,6 +250,7 @@ class FineTuning:
             bf16=trains_in_bf16(config.precision, self.device),
             gradient_accumulation=config.gradient_accumulation,
             layer_decay=config.layer_decay,
+            average=config.average,
             early_stopping=config.early_stopping,
             checkpoint_s=config.checkpoint_s,
         )

@@ -1,4 +1,4 @@
-"""The loop: batches in a planned order, AdamW, a checkpoint now and then, the best epoch kept.
+"""The loop: batches in a planned order, AdamW, averaged weights, checkpoints, the best epoch kept.
 
 Every step draws its dropout from a seed of its own, and the order of all batches is planned before
 the first. So a run that was killed and goes on takes the very same steps as one that was not.
@@ -41,6 +41,7 @@ class LoopSettings:
     bf16: bool
     gradient_accumulation: int = 1
     layer_decay: float = 1.0
+    average: float = 0.0
     early_stopping: int = 0
     checkpoint_s: float = 120.0
 
@@ -153,12 +154,14 @@ class _Loop:
         self.work, self.key, self.progress, self.say = work, key, progress, say
         self.parameters = network.trained_parameters()
         self.best: dict[str, Tensor] = {}
+        self.average: dict[str, Tensor] = {}
         self.device = next(iter(self.parameters.values())).device
         self.optimizer = torch.optim.AdamW(
             _groups(network, self.parameters, settings), lr=settings.learning_rate, fused=True
         )
         self.steps_of = [-(-len(batches) // settings.gradient_accumulation) for batches in epochs]
         self.factor = _schedule(self.optimizer, settings, sum(self.steps_of))
+        self.horizon = settings.average * max(self.steps_of, default=0)
         self.all_rows = max(sum(len(rows) for batches in epochs for rows in batches), 1)
 
     def resume(self) -> bool:
@@ -169,11 +172,14 @@ class _Loop:
         with torch.no_grad():
             for name, parameter in self.parameters.items():
                 parameter.copy_(state.tensors[f"parameter/{name}"])
-        self.best = {
-            name: state.tensors[f"best/{name}"]
-            for name in self.parameters
-            if f"best/{name}" in state.tensors
-        }
+        self.best, self.average = (
+            {
+                name: state.tensors[f"{kind}/{name}"].to(self.device)
+                for name in self.parameters
+                if f"{kind}/{name}" in state.tensors
+            }
+            for kind in ("best", "average")
+        )
         for name, value in state.values.items():
             setattr(self.progress, name, value)
         self.progress.resumed_rows = self.progress.rows
@@ -185,8 +191,9 @@ class _Loop:
         """All epochs that are left, then the best weights."""
         while self.progress.epoch < len(self.epochs) and not self._is_stale():
             self._run_epoch(self.epochs[self.progress.epoch])
-            metrics = self.objective.evaluate()
-            self._note_epoch(metrics)
+            self._swap_average()
+            self._note_epoch(self.objective.evaluate())
+            self._swap_average()
             self._checkpoint()
         self.progress.share = 1.0
         with torch.no_grad():
@@ -236,7 +243,28 @@ class _Loop:
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
         progress.step += 1
+        self._add_to_average()
         return total
+
+    @torch.no_grad()
+    def _add_to_average(self) -> None:
+        """Exponential, over `horizon` steps; fewer at the start, which is soon forgotten."""
+        if self.horizon <= 1:
+            return
+        if not self.average:
+            self.average = {name: p.detach().clone() for name, p in self.parameters.items()}
+        weight = max(1 / self.horizon, 10 / (self.progress.step + 9))
+        for name, parameter in self.parameters.items():
+            self.average[name].lerp_(parameter, min(weight, 1.0))
+
+    @torch.no_grad()
+    def _swap_average(self) -> None:
+        """Put the averaged weights in the network's place, or those back."""
+        for name, average in self.average.items():
+            parameter = self.parameters[name]
+            now = parameter.detach().clone()
+            parameter.copy_(average)
+            average.copy_(now)
 
     def _note_epoch(self, metrics: Mapping[str, float]) -> None:
         progress, metric = self.progress, self.objective.metric
@@ -265,6 +293,7 @@ class _Loop:
     def _checkpoint(self) -> None:
         tensors: dict[str, Tensor] = {f"parameter/{name}": p for name, p in self.parameters.items()}
         tensors |= {f"best/{name}": p for name, p in self.best.items()}
+        tensors |= {f"average/{name}": p for name, p in self.average.items()}
         tensors |= optimizer_tensors(self.optimizer, self.parameters)
         write_state(self.work, self.key, TrainingState(tensors, vars(self.progress)))
 

@@ -1,0 +1,86 @@
+"""The training loop on one number that is pulled to and fro."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from beam_bert.training.loop import LoopSettings, Progress, train
+
+
+class OneNumber(nn.Module):
+    """A network of one number, which starts where it is pulled on both sides alike."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.number = nn.Parameter(torch.zeros(1))
+
+    def trained_parameters(self) -> dict[str, nn.Parameter]:
+        return {"number": self.number}
+
+    def depth_of(self, name: str) -> int:
+        return 0
+
+
+class Pulled:
+    """Five rows pull to one side, the next five to the other, and so at the end of an epoch."""
+
+    metric = "nearness"
+
+    def __init__(self, network: OneNumber) -> None:
+        self.network, self.seen = network, list[float]()
+
+    def loss(self, rows: np.ndarray) -> Tensor:
+        side = -1.0 if rows[0] // 5 % 2 else 1.0
+        return 0.1 * (self.network.number - side).square().sum()  # below where it is clipped
+
+    def evaluate(self) -> dict[str, float]:
+        self.seen.append(float(self.network.number.detach()))
+        return {"nearness": -abs(self.seen[-1])}
+
+
+def run(folder: Path, average: float, **more: Any) -> tuple[float, list[float]]:
+    network = OneNumber()
+    objective = Pulled(network)
+    epochs = [[np.array([i]) for i in range(40)]] * more.pop("epochs", 3)
+    settings = LoopSettings(0.1, "constant", 0.0, 0.0, 0, False, average=average, **more)
+    train(network, objective, epochs, settings, work=folder, key="k", progress=Progress(),
+          say=lambda line: None)  # fmt: skip
+    return float(network.number.detach()), objective.seen
+
+
+def test_averaged_weights_stand_where_the_last_ones_are_pulled_around(tmp_path: Path) -> None:
+    last, _ = run(tmp_path / "last", 0.0)
+    averaged, seen = run(tmp_path / "averaged", 0.5)
+    assert abs(averaged) < abs(last) / 2
+    # What was measured is what is kept.
+    assert any(averaged == pytest.approx(value) for value in seen)
+
+
+def test_a_run_that_goes_on_has_the_same_average(tmp_path: Path) -> None:
+    whole, seen = run(tmp_path / "whole", 0.5)
+
+    class Stopped(BaseException):
+        pass
+
+    class Stops(Pulled):
+        def evaluate(self) -> dict[str, float]:
+            found = super().evaluate()
+            if len(self.seen) == 2:
+                raise Stopped
+            return found
+
+    network = OneNumber()
+    epochs = [[np.array([i]) for i in range(40)]] * 3
+    settings = LoopSettings(0.1, "constant", 0.0, 0.0, 0, False, average=0.5)
+    with pytest.raises(Stopped):
+        train(network, Stops(network), epochs, settings, work=tmp_path / "on", key="k",
+              progress=Progress(), say=lambda line: None)  # fmt: skip
+    after, seen_after = run(tmp_path / "on", 0.5)
+    assert seen_after == seen[1:]
+    assert after == whole
