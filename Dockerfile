@@ -36,9 +36,10 @@ RUN python3.12 -m venv /opt/venv \
         --index-url "${TORCH_INDEX}" --extra-index-url https://pypi.org/simple torch
 COPY beam_bert beam_bert
 COPY pipelines pipelines
-# Some of Beam's dependencies come as pure Python sources; nothing of it needs a compiler.
+# Some of Beam's dependencies come as pure Python sources; nothing of it needs a compiler. [report]
+# draws the pages beside a run's manifest and the gate's evaluation, for people.
 RUN /opt/venv/bin/pip install --no-cache-dir --constraint constraints.txt \
-        --extra-index-url "${TORCH_INDEX}" ".[gcp]" \
+        --extra-index-url "${TORCH_INDEX}" ".[gcp,report]" \
     && /opt/venv/bin/pip check
 COPY --from=model / /opt/venv/lib/python3.12/site-packages/beam_bert/models/embedded/
 
@@ -48,7 +49,7 @@ FROM ${BASE} AS runtime
 RUN apt-get update \
     && apt-get install --yes --no-install-recommends ca-certificates python3.12 \
     && rm -rf /var/lib/apt/lists/* \
-    && useradd --system --create-home --uid 10001 beam
+    && useradd --create-home --uid 10001 beam
 COPY --from=build /opt/venv /opt/venv
 # Beam would make an environment of its own otherwise, without what is installed here.
 ENV PATH=/opt/venv/bin:$PATH \

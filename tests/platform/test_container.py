@@ -54,6 +54,11 @@ def test_the_last_stages_have_no_compiler_and_the_default_one_is_not_root() -> N
     assert re.search(r"^USER (?!0\b|root)\S+$", final["job"], re.MULTILINE)
 
 
+def test_the_image_has_cloud_storage_and_draws_the_reports_that_people_read() -> None:
+    extras = re.search(r'"\.\[([\w,]+)\]"', stages()["build"])
+    assert extras is not None and set(extras[1].split(",")) == {"gcp", "report"}
+
+
 def test_dataflow_finds_its_programs_and_the_launcher_its_main() -> None:
     text = stages()["dataflow"]
     assert 'ENTRYPOINT ["/opt/apache/beam/boot"]' in text
