@@ -20,7 +20,7 @@ import yaml
 from pydantic import BaseModel, ValidationError
 
 from beam_bert.config import field_group, is_fixed
-from beam_bert.errors import BeamBertError, ConfigError
+from beam_bert.errors import BeamBertError, ConfigError, one_line
 
 Config = TypeVar("Config", bound=BaseModel)
 
@@ -91,7 +91,7 @@ def run_from_command_line(
         logging.disable(logging.NOTSET)
         run(config, beam_flags) if beam else run(config)
     except BeamBertError as error:
-        print(f"error: {' '.join(str(error).split())}", file=sys.stderr, flush=True)
+        print(f"error: {one_line(error)}", file=sys.stderr, flush=True)
         return error.exit_code
     except KeyboardInterrupt:
         print("stopped; the same command goes on from here", file=sys.stderr, flush=True)

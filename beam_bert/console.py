@@ -12,7 +12,9 @@ from dataclasses import dataclass
 from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn
 from rich.table import Table
+from rich.text import Text
 
+from beam_bert.errors import printable
 from beam_bert.sinks import Manifest
 
 TERMINAL_INTERVAL_S = 0.5
@@ -85,41 +87,44 @@ def summary(
     table = Table(show_header=False)
     table.add_column()
     table.add_column(justify="right")
-    table.add_row("rows read", f"{counts.rows_read:,}")
-    table.add_row("rows predicted", f"{counts.rows_predicted:,}")
+
+    def row(*cells: str) -> None:
+        # Labels are the model's words: their [brackets] are no markup, their bytes no commands.
+        table.add_row(*(Text(printable(cell)) for cell in cells))
+
+    row("rows read", f"{counts.rows_read:,}")
+    row("rows predicted", f"{counts.rows_predicted:,}")
     questions = manifest.stats.get("questions", 0.0)
     if questions:
-        table.add_row("questions asked", f"{questions:,.0f}")
+        row("questions asked", f"{questions:,.0f}")
         answered = manifest.stats.get("questions_answered", 0.0)
-        table.add_row("  with an answer", f"{answered:,.0f}")
+        row("  with an answer", f"{answered:,.0f}")
     if proof := manifest.model.get("proof"):
         agreeing = f"{proof['agreement']:.2%} of {proof['documents']:,}"
-        table.add_row(f"{proof['precision']} labels as fp32", agreeing)
-    table.add_row("rows rejected", f"{counts.rows_rejected:,}")
+        row(f"{proof['precision']} labels as fp32", agreeing)
+    row("rows rejected", f"{counts.rows_rejected:,}")
     for reason, rows in _largest(counts.rejects_by_reason):
-        table.add_row(f"  {reason}", f"{rows:,}")
+        row(f"  {reason}", f"{rows:,}")
     for label, rows in _largest(counts.label_counts)[:SHOWN_LABELS]:
-        table.add_row(f"label {label}", f"{rows:,}")
+        row(f"label {label}", f"{rows:,}")
     if len(counts.label_counts) > SHOWN_LABELS:
-        table.add_row(
-            "other labels", f"{len(counts.label_counts) - SHOWN_LABELS:,} more, in the manifest"
-        )
+        row("other labels", f"{len(counts.label_counts) - SHOWN_LABELS:,} more, in the manifest")
     tokens = manifest.stats.get("tokens_read", 0.0)
     if tokens:
-        table.add_row("tokens", f"{tokens:,.0f}")
+        row("tokens", f"{tokens:,.0f}")
     if loading_s is not None:
-        table.add_row("seconds to load the model", f"{loading_s:,.1f}")
+        row("seconds to load the model", f"{loading_s:,.1f}")
     inference_s = manifest.stats.get("inference_s", 0.0)
     if inference_s:
-        table.add_row("tokens/s in the model", f"{tokens / inference_s:,.0f}")
-        table.add_row("seconds in the model", f"{inference_s:,.1f}")
+        row("tokens/s in the model", f"{tokens / inference_s:,.0f}")
+        row("seconds in the model", f"{inference_s:,.1f}")
     if batches := manifest.micro_batches():
-        table.add_row("micro-batches", batches.replace("; ", "\n"))
+        row("micro-batches", batches.replace("; ", "\n"))
     padding = manifest.stats.get("padding_tokens_saved", 0.0)
     if padding:
         share = padding / (padding + manifest.stats.get("tokens_computed", 0.0))
-        table.add_row("padding saved", f"{share:.0%}")
-    table.add_row("documents/s, all in all", f"{counts.rows_read / max(seconds, 1e-9):,.0f}")
+        row("padding saved", f"{share:.0%}")
+    row("documents/s, all in all", f"{counts.rows_read / max(seconds, 1e-9):,.0f}")
     print(f"{manifest.job} {manifest.run_id}")
     Console().print(table)
     lost = sum(rows for reason, rows in counts.rejects_by_reason.items() if reason in FILE_REASONS)

@@ -12,6 +12,20 @@ BeamBertError
 
 from __future__ import annotations
 
+import re
+
+_CONTROL = re.compile(r"[\x00-\x09\x0b-\x1f\x7f-\x9f]")
+
+
+def printable(text: str) -> str:
+    """Text from outside as a terminal may have it: line ends stay, what would steer it does not."""
+    return _CONTROL.sub("\ufffd", text)
+
+
+def one_line(error: BaseException) -> str:
+    """An error's message for a terminal."""
+    return printable(" ".join(str(error).split()))
+
 
 class BeamBertError(Exception):
     """Base of everything this package raises on purpose; `str()` is one line for a person."""

@@ -13,7 +13,7 @@ import sys
 from collections.abc import Sequence
 
 from beam_bert.cli import parse_config
-from beam_bert.errors import BeamBertError
+from beam_bert.errors import BeamBertError, one_line
 from beam_bert.flex_template import TASKS, task_of, to_flags
 
 
@@ -27,7 +27,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
         launch(task, config, beam_flags)
     except BeamBertError as error:
-        print(f"error: {' '.join(str(error).split())}", file=sys.stderr, flush=True)
+        print(f"error: {one_line(error)}", file=sys.stderr, flush=True)
         return error.exit_code
     return 0
 

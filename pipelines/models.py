@@ -8,7 +8,7 @@ import sys
 from collections.abc import Sequence
 from typing import NoReturn
 
-from beam_bert.errors import BeamBertError, ConfigError
+from beam_bert.errors import BeamBertError, ConfigError, one_line
 from beam_bert.models import ModelStore, display
 from beam_bert.models.store import ANY, PRODUCTION
 
@@ -27,7 +27,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         else:
             _move(store, arguments)
     except BeamBertError as error:
-        print(f"error: {' '.join(str(error).split())}", file=sys.stderr, flush=True)
+        print(f"error: {one_line(error)}", file=sys.stderr, flush=True)
         return error.exit_code
     except KeyboardInterrupt:
         print("stopped; an alias has moved wholly or not at all", file=sys.stderr, flush=True)

@@ -6,7 +6,7 @@ import contextlib
 import re
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import apache_beam as beam
@@ -62,6 +62,21 @@ def test_a_local_run_ends_by_showing_what_it_counted(
     assert float(shown["seconds in the model"]) >= 0
     assert re.search(r"up to .* tokens", shown["micro-batches"])
     assert shown["padding saved"].endswith("%")
+
+
+def test_a_models_labels_and_names_are_shown_as_they_are_and_steer_no_terminal(
+    tmp_path: Path, make_bert: Callable[..., Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    labels = ("[/]", "[red]", "\x1b[2Jgone")
+    source = write_jsonl(tmp_path / "in.jsonl")
+    assert run(source, tmp_path / "out", make_bert(labels)) == 0
+    out = capsys.readouterr().out
+    given = {row["label"] for row in table(tmp_path / "out")}
+    assert given <= set(labels)
+    assert all(f"label {label}".replace("\x1b", "\ufffd") in out for label in given)
+    assert run(tmp_path / "\x1b[2J.jsonl", tmp_path / "out", make_bert()) == 2
+    error = capsys.readouterr().err
+    assert "\x1b" not in out + error and "\ufffd[2J.jsonl matches no file" in error
 
 
 def test_every_metric_stands_in_one_namespace(tmp_path: Path, bert: Path) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import sys
 from typing import Any
 
@@ -10,11 +9,11 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from beam_bert.errors import printable
 from beam_bert.models.records import AliasMove, VersionRecord
 from beam_bert.models.store import PREVIOUS, PRODUCTION, ModelStore
 
 _PIPE_WIDTH = 200
-_UNPRINTABLE = re.compile(r"[\x00-\x09\x0b-\x1f\x7f-\x9f]")
 _SHOWN_METRICS = 4
 _NEVER_SET = "not set"
 
@@ -127,7 +126,7 @@ def _table(*columns: str) -> Table:
 
 def _add_row(table: Table, *cells: str) -> None:
     # A reason may have [brackets], which are no markup, or bytes that would steer a terminal.
-    table.add_row(*(Text(_UNPRINTABLE.sub("�", cell)) for cell in cells))
+    table.add_row(*(Text(printable(cell)) for cell in cells))
 
 
 def _print(*tables: Table) -> None:

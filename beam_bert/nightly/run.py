@@ -16,7 +16,7 @@ from typing import Any
 
 from beam_bert import jobs
 from beam_bert.config import SentimentConfig
-from beam_bert.errors import BeamBertError, OutputError, RunFailed
+from beam_bert.errors import BeamBertError, OutputError, RunFailed, one_line
 from beam_bert.models import ModelStore
 from beam_bert.models.cache import cache_folder
 from beam_bert.models.store import CANDIDATE, PRODUCTION
@@ -87,7 +87,7 @@ def nightly(config: NightlyConfig, beam_flags: Sequence[str] = ()) -> Night:
             _classify(config, night, beam_flags)
     except BeamBertError as error:
         errors.append(error)
-    night.errors = tuple(" ".join(str(error).split()) for error in errors)
+    night.errors = tuple(one_line(error) for error in errors)
     if errors:
         night.status = "failed"
     night.seconds = round(time.monotonic() - started, 3)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -13,7 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from beam_bert import console
-from beam_bert.errors import OutputError
+from beam_bert.errors import OutputError, printable
 from beam_bert.reports import AnswerEvaluation, Evaluation, MissingExtra
 from beam_bert.reports.wording import label_text, metric_text, name_text, share_text
 from beam_bert.storage import Wording, open_storage
@@ -24,7 +23,6 @@ JSON_NAME = "evaluation.json"
 HTML_NAME = "report.html"
 _OUTPUT = Wording(name="--output", error=OutputError, again="run the same command again")
 _SHOWN = 10
-_UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 
 
 def check(output: str) -> None:
@@ -115,4 +113,4 @@ def _show_place(output: str, seconds: float) -> None:
 
 def _add_row(table: Table, *cells: str) -> None:
     # Labels and values come from documents: [brackets] are no markup, escape codes no commands.
-    table.add_row(*(Text(_UNPRINTABLE.sub("�", cell)) for cell in cells))
+    table.add_row(*(Text(printable(cell)) for cell in cells))
