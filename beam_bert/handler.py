@@ -15,6 +15,7 @@ from typing import Any, Protocol
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+import torch
 from apache_beam.metrics import Metrics
 from apache_beam.ml.inference.base import ModelHandler
 
@@ -22,6 +23,7 @@ from beam_bert.batch import SliceBatch
 from beam_bert.encoder import PackedModel, load_classifier
 from beam_bert.encoder.plan import padded_tokens
 from beam_bert.encoder.replicas import Replicas, devices_of
+from beam_bert.errors import RunFailed
 from beam_bert.models import ResolvedModel, fetch_model
 from beam_bert.progress import LIVE
 from beam_bert.schema import logits_type
@@ -220,6 +222,9 @@ def _logits_or_errors(model: Computes, tokens: _Tokens) -> tuple[np.ndarray, dic
     """Logits of all windows, NaN for documents that break the model, and what they broke it with.
 
     When a call fails, the documents are halved until the one that fails stands alone.
+
+    Raises:
+      RunFailed: a GPU is lost to this process: every document would fail.
     """
     documents = len(tokens.counts)
     try:
@@ -231,6 +236,11 @@ def _logits_or_errors(model: Computes, tokens: _Tokens) -> tuple[np.ndarray, dic
             on_batch=_progress(tokens),
         )
         return logits, {}
+    except torch.AcceleratorError as error:  # for good, and whatever the text
+        reason = " ".join(str(error).split())[:500]
+        raise RunFailed(
+            f"the GPU failed ({reason}); start the run again, it goes on where this one stopped"
+        ) from error
     except (RuntimeError, ValueError, IndexError) as error:
         if documents == 1:
             reason = " ".join(str(error).split())[:500]

@@ -14,6 +14,7 @@ from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 from beam_bert.encoder import SequenceClassifier, engine, load_classifier
 from beam_bert.encoder.replicas import Replicas
+from beam_bert.errors import RunFailed
 from beam_bert.handler import BertModelHandler, score
 from beam_bert.models import resolve_model
 from beam_bert.sinks import Manifest
@@ -82,6 +83,8 @@ class Breaks:
         owners = np.searchsorted(offsets, np.flatnonzero(input_ids == self._token), "right") - 1
         if len(owners) and self._how == "raises":
             raise RuntimeError("cannot compute this")
+        if self._how == "lost":
+            raise torch.AcceleratorError("CUDA error: an illegal memory access was encountered\n…")
         logits[owners] = np.nan
         return logits
 
@@ -102,6 +105,14 @@ def test_a_document_that_breaks_the_model_is_rejected_alone(
     assert broken.rows["doc_id"].to_pylist() == [str(row) for row in kept]
     for found, row in zip(logits_of(broken.rows), kept, strict=True):
         np.testing.assert_allclose(found, logits_of(whole.rows)[row], atol=1e-5)
+
+
+def test_a_gpu_that_is_lost_fails_the_run_and_rejects_nothing(
+    bert: Path, model: SequenceClassifier
+) -> None:
+    batch = DocumentTokenizer(bert, WindowSettings(16)).tokenize(documents(TEXTS))
+    with pytest.raises(RunFailed, match=r"the GPU failed \(CUDA error: .*\); start the run again"):
+        score(batch, Breaks(model, 0, "lost"))  # type: ignore[arg-type]
 
 
 def test_an_empty_slice_has_no_logits(bert: Path, model: SequenceClassifier) -> None:

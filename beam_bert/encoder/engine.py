@@ -154,10 +154,13 @@ class PackedModel(ABC):
             rows = MicroBatch(first[batch.rows], batch.lengths)
             try:
                 started = self._start(rows, input_ids, offsets, first_lengths, ranges)
-                running.append(_Running(batch, *started))
             except torch.cuda.OutOfMemoryError:
+                started = None  # dealt with below, where the error holds on to nothing any more
+            if started is None:
                 self._halve(batch)
                 pending = deque(half for b in [batch, *pending] for half in self._cut(b))
+            else:
+                running.append(_Running(batch, *started))
             finish(leave=self._ahead)
         finish(leave=0)
         return outputs[inverse]

@@ -82,7 +82,7 @@ class Encoder:
             hidden = self._apply(layer, hidden, batch, first_tokens_only=False)
         if self._layers:
             return self._apply(self._layers[-1], hidden, batch, first_tokens_only)
-        return hidden[batch.first_tokens] if first_tokens_only else hidden
+        return hidden.index_select(0, batch.first_tokens) if first_tokens_only else hidden
 
     def embed(self, batch: PackedBatch) -> torch.Tensor:
         """Hidden states before the first layer, [total_tokens, hidden_size]."""
@@ -109,7 +109,7 @@ class Encoder:
         heads = (self.config.num_heads, self.config.head_size)
         *query, key, value = layer.query_key_value(hidden).split(self.config.hidden_size, dim=1)
         if first_tokens_only:
-            hidden = hidden[batch.first_tokens]
+            hidden = hidden.index_select(0, batch.first_tokens)
         if layer.query is not None:
             query = [layer.query(hidden)]
         context = attend(

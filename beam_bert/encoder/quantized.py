@@ -155,7 +155,7 @@ class Fp8Linear(Linear):
 
 def _to_fp8(x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """Rows of x in float8 e4m3, and their float32 scales [rows, 1]."""
-    largest = torch.finfo(torch.float8_e4m3fn).max
-    scales = x.abs().amax(dim=1, keepdim=True).float().clamp_min_(_TINY).div_(largest)
-    rounded = (x.float() / scales).clamp_(-largest, largest).to(torch.float8_e4m3fn)
-    return rounded, scales
+    peak = torch.linalg.vector_norm(x, torch.inf, dim=1, keepdim=True).float()
+    # In x's own type, so that no wider copy of x is made; what that rounds, the scale takes up.
+    factor = (torch.finfo(torch.float8_e4m3fn).max / peak.clamp_min_(_TINY)).to(x.dtype)
+    return (x * factor).to(torch.float8_e4m3fn), factor.float().reciprocal_()

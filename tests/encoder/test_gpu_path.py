@@ -1,0 +1,190 @@
+"""The path of a GPU, as far as a machine without one can follow it.
+
+Shapes, dtypes and devices of a whole forward: torch's fake tensors, which claim to lie on a GPU and
+hold torch's own checks of every operation. Numbers: the packed attention, computed on the CPU as its
+documentation has it. What stays untried here are the kernels: `benchmarks/gpu.py` checks them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.attention.varlen as varlen
+import torch.nn.functional as F
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch._subclasses.fake_tensor import FakeTensorMode
+
+from beam_bert.encoder import SequenceClassifier, attention, load_classifier
+from beam_bert.encoder.attention import Boundaries
+from beam_bert.encoder.config import read_config
+from beam_bert.encoder.model import Encoder, head
+from beam_bert.encoder.packing import PackedBatch
+from beam_bert.encoder.plan import plan_micro_batches
+from beam_bert.encoder.quantized import _to_fp8
+
+from .conftest import CONFIGS, LABELS, packed, random_sequences
+
+GPU = torch.device("cuda:0")
+
+
+class FakeCheckpoint:
+    """Tensors of the shapes asked for, in a fake mode."""
+
+    def tensor(self, name: str, shape: tuple[int, ...]) -> torch.Tensor:
+        return torch.zeros(list(shape))
+
+
+@pytest.mark.parametrize("precision", ["bf16", "fp8"])
+@pytest.mark.parametrize("family", CONFIGS)
+@torch.inference_mode()
+def test_a_forward_fits_together_on_a_gpu(checkpoint, family, precision, monkeypatch):
+    options = {}
+    real = varlen.varlen_attn
+    monkeypatch.setattr(
+        varlen, "varlen_attn", lambda *args, **more: options.update(more) or real(*args, **more)
+    )
+    config = read_config(checkpoint(family)[0])
+    lengths = np.array([9, 7, 7, 3])
+    (batch,) = plan_micro_batches(lengths, 100)
+
+    def zeros(count: int, dtype: torch.dtype) -> torch.Tensor:
+        return torch.zeros(count, dtype=dtype, device=GPU)
+
+    with FakeTensorMode():
+        encoder = Encoder(FakeCheckpoint(), config, precision, GPU)
+        classify = head(FakeCheckpoint(), config, GPU)
+        ends = zeros(5, torch.int32)
+        inputs = PackedBatch(
+            zeros(26, torch.int32),
+            zeros(26, torch.int32),
+            zeros(4, torch.int64),
+            Boundaries(tuple(batch.runs()), ends, ends, longest=9),
+        )
+        hidden = encoder.forward(inputs)
+        logits = classify(encoder.forward(inputs, first_tokens_only=True))
+    assert (hidden.shape, hidden.dtype, hidden.device) == ((26, 64), torch.bfloat16, GPU)
+    assert (logits.shape, logits.dtype, logits.device) == ((4, LABELS), torch.float32, GPU)
+    assert options == {"num_splits": 1}, "bits would depend on what else is in the batch"
+
+
+def packed_attention(query, key, value, ends_q, ends_k, max_q, max_k, *, num_splits):
+    """`varlen_attn` as it is documented, on the CPU."""
+    assert ends_q.dtype == ends_k.dtype == torch.int32
+    assert (max_q, max_k) == (int(ends_q.diff().max()), int(ends_k.diff().max()))
+    assert query.stride(-1) == key.stride(-1) == value.stride(-1) == 1
+    out = torch.empty_like(query)
+    for q, k in zip(ends_q.tolist(), ends_k.tolist(), strict=True):
+        if k:
+            rows, seen = slice(before_q, q), slice(before_k, k)
+            parts = (t.transpose(0, 1) for t in (query[rows], key[seen], value[seen]))
+            out[rows] = F.scaled_dot_product_attention(*parts).transpose(0, 1)
+        before_q, before_k = q, k
+    return out
+
+
+@pytest.fixture(scope="module")
+def model(checkpoint) -> SequenceClassifier:
+    """In fp32, so that a slip shows; micro-batches are queued ahead, as on a GPU."""
+    model = load_classifier(checkpoint("bert")[0], precision="fp32", device="cpu", batch_tokens=99)
+    model._ahead = 2
+    return model
+
+
+@contextmanager
+def as_on_a_gpu() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(varlen, "varlen_attn", packed_attention)
+        patch.setattr(attention, "_one_order", lambda device: {"num_splits": 1})
+        patch.setattr(attention, "_is_for_varlen", lambda query: True)
+        yield
+
+
+@settings(max_examples=15, deadline=None)
+@given(lengths=st.lists(st.integers(1, 512), max_size=12), batch_tokens=st.integers(1, 2_000))
+def test_packed_attention_gives_every_sequence_its_logits(model, lengths, batch_tokens):
+    sequences, finished = random_sequences(lengths), []
+    arrays = packed(sequences)
+    model.batch_tokens = batch_tokens
+    expected = model.logits(*arrays)
+    with as_on_a_gpu():
+        got = model.logits(*arrays, on_batch=lambda count, tokens: finished.append(count))
+    assert sum(finished) == len(sequences)
+    np.testing.assert_allclose(got, expected, atol=1e-4, rtol=0)
+
+
+def test_memory_that_runs_out_while_others_are_queued_loses_none_of_them(model, monkeypatch):
+    forward, sizes = model._encoder.forward, []
+    arrays = packed(random_sequences([50] * 30))
+    model.batch_tokens = 150
+    expected = model.logits(*arrays)
+
+    def fills_up(batch, **kwargs):
+        sizes.append(len(batch.input_ids))
+        if len(sizes) > 3 and sizes[-1] > 100:
+            raise torch.cuda.OutOfMemoryError("CUDA out of memory")
+        return forward(batch, **kwargs)
+
+    monkeypatch.setattr(model._encoder, "forward", fills_up)
+    finished: list[int] = []
+    with as_on_a_gpu():
+        got = model.logits(*arrays, on_batch=lambda count, tokens: finished.append(count))
+    assert sizes == [150] * 4 + [50] * 21
+    assert sum(finished) == 30
+    np.testing.assert_allclose(got, expected, atol=1e-4, rtol=0)
+
+
+@pytest.mark.parametrize(
+    ("dtype", "head_size", "expected"),
+    [
+        (torch.bfloat16, 64, True),
+        (torch.bfloat16, 32, True),
+        (torch.bfloat16, 26, False),
+        (torch.bfloat16, 512, False),
+        (torch.float32, 64, False),
+    ],
+)
+def test_flash_attention_gets_only_what_it_takes(dtype, head_size, expected):
+    with FakeTensorMode():
+        query = torch.zeros(3, 2, head_size, dtype=dtype, device=GPU)
+    assert attention._is_for_varlen(query) is expected
+    assert not attention._is_for_varlen(torch.zeros(3, 2, head_size, dtype=dtype))
+
+
+@pytest.mark.parametrize("error", [RuntimeError("not supported"), TypeError("unexpected keyword")])
+def test_a_torch_that_cannot_be_told_the_order_is_not_told(monkeypatch, error):
+    def refuses(*args, **options):
+        if options:
+            raise error
+        return args[0]
+
+    monkeypatch.setattr(varlen, "varlen_attn", refuses)
+    attention._one_order.cache_clear()
+    assert attention._one_order(torch.device("cpu")) == {}
+    monkeypatch.setattr(varlen, "varlen_attn", lambda *args, **options: args[0])
+    attention._one_order.cache_clear()
+    assert attention._one_order(torch.device("cpu")) == {"num_splits": 1}
+    attention._one_order.cache_clear()
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_what_is_not_finite_in_fp8_stays_so_in_its_own_row_alone(value):
+    x = torch.randn(3, 32, dtype=torch.bfloat16)
+    x[1, 4] = value
+    rounded, scales = _to_fp8(x)
+    product = (rounded.float() * scales) @ torch.ones(32)
+    assert product.isfinite().tolist() == [True, False, True]
+
+
+def test_fp8_keeps_bf16_rows_to_its_three_bits():
+    generator = torch.Generator().manual_seed(0)
+    sizes = torch.logspace(-6, 6, 20)[:, None]
+    x = (torch.randn(20, 64, generator=generator) * sizes).to(torch.bfloat16)
+    rounded, scales = _to_fp8(x)
+    error = (rounded.float() * scales - x.float()).abs()
+    assert (error <= 1.1 * 2**-4 * x.float().abs() + 2**-10 * scales).all()
+    assert rounded.float().isfinite().all()
