@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cache
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -120,7 +121,7 @@ def _attend_varlen(
 
 
 @cache
-def _one_order(device: torch.device) -> dict[str, int]:
+def _one_order(device: torch.device) -> dict[str, Any]:
     """The option that keeps `varlen_attn` to one order of summation, whatever else is in the batch.
 
     Found by trying: torch 2.12 takes it for FlashAttention 3 alone and ROCm never; where it is not
@@ -130,7 +131,7 @@ def _one_order(device: torch.device) -> dict[str, int]:
 
     x = torch.zeros(1, 1, 64, dtype=torch.bfloat16, device=device)
     ends = torch.tensor([0, 1], dtype=torch.int32, device=device)
-    option = {"num_splits": 1}
+    option: dict[str, Any] = {"num_splits": 1}
     try:
         varlen_attn(x, x, x, ends, ends, 1, 1, **option)
     except (TypeError, RuntimeError):

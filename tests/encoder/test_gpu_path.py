@@ -1,14 +1,15 @@
 """The path of a GPU, as far as a machine without one can follow it.
 
-Shapes, dtypes and devices of a whole forward: torch's fake tensors, which claim to lie on a GPU and
-hold torch's own checks of every operation. Numbers: the packed attention, computed on the CPU as its
-documentation has it. What stays untried here are the kernels: `benchmarks/gpu.py` checks them.
+Shapes, dtypes and devices of a whole forward: torch's fake tensors, which claim to lie on a GPU,
+with torch's own checks of every operation. Numbers: the packed attention, computed on the CPU as
+its documentation has it. What stays untried here are the kernels: `benchmarks/gpu.py` checks them.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -78,12 +79,11 @@ def packed_attention(query, key, value, ends_q, ends_k, max_q, max_k, *, num_spl
     assert (max_q, max_k) == (int(ends_q.diff().max()), int(ends_k.diff().max()))
     assert query.stride(-1) == key.stride(-1) == value.stride(-1) == 1
     out = torch.empty_like(query)
-    for q, k in zip(ends_q.tolist(), ends_k.tolist(), strict=True):
-        if k:
-            rows, seen = slice(before_q, q), slice(before_k, k)
-            parts = (t.transpose(0, 1) for t in (query[rows], key[seen], value[seen]))
-            out[rows] = F.scaled_dot_product_attention(*parts).transpose(0, 1)
-        before_q, before_k = q, k
+    bounds = zip(pairwise(ends_q.tolist()), pairwise(ends_k.tolist()), strict=True)
+    for (first_q, stop_q), (first_k, stop_k) in bounds:
+        rows, seen = slice(first_q, stop_q), slice(first_k, stop_k)
+        parts = (t.transpose(0, 1) for t in (query[rows], key[seen], value[seen]))
+        out[rows] = F.scaled_dot_product_attention(*parts).transpose(0, 1)
     return out
 
 
