@@ -31,6 +31,8 @@ from beam_bert.tasks.answering import (
 )
 from beam_bert.tokenization import QuestionTokenizer, WindowSettings
 
+_SHOWN = ["doc_id", "carried", "num_tokens", "truncated", "source_file", "source_row"]
+
 
 class Answer(Predict):
     """Document rows -> answer rows, through Beam's RunInference.
@@ -169,7 +171,8 @@ def _rows(
     model: ResolvedModel,
 ) -> pa.RecordBatch:
     schema = output_schema(pa.schema(list(rows.schema.field("carried").type)), task.fields())
-    rows = rows.take(pa.array(owners))
+    # Not with the logits, which would be copied for each answer of a document.
+    rows = rows.select(_SHOWN).take(pa.array(owners))
     constant = (model.name, model.shown_version)
     arrays = [
         rows["doc_id"],

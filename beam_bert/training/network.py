@@ -93,12 +93,7 @@ class PackedNetwork(nn.Module):
     def hidden(self, batch: PackedBatch, *, first_tokens_only: bool) -> Tensor:
         """Hidden states [total_tokens, hidden] of the last layer, or of [CLS] alone [n, hidden]."""
         names = self._family.embeddings
-        if self._place_of is None:
-            hidden = F.embedding(
-                batch.input_ids, self._weight(self._base("word").removesuffix(".weight"))
-            )
-        else:
-            hidden = F.embedding(self._place_of[batch.input_ids.long()], self.words)
+        hidden = self._embedded_words(batch.input_ids)
         position = batch.places % self.config.max_positions
         hidden = hidden + F.embedding(
             position, self._weight(self._name(names["position"].removesuffix(".weight")))
@@ -114,6 +109,17 @@ class PackedNetwork(nn.Module):
             last = first_tokens_only and i == self.config.num_layers - 1
             hidden = self._layer(i, hidden, batch, last)
         return hidden
+
+    def _embedded_words(self, input_ids: Tensor) -> Tensor:
+        table = self._weight(self._base("word").removesuffix(".weight"))
+        if self._place_of is None:
+            return F.embedding(input_ids, table)
+        place = self._place_of[input_ids.long()]
+        words = F.embedding(place.clamp(min=0), self.words)
+        if self.training:
+            return words
+        # Dev has words that no training row has.
+        return torch.where((place < 0)[:, None], F.embedding(input_ids, table), words)
 
     def logits(self, batch: PackedBatch) -> Tensor:
         """Logits [n, labels] of the sequences, in the batch's order."""

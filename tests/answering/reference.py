@@ -13,6 +13,8 @@ from typing import Any
 import numpy as np
 import torch
 
+KEPT = 500  # spans of a window to sort: far more than `top_k` different answers need
+
 
 @dataclass(frozen=True)
 class Found:
@@ -54,23 +56,26 @@ def answer(model: Any, tokenizer: Any, question: str, text: str, settings: Setti
         start, end = logits(model, windows, number)
         nulls.append(start[0] + end[0])
         table = start[context][:, None] + end[context][None, :]
-        for first, last in np.argwhere(band(len(context), settings.max_answer_tokens)):
-            if owners[begins[number] + first] == number:
-                tokens = (begins[number] + first, begins[number] + last)
-                offsets = windows["offset_mapping"][number]
-                place = trimmed(text, offsets[context[first]][0], offsets[context[last]][1])
-                spans.append((-table[first, last], *tokens, number, place))
-    return decide(spans, min(nulls), settings)
+        own = np.array(owners[begins[number] :][: len(context)]) == number
+        allowed = band(len(context), settings.max_answer_tokens) & own[:, None]
+        offsets = windows["offset_mapping"][number]
+        best = np.argsort(-table[allowed], kind="stable")[:KEPT]
+        for first, last in np.argwhere(allowed)[best].tolist():
+            tokens = (begins[number] + first, begins[number] + last)
+            place = (offsets[context[first]][0], offsets[context[last]][1])
+            spans.append((-table[first, last], *tokens, number, place))
+    return decide(text, spans, min(nulls), settings)
 
 
-def decide(spans: list[Any], null: float, settings: Settings) -> list[Found]:
+def decide(text: str, spans: list[Any], null: float, settings: Settings) -> list[Found]:
     """The best different spans that beat the null score; else one row without an answer."""
     spans = sorted(spans)
     found: dict[tuple[int, int], Found] = {}
-    for negative, _, _, window, place in spans:
+    for negative, _, _, window, offsets in spans:
         score = -negative
         if float(null) - float(score) > settings.null_threshold or len(found) == settings.top_k:
             break
+        place = trimmed(text, *offsets)
         if place is not None:
             found.setdefault(place, Found(*place, score, null, window))
     if found:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -14,7 +15,8 @@ from beam_bert.errors import ConfigError
 from beam_bert.tokenization import QuestionTokenizer, WindowSettings
 from beam_bert.tokenization.questions import most_context
 from tests.answering.conftest import SENTENCES
-from tests.answering.reference import best_window
+from tests.answering.product import answer_batch
+from tests.answering.reference import Settings, best_window
 from tests.test_tokenization import TEXTS, documents
 
 QUESTIONS = ("Who is the supplier?", "谁是供应商", "good or bad")
@@ -152,3 +154,12 @@ def test_a_question_that_cannot_be_asked_stops_before_the_run(reader: Path) -> N
         QuestionTokenizer(reader, windows, ("good " * 80,))
     with pytest.raises(ConfigError, match="drops every character"):
         QuestionTokenizer(reader, windows, ("\u200b",))
+
+
+def test_many_answers_to_a_long_text_do_not_copy_its_logits_each(reader: Path) -> None:
+    pool = pa.default_memory_pool()
+    before = pool.max_memory()  # of all tests so far: it cannot be set back
+    asked = Settings(max_length=128, stride=16, top_k=200, null_threshold=1e9)
+    batch = answer_batch(reader, documents(["good bad " * 4_000]), ("who?",), asked)
+    assert len(batch.rows) == 200
+    assert pool.max_memory() <= max(before, 20e6)  # 200 copies of its windows' spans are 90 MB

@@ -254,7 +254,9 @@ def test_texts_are_held_out_with_all_of_their_questions_and_leaks_are_left_out(
     assert main([*flags, "--epochs=1", "--holdout=0.25"]) == 0
     assert "60 questions to train on" in (said := capfd.readouterr().err)
     assert "20 to choose on (held out)" in said
-    dev = write_rows(tmp_path / "dev.jsonl", both[:11])
+    fresh = {"question": "which bank?", "context": "money at the bank", "answer_text": "bank"}
+    # Dev may have words that no training row has.
+    dev = write_rows(tmp_path / "dev.jsonl", [*both[:11], fresh | {"answer_start": 13}])
     flags += ["--epochs=1", "--overwrite", "--dev", str(dev)]
     assert main(flags) == 0
     assert "warning: 11 of 80 questions of --train stand in --dev too" in capfd.readouterr().err
