@@ -9,7 +9,15 @@ from xml.etree import ElementTree
 
 import pytest
 
-from beam_bert.reports import Evaluation, figures, render_evaluation, render_run_report
+from beam_bert.reports import (
+    AnswerEvaluation,
+    Evaluation,
+    answering,
+    figures,
+    render_answer_evaluation,
+    render_evaluation,
+    render_run_report,
+)
 from beam_bert.reports import evaluation as report
 from beam_bert.reports.wording import metric_text, name_text, share_text
 from beam_bert.sinks import Manifest
@@ -225,8 +233,55 @@ def test_an_evaluation_is_shown_whole_on_a_page_that_stands_alone() -> None:
     assert "1 rows beyond --audit_variants were not audited" in page.text
 
 
+def answer_evaluation(text: str = "fine") -> AnswerEvaluation:
+    metric = report.Metric(value=0.5, low=0.4, high=0.6)
+    group = answering.GroupScore(questions=7, exact=metric, f1=metric)
+    best = answering.BestThreshold(threshold=-2.5, value=0.625)
+    return AnswerEvaluation(
+        created_at="2026-11-24T00:00:00+00:00",
+        model=report.Model(name=text, version=text, precision="fp32", device="cpu"),
+        definition="auto",
+        labels=answering.LabelCounts(
+            right=7, mended=1, left_out=2, without_answer=3, blank=4, shown=[text]
+        ),
+        texts=2,
+        windows=30,
+        scores=answering.AnswerScores(
+            null_threshold=0.0,
+            overall=group,
+            with_answer=group,
+            without_answer=None,
+            answered=5,
+            best={"exact": best, "f1": best},
+            by_word={"who": group},
+            by_length={"up to 5": group},
+        ),
+        replicates=100,
+        wrong=[
+            answering.WrongAnswer(id=text, question=text, right=[], given=text, f1=0.0, gap=-3.0)
+        ],
+        inputs=[text],
+        settings={"model": text, "input": [text]},
+        versions={"torch": "2.11"},
+    )
+
+
+def test_an_evaluation_of_answers_is_shown_whole() -> None:
+    page = assert_stands_alone(render_answer_evaluation(answer_evaluation()))
+    for text in ("--null_threshold -2.5", "62.5 %", "1 were mended", "(no answer)", "up to 5"):
+        assert text in page.text
+    assert "that have none" not in page.text
+    assert page.tags["svg"] == 1
+    found = answer_evaluation()
+    assert AnswerEvaluation.model_validate_json(found.to_json()) == found
+
+
 def test_what_comes_from_documents_stays_text_wherever_it_stands() -> None:
-    for html in (render_evaluation(evaluation(HOSTILE)), render_run_report(manifest(HOSTILE))):
+    for html in (
+        render_evaluation(evaluation(HOSTILE)),
+        render_answer_evaluation(answer_evaluation(HOSTILE)),
+        render_run_report(manifest(HOSTILE)),
+    ):
         page = assert_stands_alone(html)
         assert "<script>alert('x')</script>" in page.text
         assert "&amp; $\\frac{" in page.text
@@ -262,6 +317,8 @@ def test_the_document_comes_back_from_its_json() -> None:
 
 def test_every_field_of_the_document_says_what_it_is() -> None:
     schema = Evaluation.model_json_schema()
+    answers = AnswerEvaluation.model_json_schema()
+    schema["$defs"] |= {**answers["$defs"], "AnswerEvaluation": answers}
     for name, part in {**schema["$defs"], "Evaluation": schema}.items():
         for field, about in part["properties"].items():
             assert about.get("description"), f"{name}.{field} has no description"
