@@ -39,6 +39,7 @@ from beam_bert.slices import FileEntry
 from beam_bert.storage import open_storage
 from beam_bert.transforms import DONE, CommitRun, ReadDocuments, WriteShards
 
+_STEP = re.compile(r" \[while running .*")  # what Beam adds to a worker's error
 LOCAL_RUNNERS = ("DirectRunner", "FnApiRunner", "BundleBasedDirectRunner", "PrismRunner")
 
 
@@ -200,6 +201,7 @@ def _execute(plan: JobPlan) -> tuple[Manifest, float | None]:
         # A person reads the terminal: Beam's own notes about its runners do not belong there.
         logging.getLogger("apache_beam").setLevel(logging.ERROR)
         logging.getLogger("root").setLevel(logging.ERROR)
+        logging.getLogger("apache_beam.runners.common").addFilter(_OursIsTold())
     try:
         with console.progress(_snapshots(plan)):
             result = submit(plan)
@@ -247,7 +249,7 @@ def _snapshots(plan: JobPlan) -> Callable[[], console.Snapshot]:
 def _failure(run: RunSpec, error: Exception) -> BeamBertError:
     """The one line that says why a run failed, whatever the runner made of the worker's error."""
     if isinstance(error, BeamBertError):
-        return error
+        return type(error)(_STEP.sub("", str(error)))
     failure = read_failure(run.output, run.run_id)
     if failure is not None:
         return RunFailed(failure.message)
@@ -256,6 +258,13 @@ def _failure(run: RunSpec, error: Exception) -> BeamBertError:
     if found:
         name, message = found[-1]
         kind = getattr(errors, name, RunFailed)
-        return kind(re.sub(r" \[while running .*", "", message))
+        return kind(_STEP.sub("", message))
     last = [line for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
-    return RunFailed(f"the pipeline failed: {re.sub(r' .while running .*', '', last[-1])}")
+    return RunFailed(f"the pipeline failed: {_STEP.sub('', last[-1])}")
+
+
+class _OursIsTold(logging.Filter):
+    """Drops what Beam logs, with its traceback, of an error that ends as one line anyway."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        return not (record.exc_info and isinstance(record.exc_info[1], BeamBertError))

@@ -197,12 +197,17 @@ def test_bad_rows_become_rejects_and_the_books_balance(
 
 
 def test_too_many_rejects_fail_the_run_and_commit_nothing(
-    tmp_path: Path, bert: Path, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path,
+    bert: Path,
+    capsys: pytest.CaptureFixture[str],
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     source = write_jsonl(tmp_path / "in.jsonl", [*ROWS[:8], {"text": None}])
     assert run(source, tmp_path / "out", bert) == 1
     error = capsys.readouterr().err
     assert "error: " in error and "Traceback" not in error and "0.05" in error
+    assert "while running" not in error
+    assert caplog.text == ""  # Beam would log the error with its traceback
     assert not (tmp_path / "out" / "predictions").exists()
     assert not list((tmp_path / "out").glob("runs/*/manifest.json"))
     assert run(source, tmp_path / "out", bert, "--max_reject_rate=0.2") == 0
