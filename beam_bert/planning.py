@@ -14,7 +14,7 @@ from typing import Any
 
 import pyarrow as pa
 from apache_beam.io.filesystems import FileSystems
-from apache_beam.options.pipeline_options import PipelineOptions, StandardOptions
+from apache_beam.options.pipeline_options import PipelineOptions, PortableOptions, StandardOptions
 
 import beam_bert
 from beam_bert.answer_config import CPU_SLICE_BYTES as ANSWER_CPU_SLICE_BYTES
@@ -44,6 +44,7 @@ from beam_bert.tasks import AnswerTask, ClassificationTask, SentimentTask
 from beam_bert.tokenization import WindowSettings
 from beam_bert.transforms import DEFAULT_MAX_LENGTH, Classify
 
+_POOL = "external_service_address"  # of --environment_option
 SOFTWARE = ("beam-bert", "apache-beam", "torch", "transformers", "tokenizers", "pyarrow")
 
 
@@ -289,6 +290,14 @@ def pipeline_options(beam_flags: Sequence[str]) -> PipelineOptions:
     if standard.runner in (None, "DirectRunner"):
         # DirectRunner would first try to download Prism, and then run the very same thing.
         standard.runner = "FnApiRunner"
+    portable = options.view_as(PortableOptions)
+    pool = portable.lookup_environment_option(_POOL)
+    if pool is not None and portable.environment_config is None:
+        # Beam 2.77 documents this option, and fails where the older form of it is not given.
+        portable.environment_config = pool
+        portable.environment_options = [
+            option for option in portable.environment_options if not option.startswith(f"{_POOL}=")
+        ]
     return options
 
 

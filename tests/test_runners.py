@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import re
+import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -28,24 +30,46 @@ def job_endpoint(tmp_path: Path) -> Iterator[str]:
         service.stop()
 
 
-def test_a_portable_job_service_gives_the_same_bytes(
-    tmp_path: Path, bert: Path, job_endpoint: str
+@pytest.fixture
+def worker_pool() -> Iterator[str]:
+    """Address of a pool that starts a worker process for whoever asks: Flink's sidecar."""
+    with socket.socket() as free:
+        free.bind(("localhost", 0))
+        port = free.getsockname()[1]
+    command = [sys.executable, "-m", "apache_beam.runners.worker.worker_pool_main"]
+    ours = str(Path(sys.executable).parent)  # it starts its workers with the `python` of the PATH
+    pool = subprocess.Popen(
+        [*command, f"--service_port={port}"],
+        env={**os.environ, "PATH": f"{ours}:{os.environ['PATH']}"},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    yield f"localhost:{port}"
+    pool.terminate()
+    pool.wait()
+
+
+def test_a_portable_job_service_gives_the_same_bytes_wherever_its_workers_live(
+    tmp_path: Path, bert: Path, job_endpoint: str, worker_pool: str
 ) -> None:
     source = write_jsonl(tmp_path / "in.jsonl")
     small = "--slice_bytes=3000"
     assert run(source, tmp_path / "once", bert, small) == 0
-    portable = (
-        "--runner=PortableRunner",
-        f"--job_endpoint={job_endpoint}",
-        "--environment_type=LOOPBACK",
-    )
-    # The workers live in the launching process (LOOPBACK), so that is one of its own.
-    command = [sys.executable, "-m", "pipelines.classify"]
-    command += flags(source, tmp_path / "portable", bert, small, *portable)
-    done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
-    assert done.returncode == 0, done.stderr
-    assert table(tmp_path / "portable") == table(tmp_path / "once")
-    assert shards(tmp_path / "portable") == shards(tmp_path / "once")
+    environments = {
+        "LOOPBACK": [],
+        "EXTERNAL": [f"--environment_option=external_service_address={worker_pool}"],
+    }
+    for environment, options in environments.items():
+        portable = ["--runner=PortableRunner", f"--job_endpoint={job_endpoint}"]
+        portable += [f"--environment_type={environment}", *options]
+        output = tmp_path / environment
+        # The workers of LOOPBACK live in the launching process, so that is one of its own.
+        command = [sys.executable, "-m", "pipelines.classify"]
+        command += flags(source, output, bert, small, *portable)
+        done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
+        assert done.returncode == 0, done.stderr
+        assert table(output) == table(tmp_path / "once")
+        assert shards(output) == shards(tmp_path / "once")
 
 
 def test_a_local_run_ends_by_showing_what_it_counted(
