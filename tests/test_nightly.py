@@ -423,6 +423,12 @@ def test_a_mistake_in_the_file_is_one_line_that_names_the_place(
     assert "\n" not in str(raised.value)
 
 
+def test_a_night_asked_for_a_dry_run_does_nothing(place: Place) -> None:
+    assert main(["--config", str(place.config()), "--dry_run=true"]) == 2
+    assert "--dry_run: a night has none" in place.capsys.readouterr().err
+    assert place.files() == {}
+
+
 def test_the_example_is_a_configuration_as_it_stands() -> None:
     from beam_bert.cli import parse_config
 

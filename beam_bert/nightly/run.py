@@ -16,7 +16,7 @@ from typing import Any
 
 from beam_bert import jobs
 from beam_bert.config import SentimentConfig
-from beam_bert.errors import BeamBertError, OutputError, RunFailed, one_line
+from beam_bert.errors import BeamBertError, ConfigError, OutputError, RunFailed, one_line
 from beam_bert.models import ModelStore
 from beam_bert.models.cache import cache_folder
 from beam_bert.models.store import CANDIDATE, PRODUCTION
@@ -71,8 +71,14 @@ def nightly(config: NightlyConfig, beam_flags: Sequence[str] = ()) -> Night:
     Documents are classified even if the model could not be refreshed; that is told at the end.
 
     Raises:
+      ConfigError: --dry_run, which Beam would take, and which would not stop the training.
       BeamBertError: the first thing that went wrong, after the JSON line that has them all.
     """
+    if any(flag.split("=")[0] == "--dry_run" for flag in beam_flags):
+        raise ConfigError(
+            "--dry_run: a night has none; give it to pipelines.classify with the settings of the "
+            "section classify"
+        )
     started = time.monotonic()
     config = config.on(config.date or f"{datetime.now():%Y-%m-%d}")
     night = Night(config.date)
