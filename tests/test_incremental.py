@@ -6,12 +6,14 @@ import dataclasses
 import os
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pytest
 
 from beam_bert.sinks import RunSpec, commit_run, prepare_output, write_shard
-from beam_bert.sources import list_files
+from beam_bert.sources import list_files, segments
+from beam_bert.sources.opening import open_binary
 from beam_bert.storage import open_storage
 from beam_bert.storage.local import LocalStorage
 from tests.sinks.committed import table as committed_table
@@ -54,6 +56,31 @@ def test_only_new_files_are_read_and_their_rows_join_the_table(
     after = shards(out)
     assert before.items() <= after.items() and len(after) == len(before) + 1
     assert ids(out) == sorted(row["id"] for row in ROWS[:12])
+
+
+def test_a_file_that_could_not_be_read_one_night_is_read_the_next(
+    tmp_path: Path, inputs: Path, bert: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The tests may run as root, who may read anything: so the answer is given here."""
+    out = tmp_path / "out"
+
+    def refuse(path: str) -> Any:
+        if path.endswith("b.jsonl"):
+            raise PermissionError(path)
+        return open_binary(path)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(segments, "open_binary", refuse)
+        assert run(inputs, out, bert, WAY, "--max_reject_rate=1", "--slice_bytes=1") == 0
+    shown = capsys.readouterr().out
+    assert "unreadable_file" in shown and "were not read to their end" in shown
+    assert ids(out) == sorted(row["id"] for row in ROWS[:5])
+    assert run(inputs, out, bert, WAY, "--max_reject_rate=1", "--slice_bytes=1") == 0
+    assert ids(out) == sorted(row["id"] for row in ROWS[:10])
+    assert not (out / "rejects").exists()
+    capsys.readouterr()
+    assert run(inputs, out, bert, WAY, "--max_reject_rate=1", "--slice_bytes=1") == 0
+    assert "nothing to do" in capsys.readouterr().out
 
 
 def test_a_second_run_does_nothing_and_says_so(

@@ -74,9 +74,13 @@ def close_books(records: Iterable[ShardRecord]) -> Books:
 
 
 def _sum_of(first: SourceFile, second: SourceFile) -> SourceFile:
-    """Two parts of one file; the size and version of the listing stay."""
+    """Two parts of one file; size and version of the listing stay, if both parts were read."""
     return first.model_copy(
-        update={"rows": first.rows + second.rows, "bytes": first.bytes + second.bytes}
+        update={
+            "rows": first.rows + second.rows,
+            "bytes": first.bytes + second.bytes,
+            "version": first.version if second.version else "",
+        }
     )
 
 

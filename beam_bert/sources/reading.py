@@ -13,6 +13,9 @@ from beam_bert.sources.formats import compression_of
 from beam_bert.sources.segments import Piece, read_segment
 from beam_bert.sources.spec import SourceSpec
 
+# Rejects for a file that nobody could look into: it may be there, and readable, another night.
+UNREAD_REASONS = frozenset({"missing_file", "unreadable_file"})
+
 
 def read_slice(slice_: Slice, spec: SourceSpec, settings_digest: str) -> Iterator[SliceBatch]:
     """The documents of a slice, in source order, and what could not be used.
@@ -53,6 +56,7 @@ class _Part:
     size: int = 0
     rows: dict[str, int] = field(default_factory=dict)
     bytes: dict[str, int] = field(default_factory=dict)
+    unread: set[str] = field(default_factory=set)
 
     def __post_init__(self) -> None:
         self.documents = Documents(self.spec)
@@ -64,6 +68,8 @@ class _Part:
             self._digest.update(repr((path, len(piece.columns.rows))).encode())
             self.documents.add(path, piece.columns)
         self.documents.reject(path, piece.rejects)
+        if any(reject.reason in UNREAD_REASONS for reject in piece.rejects):
+            self.unread.add(path)
         for content in piece.content:
             self._digest.update(content)
         self._digest.update(repr([(r.row, r.reason) for r in piece.rejects]).encode())
@@ -81,7 +87,14 @@ class _Part:
             rows=documents,
             rejects=rejects,
             files=tuple(
-                FileRead(path, rows, self.bytes[path], file.size, file.version)
+                # Without a version an incremental run does not count it as done.
+                FileRead(
+                    path,
+                    rows,
+                    self.bytes[path],
+                    file.size,
+                    "" if path in self.unread else file.version,
+                )
                 for path, rows in self.rows.items()
                 for file in [listed.get(path, unlisted)]
             ),
