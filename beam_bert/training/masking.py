@@ -57,8 +57,19 @@ def mask_token(folder: Path) -> int:
 
     tokenizer = AutoTokenizer.from_pretrained(str(folder), local_files_only=True)
     if tokenizer.mask_token_id is None:
-        raise ModelError(f"model {folder}: its tokenizer has no mask token, so it cannot pre-train")
+        raise ModelError(f"model {folder}: its tokenizer has no mask token")
     return int(tokenizer.mask_token_id)
+
+
+def drop_words(batch: PackedBatch, rate: float, mask_id: int) -> PackedBatch:
+    """The batch with a share of its tokens masked, drawn from torch's seed; special ones stay."""
+    ids = batch.input_ids
+    scores = torch.rand(len(ids))
+    ends = batch.boundaries.starts.cpu().long()
+    scores[ends[:-1]] = 2.0
+    scores[ends[1:] - 1] = 2.0
+    masked = ids.masked_fill((scores < rate).to(ids.device), mask_id)
+    return PackedBatch(masked, batch.places, batch.first_tokens, batch.boundaries)
 
 
 def hide(

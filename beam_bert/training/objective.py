@@ -19,6 +19,7 @@ from beam_bert.training.losses import (
     state_loss,
     teacher_loss,
 )
+from beam_bert.training.masking import drop_words
 from beam_bert.training.network import PackedNetwork, network_outputs, packed
 from beam_bert.training.probe import MOST_ROWS, fit_linear
 
@@ -66,6 +67,8 @@ class ClassifierObjective:
         smoothing: float = 0.0,
         balanced: bool = False,
         consistency: float = 0.0,
+        word_dropout: float = 0.0,
+        mask_id: int = 0,
         teacher: Teacher | None = None,
     ) -> None:
         self.metric = metric
@@ -74,6 +77,7 @@ class ClassifierObjective:
         self._metrics_of, self._device = evaluate, device
         self._targets = torch.from_numpy(train.targets).to(device)
         self._smoothing, self._consistency, self._teacher = smoothing, consistency, teacher
+        self._word_dropout, self._mask_id = word_dropout, mask_id
         self._weights = None
         if balanced and problem_type != REGRESSION:
             self._weights = balanced_weights(self._targets, problem_type)
@@ -99,6 +103,8 @@ class ClassifierObjective:
         batch, order = packed(
             self._train.tokens, rows, self.network.config, self._device, copies=copies
         )
+        if self._word_dropout:
+            batch = drop_words(batch, self._word_dropout, self._mask_id)
         first = self.network.hidden(batch, first_tokens_only=True)
         logits = self.network.head(first).float()
         loss = self._row_losses(logits, first, torch.from_numpy(order).to(self._device)).mean()

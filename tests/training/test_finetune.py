@@ -142,6 +142,7 @@ def test_bf16_accumulation_consistency_smoothing_and_early_stopping_run(
 ) -> None:
     folder = finetune(
         *("--precision", "bf16", "--gradient_accumulation", "3", "--consistency", "1"),
+        *("--word_dropout", "0.2"),
         *("--label_smoothing", "0.1", "--layer_decay", "0.9", "--schedule", "cosine"),
         *("--early_stopping", "1", "--epochs", "4", "--learning_rate", "1e-9"),
     )

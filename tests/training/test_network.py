@@ -12,6 +12,7 @@ import torch
 
 from beam_bert.encoder.config import read_config
 from beam_bert.training.data import Tokens
+from beam_bert.training.masking import drop_words
 from beam_bert.training.network import PackedNetwork, load_network, network_outputs, packed
 
 CPU = torch.device("cpu")
@@ -108,3 +109,16 @@ def test_a_head_with_the_very_same_labels_is_kept(make_bert: Callable[..., Path]
     original = load_network(folder, ("no", "yes"), kind, CPU)
     assert torch.equal(same.model.classifier.weight, original.model.classifier.weight)
     assert not torch.equal(other.model.classifier.weight, original.model.classifier.weight)
+
+
+def test_dropped_words_are_masked_in_their_share_and_special_tokens_stay(tmp_path: Path) -> None:
+    network = load_network(make("Bert", tmp_path), LABELS, "single_label_classification", CPU)
+    tokens = some_tokens((40,) * 100)
+    batch, _ = packed(tokens, np.arange(100), network.config, CPU)
+    torch.manual_seed(0)
+    dropped = drop_words(batch, 0.2, mask_id=4)
+    places = batch.input_ids != dropped.input_ids
+    assert (dropped.input_ids[places] == 4).all()
+    assert places.float().mean() == pytest.approx(0.2 * 38 / 40, abs=0.02)
+    rows = dropped.input_ids.view(100, 40)
+    assert torch.equal(rows[:, [0, -1]], batch.input_ids.view(100, 40)[:, [0, -1]])
