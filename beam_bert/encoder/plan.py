@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -111,20 +113,18 @@ def distinct_sequences(
       `first` int64 [d]: one index for each distinct sequence, the earliest, rising;
       `inverse` int64 [n]: the place in `first` of each sequence.
     """
-    place_of: dict[tuple[bytes, int, bytes], int] = {}
-    first: list[int] = []
-    inverse = np.empty(len(offsets) - 1, dtype=np.int64)
     ids = np.ascontiguousarray(input_ids).tobytes()
     bounds = (offsets * input_ids.itemsize).tolist()
-    segments = first_lengths.tolist() if first_lengths is not None else [0] * len(inverse)
-    for i, segment in enumerate(segments):
-        looked_at = b"" if ranges is None else ranges[i].tobytes()
-        key = (ids[bounds[i] : bounds[i + 1]], segment, looked_at)
-        place = place_of.setdefault(key, len(first))
-        if place == len(first):
-            first.append(i)
-        inverse[i] = place
-    return np.asarray(first, dtype=np.int64), inverse
+    keys: list[Any] = [ids[start:stop] for start, stop in pairwise(bounds)]
+    if first_lengths is not None:
+        keys = list(zip(keys, first_lengths.tolist(), strict=True))
+    if ranges is not None:
+        keys = list(zip(keys, map(bytes, np.ascontiguousarray(ranges)), strict=True))
+    place_of: dict[Any, int] = {}
+    # A new key gets the number of those before it.
+    places = [place_of.setdefault(key, len(place_of)) for key in keys]
+    inverse = np.array(places, dtype=np.int64)
+    return np.unique(inverse, return_index=True)[1], inverse
 
 
 def padded_tokens(lengths: Int64Array, batch: int = PADDED_BATCH) -> int:
