@@ -131,7 +131,8 @@ class Manifest(BaseModel):
         default=(), description="Files of earlier runs that this one replaced, by path."
     )
     stats: dict[str, float] = Field(
-        default_factory=dict, description="Sums over all slices; names ending in _s are seconds."
+        default_factory=dict,
+        description="Sums over all slices; names that end in _s are seconds, in _us microseconds.",
     )
     config: dict[str, Any] = Field(default_factory=dict, description="The job's settings.")
     model: dict[str, Any] = Field(default_factory=dict, description="Name, version and so on.")
