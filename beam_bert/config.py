@@ -292,6 +292,13 @@ class SentimentConfig(ClassifyConfig):
         "Folder, gs:// prefix or Hugging Face id whose labels say negative and positive.",
         default=EMBEDDED_SENTIMENT,
     )
+    # A review's verdict often stands at its end; benchmarks/sentiment.py measures both.
+    long_documents: Literal["truncate", "window"] = _field(
+        "Model",
+        "Longer documents: read all of them in overlapping windows, or the start only.",
+        output=True,
+        default="window",
+    )
 
 
 class BenchConfig(InferenceConfig):

@@ -218,6 +218,8 @@ def window_settings(
 ) -> WindowSettings:
     """How documents are cut for a model.
 
+    A stride that nobody gave is a third of the window at most: short windows work without one.
+
     Raises:
       ConfigError: the model cannot read windows that long.
     """
@@ -228,10 +230,12 @@ def window_settings(
             f"give {limit} or less; longer documents are read whole in windows"
             + ("" if config.long_documents == "window" else " with --long_documents window")
         )
+    max_length = config.max_length or min(limit, default_max_length)
+    given = "stride" in config.model_fields_set
     return WindowSettings(
-        max_length=config.max_length or min(limit, default_max_length),
+        max_length=max_length,
         overlapping=config.long_documents == "window",
-        stride=config.stride,
+        stride=config.stride if given else min(config.stride, max_length // 3),
     )
 
 

@@ -31,6 +31,7 @@ from beam_bert.transforms import Classify
 
 BATCH_ROWS = 1_024
 DEFAULT_MAX_LENGTH = 512
+STRIDE = 64  # and a third of the window at most, as in the jobs
 _SOURCE = "row"  # stands in the place of a file's name; rows come from none
 
 
@@ -44,7 +45,8 @@ class ClassifyText(beam.PTransform):
     Args:
       model: as `--model` of the jobs: a folder, gs:// prefix, Hugging Face id, or embedded name.
       text_field: the field that holds the text.
-      sentiment: add `sentiment` and `polarity` (models whose labels say which side they are on).
+      sentiment: add `sentiment` and `polarity` (models whose labels say which side they are on);
+        as in the sentiment job, longer texts are then read whole, in windows.
       top_k, all_scores, threshold, max_length, precision, device, batch_tokens: as the flags.
 
     Raises:
@@ -76,10 +78,11 @@ class ClassifyText(beam.PTransform):
             all_scores=all_scores,
             threshold=encoder.threshold if threshold is None else threshold,
         )
+        window = _max_length(max_length, encoder)
         self._classify = Classify(
             resolved,
             self._task,
-            WindowSettings(_max_length(max_length, encoder)),
+            WindowSettings(window, sentiment, min(STRIDE, window // 3)),
             precision=precision,
             device=device,
             batch_tokens=batch_tokens,

@@ -87,6 +87,7 @@ def test_a_mistake_ends_with_exit_code_2_and_no_traceback(
 def test_sentiment_needs_no_model() -> None:
     config, _ = parse("--input", "a.txt", "--output", "o", config=SentimentConfig)
     assert config.model == "sentiment-small-en"
+    assert config.long_documents == "window"
 
 
 def test_help_is_grouped_and_does_not_wait_for_torch_or_beam() -> None:

@@ -26,6 +26,7 @@ from beam_bert.encoder import load_classifier
 from beam_bert.jobs import classify
 from beam_bert.tasks import ClassificationTask
 from pipelines import classify as classify_command
+from pipelines import sentiment as sentiment_command
 
 TEXTS = [
     f"{start} {middle}, {end}"
@@ -175,6 +176,16 @@ def test_long_documents_are_cut_or_read_in_windows(tmp_path: Path, bert: Path) -
     long, _ = table(tmp_path / "read")
     # 62 tokens a window beside [CLS] and [SEP], 52 of them new
     assert (long["num_windows"], long["truncated"]) == (1 + -(-(1000 - 62) // 52), False)
+
+
+def test_sentiment_reads_a_long_review_to_its_end(tmp_path: Path, bert: Path) -> None:
+    source = write_jsonl(tmp_path / "in.jsonl", [{"text": "good film " * 500}])
+    for name, more in {"usual": (), "short": ("--max_length=16",)}.items():
+        assert sentiment_command.main(flags(source, tmp_path / name, bert, *more)) == 0
+    (usual,), (short,) = table(tmp_path / "usual"), table(tmp_path / "short")
+    # 62 tokens a window of which 21, a third of it, are shared; 14 and 5
+    assert (usual["num_windows"], usual["truncated"]) == (1 + -(-(1000 - 62) // 41), False)
+    assert (short["num_windows"], short["truncated"]) == (1 + -(-(1000 - 14) // 9), False)
 
 
 def test_bad_rows_become_rejects_and_the_books_balance(

@@ -181,7 +181,8 @@ def _classify(config: NightlyConfig, night: Night, beam_flags: Sequence[str]) ->
         return
     manifest: Manifest | None
     if config.task == "sentiment":
-        settings: dict[str, Any] = config.classify.model_dump()
+        # What is not given has the sentiment job's own default.
+        settings: dict[str, Any] = config.classify.model_dump(exclude_unset=True)
         manifest = jobs.sentiment(SentimentConfig(**settings), beam_flags)
     else:
         manifest = jobs.classify(config.classify, beam_flags)
