@@ -57,7 +57,7 @@ TASKS = {
         "goemotions/group-train.tsv",
         "goemotions/group-dev.tsv",
         [*COLUMNS, "--label_names", "{data}/goemotions/group-labels.txt"],
-        ["--epochs", "2"],
+        ["--epochs", "2", "--learning_rate", "1e-4", "--word_dropout", "0"],
     ),
     "emotions": Task(
         "macro_f1",
@@ -65,7 +65,7 @@ TASKS = {
         "goemotions/original-train.tsv",
         "goemotions/original-dev.tsv",
         [*COLUMNS, "--label_names", "{data}/goemotions/original-labels.txt"],
-        ["--epochs", "2"],
+        ["--epochs", "2", "--learning_rate", "1e-4", "--word_dropout", "0"],
     ),
     "student": Task(
         "accuracy",

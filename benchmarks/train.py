@@ -5,7 +5,8 @@
                                [--max_length N] [--precision fp32|bf16] [--pooling cls|mean]
                                [--one-core] [--only NAME]
 
-Each gets the same encoder, rows, hold-out, tokens, epochs, schedule, optimizer and precision; ours
+Each gets the same encoder, rows, hold-out, tokens, epochs, schedule, optimizer and precision, and a
+head drawn at random; what our command does besides (word dropout, averaging) is off. Ours
 cuts batches by tokens, `--batch_rows` rows on average. "Trainer, by length" is its
 `train_sampling_strategy="group_by_length"`, which pads least. Loading, tokenizing and evaluating
 are left out. `--pooling cls` trains the very same network as Trainer does. With `--one-core` each
@@ -150,6 +151,8 @@ def main() -> None:
         max_length=arguments.max_length,
         precision=arguments.precision,
         pooling=arguments.pooling,
+        word_dropout=0.0,
+        average=0.0,
     )
     data = read_labelled(config)
     data = _some(data, arguments.rows)

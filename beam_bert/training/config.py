@@ -222,7 +222,7 @@ class FinetuneConfig(TrainingConfig):
     )
 
     epochs: int = _field("Training", "Passes over the training rows.", default=6, ge=1)
-    learning_rate: float = _field("Training", "Its peak, at the head.", default=1e-4, gt=0)
+    learning_rate: float = _field("Training", "Its peak, at the head.", default=2e-4, gt=0)
     layer_decay: float = _field(
         "Training",
         "Factor on the learning rate from each layer to the one below.",
@@ -254,7 +254,7 @@ class FinetuneConfig(TrainingConfig):
     word_dropout: float = _field(
         "Training",
         "Share of the tokens that is masked at each step, drawn anew: no word alone decides.",
-        default=0.0,
+        default=0.15,
         ge=0,
         lt=1,
     )

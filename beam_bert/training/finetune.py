@@ -25,7 +25,7 @@ from beam_bert.training.config import FinetuneConfig
 from beam_bert.training.data import Rows, Tokens, read_rows, tokenize_rows
 from beam_bert.training.labels import LabelReader, as_targets, label_names, read_label_names
 from beam_bert.training.loop import LoopSettings, Progress
-from beam_bert.training.masking import mask_token
+from beam_bert.training.masking import find_mask_token
 from beam_bert.training.metrics import CHOOSING_METRICS, dev_metrics
 from beam_bert.training.network import load_network, network_outputs
 from beam_bert.training.objective import ClassifierObjective, Teacher, TrainingRows
@@ -212,8 +212,9 @@ class FineTuning:
         self.network = load_network(folder, data.labels, data.problem_type, device, pooling=pooling)
         self.read = tokens_reader(config, folder, self.network.config)
         train_tokens, dev_tokens = self.read(data.texts), self.read(data.dev)
-        mask_id = mask_token(folder) if config.word_dropout else 0
-        used = np.unique(np.concatenate([train_tokens.input_ids, dev_tokens.input_ids, [mask_id]]))
+        mask_id = find_mask_token(folder) if config.word_dropout else None
+        masks = [] if mask_id is None else [mask_id]
+        used = np.unique(np.concatenate([train_tokens.input_ids, dev_tokens.input_ids, masks]))
         self.network.train_used_words(used.astype(np.int64))
         self.trained_size = sum(p.numel() for p in self.network.trained_parameters().values())
         self.epochs = plan_epochs(
@@ -231,7 +232,7 @@ class FineTuning:
             balanced=config.class_weights == "balanced",
             consistency=config.consistency,
             word_dropout=config.word_dropout,
-            mask_id=mask_id,
+            mask_id=mask_id,  # without one, no word is dropped
             teacher=self._teacher() if teacher else None,
         )
 

@@ -51,14 +51,20 @@ def load_language_model(folder: Path, device: torch.device) -> LanguageModel:
     return LanguageModel(model.float().to(device), as_encoder_config(model))
 
 
-def mask_token(folder: Path) -> int:
-    """Id of the tokenizer's mask; raises ModelError where it has none."""
+def find_mask_token(folder: Path) -> int | None:
+    """Id of the tokenizer's mask; None where it has none."""
     from transformers import AutoTokenizer
 
     tokenizer = AutoTokenizer.from_pretrained(str(folder), local_files_only=True)
-    if tokenizer.mask_token_id is None:
-        raise ModelError(f"model {folder}: its tokenizer has no mask token")
-    return int(tokenizer.mask_token_id)
+    return None if tokenizer.mask_token_id is None else int(tokenizer.mask_token_id)
+
+
+def mask_token(folder: Path) -> int:
+    """Id of the tokenizer's mask; raises ModelError where it has none."""
+    found = find_mask_token(folder)
+    if found is None:
+        raise ModelError(f"model {folder}: its tokenizer has no mask token, so it cannot pre-train")
+    return found
 
 
 def drop_words(batch: PackedBatch, rate: float, mask_id: int) -> PackedBatch:

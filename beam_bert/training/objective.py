@@ -68,7 +68,7 @@ class ClassifierObjective:
         balanced: bool = False,
         consistency: float = 0.0,
         word_dropout: float = 0.0,
-        mask_id: int = 0,
+        mask_id: int | None = None,
         teacher: Teacher | None = None,
     ) -> None:
         self.metric = metric
@@ -103,7 +103,7 @@ class ClassifierObjective:
         batch, order = packed(
             self._train.tokens, rows, self.network.config, self._device, copies=copies
         )
-        if self._word_dropout:
+        if self._word_dropout and self._mask_id is not None:
             batch = drop_words(batch, self._word_dropout, self._mask_id)
         first = self.network.hidden(batch, first_tokens_only=True)
         logits = self.network.head(first).float()
