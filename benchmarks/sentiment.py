@@ -3,8 +3,10 @@
     python benchmarks/sentiment.py --data DIR [--teacher DIR]
 
 DIR holds goemotions/ and vader/. The held-out rows are those of
-`beam_bert.training.sentiment_data.dev_sets`, which training never sees. vaderSentiment (PyPI, MIT)
-gives one polarity, so it has no three classes of its own: its authors' cut-offs of ±0.05 make them.
+`beam_bert.training.distil_sentiment.dev_sets`, which training never sees. vaderSentiment (PyPI,
+MIT) gives one polarity, so it has no three classes of its own: its authors' cut-offs of ±0.05 make
+them. A second table is about long text alone: how a model does when it reads the start of it, all
+of it in windows (--long_documents of the pipelines), and by the length of the text.
 """
 
 import argparse
@@ -18,11 +20,15 @@ from tokenizers import Tokenizer
 from transformers import AutoModelForSequenceClassification
 from vaderSentiment.vaderSentiment import SentimentIntensityAnalyzer
 
-from beam_bert.training import distil_sentiment, sentiment_data, sentiment_evaluation
-from beam_bert.training.sentiment_training import load_teacher
+from beam_bert.training import distil_sentiment, sentiment_evaluation, sentiment_reviews
+from beam_bert.training.sentiment_data import NEUTRAL, Example
+from beam_bert.training.sentiment_training import Forward, load_teacher
 
 EMBEDDED = Path(__file__).parents[1] / "beam_bert" / "models" / "embedded" / "sentiment-small-en"
 VADER_CUT_OFF = 0.05
+# (max_length, whole) of the pipelines: --long_documents truncate or window
+READINGS = ((256, False), (512, False), (512, True), (256, True), (128, True))
+LENGTHS = ((0, 128), (129, 256), (257, 512), (513, 10_000))  # tokens
 
 
 def vader_probabilities(texts: Sequence[str]) -> np.ndarray:
@@ -36,6 +42,37 @@ def vader_probabilities(texts: Sequence[str]) -> np.ndarray:
     return np.stack([negative, 1 - side, positive], axis=1)
 
 
+def long_table(forward: Forward, tokenizer: Tokenizer, sets: dict[str, list[Example]]) -> str:
+    """Share of long texts with the right side, by way of reading and by length, as Markdown."""
+    names = [f"{'windows of' if whole else 'first'} {size}" for size, whole in READINGS]
+    lines = [
+        "| set | tokens | texts with a side | " + " | ".join(names) + " |",
+        "| --- | --- |" + " ---: |" * (1 + len(READINGS)),
+    ]
+    for name, examples in sets.items():
+        sided = [example for example in examples if example.label != NEUTRAL]
+        texts = [example.text for example in sided]
+        sides = np.sign([example.rating or 0.0 for example in sided])
+        lengths = np.array([len(tokenizer.encode(text).ids) for text in texts])
+        rights = [
+            np.sign(
+                sentiment_evaluation.polarity(
+                    distil_sentiment.read_texts(forward, tokenizer, texts, size, whole)
+                )
+            )
+            == sides
+            for size, whole in READINGS
+        ]
+        for low, high in (*LENGTHS, (0, LENGTHS[-1][1])):
+            within = (lengths >= low) & (lengths <= high)
+            if not within.any():
+                continue
+            span = "all" if low == 0 and high == LENGTHS[-1][1] else f"{low} to {high}"
+            shares = " | ".join(f"{right[within].mean():.3f}" for right in rights)
+            lines.append(f"| {name} | {span} | {within.sum()} | {shares} |")
+    return "\n".join(lines)
+
+
 def main() -> None:
     """Measure and print one table."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
@@ -43,21 +80,28 @@ def main() -> None:
     parser.add_argument("--model", type=Path, default=EMBEDDED, help="default: the embedded model")
     parser.add_argument("--teacher", type=Path, help="the folder distil_sentiment kept it in")
     arguments = parser.parse_args()
-    sets = sentiment_data.dev_sets(arguments.data / "goemotions", arguments.data / "vader")
+    folders = arguments.data / "goemotions", arguments.data / "vader"
+    sets = distil_sentiment.dev_sets(*folders)
 
     student = AutoModelForSequenceClassification.from_pretrained(arguments.model).eval()
     forward = distil_sentiment.student_forward(student)
     tokenizer = Tokenizer.from_file(str(arguments.model / "tokenizer.json"))
-    logits = distil_sentiment.dev_logits(forward, tokenizer, sets)
-    results = {arguments.model.name: distil_sentiment.score_all(logits, sets)}
+    results = {
+        arguments.model.name: distil_sentiment.score_all(
+            forward, tokenizer, sets, distil_sentiment.STUDENT_MAX_LENGTH
+        )
+    }
     if arguments.teacher:
-        logits = distil_sentiment.dev_logits(*load_teacher(arguments.teacher), sets)
-        results["teacher"] = distil_sentiment.score_all(logits, sets)
+        results["teacher"] = distil_sentiment.score_all(
+            *load_teacher(arguments.teacher), sets, distil_sentiment.TEACHER_MAX_LENGTH
+        )
     results["vaderSentiment"] = {
         name: sentiment_evaluation.score(vader_probabilities([e.text for e in rows]), rows)
         for name, rows in sets.items()
     }
     print(sentiment_evaluation.markdown_table(results))
+    print()
+    print(long_table(forward, tokenizer, sentiment_reviews.review_sets(folders[1])))
 
 
 if __name__ == "__main__":

@@ -9,9 +9,7 @@ import csv
 import html
 import json
 import math
-import random
 import zlib
-from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -162,54 +160,3 @@ def _covid_paragraphs(folder: Path) -> list[dict]:
         return []
     articles = json.loads(file.read_text(encoding="utf-8"))["data"]
     return [paragraph for article in articles for paragraph in article["paragraphs"]]
-
-
-def join_sentences(sentences: Sequence[Example], source: str) -> Example:
-    """Join rated sentences to one text, rated by the mean of its sentences.
-
-    A mean over n sentences varies less than one sentence's rating, so it is scaled by the square
-    root of n (4 at most): three mildly pleased sentences make a clearly pleased review.
-    """
-    ratings = [sentence.rating or 0.0 for sentence in sentences]
-    scale = math.sqrt(min(len(ratings), 4))
-    rating = max(-4.0, min(4.0, scale * sum(ratings) / len(ratings)))
-    text = " ".join(sentence.text for sentence in sentences)
-    return Example(text, rating_target(rating), source, rating=rating)
-
-
-def long_examples(
-    examples: Iterable[Example], count: int, generator: random.Random
-) -> list[Example]:
-    """Build `count` texts of many sentences, so that whole reviews are learnt and not only lines.
-
-    Half are runs of neighbouring sentences of one product review or editorial. Half are film lines
-    that mostly agree, with editorial sentences between them for the plot that a film review tells.
-    """
-    reviews: dict[str, list[Example]] = {}
-    films: list[Example] = []
-    for example in examples:
-        if example.source == "movie":
-            films.append(example)
-        elif example.source in ("amazon", "nyt"):
-            reviews.setdefault(example.review, []).append(example)
-    whole = [review for review in reviews.values() if len(review) > 1]
-    fillers = [e for r in whole for e in r if e.source == "nyt" and abs(e.rating or 0) < 0.5]
-    sides = {side: [e for e in films if (e.rating or 0) * side > 0.5] for side in (-1, 1)}
-    texts: list[Example] = []
-    while len(texts) < count:
-        if len(texts) % 2:
-            review = generator.choice(whole)
-            length = min(len(review), generator.randint(2, 14))
-            start = generator.randint(0, len(review) - length)
-            texts.append(join_sentences(review[start : start + length], "long"))
-        else:
-            side = generator.choice((-1, 1))
-            opinions = generator.choices(sides[side], k=generator.randint(2, 6))
-            opinions += generator.choices(sides[-side], k=generator.randint(0, len(opinions) // 3))
-            plot = generator.choices(fillers, k=generator.randint(0, len(opinions)))
-            mixed = opinions + plot
-            generator.shuffle(mixed)
-            rated = join_sentences(opinions, "long")
-            text = " ".join(sentence.text for sentence in mixed)
-            texts.append(Example(text, rated.target, "long", rating=rated.rating))
-    return texts

@@ -117,9 +117,10 @@ def load_teacher(folder: Path) -> tuple[Teacher, Tokenizer]:
     return teacher.eval(), Tokenizer.from_file(str(folder / "tokenizer.json"))
 
 
-def tokenize(tokenizer: Tokenizer, texts: Sequence[str], max_length: int) -> list[list[int]]:
-    """Turn texts to ids with [CLS] and [SEP], cut to `max_length`."""
-    tokenizer.enable_truncation(max_length)
+def tokenize(tokenizer: Tokenizer, texts: Sequence[str], max_length: int | None) -> list[list[int]]:
+    """Turn texts to ids with [CLS] and [SEP], cut to `max_length`, or whole."""
+    if max_length is not None:
+        tokenizer.enable_truncation(max_length)
     encodings = tokenizer.encode_batch_fast(list(texts))
     tokenizer.no_truncation()
     return [encoding.ids for encoding in encodings]

@@ -117,6 +117,79 @@ MORE = {
     ],
 }
 
+# Written later, before anybody tried one on a model, to see how far the above carries: praise and
+# blame without a word of feeling, turns, irony. The model is right on 42 of these 60; none of them
+# decided anything about it.
+LATER = {
+    "positive": [
+        "This kettle boils in no time and pours without a drip.",
+        "I've owned three of these and would happily buy a fourth",
+        "My grandmother figured it out in five minutes, that says it all",
+        "Never a dull moment, even at three hours long",
+        "I can't believe how comfortable these shoes are",
+        "You will not find a better pizza in this town",
+        "He never forgets my birthday and always makes me smile",
+        "Not one of the seats was uncomfortable",
+        "It does exactly what it promises",
+        "A bit pricey, but I would pay it again in a heartbeat",
+        "The first half drags, but the ending more than makes up for it.",
+        "I was sceptical at first, now I can't live without it",
+        "Nobody could have played that role better",
+        "The landlord fixed the heating within the hour, what a relief",
+        "finally passed my driving test 🎊🥳",
+        "my sister just had her baby 💖",
+        "Our guide knew everything and the view took my breath away",
+        "The kids haven't stopped playing with it since Christmas",
+        "There isn't a single weak performance in the whole cast.",
+        "So glad I found this shop!",
+        "Five stars from me",
+    ],
+    "negative": [
+        "The zip broke the second time I used it.",
+        "It does not do what the advert promised",
+        "They never call back and they are never in the office",
+        "I can't believe how rude that driver was",
+        "I can't believe I paid for this",
+        "Looks lovely in the photos, falls to pieces in your hands.",
+        "The trailer was great, the film itself put me to sleep",
+        "Nice staff, but the room was filthy and we left early",
+        "I wish I had read the other reviews first",
+        "I wanted to love it, but it left me cold.",
+        "Nothing about this works the way it should",
+        "Not a single joke made me laugh",
+        "Don't buy the blue one, the paint comes off on your fingers",
+        "It wasn't funny then and it isn't funny now",
+        "Could someone please explain why I was charged twice?",
+        "The sequel nobody asked for",
+        "another cancelled train 😡😡",
+        "lost my wallet today 😩",
+        "I have had nothing but trouble with this printer",
+        "She didn't even bother to say sorry",
+        "The screen scratches if you so much as look at it",
+        "My coffee was lukewarm and my sandwich was soggy.",
+        "One star is too many",
+        "I'd rather watch paint dry",
+    ],
+    "neutral": [
+        "The bus to the airport runs every twenty minutes.",
+        "She parked the car behind the library.",
+        "Which platform does the Madrid train use?",
+        "The recipe needs two eggs and a cup of flour.",
+        "We have moved our office to the second floor.",
+        "The shop sells bicycles and spare parts.",
+        "Your appointment is on 14 March at 10:20.",
+        "The film lasts 95 minutes.",
+        "The cable is two metres long and comes in black or white.",
+        "I read the first chapter on the train.",
+        "Does the kettle switch off by itself?",
+        "Tom is the brother of my neighbour.",
+        "The form has to be signed on page three.",
+        "The novel is set in Lisbon in the 1920s.",
+        "It is Wednesday today 📅",
+    ],
+}
+REQUIRED_LATER = 40
+
 
 def listed(sentences: dict[str, list[str]]) -> list[tuple[str, str]]:
     """Pairs of sentence and label."""
@@ -128,7 +201,7 @@ def predicted() -> dict[str, str]:
     """The model's label of every sentence."""
     tokenizer = transformers.AutoTokenizer.from_pretrained(FOLDER)
     model = transformers.AutoModelForSequenceClassification.from_pretrained(FOLDER).eval()
-    texts = [text for text, _ in listed(CORE) + listed(MORE)]
+    texts = [text for text, _ in listed(CORE) + listed(MORE) + listed(LATER)]
     with torch.inference_mode():
         logits = model(**tokenizer(texts, padding=True, return_tensors="pt")).logits
     return {
@@ -150,6 +223,13 @@ def test_nine_in_ten_of_all_sentences_are_right(predicted: dict[str, str]) -> No
     assert len(wrong) <= (1 - REQUIRED_SHARE) * len(wanted), f"(text, wanted, got): {wrong}"
 
 
+def test_no_fewer_than_before_of_the_sentences_written_later_are_right(
+    predicted: dict[str, str],
+) -> None:
+    right = [text for text, label in listed(LATER) if predicted[text] == label]
+    assert len(right) >= REQUIRED_LATER
+
+
 def test_no_sentence_here_is_made_by_the_training_templates() -> None:
     augmentation = pytest.importorskip("beam_bert.training.sentiment_augmentation")
     import random
@@ -159,7 +239,7 @@ def test_no_sentence_here_is_made_by_the_training_templates() -> None:
 
     made = augmentation.templated(30_000, random.Random(0))
     trained = {plain(example.text) for example in made}
-    tested = {plain(text) for text, _ in listed(CORE) + listed(MORE)} - {""}
+    tested = {plain(text) for text, _ in listed(CORE) + listed(MORE) + listed(LATER)} - {""}
     # GoEmotions itself holds this one, many times.
     assert trained & tested <= {"i love this"}
 
