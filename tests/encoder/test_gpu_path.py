@@ -26,7 +26,7 @@ from beam_bert.encoder.config import read_config
 from beam_bert.encoder.model import Encoder, head
 from beam_bert.encoder.packing import PackedBatch
 from beam_bert.encoder.plan import plan_micro_batches
-from beam_bert.encoder.quantized import _to_fp8
+from beam_bert.encoder.quantized import Fp8Linear, _to_fp8
 
 from .conftest import CONFIGS, LABELS, packed, random_sequences
 
@@ -188,3 +188,19 @@ def test_fp8_keeps_bf16_rows_to_its_three_bits():
     error = (rounded.float() * scales - x.float()).abs()
     assert (error <= 1.1 * 2**-4 * x.float().abs() + 2**-10 * scales).all()
     assert rounded.float().isfinite().all()
+
+
+@torch.inference_mode()
+def test_an_fp8_layer_multiplies_the_numbers_that_it_rounded_to():
+    generator = torch.Generator().manual_seed(0)
+    weight, bias = torch.randn(48, 32, generator=generator), torch.randn(48, generator=generator)
+    x = torch.randn(7, 32, generator=generator).to(torch.bfloat16)
+    x *= torch.logspace(-2, 2, 7, dtype=torch.bfloat16)[:, None]
+    (inputs, input_scales), (weights, weight_scales) = _to_fp8(x), _to_fp8(weight)
+    expected = inputs.float() * input_scales @ (weights.float() * weight_scales).t() + bias
+    try:
+        got = Fp8Linear(weight, bias).product(x)
+    except (RuntimeError, NotImplementedError) as error:
+        pytest.skip(f"this torch has no fp8 product on a CPU: {error}")
+    assert got.dtype == torch.bfloat16
+    torch.testing.assert_close(got.float(), expected, rtol=2**-7, atol=2**-6)
