@@ -31,7 +31,7 @@ from beam_bert.training.evaluation_intervals import percentile_interval
 _TASK = AnswerTask(None, null_threshold=1e30)
 TOP_SPANS = _TASK.top_spans
 # Questions that go through the model together: enough to sort by length, few texts in memory.
-_QUESTIONS = 256
+_QUESTIONS = 64
 _NONE = -1e9  # the threshold at which no question is answered, as a number that JSON has
 LENGTH_BOUNDS = (5, 10, 20)  # words of a question (Chinese: characters), up to and including
 
