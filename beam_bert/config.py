@@ -292,7 +292,7 @@ class SentimentConfig(ClassifyConfig):
         "Folder, gs:// prefix or Hugging Face id whose labels say negative and positive.",
         default=EMBEDDED_SENTIMENT,
     )
-    # A review's verdict often stands at its end; benchmarks/sentiment.py measures both.
+    # A review's verdict may stand at its end; benchmarks/README.md has what was measured.
     long_documents: Literal["truncate", "window"] = _field(
         "Model",
         "Longer documents: read all of them in overlapping windows, or the start only.",

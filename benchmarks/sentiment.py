@@ -27,7 +27,7 @@ from beam_bert.training.sentiment_training import Forward, load_teacher
 EMBEDDED = Path(__file__).parents[1] / "beam_bert" / "models" / "embedded" / "sentiment-small-en"
 VADER_CUT_OFF = 0.05
 # (max_length, whole) of the pipelines: --long_documents truncate or window
-READINGS = ((256, False), (512, False), (512, True), (256, True), (128, True))
+READINGS = ((256, False), (512, False), (512, True), (256, True))
 LENGTHS = ((0, 128), (129, 256), (257, 512), (513, 10_000))  # tokens
 
 

@@ -88,7 +88,7 @@ STUDENT_STAGES = (
 )
 # The student is the weighted mean of what the last two stages ended with, which does better on
 # text that neither saw than each (stochastic weight averaging, Izmailov et al., UAI 2018). These
-# two weights, of five pairs that were tried, did best on the held-out sentences, so the card's
+# two weights, of five settings that were tried, did best on the held-out sentences, so the card's
 # rows of those flatter the student a little; its rows of whole reviews were made later.
 AVERAGED_STAGES = {1: 0.3, 2: 0.7}
 # The teacher's answers cost as much as training the student: it reads part of the labelled text.
