@@ -3,7 +3,7 @@
     python benchmarks/sentiment.py --data DIR [--teacher DIR]
 
 DIR holds goemotions/ and vader/. The held-out rows are those of
-`beam_bert.training.distil_sentiment.dev_sets`, which training never sees. vaderSentiment (PyPI,
+`beam_bert.training.sentiment.distil.dev_sets`, which training never sees. vaderSentiment (PyPI,
 MIT) gives one polarity, so it has no three classes of its own: its authors' cut-offs of ±0.05 make
 them. A second table is about long text alone: how a model does when it reads the start of it, all
 of it in windows (--long_documents of the pipelines), and by the length of the text.
@@ -20,9 +20,9 @@ from tokenizers import Tokenizer
 from transformers import AutoModelForSequenceClassification
 from vaderSentiment.vaderSentiment import SentimentIntensityAnalyzer
 
-from beam_bert.training import distil_sentiment, sentiment_evaluation, sentiment_reviews
-from beam_bert.training.sentiment_data import NEUTRAL, Example
-from beam_bert.training.sentiment_training import Forward, load_teacher
+from beam_bert.training.sentiment import distil, evaluation, reviews
+from beam_bert.training.sentiment.data import NEUTRAL, Example
+from beam_bert.training.sentiment.training import Forward, load_teacher
 
 EMBEDDED = Path(__file__).parents[1] / "beam_bert" / "models" / "embedded" / "sentiment-small-en"
 VADER_CUT_OFF = 0.05
@@ -55,11 +55,7 @@ def long_table(forward: Forward, tokenizer: Tokenizer, sets: dict[str, list[Exam
         sides = np.sign([example.rating or 0.0 for example in sided])
         lengths = np.array([len(tokenizer.encode(text).ids) for text in texts])
         rights = [
-            np.sign(
-                sentiment_evaluation.polarity(
-                    distil_sentiment.read_texts(forward, tokenizer, texts, size, whole)
-                )
-            )
+            np.sign(evaluation.polarity(distil.read_texts(forward, tokenizer, texts, size, whole)))
             == sides
             for size, whole in READINGS
         ]
@@ -78,30 +74,30 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--data", type=Path, required=True, help="folder of goemotions/ and vader/")
     parser.add_argument("--model", type=Path, default=EMBEDDED, help="default: the embedded model")
-    parser.add_argument("--teacher", type=Path, help="the folder distil_sentiment kept it in")
+    parser.add_argument(
+        "--teacher", type=Path, help="where sentiment.distil --work left it"
+    )
     arguments = parser.parse_args()
     folders = arguments.data / "goemotions", arguments.data / "vader"
-    sets = distil_sentiment.dev_sets(*folders)
+    sets = distil.dev_sets(*folders)
 
     student = AutoModelForSequenceClassification.from_pretrained(arguments.model).eval()
-    forward = distil_sentiment.student_forward(student)
+    forward = distil.student_forward(student)
     tokenizer = Tokenizer.from_file(str(arguments.model / "tokenizer.json"))
     results = {
-        arguments.model.name: distil_sentiment.score_all(
-            forward, tokenizer, sets, distil_sentiment.STUDENT_MAX_LENGTH
-        )
+        arguments.model.name: distil.score_all(forward, tokenizer, sets, distil.STUDENT_MAX_LENGTH)
     }
     if arguments.teacher:
-        results["teacher"] = distil_sentiment.score_all(
-            *load_teacher(arguments.teacher), sets, distil_sentiment.TEACHER_MAX_LENGTH
+        results["teacher"] = distil.score_all(
+            *load_teacher(arguments.teacher), sets, distil.TEACHER_MAX_LENGTH
         )
     results["vaderSentiment"] = {
-        name: sentiment_evaluation.score(vader_probabilities([e.text for e in rows]), rows)
+        name: evaluation.score(vader_probabilities([e.text for e in rows]), rows)
         for name, rows in sets.items()
     }
-    print(sentiment_evaluation.markdown_table(results))
+    print(evaluation.markdown_table(results))
     print()
-    print(long_table(forward, tokenizer, sentiment_reviews.review_sets(folders[1])))
+    print(long_table(forward, tokenizer, reviews.review_sets(folders[1])))
 
 
 if __name__ == "__main__":

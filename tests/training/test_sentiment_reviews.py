@@ -12,12 +12,10 @@ pytest.importorskip("transformers")
 
 from tokenizers import Tokenizer  # noqa: E402 (after the skips)
 
-from beam_bert.training import (  # noqa: E402
-    distil_sentiment,
-    sentiment_data,
-    sentiment_reviews,
-)
-from beam_bert.training.sentiment_tokenizer import SPECIAL_PIECES, build_tokenizer  # noqa: E402
+from beam_bert.training.sentiment import data as sentiment_data  # noqa: E402
+from beam_bert.training.sentiment import distil  # noqa: E402
+from beam_bert.training.sentiment import reviews as sentiment_reviews  # noqa: E402
+from beam_bert.training.sentiment.tokenizer import SPECIAL_PIECES, build_tokenizer  # noqa: E402
 
 
 @pytest.fixture
@@ -91,7 +89,7 @@ def test_a_text_of_several_windows_gets_their_mean_and_a_short_one_its_own(
     texts = ["good " * 70, "good", "good " * 70 + "bad " * 140]
 
     def polarity(whole: bool) -> np.ndarray:
-        read = distil_sentiment.read_texts(count_words, tokenizer, texts, 72, whole)
+        read = distil.read_texts(count_words, tokenizer, texts, 72, whole)
         assert np.allclose(read.sum(1), 1)
         return read[:, 2] - read[:, 0]
 

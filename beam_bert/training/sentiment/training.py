@@ -21,8 +21,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 from transformers import BertConfig, BertModel
 
-from beam_bert.training.sentiment_data import LABELS
-from beam_bert.training.sentiment_tokenizer import (
+from beam_bert.training.sentiment.data import LABELS
+from beam_bert.training.sentiment.tokenizer import (
     build_tokenizer,
     emoji_name_pieces,
 )

@@ -1,4 +1,4 @@
-"""The model card of the embedded sentiment model: sentiment_card.md, filled in."""
+"""The model card of the embedded sentiment model: card.md beside it, filled in."""
 
 from pathlib import Path
 

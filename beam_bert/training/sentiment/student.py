@@ -14,8 +14,8 @@ import torch
 from torch import Tensor, nn
 from transformers import BertConfig, BertForSequenceClassification, BertModel
 
-from beam_bert.training.sentiment_data import LABELS
-from beam_bert.training.sentiment_training import Teacher, pad, plan_batches
+from beam_bert.training.sentiment.data import LABELS
+from beam_bert.training.sentiment.training import Teacher, pad, plan_batches
 
 # tanh is nearly linear up to here: the pooler starts as a plain copy of [CLS].
 _POOLER_SCALE = 0.5

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from beam_bert.training.sentiment_data import LABELS, NEGATIVE, NEUTRAL, POSITIVE, Example
+from beam_bert.training.sentiment.data import LABELS, NEGATIVE, NEUTRAL, POSITIVE, Example
 
 
 @dataclass(frozen=True)

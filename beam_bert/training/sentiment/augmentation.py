@@ -9,7 +9,7 @@ which GoEmotions itself has; single emoji are learnt and tested.
 import random
 from collections.abc import Iterable, Sequence
 
-from beam_bert.training.sentiment_data import NEGATIVE, NEUTRAL, POSITIVE, Example
+from beam_bert.training.sentiment.data import NEGATIVE, NEUTRAL, POSITIVE, Example
 
 # How sure a template makes us: a plain word is plain, a negated one is milder.
 _CERTAIN, _MILD = 0.96, 0.8

@@ -1,0 +1,1 @@
+"""How the embedded sentiment model was made: data, teacher, student, card."""
