@@ -74,9 +74,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--data", type=Path, required=True, help="folder of goemotions/ and vader/")
     parser.add_argument("--model", type=Path, default=EMBEDDED, help="default: the embedded model")
-    parser.add_argument(
-        "--teacher", type=Path, help="where sentiment.distil --work left it"
-    )
+    parser.add_argument("--teacher", type=Path, help="where sentiment.distil --work left it")
     arguments = parser.parse_args()
     folders = arguments.data / "goemotions", arguments.data / "vader"
     sets = distil.dev_sets(*folders)
