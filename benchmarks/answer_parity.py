@@ -22,8 +22,8 @@ from transformers import AutoModelForQuestionAnswering, AutoTokenizer
 
 from beam_bert.encoder import load_span_finder
 from beam_bert.tokenization import QuestionTokenizer, WindowSettings
-from beam_bert.training.answering_data import Asked, read_asked
-from beam_bert.training.answering_evaluation import TOP_SPANS, answers_of
+from beam_bert.training.answering.data import Asked, read_asked
+from beam_bert.training.answering.evaluation import TOP_SPANS, answers_of
 from tests.answering import reference
 
 

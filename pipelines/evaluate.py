@@ -6,8 +6,8 @@ import sys
 from collections.abc import Sequence
 
 from beam_bert.cli import run_from_command_line
-from beam_bert.training.answering_config import AnswerEvaluateConfig
-from beam_bert.training.evaluation_config import EvaluateConfig
+from beam_bert.training.answering.config import AnswerEvaluateConfig
+from beam_bert.training.evaluation.config import EvaluateConfig
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -16,9 +16,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         "evaluate",
         EvaluateConfig,
         argv,
-        module="beam_bert.training.evaluation",
+        module="beam_bert.training.evaluation.run",
         beam=False,
-        tasks={"answer": (AnswerEvaluateConfig, "beam_bert.training.answering_evaluate")},
+        tasks={"answer": (AnswerEvaluateConfig, "beam_bert.training.answering.evaluate")},
     )
 
 

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Sequence
 
 from beam_bert.cli import run_from_command_line
-from beam_bert.training.answering_config import AnswerFinetuneConfig
+from beam_bert.training.answering.config import AnswerFinetuneConfig
 from beam_bert.training.config import FinetuneConfig
 
 
@@ -18,7 +18,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         argv,
         module="beam_bert.training.finetune",
         beam=False,
-        tasks={"answer": (AnswerFinetuneConfig, "beam_bert.training.answering_finetune")},
+        tasks={"answer": (AnswerFinetuneConfig, "beam_bert.training.answering.finetune")},
     )
 
 

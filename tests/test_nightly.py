@@ -156,7 +156,7 @@ def place(
 ) -> Place:
     monkeypatch.setenv("BEAM_BERT_CACHE", str(tmp_path / "cache"))
     # Drawing the page costs a second or two.
-    monkeypatch.setattr("beam_bert.training.evaluation.render_evaluation", lambda found: "")
+    monkeypatch.setattr("beam_bert.training.evaluation.run.render_evaluation", lambda found: "")
     return Place(tmp_path, make_bert(initializer_range=0.05), capsys)
 
 

@@ -31,7 +31,7 @@ def bucket(
     """A prefix that holds all a night needs; nothing of it is left on this disk."""
     monkeypatch.setenv("BEAM_BERT_CACHE", str(tmp_path / "cache"))
     # Drawing the page costs a second or two.
-    monkeypatch.setattr("beam_bert.training.evaluation.render_evaluation", lambda found: "")
+    monkeypatch.setattr("beam_bert.training.evaluation.run.render_evaluation", lambda found: "")
     place = new_gs_output()
     storage = open_storage(place)
     write_jsonl(tmp_path / "train.jsonl", labelled(150, seed=1))

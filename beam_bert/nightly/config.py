@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validat
 
 from beam_bert.config import ClassifyConfig, _field
 from beam_bert.training.config import FinetuneConfig
-from beam_bert.training.evaluation_config import EvaluateConfig
+from beam_bert.training.evaluation.config import EvaluateConfig
 
 Step = Literal["train", "gate", "promote", "classify"]
 STEPS: Final[tuple[Step, ...]] = ("train", "gate", "promote", "classify")

@@ -20,10 +20,10 @@ from beam_bert.nightly.config import GateConfig, NightlyConfig
 from beam_bert.reports import Evaluation
 from beam_bert.sources import list_files
 from beam_bert.training.data import sha256_of
-from beam_bert.training.evaluation import evaluate
-from beam_bert.training.evaluation_comparison import Difference, GateDecision, check_gate
-from beam_bert.training.evaluation_config import EvaluateConfig
-from beam_bert.training.evaluation_intervals import Interval
+from beam_bert.training.evaluation.comparison import Difference, GateDecision, check_gate
+from beam_bert.training.evaluation.config import EvaluateConfig
+from beam_bert.training.evaluation.intervals import Interval
+from beam_bert.training.evaluation.run import evaluate
 
 _NOTE = re.compile(r"(approved|kept) [^:]*: (.*) \(judgement ([0-9a-f]{16})\)")
 # Settings of evaluate that change what is told, and not what is measured.

@@ -7,8 +7,8 @@ Three kinds of answers (`problem_type`, as in a Hugging Face config) share one l
               multi-label           float or bool [n, labels], 1 where the label is true
               regression            float [n] or [n, 1]
 
-Intervals around these numbers are in `evaluation_intervals`, two models side by side in
-`evaluation_comparison`.
+Intervals around these numbers are in `evaluation.intervals`, two models side by side in
+`evaluation.comparison`.
 """
 
 from __future__ import annotations

@@ -13,10 +13,10 @@ import pytest
 from beam_bert.encoder import load_span_finder
 from beam_bert.errors import InputError
 from beam_bert.tokenization import QuestionTokenizer, WindowSettings
-from beam_bert.training.answering_config import AskedColumns
-from beam_bert.training.answering_data import mended_start, read_asked
-from beam_bert.training.answering_evaluation import TOP_SPANS, answers_of, evaluate_answers
-from beam_bert.training.answering_features import answer_windows
+from beam_bert.training.answering.config import AskedColumns
+from beam_bert.training.answering.data import mended_start, read_asked
+from beam_bert.training.answering.evaluation import TOP_SPANS, answers_of, evaluate_answers
+from beam_bert.training.answering.features import answer_windows
 from tests.answering import reference
 from tests.answering.conftest import DATA, reader  # noqa: F401 # a fixture
 from tests.answering.reference import Settings

@@ -26,9 +26,9 @@ from beam_bert.encoder import load_span_finder
 from beam_bert.errors import ConfigError
 from beam_bert.models import ModelStore
 from beam_bert.reports import AnswerEvaluation
-from beam_bert.training.answering_config import AnswerEvaluateConfig, AnswerFinetuneConfig
+from beam_bert.training.answering.config import AnswerEvaluateConfig, AnswerFinetuneConfig
 from beam_bert.training.config import FinetuneConfig
-from beam_bert.training.evaluation_config import EvaluateConfig
+from beam_bert.training.evaluation.config import EvaluateConfig
 from pipelines import answer as answer_command
 from pipelines.evaluate import main as evaluate
 from pipelines.finetune import main

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from beam_bert.training.answering_metrics import (
+from beam_bert.training.answering.metrics import (
     answer_scores,
     best_null_threshold,
     cmrc_scores,

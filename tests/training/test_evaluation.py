@@ -17,10 +17,10 @@ import torch
 from beam_bert.errors import ConfigError
 from beam_bert.reports import Evaluation, pages
 from beam_bert.storage import open_storage
-from beam_bert.training import evaluation_data
-from beam_bert.training.evaluation import gate, measure
-from beam_bert.training.evaluation_balance import lengths
-from beam_bert.training.evaluation_config import EvaluateConfig
+from beam_bert.training.evaluation import data as evaluation_data
+from beam_bert.training.evaluation.balance import lengths
+from beam_bert.training.evaluation.config import EvaluateConfig
+from beam_bert.training.evaluation.run import gate, measure
 from beam_bert.training.languages import guess_language
 from pipelines.evaluate import main
 
@@ -59,7 +59,7 @@ def run(output: Path, *flags: object, page: bool = False) -> Evaluation:
     common = ("--precision", "fp32", "--device", "cpu", "--replicates", "100")
     with pytest.MonkeyPatch.context() as patch:
         if not page:
-            patch.setattr("beam_bert.training.evaluation.render_evaluation", lambda found: "")
+            patch.setattr("beam_bert.training.evaluation.run.render_evaluation", lambda found: "")
         assert main([str(flag) for flag in (*flags, *common, "--output", output)]) == 0
     return evaluated(output)
 

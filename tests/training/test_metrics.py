@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from beam_bert.tasks.classification import MULTI_LABEL, REGRESSION, SINGLE_LABEL
-from beam_bert.training.evaluation_comparison import (
+from beam_bert.training.evaluation.comparison import (
     Difference,
     check_gate,
     compare,
@@ -19,7 +19,7 @@ from beam_bert.training.evaluation_comparison import (
     in_words,
     mcnemar_p_value,
 )
-from beam_bert.training.evaluation_intervals import (
+from beam_bert.training.evaluation.intervals import (
     Interval,
     bootstrap,
     bootstrap_together,

@@ -14,10 +14,10 @@ from beam_bert.errors import InputError
 from beam_bert.reports import evaluation as report
 from beam_bert.tasks.classification import REGRESSION
 from beam_bert.training.audit import BiasAudit, shown_text
-from beam_bert.training.evaluation_config import EvaluateConfig
-from beam_bert.training.evaluation_data import POSITION, LabelledSource, check_rejects
-from beam_bert.training.evaluation_scoring import Scored, Scorer
-from beam_bert.training.evaluation_targets import TargetReader
+from beam_bert.training.evaluation.config import EvaluateConfig
+from beam_bert.training.evaluation.data import POSITION, LabelledSource, check_rejects
+from beam_bert.training.evaluation.scoring import Scored, Scorer
+from beam_bert.training.evaluation.targets import TargetReader
 from beam_bert.training.languages import guess_language
 from beam_bert.training.metrics import Array, FloatArray, given_labels, row_losses, true_labels
 

@@ -17,7 +17,7 @@ from beam_bert.errors import ConfigError, InputError, ModelError
 from beam_bert.schema import rejects_batch
 from beam_bert.slices import Slice
 from beam_bert.tokenization import QuestionTokenizer, WindowSettings
-from beam_bert.training.answering_data import Asked
+from beam_bert.training.answering.data import Asked
 from beam_bert.training.data import Tokens
 
 

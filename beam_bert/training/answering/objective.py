@@ -18,9 +18,9 @@ from beam_bert.encoder.packing import PackedBatch
 from beam_bert.encoder.plan import Int32Array, Int64Array, plan_micro_batches
 from beam_bert.encoder.spans import best_spans
 from beam_bert.tokenization import QuestionTokenizer
-from beam_bert.training.answering_data import Asked
-from beam_bert.training.answering_evaluation import TOP_SPANS, answers_of, best_thresholds
-from beam_bert.training.answering_features import AnswerWindows
+from beam_bert.training.answering.data import Asked
+from beam_bert.training.answering.evaluation import TOP_SPANS, answers_of, best_thresholds
+from beam_bert.training.answering.features import AnswerWindows
 from beam_bert.training.data import Tokens
 from beam_bert.training.network import PackedNetwork, packed
 

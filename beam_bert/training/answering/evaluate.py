@@ -13,17 +13,17 @@ from beam_bert.reports import answering as report
 from beam_bert.reports import render_answer_evaluation
 from beam_bert.reports.evaluation import Model
 from beam_bert.sources import list_files
-from beam_bert.training import evaluation_output
-from beam_bert.training.answering_config import AnswerEvaluateConfig
-from beam_bert.training.answering_data import read_asked
-from beam_bert.training.answering_evaluation import (
+from beam_bert.training.answering.config import AnswerEvaluateConfig
+from beam_bert.training.answering.data import read_asked
+from beam_bert.training.answering.evaluation import (
     TOP_SPANS,
     Intervals,
     answers_of,
     evaluate_answers,
     wrong_answers,
 )
-from beam_bert.training.answering_features import question_tokenizer
+from beam_bert.training.answering.features import question_tokenizer
+from beam_bert.training.evaluation import output as evaluation_output
 from beam_bert.training.run import software_versions
 
 

@@ -11,16 +11,16 @@ import numpy as np
 import beam_bert
 from beam_bert.reports import evaluation as report
 from beam_bert.tasks.classification import REGRESSION, SINGLE_LABEL
-from beam_bert.training.evaluation_balance import balance
-from beam_bert.training.evaluation_collecting import Collected
-from beam_bert.training.evaluation_comparison import (
+from beam_bert.training.evaluation.balance import balance
+from beam_bert.training.evaluation.collecting import Collected
+from beam_bert.training.evaluation.comparison import (
     compare,
     in_words,
     main_difference,
 )
-from beam_bert.training.evaluation_config import EvaluateConfig
-from beam_bert.training.evaluation_intervals import Bootstrap, Interval, bootstrap
-from beam_bert.training.evaluation_scoring import Scorer
+from beam_bert.training.evaluation.config import EvaluateConfig
+from beam_bert.training.evaluation.intervals import Bootstrap, Interval, bootstrap
+from beam_bert.training.evaluation.scoring import Scorer
 from beam_bert.training.languages import HOW
 from beam_bert.training.metrics import (
     DEFAULT_METRIC,

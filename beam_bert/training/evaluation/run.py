@@ -1,6 +1,6 @@
 """`python -m pipelines.evaluate`: measure a model on labelled rows, and write down what was found.
 
-The rows go through the model once, slice by slice, as in a classify job (`evaluation_collecting`);
+The rows go through the model once, slice by slice, as in a classify job (`evaluation.collecting`);
 what follows is arithmetic on the numbers that they left.
 """
 
@@ -13,21 +13,21 @@ from beam_bert.errors import ConfigError, ModelError
 from beam_bert.reports import evaluation as report
 from beam_bert.reports import render_evaluation
 from beam_bert.tasks.sentiment import valences
-from beam_bert.training import evaluation_output
 from beam_bert.training.audit import Answers, BiasAudit
-from beam_bert.training.evaluation_collecting import Collector
-from beam_bert.training.evaluation_comparison import (
+from beam_bert.training.evaluation import output as evaluation_output
+from beam_bert.training.evaluation.collecting import Collector
+from beam_bert.training.evaluation.comparison import (
     Difference,
     GateDecision,
     GateRule,
     check_gate,
 )
-from beam_bert.training.evaluation_config import EvaluateConfig
-from beam_bert.training.evaluation_data import open_source
-from beam_bert.training.evaluation_document import comparison, document
-from beam_bert.training.evaluation_intervals import Interval
-from beam_bert.training.evaluation_scoring import Scorer, check_comparable, load_scorer
-from beam_bert.training.evaluation_targets import TargetReader
+from beam_bert.training.evaluation.config import EvaluateConfig
+from beam_bert.training.evaluation.data import open_source
+from beam_bert.training.evaluation.document import comparison, document
+from beam_bert.training.evaluation.intervals import Interval
+from beam_bert.training.evaluation.scoring import Scorer, check_comparable, load_scorer
+from beam_bert.training.evaluation.targets import TargetReader
 from beam_bert.training.identity_terms import load_identity_terms
 from beam_bert.training.labels import read_label_names
 from beam_bert.training.metrics import (
@@ -95,7 +95,7 @@ def gate(
     Args:
       evaluation: with `comparison` where there is a model to replace.
       metric: name of the metric to judge by; None: the main one.
-      minimum, max_fall, rule: as in `evaluation_comparison.check_gate`.
+      minimum, max_fall, rule: as in `evaluation.comparison.check_gate`.
 
     Raises:
       ConfigError: the metric is none of this evaluation's, or none that models are compared by.
@@ -118,7 +118,7 @@ def gate(
 
 
 def _difference(found: report.Difference) -> Difference:
-    """A difference as `evaluation_comparison` has it."""
+    """A difference as `evaluation.comparison` has it."""
     change = found.change
     assert change.low is not None
     assert change.high is not None

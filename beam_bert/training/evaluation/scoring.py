@@ -18,8 +18,8 @@ from beam_bert.schema import document_schema, rejects_batch
 from beam_bert.slices import Slice
 from beam_bert.tasks import ClassificationTask
 from beam_bert.tokenization import DocumentTokenizer, WindowSettings
-from beam_bert.training.evaluation_config import EvaluateConfig
-from beam_bert.training.evaluation_data import POSITION
+from beam_bert.training.evaluation.config import EvaluateConfig
+from beam_bert.training.evaluation.data import POSITION
 from beam_bert.training.metrics import Array, FloatArray
 
 DEFAULT_MAX_LENGTH = 512

@@ -13,7 +13,7 @@ from beam_bert.config import _field
 from beam_bert.training.config import FinetuneConfig, TrainingConfig, task_field
 
 _QUESTIONS = "Questions with their answers, SQuAD's JSON (v1, v2) or flat rows: "
-# Chinese has no words to compare: `beam_bert.training.answering_metrics`.
+# Chinese has no words to compare: `beam_bert.training.answering.metrics`.
 Definition = Literal["auto", "squad", "cmrc"]
 
 

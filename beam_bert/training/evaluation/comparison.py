@@ -13,7 +13,7 @@ from typing import Literal
 import numpy as np
 
 from beam_bert.tasks.classification import REGRESSION
-from beam_bert.training.evaluation_intervals import (
+from beam_bert.training.evaluation.intervals import (
     REPLICATES,
     Interval,
     bootstrap_together,

@@ -16,16 +16,16 @@ from beam_bert.reports import answering as report
 from beam_bert.reports.evaluation import FEWEST_FOR_INTERVAL, Metric
 from beam_bert.tasks import AnswerTask
 from beam_bert.tokenization import QuestionTokenizer
-from beam_bert.training.answering_data import Asked
-from beam_bert.training.answering_features import asked_batch
-from beam_bert.training.answering_metrics import (
+from beam_bert.training.answering.data import Asked
+from beam_bert.training.answering.features import asked_batch
+from beam_bert.training.answering.metrics import (
     Definition,
     FloatArray,
     answer_scores,
     best_null_threshold,
     question_word,
 )
-from beam_bert.training.evaluation_intervals import percentile_interval
+from beam_bert.training.evaluation.intervals import percentile_interval
 
 # More than any score gap: every question gets its best span, and the threshold is chosen after.
 _TASK = AnswerTask(None, null_threshold=1e30)
@@ -144,7 +144,7 @@ def evaluate_answers(
     definition: Definition = "auto",
     intervals: Intervals = Intervals(1_000, 0),
 ) -> report.AnswerScores:
-    """Compare predictions with the answers that are right (see `answering_metrics`)."""
+    """Compare predictions with the answers that are right (see `answering.metrics`)."""
     right = _right(asked)
     has_answer = np.array([bool(each) for each in right])
     given = predictions.at(null_threshold)

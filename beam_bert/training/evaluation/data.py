@@ -13,7 +13,7 @@ from beam_bert.errors import InputError
 from beam_bert.slices import FileEntry, plan_units
 from beam_bert.sources import SourceSpec, cut_unit, inspect_source, list_files, read_slice
 from beam_bert.sources.formats import named_format
-from beam_bert.training.evaluation_config import EvaluateConfig
+from beam_bert.training.evaluation.config import EvaluateConfig
 
 LANGUAGE = "language"
 # Small enough for a bar that moves and few texts in memory, large enough to sort by length.

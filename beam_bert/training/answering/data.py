@@ -21,7 +21,7 @@ from beam_bert.errors import InputError
 from beam_bert.slices import FileEntry, plan_units
 from beam_bert.sources import SourceSpec, cut_unit, inspect_source, list_files, read_slice
 from beam_bert.sources.opening import open_binary
-from beam_bert.training.answering_config import AskedColumns
+from beam_bert.training.answering.config import AskedColumns
 from beam_bert.training.data import check_rejects
 
 # A label that is off by more than this has another fault than its offset.

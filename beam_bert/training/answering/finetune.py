@@ -15,10 +15,10 @@ import torch
 
 from beam_bert.encoder.config import read_config
 from beam_bert.errors import InputError
-from beam_bert.training.answering_config import AnswerFinetuneConfig
-from beam_bert.training.answering_data import Asked, LabelCheck, read_asked
-from beam_bert.training.answering_features import answer_windows, question_tokenizer
-from beam_bert.training.answering_objective import SpanObjective
+from beam_bert.training.answering.config import AnswerFinetuneConfig
+from beam_bert.training.answering.data import Asked, LabelCheck, read_asked
+from beam_bert.training.answering.features import answer_windows, question_tokenizer
+from beam_bert.training.answering.objective import SpanObjective
 from beam_bert.training.batches import plan_epoch
 from beam_bert.training.card import Card, render
 from beam_bert.training.data import content_key

@@ -16,7 +16,7 @@ from beam_bert.errors import OutputError, printable
 from beam_bert.reports import AnswerEvaluation, Evaluation, MissingExtra
 from beam_bert.reports.wording import label_text, metric_text, name_text, share_text
 from beam_bert.storage import Wording, open_storage
-from beam_bert.training.evaluation_collecting import Collected
+from beam_bert.training.evaluation.collecting import Collected
 
 Document = TypeVar("Document", Evaluation, AnswerEvaluation)
 JSON_NAME = "evaluation.json"

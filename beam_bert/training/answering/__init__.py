@@ -1,0 +1,1 @@
+"""Question answering: `finetune` and `evaluate` are the ways in."""

@@ -1,0 +1,1 @@
+"""Measuring a classifier on labelled rows: `run.evaluate` is the way in."""
