@@ -169,6 +169,9 @@ class _Loop:
         state = read_state(self.work, self.key)
         if state is None:
             return False
+        if not self._fits(state):
+            self.say(f"the checkpoint in {self.work} is of another network: training starts anew")
+            return False
         with torch.no_grad():
             for name, parameter in self.parameters.items():
                 parameter.copy_(state.tensors[f"parameter/{name}"])
@@ -186,6 +189,14 @@ class _Loop:
         restore_optimizer(self.optimizer, self.parameters, state.tensors, self.progress.step)
         self.say(f"going on from the checkpoint after step {self.progress.step}")
         return True
+
+    def _fits(self, state: TrainingState) -> bool:
+        """Whether the tensors are of this network: code that changed may have cut it otherwise."""
+        return all(
+            f"parameter/{name}" in state.tensors
+            and state.tensors[f"parameter/{name}"].shape == parameter.shape
+            for name, parameter in self.parameters.items()
+        )
 
     def run(self) -> None:
         """All epochs that are left, then the best weights."""

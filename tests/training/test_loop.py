@@ -84,3 +84,18 @@ def test_a_run_that_goes_on_has_the_same_average(tmp_path: Path) -> None:
     after, seen_after = run(tmp_path / "on", 0.5)
     assert seen_after == seen[1:]
     assert after == whole
+
+
+def test_a_checkpoint_of_another_network_is_told_and_left(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole, seen = run(tmp_path, 0.0)
+    # As where newer code cuts another network from the same base.
+    monkeypatch.setattr(OneNumber, "trained_parameters", lambda self: {"other": self.number})
+    network, said = OneNumber(), list[str]()
+    objective = Pulled(network)
+    settings = LoopSettings(0.1, "constant", 0.0, 0.0, 0, False)
+    train(network, objective, [[np.array([i]) for i in range(40)]] * 3, settings,
+          work=tmp_path, key="k", progress=Progress(), say=said.append)  # fmt: skip
+    assert any("starts anew" in line for line in said)
+    assert (float(network.number.detach()), objective.seen) == (whole, seen)
