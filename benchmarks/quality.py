@@ -65,7 +65,7 @@ TASKS = {
         "goemotions/original-train.tsv",
         "goemotions/original-dev.tsv",
         [*COLUMNS, "--label_names", "{data}/goemotions/original-labels.txt"],
-        ["--epochs", "2", "--learning_rate", "1e-4", "--word_dropout", "0"],
+        ["--epochs", "1", "--learning_rate", "1e-4", "--word_dropout", "0"],
     ),
     "student": Task(
         "accuracy",
