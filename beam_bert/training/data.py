@@ -111,15 +111,7 @@ def read_rows(
         spec = inspect_source(files, replace(spec, carry=carry))
     except InputError as error:
         raise InputError(str(error).replace("--carry", "--label_column")) from None
-    batches = [
-        batch
-        for unit in plan_units(files, spec.slice_bytes)
-        for slice_ in cut_unit(unit, spec)
-        for batch in read_slice(slice_, spec, "")
-    ]
-    rejects = pa.concat_batches([batch.rejects for batch in batches])
-    rows = pa.concat_batches([batch.rows for batch in batches])
-    check_rejects(rejects, rows.num_rows + rejects.num_rows, max_reject_rate, flag)
+    rows, rejected = read_documents(files, spec, max_reject_rate=max_reject_rate, flag=flag)
     if rows.num_rows == 0:
         raise InputError(f"{flag} {' '.join(patterns)}: there is not one usable row")
     rows_of_files = zip(
@@ -131,8 +123,28 @@ def read_rows(
         labels=rows["carried"].field(0) if carry else None,
         places=[f"{file}#{row}" for file, row in rows_of_files],
         files=tuple(files),
-        rejected=rejects.num_rows,
+        rejected=rejected,
     )
+
+
+def read_documents(
+    files: Sequence[FileEntry], spec: SourceSpec, *, max_reject_rate: float, flag: str
+) -> tuple[pa.RecordBatch, int]:
+    """Every usable row of the files, as `beam_bert.sources` gives them, and how many were not.
+
+    Raises:
+      InputError: more unusable rows than `max_reject_rate`.
+    """
+    batches = [
+        batch
+        for unit in plan_units(files, spec.slice_bytes)
+        for slice_ in cut_unit(unit, spec)
+        for batch in read_slice(slice_, spec, "")
+    ]
+    rejects = pa.concat_batches([batch.rejects for batch in batches])
+    rows = pa.concat_batches([batch.rows for batch in batches])
+    check_rejects(rejects, rows.num_rows + rejects.num_rows, max_reject_rate, flag)
+    return rows, rejects.num_rows
 
 
 def check_rejects(

@@ -38,6 +38,7 @@ from beam_bert.training.run import (
     declared_sources,
     deliver,
     find_model,
+    report_leaks,
     run_key,
     run_training,
     say,
@@ -162,7 +163,8 @@ def read_labelled(config: FinetuneConfig) -> Labelled:
         leaks = leaking_rows(keys, dev.content_keys())
         leaked = len(leaks)
         kept = np.setdiff1d(np.arange(len(rows)), leaks)
-        _report_leaks(config, rows, leaks)
+        places = [rows.places[n] for n in leaks]
+        report_leaks(places, len(rows), "training rows", config.leaks)
         train, train_targets = rows.take(kept), targets[kept]
     else:
         kept, held = split_holdout(keys, targets, config.holdout, config.seed)
@@ -456,18 +458,6 @@ def training_sources(config: FinetuneConfig) -> list[SourceRecord]:
       InputError: a file is missing, or its licence is; see `check_sources`.
     """
     return declared_sources(config, "train", "dev", "unlabelled")
-
-
-def _report_leaks(config: FinetuneConfig, rows: Rows, leaks: np.ndarray) -> None:
-    if not len(leaks):
-        return
-    what = (
-        f"{len(leaks)} of {len(rows)} training rows stand in --dev too, the first is "
-        f"{rows.places[int(leaks[0])]}"
-    )
-    if config.leaks == "refuse":
-        raise InputError(f"{what}; take them out, or say --leaks remove")
-    say(f"warning: {what}; they are left out of the training")
 
 
 def _in_order_of(given: tuple[str, ...], found: tuple[str, ...]) -> tuple[str, ...]:

@@ -19,7 +19,7 @@ import beam_bert
 from beam_bert import console
 from beam_bert.encoder.plan import Int64Array
 from beam_bert.encoder.precision import resolve_precision
-from beam_bert.errors import ConfigError
+from beam_bert.errors import ConfigError, InputError
 from beam_bert.models import ModelStore, ResolvedModel, fetch_model, resolve_model
 from beam_bert.models.cache import cache_folder
 from beam_bert.models.store import split_reference
@@ -301,6 +301,26 @@ def declared_sources(config: TrainingConfig, *uses: str) -> list[SourceRecord]:
         allowed=config.allowed_licences,
         accept_unlicensed=config.accept_unlicensed,
     )
+
+
+def report_leaks(leaks: Sequence[str], total: int, what: str, policy: str) -> None:
+    """Tell what of the training stands in dev too.
+
+    Args:
+      leaks: places of those that do.
+      total: of how many.
+      what: they are, for the message.
+      policy: "remove" or "refuse", as `--leaks`.
+
+    Raises:
+      InputError: there are some, and they are refused.
+    """
+    if not leaks:
+        return
+    found = f"{len(leaks)} of {total} {what} stand in --dev too, the first is {leaks[0]}"
+    if policy == "refuse":
+        raise InputError(f"{found}; take them out, or say --leaks remove")
+    say(f"warning: {found}; they are left out of the training")
 
 
 def unlicensed_notes(sources: Sequence[SourceRecord]) -> list[str]:

@@ -15,14 +15,12 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-import pyarrow as pa
-
 from beam_bert.errors import InputError
-from beam_bert.slices import FileEntry, plan_units
-from beam_bert.sources import SourceSpec, cut_unit, inspect_source, list_files, read_slice
+from beam_bert.slices import FileEntry
+from beam_bert.sources import SourceSpec, inspect_source, list_files
 from beam_bert.sources.opening import open_binary
 from beam_bert.training.answering.config import AskedColumns
-from beam_bert.training.data import check_rejects
+from beam_bert.training.data import read_documents
 
 # A label that is off by more than this has another fault than its offset.
 NEARBY_CHARACTERS = 64
@@ -218,16 +216,8 @@ def _of_rows(
             said = str(error).replace("--text_pair_column", "--question_column")
             raise InputError(said.replace("--carry", own)) from None
     spec = inspect_source(files, spec)
-    batches = [
-        batch
-        for unit in plan_units(files, spec.slice_bytes)
-        for slice_ in cut_unit(unit, spec)
-        for batch in read_slice(slice_, spec, "")
-    ]
-    rejects = pa.concat_batches([batch.rejects for batch in batches])
-    rows = pa.concat_batches([batch.rows for batch in batches])
-    check_rejects(rejects, rows.num_rows + rejects.num_rows, max_reject_rate, flag)
-    for row in rows.to_pylist():
+    documents, _ = read_documents(files, spec, max_reject_rate=max_reject_rate, flag=flag)
+    for row in documents.to_pylist():
         place = f"{row['source_file']}#{row['source_row']}"
         texts, starts = (_as_list(value) for value in row["carried"].values())
         if texts and len(texts) != len(starts):  # no answer may "start" at -1 or 0

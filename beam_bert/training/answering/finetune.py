@@ -32,6 +32,7 @@ from beam_bert.training.run import (
     declared_sources,
     deliver,
     find_model,
+    report_leaks,
     run_key,
     run_training,
     say,
@@ -106,7 +107,8 @@ def read_questions(config: AnswerFinetuneConfig) -> Questions:
         dev, labels["dev"] = _read(config, config.dev, "--dev")
         leaks = leaking_rows(_keys(train), _keys(dev))
         leaked = len(leaks)
-        _report_leaks(config, train, leaks)
+        places = [train[n].place for n in leaks]
+        report_leaks(places, len(train), "questions of --train", config.leaks)
         train = [train[n] for n in np.setdiff1d(np.arange(len(train)), leaks)]
     else:
         texts = [content_key(each.context) for each in train]
@@ -264,15 +266,3 @@ def _read(
 
 def _keys(asked: list[Asked]) -> list[bytes]:
     return [content_key(each.context, each.question) for each in asked]
-
-
-def _report_leaks(config: AnswerFinetuneConfig, train: list[Asked], leaks: np.ndarray) -> None:
-    if not len(leaks):
-        return
-    what = (
-        f"{len(leaks)} of {len(train)} questions of --train stand in --dev too, the first is "
-        f"{train[int(leaks[0])].place}"
-    )
-    if config.leaks == "refuse":
-        raise InputError(f"{what}; take them out, or say --leaks remove")
-    say(f"warning: {what}; they are left out of the training")
