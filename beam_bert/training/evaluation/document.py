@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import importlib.metadata
 from collections.abc import Mapping
 from datetime import datetime, timezone
 
 import numpy as np
 
-import beam_bert
 from beam_bert.reports import evaluation as report
-from beam_bert.tasks.classification import REGRESSION, SINGLE_LABEL
+from beam_bert.tasks.classification import REGRESSION, SINGLE_LABEL, ClassificationTask
 from beam_bert.training.evaluation.balance import balance
 from beam_bert.training.evaluation.collecting import Collected
 from beam_bert.training.evaluation.comparison import (
@@ -33,8 +31,8 @@ from beam_bert.training.metrics import (
     score_metrics,
     true_labels,
 )
+from beam_bert.training.run import software_versions
 
-SOFTWARE = ("torch", "transformers", "tokenizers", "pyarrow", "numpy")
 SLICE_VALUES = 30  # of a column; rarer ones are put together
 
 
@@ -45,14 +43,7 @@ def document(
     task = scorer.task
     scores = np.concatenate(found.scores).astype(np.float64)
     targets = np.concatenate(found.targets)
-    drawn = bootstrap(
-        scores,
-        targets,
-        task.problem_type,
-        task.threshold,
-        replicates=config.replicates,
-        seed=config.seed,
-    )
+    drawn = _drawn(config, task, scores, targets)
     metrics = {
         name: report.Metric(value=value)
         for name, value in score_metrics(scores, targets, task.problem_type, task.threshold).items()
@@ -92,7 +83,7 @@ def document(
         ),
         inputs=[],
         settings=config.model_dump(mode="json"),
-        versions=_versions(),
+        versions={**software_versions(), "numpy": np.__version__},
     )
 
 
@@ -186,14 +177,7 @@ def _slice(
     whole: Mapping[str, report.Metric],
 ) -> report.Slice:
     task = scorer.task
-    drawn = bootstrap(
-        scores,
-        targets,
-        task.problem_type,
-        task.threshold,
-        replicates=config.replicates,
-        seed=config.seed,
-    )
+    drawn = _drawn(config, task, scores, targets)
     metrics = {name: as_metric(interval) for name, interval in drawn.intervals().items()}
     main = DEFAULT_METRIC[task.problem_type]
     return report.Slice(
@@ -203,6 +187,19 @@ def _slice(
         metrics=metrics,
         worse=is_worse(main, metrics[main], whole[main].value),
         merged_values=values if values > 1 else 0,
+    )
+
+
+def _drawn(
+    config: EvaluateConfig, task: ClassificationTask, scores: Array, targets: Array
+) -> Bootstrap:
+    return bootstrap(
+        scores,
+        targets,
+        task.problem_type,
+        task.threshold,
+        replicates=config.replicates,
+        seed=config.seed,
     )
 
 
@@ -252,8 +249,3 @@ def comparison(
 def as_metric(interval: Interval) -> report.Metric:
     """An interval as the document has it."""
     return report.Metric(value=interval.value, low=interval.low, high=interval.high)
-
-
-def _versions() -> dict[str, str]:
-    versions = {name: importlib.metadata.version(name) for name in SOFTWARE}
-    return {"beam-bert": beam_bert.__version__, **versions}
