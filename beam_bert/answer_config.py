@@ -43,12 +43,6 @@ class AnswerConfig(JobConfig):
     model: str = _field(
         "Model", "Folder, gs:// prefix, store@alias or Hugging Face id of a *ForQuestionAnswering."
     )
-    precision: Literal["auto", "fp32", "bf16"] = _field(
-        "Model",
-        "Arithmetic; auto: bf16 where the hardware has it, else fp32.",
-        output=True,
-        default="auto",
-    )
     max_length: int | None = _field(
         "Model",
         "Tokens of a window, the question and special ones included; default: the model's limit, "

@@ -15,10 +15,9 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from beam_bert.batch import SliceBatch
-from beam_bert.encoder import Spans, load_span_finder
+from beam_bert.encoder import load_span_finder
 from beam_bert.models import ResolvedModel
 from beam_bert.predicting import Predict
 from beam_bert.schema import output_schema
@@ -26,7 +25,7 @@ from beam_bert.tasks.answering import (
     AnswerTask,
     Candidates,
     answer_arrays,
-    merge_windows,
+    candidates_of,
     rank_within,
 )
 from beam_bert.tokenization import QuestionTokenizer, WindowSettings
@@ -42,7 +41,8 @@ class Answer(Predict):
       task: what is asked, and which answers are kept.
       windows: how documents are cut.
       max_answer_tokens: longest answer.
-      handler_options: `precision`, `device`, `batch_tokens`, `accelerator` of `BertModelHandler`.
+      handler_options: `precision`, `device`, `batch_tokens`, `recheck`, `accelerator` of
+        `BertModelHandler`.
     """
 
     def __init__(
@@ -63,7 +63,7 @@ class Answer(Predict):
                 top_spans=task.top_spans,
             ),
             decode=partial(decode, task=task, model=model),
-            fields=task.fields(),
+            task=task,
             **handler_options,
         )
 
@@ -75,8 +75,8 @@ def decode(
 
     A document with a question whose best spans stand for no characters becomes a reject.
     """
-    each = 1 if task.questions is None else len(task.questions)
-    candidates, windows = _candidates(batch.rows, each)
+    each = task.questions_a_document
+    candidates, windows = candidates_of(batch.rows, _outputs(batch.rows), each)
     texts = batch.rows["text"].to_pylist()
     answers = task.beats_null(candidates)
     places = np.full((len(answers), 2), -1, np.int64)
@@ -113,19 +113,11 @@ def decode(
     )
 
 
-def _candidates(rows: pa.RecordBatch, each: int) -> tuple[Candidates, np.ndarray]:
-    """The spans of all pairs of a ScoreBatch, and the windows of each pair, int64 [pairs]."""
+def _outputs(rows: pa.RecordBatch) -> np.ndarray:
+    """What the model said of the windows of a ScoreBatch, float32 [windows, width]."""
     outputs = rows["logits"].flatten()
-    width = outputs.type.list_size
-    spans = Spans.of(outputs.flatten().to_numpy(zero_copy_only=False).reshape(-1, width))
-    documents = np.repeat(
-        np.arange(len(rows)), pc.list_value_length(rows["logits"]).to_numpy(zero_copy_only=False)
-    )
-    pairs = documents * each + rows["questions"].flatten().to_numpy(zero_copy_only=False)
-    windows = np.bincount(pairs, minlength=len(rows) * each)
-    begins = rows["begins"].flatten().to_numpy(zero_copy_only=False).astype(np.int64)
-    merged = merge_windows(spans.null, spans.scores, spans.starts, spans.ends, begins, windows)
-    return merged, windows
+    flat = outputs.flatten().to_numpy(zero_copy_only=False)
+    return flat.reshape(-1, outputs.type.list_size)
 
 
 def _chosen(

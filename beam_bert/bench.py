@@ -1,7 +1,8 @@
 """`python -m pipelines.bench`: what a model costs on your own text and machine, and how precise.
 
 Every precision runs over the same documents, in turns, so that a machine whose speed drifts does
-not favour one; medians are shown, and each precision's answers are compared with fp32's.
+not favour one; medians are shown, and each precision's answers are compared with fp32's. Each runs
+as in a job, close calls computed again at fp32 included.
 """
 
 from __future__ import annotations
@@ -16,15 +17,18 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
+from beam_bert.checked import CheckedModel, Outputs
 from beam_bert.config import BenchConfig
-from beam_bert.encoder import LEAST_AGREEMENT, SequenceClassifier, agreement, load_classifier
+from beam_bert.encoder import SequenceClassifier, load_classifier
 from beam_bert.encoder.plan import PADDED_BATCH, padded_tokens
 from beam_bert.encoder.precision import PRECISIONS
 from beam_bert.errors import ConfigError, InputError
 from beam_bert.models import fetch_model, resolve_model
 from beam_bert.planning import source_spec, window_settings
+from beam_bert.proof import LEAST_AGREEMENT
 from beam_bert.sample import SLICE_BYTES, Sample, sample_documents
 from beam_bert.sources import inspect_source, list_files
+from beam_bert.tasks import ClassificationTask
 from beam_bert.tokenization import DocumentTokenizer
 
 
@@ -34,7 +38,8 @@ class Measured:
 
     Attributes:
       documents_per_s, tokens_per_s: medians over the rounds; tokens are real, none is padding.
-      agreement: share of documents that say what they say at fp32, `beam_bert.encoder.agreement`.
+      agreement: share of documents that say what they say at fp32.
+      computed_again: share of windows whose calls were close and made at fp32.
       largest_difference: of a logit from fp32's.
       batch_tokens: of a micro-batch, measured beforehand unless it was given.
     """
@@ -43,6 +48,7 @@ class Measured:
     documents_per_s: float
     tokens_per_s: float
     agreement: float
+    computed_again: float
     largest_difference: float
     batch_tokens: int
 
@@ -86,25 +92,35 @@ def bench(config: BenchConfig) -> BenchReport:
     windows = window_settings(config, reference.config)
     tokenizer = DocumentTokenizer(folder, windows, pair=config.text_pair_column is not None)
     sample = _sample(config, tokenizer)
-    rows = sample.rows
-    ids, offsets, first_lengths = sample.flat
+    rows, tokens = sample.rows, sample.tokens
+    task = ClassificationTask(
+        labels=reference.config.labels,
+        problem_type=reference.config.problem_type,
+        threshold=reference.config.threshold,
+    )
+    checked = {
+        precision: CheckedModel.of(model, task, lambda: reference, config.recheck)
+        for precision, model in models.items()
+    }
     for model in models.values():
-        model.choose_batch_tokens(ids, offsets)
+        model.choose_batch_tokens(tokens.ids, tokens.offsets)
     seconds: dict[str, list[float]] = {precision: [] for precision in models}
-    logits: dict[str, np.ndarray] = {}
+    found: dict[str, Outputs] = {}
     for number in range(config.rounds + 1):
-        for precision, model in models.items():
+        for precision, each in checked.items():
             started = time.perf_counter()
-            logits[precision] = model.logits(ids, offsets, first_lengths)
+            found[precision] = each.outputs(rows)
             if number:  # the first round warms up
                 seconds[precision].append(time.perf_counter() - started)
+    expected = found["fp32"].values
     measured = tuple(
         Measured(
             precision,
             rows.num_rows / statistics.median(seconds[precision]),
-            len(ids) / statistics.median(seconds[precision]),
-            agreement(logits[precision], logits["fp32"], reference.config.problem_type),
-            float(np.abs(logits[precision] - logits["fp32"]).max()),
+            len(tokens.ids) / statistics.median(seconds[precision]),
+            float(task.same(rows, found[precision].values, expected).mean()),
+            found[precision].again / len(expected),
+            float(np.abs(found[precision].values - expected).max()),
             model.batch_tokens,
         )
         for precision, model in models.items()
@@ -112,8 +128,8 @@ def bench(config: BenchConfig) -> BenchReport:
     report = BenchReport(
         device=reference.device,
         documents=rows.num_rows,
-        tokens=len(ids),
-        padding_saved=_padding_share(np.diff(offsets)),
+        tokens=len(tokens.ids),
+        padding_saved=_padding_share(np.diff(tokens.offsets)),
         measured=measured,
         skipped=skipped,
         recommended=_recommended(measured),
@@ -164,7 +180,7 @@ def _recommended(measured: Sequence[Measured]) -> str:
 def _print(report: BenchReport) -> None:
     print(f"{report.documents:,} documents, {report.tokens:,} tokens, on {report.device}")
     table = Table()
-    names = ("precision", "documents/s", "tokens/s", "as fp32", "largest logit change", "batch")
+    names = ("precision", "documents/s", "tokens/s", "as fp32", "again", "logit change", "batch")
     for name in names:
         table.add_column(name, justify="right")
     if report.price_an_hour is not None:
@@ -175,6 +191,7 @@ def _print(report: BenchReport) -> None:
             f"{row.documents_per_s:,.1f}",
             f"{row.tokens_per_s:,.0f}",
             f"{row.agreement:.2%}",
+            f"{row.computed_again:.1%}",
             f"{row.largest_difference:.4f}",
             f"{row.batch_tokens:,}",
         ]
@@ -186,6 +203,7 @@ def _print(report: BenchReport) -> None:
     padding = f"{report.padding_saved:.0%}"
     print(f"padding in batches of {PADDED_BATCH} in the order of the input: {padding}; here none")
     print("as fp32: documents that get fp32's label; batch: tokens that are computed at once")
+    print("again: windows with close calls, computed again at fp32 (--recheck)")
     print(
         f"use --precision {report.recommended}: the fastest that keeps "
         f"{LEAST_AGREEMENT:.1%} of fp32's labels"

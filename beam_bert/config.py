@@ -128,9 +128,19 @@ class InferenceConfig(SourceConfig):
     precision: Literal["auto", "fp32", "bf16", "int8", "fp8"] = _field(
         "Model",
         "Arithmetic; auto: bf16 where the hardware has it, else fp32; int8 (CPU) and fp8 (L4, "
-        "H100) first have to keep 99.5 % of fp32's labels on a sample of the input.",
+        "H100) first have to say what fp32 says on 99.5 % of a sample of the input.",
         output=True,
         default="auto",
+    )
+    recheck: float | None = _field(
+        "Model",
+        "Close calls are computed again at fp32: labels or answers whose logits are nearer than "
+        "this; 0: never; default: 0, in 8 bits 0.1 (0.2 where several labels may be right), for "
+        "answers 0.3 there and 0.1 at bf16.",
+        output=True,
+        default=None,
+        ge=0,
+        allow_inf_nan=False,
     )
     device: Literal["auto", "cpu", "cuda"] = _field(
         "Model", "Where the model runs; auto: CUDA where there is one.", output=True, default="auto"

@@ -12,6 +12,7 @@ import time
 from collections.abc import Sequence
 from importlib import resources
 
+import numpy as np
 import yaml
 from apache_beam.options.pipeline_options import WorkerOptions
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -134,7 +135,7 @@ def estimate(plan: JobPlan, files: Sequence[FileEntry]) -> Estimate:
     except InputError as error:
         raise InputError(f"{' '.join(plan.config.input)}: {error}") from None
     documents = round(sample.rows_read * total / max(sample.stored_bytes, 1))
-    tokens = round(documents * len(sample.flat[0]) / sample.rows.num_rows)
+    tokens = round(documents * len(sample.tokens.ids) / sample.rows.num_rows)
     known = Estimate(
         files=len(files),
         bytes=total,
@@ -193,20 +194,17 @@ def _on_dataflow(known: Estimate, plan: JobPlan, prices: PriceTable) -> Estimate
 def _measured(plan: JobPlan, sample: Sample) -> float:
     """Tokens a second of this machine on the sample, after one call that warms up."""
     model = plan.predict.load_model()
-    ids, offsets, first = sample.flat
-    windows = len(offsets) - 1
+    everything = sample.tokens
+    windows = len(everything.offsets) - 1
     spent, tokens = 0.0, 0
     for start in range(-MEASURED_WINDOWS, windows, MEASURED_WINDOWS):
         at = max(start, 0)
-        stop = min(at + MEASURED_WINDOWS, windows)
-        part = ids[offsets[at] : offsets[stop]]
+        part = everything.windows(np.arange(at, min(at + MEASURED_WINDOWS, windows)))
         started = time.perf_counter()
-        model.outputs(
-            part, offsets[at : stop + 1] - offsets[at], None if first is None else first[at:stop]
-        )
+        model.outputs(*part.arguments)
         if start >= 0:
             spent += time.perf_counter() - started
-            tokens += len(part)
+            tokens += len(part.ids)
         if spent > MEASURED_S:
             break
     return tokens / max(spent, 1e-9)

@@ -89,12 +89,12 @@ def plan_job(job: str, config: JobConfig, beam_flags: Sequence[str] = ()) -> Job
             f"model {config.model}: its tokenizer has {tokenizer.vocab_size} tokens, its table "
             f"{encoder.vocab_size}; use the tokenizer that it was trained with"
         )
-    reserved = [field.name for field in (*ID_FIELDS, *predict.fields, *ORIGIN_FIELDS)]
+    reserved = [field.name for field in (*ID_FIELDS, *predict.task.fields(), *ORIGIN_FIELDS)]
     spec = inspect_source(files, source_spec(config, _slice_bytes(config)), reserved)
-    schema = output_schema(spec.carried, predict.fields)
+    schema = output_schema(spec.carried, predict.task.fields())
     check_partition_columns(config.partition, schema)
     digest = _settings_digest(job, config, model, schema)
-    proof = prove(config, folder, files, spec, tokenizer)
+    proof = prove(config, predict, files, spec)
     return JobPlan(
         config=config,
         options=options,
@@ -169,6 +169,7 @@ def _handler_options(config: JobConfig, accelerator: str | None) -> dict[str, An
         "precision": config.precision,
         "device": config.device,
         "batch_tokens": config.batch_tokens,
+        "recheck": config.recheck,
         "accelerator": accelerator,
     }
 

@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import apache_beam as beam
-import pyarrow as pa
 from apache_beam.metrics import Metrics
 from apache_beam.ml.inference.base import RunInference
 from apache_beam.utils.shared import Shared
 
 from beam_bert.batch import SliceBatch
+from beam_bert.checked import NAMESPACE, CheckedModel
 from beam_bert.encoder import PackedModel
-from beam_bert.handler import NAMESPACE, BertModelHandler
+from beam_bert.handler import BertModelHandler
 from beam_bert.models import ResolvedModel, fetch_model
+from beam_bert.tasks import Task
 from beam_bert.tokenization import Tokenizer
 
 
@@ -27,8 +29,8 @@ class Predict(beam.PTransform):
       tokenizer_of: makes the tokenizer from the model's folder.
       load: makes the model, see `BertModelHandler`.
       decode: makes the output's rows of a ScoreBatch, given the tokenizer too.
-      fields: the task's columns of the output.
-      handler_options: `precision`, `device`, `batch_tokens`, `accelerator` of
+      task: what the model's outputs mean.
+      handler_options: `precision`, `device`, `batch_tokens`, `recheck`, `accelerator` of
         `BertModelHandler`.
     """
 
@@ -39,12 +41,12 @@ class Predict(beam.PTransform):
         tokenizer_of: Callable[[Path], Any],
         load: Callable[..., PackedModel],
         decode: Callable[[SliceBatch, Any], SliceBatch],
-        fields: Sequence[pa.Field],
+        task: Task,
         **handler_options: Any,
     ) -> None:
         super().__init__()
         self.model = model
-        self.fields = tuple(fields)
+        self.task = task
         self._tokenizer_of = tokenizer_of
         self._load = load
         self._decode = decode
@@ -53,7 +55,9 @@ class Predict(beam.PTransform):
     def expand(self, batches: Any) -> Any:
         """Tokenize, run the model, decode."""
         tokenizer = _SharedTokenizer(self.model, self._tokenizer_of)
-        handler = BertModelHandler(self.model, load=self._load, **self._handler_options)
+        handler = BertModelHandler(
+            self.model, load=self._load, task=self.task, **self._handler_options
+        )
         return (
             batches
             | "Tokenize" >> beam.ParDo(_Tokenize(tokenizer))
@@ -68,8 +72,15 @@ class Predict(beam.PTransform):
 
     def load_model(self, **options: Any) -> PackedModel:
         """The model, here and now; `options` go before those of the workers."""
-        kept = {k: v for k, v in self._handler_options.items() if k != "accelerator"}
+        others = ("accelerator", "recheck")
+        kept = {k: v for k, v in self._handler_options.items() if k not in others}
         return self._load(fetch_model(self.model), **{**kept, **options})
+
+    def load_checked(self) -> CheckedModel:
+        """The model as the workers run it, here and now."""
+        gap = self._handler_options.get("recheck")
+        exact = partial(self.load_model, precision="fp32")
+        return CheckedModel.of(self.load_model(), self.task, exact, gap)
 
 
 class _SharedTokenizer:

@@ -4,22 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
+from beam_bert.checked import CheckedModel
 from beam_bert.config import JobConfig
-from beam_bert.encoder import LEAST_AGREEMENT, agreement, load_classifier
 from beam_bert.errors import ConfigError
+from beam_bert.predicting import Predict
 from beam_bert.sample import SLICE_BYTES, sample_documents
 from beam_bert.slices import FileEntry
 from beam_bert.sources import SourceSpec
-from beam_bert.tokenization import Tokenizer
 
 # Enough to tell 99.5 % from 98 %; at fp32 they cost what as many documents of the job cost.
 DOCUMENTS = 512
+# Share of calls that must be fp32's before a precision of 8 bits may be used.
+LEAST_AGREEMENT = 0.995
 NEEDS_PROOF = ("int8", "fp8")
 FP8_GPUS = ("nvidia-l4", "nvidia-h100-80gb")
 
@@ -30,51 +31,49 @@ class Proof:
 
     Attributes:
       documents: how many were compared.
-      agreement: share of them that keep fp32's label.
-      largest_logit_change: over all of their logits.
+      agreement: share of them (of the questions asked of them) on which it says what fp32 says,
+        close calls computed again as in the job.
+      computed_again: share of their windows that were.
+      largest_logit_change: over all outputs that were not.
     """
 
     precision: str
     documents: int
     agreement: float
+    computed_again: float
     largest_logit_change: float
 
 
 def prove(
-    config: JobConfig,
-    folder: Path,
-    files: Sequence[FileEntry],
-    spec: SourceSpec,
-    tokenizer: Tokenizer,
+    config: JobConfig, predict: Predict, files: Sequence[FileEntry], spec: SourceSpec
 ) -> dict[str, Any]:
     """What the manifest keeps of a precision's proof; nothing for precisions that need none.
 
     Raises:
-      ConfigError: it keeps fewer than `LEAST_AGREEMENT` of fp32's labels, or does not run here.
+      ConfigError: it agrees with fp32 on less than `LEAST_AGREEMENT`, or does not run here.
       InputError: there is no usable document to compare on.
     """
     if config.precision not in NEEDS_PROOF:
         return {}
     if config.gpu is not None:
         _check_gpu(config.precision, config.gpu.partition(":")[0])
-    models = {
-        precision: load_classifier(folder, precision=precision, device=config.device)
-        for precision in ("fp32", config.precision)
-    }
+    checked = predict.load_checked()
+    exact = checked.exact or predict.load_model(precision="fp32")
     sampled = replace(spec, slice_bytes=SLICE_BYTES)
-    ids, offsets, first_lengths = sample_documents(files, sampled, tokenizer, DOCUMENTS).flat
-    expected, found = (model.logits(ids, offsets, first_lengths) for model in models.values())
+    rows = sample_documents(files, sampled, predict.tokenizer(), DOCUMENTS).rows
+    expected, found = CheckedModel(exact).outputs(rows), checked.outputs(rows)
     proof = Proof(
         precision=config.precision,
-        documents=len(expected),
-        agreement=agreement(found, expected, models["fp32"].config.problem_type),
-        largest_logit_change=float(np.abs(found - expected).max()),
+        documents=len(rows),
+        agreement=float(predict.task.same(rows, found.values, expected.values).mean()),
+        computed_again=found.again / len(found.values),
+        largest_logit_change=float(np.nanmax(np.abs(found.values - expected.values))),
     )
     if proof.agreement < LEAST_AGREEMENT:
         raise ConfigError(
-            f"--precision {proof.precision} keeps fp32's label on {proof.agreement:.2%} of "
+            f"--precision {proof.precision} says what fp32 says on {proof.agreement:.2%} of "
             f"{proof.documents} documents from all over the input, fewer than "
-            f"{LEAST_AGREEMENT:.1%}; use --precision auto"
+            f"{LEAST_AGREEMENT:.1%}; raise --recheck, or use --precision auto"
         )
     return {"proof": asdict(proof)}
 

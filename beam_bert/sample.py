@@ -12,10 +12,10 @@ from itertools import islice
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from beam_bert.batch import SliceBatch
 from beam_bert.errors import InputError
+from beam_bert.flat import FlatTokens
 from beam_bert.slices import FileEntry, Slice, Unit, plan_units
 from beam_bert.sources import SourceSpec, cut_unit, read_slice
 from beam_bert.tokenization import Tokenizer
@@ -45,14 +45,9 @@ class Sample:
     is_exact: bool
 
     @property
-    def flat(self) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
-        """Token ids end to end, the windows' offsets, and the first segments' lengths (pairs)."""
-        windows = self.rows["input_ids"].flatten()
-        lengths = pc.list_value_length(windows).to_numpy(zero_copy_only=False)
-        has_pairs = "first_lengths" in self.rows.schema.names
-        first = self.rows["first_lengths"].flatten().to_numpy() if has_pairs else None
-        offsets = np.concatenate([[0], np.cumsum(lengths, dtype=np.int64)])
-        return windows.flatten().to_numpy(), offsets, first
+    def tokens(self) -> FlatTokens:
+        """What a model is given of them."""
+        return FlatTokens.of(self.rows)
 
 
 def sample_documents(

@@ -134,7 +134,7 @@ class Classify(Predict):
       task: what its logits mean; None: the best label and its score, as the model's config says.
       windows: how long documents are cut; None: they are cut off where the model's windows end.
       pair: whether rows have a `text_pair`.
-      handler_options: `precision`, `device`, `batch_tokens`, `accelerator` of
+      handler_options: `precision`, `device`, `batch_tokens`, `recheck`, `accelerator` of
         `BertModelHandler`.
 
     Raises:
@@ -165,7 +165,7 @@ class Classify(Predict):
             tokenizer_of=partial(DocumentTokenizer, settings=windows, pair=pair),
             load=load_classifier,
             decode=partial(_decode_labels, task=task, model=model),
-            fields=task.fields(),
+            task=task,
             **handler_options,
         )
 

@@ -1,12 +1,14 @@
 """Whether the job answers as the plain reference does, row by row.
 
     PYTHONPATH=. python benchmarks/answer_parity.py --model FOLDER --squad FILE
-        [--precision fp32] [--every 1] [--max_length 384] [--stride 128]
+        [--precision fp32] [--recheck GAP] [--every 1] [--max_length 384] [--stride 128]
 
 The reference (`tests/answering/reference.py`) reads one window at a time with
 `AutoModelForQuestionAnswering`, at fp32. Every question of the file (or every so many-th, from
 `--first` on) is asked of its text. An answer is the same where it stands at the same place.
-Printed: rows, the shares that are the same, the largest difference of null score - score.
+Each precision runs as in a job, close calls computed again at fp32 included (`--recheck 0`: none).
+Printed: rows, the shares that are the same, the largest difference of null score - score, windows
+that were computed again.
 """
 
 from __future__ import annotations
@@ -15,12 +17,15 @@ import argparse
 import json
 import logging
 import time
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 from transformers import AutoModelForQuestionAnswering, AutoTokenizer
 
+from beam_bert.checked import CheckedModel
 from beam_bert.encoder import load_span_finder
+from beam_bert.tasks import AnswerTask
 from beam_bert.tokenization import QuestionTokenizer, WindowSettings
 from beam_bert.training.answering.data import Asked, read_asked
 from beam_bert.training.answering.evaluation import TOP_SPANS, answers_of
@@ -33,6 +38,7 @@ def main() -> None:
     parser.add_argument("--model", type=Path, required=True)
     parser.add_argument("--squad", required=True)
     parser.add_argument("--precision", nargs="+", default=["fp32"])
+    parser.add_argument("--recheck", type=float)
     parser.add_argument("--every", type=int, default=1)
     parser.add_argument("--first", type=int, default=0)
     parser.add_argument("--max_length", type=int, default=384)
@@ -45,7 +51,7 @@ def main() -> None:
     expected = [_reference(flags.model, each, settings) for each in asked]
     seconds = time.process_time() - started
     for precision in flags.precision:
-        _compare(flags.model, asked, expected, settings, precision, seconds)
+        _compare(flags.model, asked, expected, settings, precision, flags.recheck, seconds)
 
 
 def _reference(folder: Path, asked: Asked, settings: reference.Settings) -> reference.Found:
@@ -65,16 +71,21 @@ def _compare(
     expected: list[reference.Found],
     settings: reference.Settings,
     precision: str,
+    recheck: float | None,
     reference_seconds: float,
 ) -> None:
     windows = WindowSettings(settings.max_length, True, settings.stride)
     tokenizer = QuestionTokenizer(folder, windows, None)
-    model = load_span_finder(
+    load = partial(
+        load_span_finder,
         folder,
-        precision=precision,
         device="cpu",
         max_answer_tokens=settings.max_answer_tokens,
         top_spans=TOP_SPANS,
+    )
+    task = AnswerTask(None, null_threshold=settings.null_threshold)
+    model = CheckedModel.of(
+        load(precision=precision), task, partial(load, precision="fp32"), recheck
     )
     started = time.process_time()
     found = answers_of(asked, tokenizer, model)
@@ -93,6 +104,7 @@ def _compare(
                 "precision": precision,
                 "rows": len(asked),
                 "windows": found.windows,
+                "computed_again": found.computed_again,
                 "same_answer": float(np.mean(same)),
                 "same_has_answer": float(same_side),
                 "largest_gap_difference": float(np.abs(found.gaps - gaps).max()),

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from beam_bert.bench import bench
 from beam_bert.config import BenchConfig
+from beam_bert.tasks import ClassificationTask
 from pipelines import bench as bench_command
 from tests.test_job import ROWS, write_jsonl
 
@@ -40,7 +42,9 @@ def test_a_precision_that_changes_labels_is_measured_and_not_recommended(
     tmp_path: Path, bert: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     # A model on which int8 disagrees cannot be had to order: the comparison is told to find one.
-    monkeypatch.setattr("beam_bert.bench.agreement", lambda got, want, _: float(got is want))
+    monkeypatch.setattr(
+        ClassificationTask, "same", lambda _, rows, got, want: np.array([got is want])
+    )
     source = write_jsonl(tmp_path / "in.jsonl")
     report = bench(BenchConfig(input=(str(source),), model=str(bert), rounds=1, batch_tokens=64))
     assert report.recommended == "fp32"

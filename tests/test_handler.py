@@ -12,6 +12,7 @@ import pytest
 import torch
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
+from beam_bert.checked import CheckedModel
 from beam_bert.encoder import SequenceClassifier, engine, load_classifier
 from beam_bert.encoder.replicas import Replicas
 from beam_bert.errors import RunFailed
@@ -40,7 +41,7 @@ def test_each_document_gets_the_logits_that_transformers_computes(
     inputs = tokenizer(TEXTS, truncation=True, max_length=64, padding=True, return_tensors="pt")
     with torch.inference_mode():
         expected = reference(**inputs).logits.numpy()
-    found = np.concatenate(logits_of(score(batch, model).rows))
+    found = np.concatenate(logits_of(score(batch, CheckedModel(model)).rows))
     np.testing.assert_allclose(found, expected, atol=1e-4)
 
 
@@ -50,7 +51,7 @@ def test_pairs_get_the_logits_that_transformers_computes(
     pairs = TEXTS[::-1]
     tokenizer = DocumentTokenizer(bert, WindowSettings(64), pair=True)
     found = np.concatenate(
-        logits_of(score(tokenizer.tokenize(documents(TEXTS, pairs)), model).rows)
+        logits_of(score(tokenizer.tokenize(documents(TEXTS, pairs)), CheckedModel(model)).rows)
     )
     reference = AutoModelForSequenceClassification.from_pretrained(str(bert)).eval()
     inputs = AutoTokenizer.from_pretrained(str(bert))(
@@ -64,9 +65,9 @@ def test_pairs_get_the_logits_that_transformers_computes(
 def test_a_document_keeps_its_windows_in_order(bert: Path, model: SequenceClassifier) -> None:
     settings = WindowSettings(16, overlapping=True, stride=4)
     tokenizer = DocumentTokenizer(bert, settings)
-    together = score(tokenizer.tokenize(documents(TEXTS)), model)
+    together = score(tokenizer.tokenize(documents(TEXTS)), CheckedModel(model))
     for row, text in enumerate(TEXTS):
-        alone = score(tokenizer.tokenize(documents([text])), model)
+        alone = score(tokenizer.tokenize(documents([text])), CheckedModel(model))
         found = logits_of(together.rows)[row]
         np.testing.assert_allclose(found, logits_of(alone.rows)[0], atol=1e-5)
 
@@ -96,8 +97,8 @@ def test_a_document_that_breaks_the_model_is_rejected_alone(
     tokenizer = DocumentTokenizer(bert, WindowSettings(16, overlapping=True, stride=4))
     token = AutoTokenizer.from_pretrained(str(bert)).convert_tokens_to_ids("terrible")
     batch = tokenizer.tokenize(documents(TEXTS))
-    whole = score(batch, model)
-    broken = score(batch, Breaks(model, token, how))  # type: ignore[arg-type]
+    whole = score(batch, CheckedModel(model))
+    broken = score(batch, CheckedModel(Breaks(model, token, how)))  # type: ignore[arg-type]
     assert broken.rejects["doc_id"].to_pylist() == ["1"]
     assert broken.rejects["reason"].to_pylist() == ["inference_failed"]
     assert broken.rejects["raw"].to_pylist() == [TEXTS[1].encode()]
@@ -112,12 +113,12 @@ def test_a_gpu_that_is_lost_fails_the_run_and_rejects_nothing(
 ) -> None:
     batch = DocumentTokenizer(bert, WindowSettings(16)).tokenize(documents(TEXTS))
     with pytest.raises(RunFailed, match=r"the GPU failed \(CUDA error: .*\); start the run again"):
-        score(batch, Breaks(model, 0, "lost"))  # type: ignore[arg-type]
+        score(batch, CheckedModel(Breaks(model, 0, "lost")))  # type: ignore[arg-type]
 
 
 def test_an_empty_slice_has_no_logits(bert: Path, model: SequenceClassifier) -> None:
     tokenizer = DocumentTokenizer(bert, WindowSettings(16))
-    assert len(score(tokenizer.tokenize(documents([])), model)) == 0
+    assert len(score(tokenizer.tokenize(documents([])), CheckedModel(model))) == 0
 
 
 def test_the_size_of_micro_batches_and_its_measurement_reach_the_manifest(
@@ -127,7 +128,9 @@ def test_the_size_of_micro_batches_and_its_measurement_reach_the_manifest(
     model = load_classifier(bert, precision="fp32", device="cpu")
     batch = DocumentTokenizer(bert, WindowSettings(64)).tokenize(documents(TEXTS))
     handler = BertModelHandler(resolve_model(str(bert)))
-    (first,), (second,) = (handler.run_inference(batch, Replicas([model])) for _ in range(2))
+    (first,), (second,) = (
+        handler.run_inference(batch, Replicas([CheckedModel(model)])) for _ in range(2)
+    )
     used = f"documents_in_batches_of_{model.batch_tokens}"
     assert first.stats[used] == second.stats[used] == len(TEXTS)
     assert first.stats["batches_measured"] == 1

@@ -7,11 +7,9 @@ It knows nothing of Beam, files of text or tokenizers. Read it in the order of t
 and `config` (what a checkpoint is), `checkpoint` (its tensors), `plan` and `packing` (which
 sequences ride together), `model` with `attention`, `linear`, `quantized` and `precision` (the
 forward), `engine`, which runs all that, and its two heads, `classifier` and `answering` with
-`spans`; `replicas` keeps several GPUs busy; `agreement` says whether a faster precision still says
-the same.
+`spans`; `replicas` keeps several GPUs busy.
 """
 
-from beam_bert.encoder.agreement import LEAST_AGREEMENT, agreement
 from beam_bert.encoder.answering import SpanFinder, load_span_finder
 from beam_bert.encoder.classifier import SequenceClassifier, load_classifier
 from beam_bert.encoder.config import EncoderConfig
@@ -20,14 +18,12 @@ from beam_bert.encoder.model import Encoder
 from beam_bert.encoder.spans import Spans
 
 __all__ = [
-    "LEAST_AGREEMENT",
     "Encoder",
     "EncoderConfig",
     "PackedModel",
     "SequenceClassifier",
     "SpanFinder",
     "Spans",
-    "agreement",
     "load_classifier",
     "load_span_finder",
 ]

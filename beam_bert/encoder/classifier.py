@@ -58,7 +58,7 @@ def load_classifier(
     Args:
       path: folder with config.json and model.safetensors (or its shards with their index).
       precision: "auto", "fp32", "bf16", "int8" (CPU) or "fp8" (GPU); auto is bf16 where the
-        hardware multiplies it, else fp32. The two of 8 bits have to show their `agreement` first.
+        hardware multiplies it, else fp32. The two of 8 bits have to show first that they agree.
       device: "auto", "cpu", "cuda" or "cuda:<n>"; auto is a GPU where there is one.
       batch_tokens: tokens of a micro-batch; None: `beam_bert.encoder.budget` has a default, and
         measures others once there is much to compute.

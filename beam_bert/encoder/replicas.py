@@ -5,10 +5,9 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
+from typing import Generic, Protocol, TypeVar
 
 import torch
-
-from beam_bert.encoder.engine import PackedModel
 
 
 def devices_of(device: str) -> list[str]:
@@ -17,20 +16,31 @@ def devices_of(device: str) -> list[str]:
     return [f"cuda:{number}" for number in range(count)] if count > 1 else [device]
 
 
-class Replicas:
+class OnDevice(Protocol):
+    """Something that computes on one device."""
+
+    @property
+    def device(self) -> str:
+        """ "cpu", "cuda" or "cuda:1"."""
+
+
+Model = TypeVar("Model", bound=OnDevice)
+
+
+class Replicas(Generic[Model]):
     """Models that answer alike; threads that compute at once are spread over them.
 
     Args:
       models: one for each device.
     """
 
-    def __init__(self, models: Sequence[PackedModel]) -> None:
+    def __init__(self, models: Sequence[Model]) -> None:
         self._models = tuple(models)
         self._callers = [0] * len(self._models)
         self._lock = threading.Lock()
 
     @contextmanager
-    def least_busy(self) -> Iterator[PackedModel]:
+    def least_busy(self) -> Iterator[Model]:
         """The model that the fewest threads are using, for as long as the body runs."""
         with self._lock:
             number = min(range(len(self._models)), key=self._callers.__getitem__)

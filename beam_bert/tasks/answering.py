@@ -14,8 +14,13 @@ from typing import Literal
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
+from beam_bert.encoder import Spans
 from beam_bert.schema import described
+
+# Logits; see benchmarks/README.md, "Close calls". Spans that differ by a token are often near.
+_CLOSE_GAP = {"bf16": 0.1, "int8": 0.3, "fp8": 0.3}
 
 
 @dataclass(frozen=True, eq=False)
@@ -87,6 +92,34 @@ def merge_windows(
     return best_first.take(np.flatnonzero(rank_within(best_first.pair) < count))
 
 
+def candidates_of(
+    rows: pa.RecordBatch, outputs: np.ndarray, each: int
+) -> tuple[Candidates, np.ndarray]:
+    """The best spans of all pairs of a document and a question.
+
+    Args:
+      rows: of a TokenBatch or ScoreBatch.
+      outputs: float32 [windows, width], see `beam_bert.encoder.spans`.
+      each: questions a document.
+
+    Returns:
+      The spans, and the windows of each pair, int64 [pairs].
+    """
+    spans, pairs = Spans.of(outputs), _pairs(rows, each)
+    windows = np.bincount(pairs, minlength=len(rows) * each)
+    begins = rows["begins"].flatten().to_numpy(zero_copy_only=False).astype(np.int64)
+    merged = merge_windows(spans.null, spans.scores, spans.starts, spans.ends, begins, windows)
+    return merged, windows
+
+
+def _pairs(rows: pa.RecordBatch, each: int) -> np.ndarray:
+    """The pair that each window belongs to, int64 [windows], rising."""
+    windows = pc.list_value_length(rows["begins"]).to_numpy(zero_copy_only=False)
+    documents = np.repeat(np.arange(len(rows)), windows)
+    numbers = rows["questions"].flatten().to_numpy(zero_copy_only=False)
+    return documents * each + numbers.astype(np.int64)
+
+
 def rank_within(groups: np.ndarray) -> np.ndarray:
     """Place of each element in its group, from 0; int64 [n] of rising group numbers."""
     places = np.arange(len(groups))
@@ -131,6 +164,53 @@ class AnswerTask:
             *_answer_fields(),
             described("rank", pa.int32(), "1 for the best answer to the question.", nullable=False),
         ]
+
+    @property
+    def questions_a_document(self) -> int:
+        """How many questions each document is asked."""
+        return 1 if self.questions is None else len(self.questions)
+
+    def close_gap(self, precision: str) -> float:
+        """See `beam_bert.tasks.Task`."""
+        return _CLOSE_GAP.get(precision, 0.0)
+
+    def close_calls(self, rows: pa.RecordBatch, outputs: np.ndarray, gap: float) -> np.ndarray:
+        """See `beam_bert.tasks.Task`: the windows between whose spans the call is close.
+
+        A call is close where two of the first `top_k` + 1 spans, or the best one and no answer,
+        are; only windows that come near to those are wanted, few of a long document.
+        """
+        each = self.questions_a_document
+        spans, pairs = Spans.of(outputs), _pairs(rows, each)
+        found, windows = candidates_of(rows, outputs, each)
+        rank = rank_within(found.pair)
+        # One span more than is shown: what the last of them might lose to.
+        ranked = np.full((len(windows), self.top_k + 1), -np.inf)
+        shown = rank <= self.top_k
+        ranked[found.pair[shown], rank[shown]] = found.score[shown]
+        with np.errstate(invalid="ignore"):
+            nearest = np.nan_to_num(ranked[:, :-1] - ranked[:, 1:], nan=np.inf).min(axis=1)
+            lead = ranked[:, 0] - found.null + self.null_threshold
+            null_is_close = ~(np.abs(lead) >= gap)
+            is_close = (~(nearest >= gap) & ~(lead < -gap)) | null_is_close
+            matters = ~(spans.scores[:, 0] < ranked[pairs, self.top_k - 1] - gap)
+            is_null = ~(spans.null > found.null[pairs] + gap)
+        return np.asarray(is_close[pairs] & (matters | (null_is_close[pairs] & is_null)))
+
+    def same(self, rows: pa.RecordBatch, outputs: np.ndarray, reference: np.ndarray) -> np.ndarray:
+        """See `beam_bert.tasks.Task`: the same answers to a question in the same places."""
+        found, expected = (self._calls(rows, each) for each in (outputs, reference))
+        return np.asarray((found == expected).all(axis=(1, 2)))
+
+    def _calls(self, rows: pa.RecordBatch, outputs: np.ndarray) -> np.ndarray:
+        """First and last token of each answer, int64 [questions asked, top_k, 2]; -1: none."""
+        candidates, windows = candidates_of(rows, outputs, self.questions_a_document)
+        calls = np.full((len(windows), self.top_k, 2), -1, np.int64)
+        rank = rank_within(candidates.pair)
+        shown = (rank < self.top_k) & self.beats_null(candidates)
+        places = np.column_stack([candidates.start, candidates.end])[shown]
+        calls[candidates.pair[shown], rank[shown]] = places
+        return calls
 
     def beats_null(self, candidates: Candidates) -> np.ndarray:
         """Which spans are answers, bool [spans]."""

@@ -7,12 +7,17 @@ from typing import Literal
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from beam_bert.schema import described
 
 SINGLE_LABEL = "single_label_classification"
 MULTI_LABEL = "multi_label_classification"
 REGRESSION = "regression"
+
+# Logits. What keeps 99.5 % of fp32's labels in 8 bits, with room to spare; bf16 keeps as many by
+# itself (benchmarks/README.md, "Close calls"). One of several labels is close more often.
+_CLOSE_GAP = {SINGLE_LABEL: 0.1, MULTI_LABEL: 0.2, REGRESSION: 0.0}
 
 
 @dataclass(frozen=True)
@@ -98,6 +103,48 @@ class ClassificationTask:
             values /= values.sum(axis=1, keepdims=True)
         return values
 
+    def close_gap(self, precision: str) -> float:
+        """See `beam_bert.tasks.Task`; a regression makes no calls."""
+        return _CLOSE_GAP[self.problem_type] if precision in ("int8", "fp8") else 0.0
+
+    def close_calls(self, rows: pa.RecordBatch, outputs: np.ndarray, gap: float) -> np.ndarray:
+        """See `beam_bert.tasks.Task`: all windows of documents with a close call.
+
+        The gap is that between the best two labels; where several may be right, that between any
+        label and the threshold. Of several windows it is taken after they were combined.
+        """
+        windows = _windows(rows)
+        if self.problem_type == REGRESSION or len(windows) == 0:
+            return np.zeros(len(outputs), bool)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            if self.problem_type == MULTI_LABEL:
+                scores = self.probabilities(outputs, windows)
+                distances = np.abs(_log_odds(scores) - _log_odds(self.threshold)).min(axis=1)
+            elif len(self.labels) == 1:
+                distances = np.full(len(windows), np.inf)
+            else:
+                best_two = np.log(np.sort(self.probabilities(outputs, windows), axis=1)[:, -2:])
+                distances = best_two[:, 1] - best_two[:, 0]
+        return np.repeat(~(distances >= gap), windows)
+
+    def same(self, rows: pa.RecordBatch, outputs: np.ndarray, reference: np.ndarray) -> np.ndarray:
+        """See `beam_bert.tasks.Task`: the same label, or labels.
+
+        Regression: values that differ by less than a hundredth of the reference's deviation.
+        """
+        windows = _windows(rows)
+        if len(windows) == 0:
+            return np.zeros(0, bool)
+        found, expected = (self.probabilities(each, windows) for each in (outputs, reference))
+        broken = np.isnan(found).any(axis=1) != np.isnan(expected).any(axis=1)
+        if self.problem_type == REGRESSION:
+            same = (np.abs(found - expected) <= 0.01 * np.nanstd(expected)).all(axis=1)
+        elif self.problem_type == MULTI_LABEL:
+            same = ((found >= self.threshold) == (expected >= self.threshold)).all(axis=1)
+        else:
+            same = found.argmax(axis=1) == expected.argmax(axis=1)
+        return same & ~broken
+
     def decode(self, logits: np.ndarray, windows: np.ndarray) -> list[pa.Array]:
         """The columns of `fields`, from logits as `probabilities` takes them."""
         if len(windows) == 0:
@@ -143,3 +190,13 @@ class ClassificationTask:
             pa.ListArray.from_arrays(offsets, names),
             pa.ListArray.from_arrays(offsets, values),
         ]
+
+
+def _windows(rows: pa.RecordBatch) -> np.ndarray:
+    """Windows of each document of a TokenBatch, int64 [documents]."""
+    counts = pc.list_value_length(rows["input_ids"]).to_numpy(zero_copy_only=False)
+    return counts.astype(np.int64)
+
+
+def _log_odds(probability: np.ndarray | float) -> np.ndarray:
+    return np.log(probability) - np.log1p(-np.asarray(probability))

@@ -8,6 +8,7 @@ from typing import Any
 
 from beam_bert.answering import decode
 from beam_bert.batch import SliceBatch
+from beam_bert.checked import CheckedModel
 from beam_bert.encoder import load_span_finder
 from beam_bert.handler import score
 from beam_bert.models import ResolvedModel
@@ -46,4 +47,6 @@ def answer_batch(
         max_answer_tokens=settings.max_answer_tokens,
         top_spans=asked.top_spans,
     )
-    return decode(score(tokenizer.tokenize(batch), model), tokenizer, task=asked, model=MODEL)
+    return decode(
+        score(tokenizer.tokenize(batch), CheckedModel(model)), tokenizer, task=asked, model=MODEL
+    )

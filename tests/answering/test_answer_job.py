@@ -201,7 +201,7 @@ NEEDED = ["--input", "a", "--output", "o", "--model", "m"]
         (["--question", "a", "--answers=wide"], r"wide needs named questions"),
         (["--question_column=q", "--answers=wide"], r"wide needs named questions"),
         (["--question", "a=b", "--answers=wide", "--top_k=2"], r"wide shows one answer"),
-        (["--question", "a", "--precision=int8"], r"--precision"),
+        (["--question", "a", "--recheck=-1"], r"--recheck"),
         (["--question", "a", "--text_pair_column=b"], r"unknown flag --text_pair_column"),
     ],
 )

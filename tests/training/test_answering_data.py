@@ -10,6 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from beam_bert.checked import CheckedModel
 from beam_bert.encoder import load_span_finder
 from beam_bert.errors import InputError
 from beam_bert.tokenization import QuestionTokenizer, WindowSettings
@@ -168,7 +169,7 @@ def test_predictions_are_the_reference_answers_and_are_scored(
     predictions = answers_of(
         asked,
         QuestionTokenizer(reader, WindowSettings(64, True, 16), None),
-        load_span_finder(reader, precision="fp32", device="cpu", top_spans=TOP_SPANS),
+        CheckedModel(load_span_finder(reader, precision="fp32", device="cpu", top_spans=TOP_SPANS)),
     )
     model = AutoModelForQuestionAnswering.from_pretrained(str(reader)).eval()
     tokenizer = AutoTokenizer.from_pretrained(str(reader))

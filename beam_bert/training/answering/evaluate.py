@@ -7,6 +7,7 @@ import time
 from datetime import datetime, timezone
 
 from beam_bert import console
+from beam_bert.checked import CheckedModel
 from beam_bert.encoder import load_span_finder
 from beam_bert.models import fetch_model, resolve_model
 from beam_bert.reports import answering as report
@@ -74,7 +75,7 @@ def measure(config: AnswerEvaluateConfig) -> report.AnswerEvaluation:
         done += questions
 
     with console.progress(lambda: console.Snapshot(done, done / len(asked))):
-        predictions = answers_of(asked, tokenizer, model, on_questions=count)
+        predictions = answers_of(asked, tokenizer, CheckedModel(model), on_questions=count)
     return report.AnswerEvaluation(
         created_at=datetime.now(timezone.utc).isoformat(timespec="seconds"),
         model=Model(

@@ -9,8 +9,9 @@ import numpy as np
 import numpy.typing as npt
 
 from beam_bert.answering import decode
+from beam_bert.checked import CheckedModel
 from beam_bert.errors import InputError
-from beam_bert.handler import Computes, score
+from beam_bert.handler import score
 from beam_bert.models import ResolvedModel
 from beam_bert.reports import answering as report
 from beam_bert.reports.evaluation import FEWEST_FOR_INTERVAL, Metric
@@ -44,13 +45,14 @@ class Predictions:
       answers: its best span's text, whatever the null score; "" where no span has characters.
       starts: int64 [n], where it stands in the context, in code points; -1 for "".
       gaps: float64 [n], null score - score.
-      windows: that the model read.
+      windows: that the model read; `computed_again`: those of them whose calls were close.
     """
 
     answers: list[str]
     starts: npt.NDArray[np.int64]
     gaps: FloatArray
     windows: int
+    computed_again: int
 
     def at(self, null_threshold: float) -> list[str]:
         """The answers, "" where there is none."""
@@ -61,7 +63,7 @@ class Predictions:
 def answers_of(
     asked: Sequence[Asked],
     tokenizer: QuestionTokenizer,
-    model: Computes,
+    model: CheckedModel,
     *,
     on_questions: Callable[[int], None] = lambda done: None,
 ) -> Predictions:
@@ -79,7 +81,7 @@ def answers_of(
     answers = [""] * len(asked)
     starts = np.full(len(asked), -1, np.int64)
     gaps = np.full(len(asked), 1e30)
-    windows = 0
+    windows = computed_again = 0
     for first in range(0, len(asked), _QUESTIONS):
         some = asked[first : first + _QUESTIONS]
         scored = score(tokenizer.tokenize(asked_batch(some)), model)
@@ -96,8 +98,9 @@ def answers_of(
         starts[place] = rows["answer_start"].to_numpy(zero_copy_only=False)
         gaps[place] = rows["null_score"].to_numpy().astype(np.float64) - rows["score"].to_numpy()
         windows += int(scored.stats["windows"])
+        computed_again += int(scored.stats["windows_computed_again"])
         on_questions(len(some))
-    return Predictions(answers, starts, gaps, windows)
+    return Predictions(answers, starts, gaps, windows, computed_again)
 
 
 def best_thresholds(

@@ -14,6 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from beam_bert.checked import CheckedModel
 from beam_bert.encoder.packing import PackedBatch
 from beam_bert.encoder.plan import Int32Array, Int64Array, plan_micro_batches
 from beam_bert.encoder.spans import best_spans
@@ -60,7 +61,7 @@ class SpanObjective:
 
     def evaluate(self) -> dict[str, float]:
         """Exact match and F1 on dev, each at its best null threshold, and that of F1."""
-        predictions = answers_of(self._dev, self._tokenizer, self._finder)
+        predictions = answers_of(self._dev, self._tokenizer, CheckedModel(self._finder))
         best = best_thresholds(self._dev, predictions)
         values = {name: found.value for name, found in best.items()}
         return values | {"null_threshold": best["f1"].threshold}

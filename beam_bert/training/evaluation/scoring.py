@@ -10,6 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from beam_bert.batch import SliceBatch
+from beam_bert.checked import CheckedModel
 from beam_bert.encoder import SequenceClassifier, load_classifier
 from beam_bert.errors import ConfigError, ModelError
 from beam_bert.handler import score
@@ -63,7 +64,7 @@ class Scorer:
 
     def score(self, batch: SliceBatch) -> Scored:
         """Score the rows of a batch of documents that has `POSITION`."""
-        scored = score(self.tokenizer.tokenize(batch), self.model)
+        scored = score(self.tokenizer.tokenize(batch), CheckedModel(self.model))
         rows = scored.rows
         counts = pc.list_value_length(rows["logits"]).to_numpy(zero_copy_only=False)
         logits = rows["logits"].flatten().flatten().to_numpy(zero_copy_only=False)
