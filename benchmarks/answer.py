@@ -5,13 +5,13 @@
 
 The same questions are put to the same long articles (random weights of BERT-base's shapes, which
 cost what trained ones cost; FOLDER has the tokenizer). The product is the steps of the job without
-Beam: tokenize, score, decode. The reference is transformers' tokenizer with offsets and
-`AutoModelForQuestionAnswering`, windows in padded batches of the size that suits it best, found
-beforehand, in the precision of the product too where the hardware has bf16, and numpy over the
-logits, with the product's own rule of which window judges a span: "same" compares answers. A round
-runs each once, in turn; the table has medians over rounds, and of the ratio in each round, so that
-a slow minute hits all alike. Where others use the machine, too, `--one-core` gives each one thread
-and counts its CPU time.
+Beam: tokenize, score (close calls at fp32 included), decode. The reference is transformers'
+tokenizer with offsets and `AutoModelForQuestionAnswering`, windows in padded batches of the size
+that suits it best, found beforehand, in the precision of the product too where the hardware has
+bf16, and numpy over the logits, with the product's own rule of which window judges a span: "same"
+compares answers with the product's at fp32. A round runs each once, in turn; the table has medians
+over rounds, and of the ratio in each round, so that a slow minute hits all alike. Where others use
+the machine, too, `--one-core` gives each one thread and counts its CPU time.
 """
 
 from __future__ import annotations
@@ -34,7 +34,8 @@ import transformers
 
 from beam_bert.answering import decode
 from beam_bert.batch import SliceBatch
-from beam_bert.encoder import SpanFinder, load_span_finder
+from beam_bert.checked import CheckedModel
+from beam_bert.encoder import load_span_finder
 from beam_bert.encoder.precision import has_native_bf16
 from beam_bert.handler import score
 from beam_bert.models import ResolvedModel
@@ -78,7 +79,9 @@ def slice_of(work: Work) -> SliceBatch:
     return SliceBatch(Slice(0, ()), "", rows, rejects_batch([]))
 
 
-def product(batch: SliceBatch, tokenizer: QuestionTokenizer, task: AnswerTask, model: SpanFinder):
+def product(
+    batch: SliceBatch, tokenizer: QuestionTokenizer, task: AnswerTask, model: CheckedModel
+) -> tuple[Answers, int]:
     """The job's steps."""
     scored = score(tokenizer.tokenize(batch), model)
     found = decode(scored, tokenizer, task=task, model=ResolvedModel("", "", ""))
@@ -181,21 +184,23 @@ def main() -> None:
 def _engines(
     folder: Path, work: Work, tokenizer: Any, network: Any, clock: Callable[[], float]
 ) -> dict[str, Callable[[], tuple[Answers, int]]]:
-    precisions = ["fp32", "bf16"] if has_native_bf16() else ["fp32"]
+    peers = ["fp32", "bf16"] if has_native_bf16() else ["fp32"]
     task = AnswerTask(work.questions, null_threshold=1e30)
     windows = WindowSettings(MAX_LENGTH, True, STRIDE)
     ours = QuestionTokenizer(folder, windows, work.questions)
     engines: dict[str, Callable[[], tuple[Answers, int]]] = {}
-    for precision in precisions:
-        model = load_span_finder(
-            folder,
-            precision=precision,
-            device="cpu",
-            max_answer_tokens=MAX_ANSWER_TOKENS,
-            top_spans=task.top_spans,
-        )
+    load = partial(
+        load_span_finder,
+        folder,
+        device="cpu",
+        max_answer_tokens=MAX_ANSWER_TOKENS,
+        top_spans=task.top_spans,
+    )
+    exact = load(precision="fp32")
+    for precision in [*peers, "int8"]:
+        model = CheckedModel.of(load(precision=precision), task, lambda: exact, None)
         engines[f"beam_bert {precision}"] = partial(product, slice_of(work), ours, task, model)
-    for precision in precisions:
+    for precision in peers:
         peer = network if precision == "fp32" else network.to(torch.bfloat16)
         small = Work(work.articles[:1], work.questions[:1])
         size = best_batch_size(partial(reference, small, tokenizer, peer), clock)
