@@ -68,9 +68,9 @@ def test_labels_are_the_exact_models_where_no_logit_moves_by_a_quarter_of_the_ga
     seed: int, windows: list[int], problem_type: str, combine: str, moved: float
 ) -> None:
     random = np.random.default_rng(seed)
-    exact = random.normal(0, 1, (sum(windows), 3)).astype(np.float32)
-    fast = exact + random.uniform(-moved, moved, exact.shape).astype(np.float32)
-    task = ClassificationTask(LABELS, problem_type=problem_type, threshold=0.4, combine=combine)
+    exact = random.normal(-1, 1, (sum(windows), 3)).astype(np.float32)
+    fast = exact + random.choice([-moved, moved], exact.shape).astype(np.float32)
+    task = ClassificationTask(LABELS, problem_type=problem_type, threshold=0.1, combine=combine)
     # Of several windows a ratio of probabilities moves by four times as much, of one by twice.
     check(task, rows_of(windows), fast, exact, 4.001 * moved)
 
@@ -119,6 +119,8 @@ def test_of_a_long_document_only_windows_near_the_best_answer_are_computed_again
     assert task.close_calls(rows, outputs, 0.1).tolist() == [True, True, False, True, False]
     outputs[:, 0] = [9, 9, 5.02, 9, 5.5]  # and here barely for it
     assert task.close_calls(rows, outputs, 0.1).tolist() == [True, True, True, True, False]
+    outputs[[1, 3], 1] = 2.0  # one best answer, by far: the null score alone is close
+    assert task.close_calls(rows, outputs, 0.1).tolist() == [True, False, True, False, False]
     outputs[:, 0] = 9  # no answer, by far: which one it would be does not matter
     assert not task.close_calls(rows, outputs, 0.1).any()
 
