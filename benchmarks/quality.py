@@ -7,9 +7,10 @@ FOLDER holds banking77/train.csv (CC BY 4.0, PolyAI) and goemotions/{group,origi
 with {group,original}-labels.txt (Apache-2.0, Google). Each run is `pipelines.finetune`, which holds
 out its own tenth of the training rows to choose the epoch, the temperature and the threshold on,
 then `pipelines.evaluate` on rows that it never saw: goemotions' dev files, and every tenth row of
-banking77 (or the file that `--test` names; then all of train.csv is trained on). banking77 is trained
-twice: a model of the same size learns from the first one's answers (born-again networks: Furlanello
-et al. 2018, arXiv:1805.04770). The student learns from the same seed's second model. Minutes are CPU time of training alone, by all its threads.
+banking77 (or the file that `--test` names; then all of train.csv is trained on). banking77 is
+trained twice: a model of the same size learns from the first one's answers (born-again networks:
+Furlanello et al. 2018, arXiv:1805.04770). The student learns from the same seed's second model.
+Minutes are CPU time of training alone, by all its threads.
 """
 
 from __future__ import annotations
