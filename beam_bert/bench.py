@@ -21,7 +21,6 @@ from beam_bert.checked import CheckedModel, Outputs
 from beam_bert.config import BenchConfig
 from beam_bert.encoder import SequenceClassifier, load_classifier
 from beam_bert.encoder.plan import PADDED_BATCH, padded_tokens
-from beam_bert.encoder.precision import PRECISIONS
 from beam_bert.errors import ConfigError, InputError
 from beam_bert.models import fetch_model, resolve_model
 from beam_bert.planning import source_spec, window_settings
@@ -144,7 +143,7 @@ def _load(
 ) -> tuple[dict[str, SequenceClassifier], dict[str, str]]:
     models: dict[str, SequenceClassifier] = {}
     skipped: dict[str, str] = {}
-    for precision in PRECISIONS:
+    for precision in ("fp32", *config.precisions):
         try:
             models[precision] = load_classifier(
                 folder,

@@ -317,6 +317,9 @@ class BenchConfig(InferenceConfig):
     documents: int = _field(
         "Bench", "Documents to measure with, taken from all over the input.", default=2_000, ge=1
     )
+    precisions: tuple[Literal["bf16", "int8", "fp8"], ...] = _field(
+        "Bench", "What to measure beside fp32.", default=("bf16", "int8", "fp8")
+    )
     rounds: int = _field(
         "Bench", "Times that each precision is measured; medians are shown.", default=3, ge=1
     )
