@@ -201,6 +201,7 @@ def _execute(plan: JobPlan) -> tuple[Manifest, float | None]:
         # A person reads the terminal: Beam's own notes about its runners do not belong there.
         logging.getLogger("apache_beam").setLevel(logging.ERROR)
         logging.getLogger("root").setLevel(logging.ERROR)
+        logging.getLogger("beam_bert").setLevel(logging.WARNING)  # but what we say does
         logging.getLogger("apache_beam.runners.common").addFilter(_OursIsTold())
     try:
         with console.progress(_snapshots(plan)):

@@ -11,6 +11,7 @@ import torch
 
 from beam_bert.checked import CheckedModel
 from beam_bert.config import JobConfig
+from beam_bert.encoder.precision import EIGHT_BITS
 from beam_bert.errors import ConfigError
 from beam_bert.predicting import Predict
 from beam_bert.sample import SLICE_BYTES, sample_documents
@@ -21,7 +22,6 @@ from beam_bert.sources import SourceSpec
 DOCUMENTS = 512
 # Share of calls that must be fp32's before a precision of 8 bits may be used.
 LEAST_AGREEMENT = 0.995
-NEEDS_PROOF = ("int8", "fp8")
 FP8_GPUS = ("nvidia-l4", "nvidia-h100-80gb")
 
 
@@ -53,7 +53,7 @@ def prove(
       ConfigError: it agrees with fp32 on less than `LEAST_AGREEMENT`, or does not run here.
       InputError: there is no usable document to compare on.
     """
-    if config.precision not in NEEDS_PROOF:
+    if config.precision not in EIGHT_BITS:
         return {}
     if config.gpu is not None:
         _check_gpu(config.precision, config.gpu.partition(":")[0])

@@ -27,7 +27,7 @@ from beam_bert.slices import Segment, Slice
 from beam_bert.tasks import ClassificationTask, SentimentTask
 from beam_bert.tasks.classification import REGRESSION
 from beam_bert.tokenization import WindowSettings
-from beam_bert.transforms import Classify
+from beam_bert.transforms import Classify, warn_if_unproved
 
 BATCH_ROWS = 1_024
 DEFAULT_MAX_LENGTH = 512
@@ -68,6 +68,7 @@ class ClassifyText(beam.PTransform):
     ) -> None:
         super().__init__()
         self._text_field = text_field
+        warn_if_unproved(precision)
         resolved = resolve_model(model)
         encoder = read_config(fetch_model(resolved))
         task_type = SentimentTask if sentiment else ClassificationTask

@@ -14,6 +14,7 @@ and only descriptors are ever shuffled. The first two also stand in pipelines of
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable, Iterator
 from functools import partial
 from typing import Any
@@ -27,6 +28,7 @@ from apache_beam.metrics import Metrics
 from beam_bert.batch import SliceBatch
 from beam_bert.encoder import load_classifier
 from beam_bert.encoder.config import read_config
+from beam_bert.encoder.precision import EIGHT_BITS
 from beam_bert.handler import NAMESPACE
 from beam_bert.models import ResolvedModel, fetch_model, resolve_model
 from beam_bert.predicting import Predict
@@ -48,6 +50,7 @@ from beam_bert.tasks import ClassificationTask
 from beam_bert.tokenization import DocumentTokenizer, Tokenizer, WindowSettings
 
 DEFAULT_MAX_LENGTH = 512  # what BERT reads, and enough for most documents
+logger = logging.getLogger(__name__)
 DONE = "done"  # tag of the records of shards that an earlier, unfinished run left in staging
 
 
@@ -152,6 +155,7 @@ class Classify(Predict):
     ) -> None:
         if isinstance(model, str):
             model = resolve_model(model)
+            warn_if_unproved(handler_options.get("precision", "auto"))
         if task is None or windows is None:
             encoder = read_config(fetch_model(model))
             task = task or ClassificationTask(
@@ -167,6 +171,15 @@ class Classify(Predict):
             decode=partial(_decode_labels, task=task, model=model),
             task=task,
             **handler_options,
+        )
+
+
+def warn_if_unproved(precision: str) -> None:
+    """Say that nothing was compared with fp32, which the jobs do and a bare transform cannot."""
+    if precision in EIGHT_BITS:
+        logger.warning(
+            "precision %s was not compared with fp32 on your text; python -m pipelines.bench does",
+            precision,
         )
 
 

@@ -60,6 +60,19 @@ def test_every_row_comes_out_with_its_own_fields_and_a_reason_where_it_has_no_an
         assert_that(found, equal_to(expected))
 
 
+def test_eight_bits_are_not_silent_where_nothing_is_compared_with_fp32(
+    bert: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("WARNING", "beam_bert")  # jobs of other tests leave the root's at ERROR
+    Classify(str(bert))
+    ClassifyText(str(bert), precision="bf16")
+    assert "compared" not in caplog.text
+    for transform in (Classify, ClassifyText):
+        caplog.clear()
+        transform(str(bert), precision="int8")
+        assert "int8 was not compared with fp32 on your text" in caplog.text
+
+
 def test_the_type_of_the_rows_names_their_fields_for_yaml_and_sql(bert: Path) -> None:
     pipeline = beam.Pipeline(runner="FnApiRunner")
     rows = pipeline | beam.Create([Review("good", 5)]).with_output_types(Review)

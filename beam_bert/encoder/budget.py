@@ -16,7 +16,7 @@ import torch
 from beam_bert.encoder.config import EncoderConfig
 from beam_bert.encoder.model import Encoder
 from beam_bert.encoder.packing import PackedBatch
-from beam_bert.encoder.precision import compute_dtype
+from beam_bert.encoder.precision import EIGHT_BITS, compute_dtype
 
 # Measuring takes the time of one or two micro-batches: worth it from so many on.
 WORTH_MEASURING = 100
@@ -48,9 +48,10 @@ def forward_bytes(config: EncoderConfig, tokens: int, precision: str) -> int:
     The widest moment is attention (states, queries, keys, values, context, one more on the way) or
     the feed-forward block (states, and the intermediate ones, which 8 bits hold three times).
     """
-    in_eight_bits = precision in ("int8", "fp8")
     attention = 8 * config.hidden_size
-    feed_forward = 3 * config.hidden_size + (3 if in_eight_bits else 1) * config.intermediate_size
+    feed_forward = (
+        3 * config.hidden_size + (3 if precision in EIGHT_BITS else 1) * config.intermediate_size
+    )
     size = compute_dtype(precision).itemsize
     working = 2**22  # attention's own blocks, the micro-batch's indices, the head
     return tokens * size * max(attention, feed_forward) + working

@@ -9,6 +9,7 @@ from beam_bert.encoder.quantized import Fp8Linear, Int8Linear
 from beam_bert.errors import ConfigError
 
 PRECISIONS = ("fp32", "bf16", "int8", "fp8")
+EIGHT_BITS = ("int8", "fp8")  # have to show that they agree with fp32
 
 
 def has_native_bf16() -> bool:

@@ -9,6 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from beam_bert.encoder.precision import EIGHT_BITS
 from beam_bert.schema import described
 
 SINGLE_LABEL = "single_label_classification"
@@ -105,7 +106,7 @@ class ClassificationTask:
 
     def close_gap(self, precision: str) -> float:
         """See `beam_bert.tasks.Task`; a regression makes no calls."""
-        return _CLOSE_GAP[self.problem_type] if precision in ("int8", "fp8") else 0.0
+        return _CLOSE_GAP[self.problem_type] if precision in EIGHT_BITS else 0.0
 
     def close_calls(self, rows: pa.RecordBatch, outputs: np.ndarray, gap: float) -> np.ndarray:
         """See `beam_bert.tasks.Task`: all windows of documents with a close call.

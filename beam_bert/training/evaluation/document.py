@@ -91,8 +91,8 @@ def _model(scorer: Scorer) -> report.Model:
     return report.Model(
         name=scorer.resolved.name,
         version=scorer.resolved.shown_version,
-        precision=scorer.model.precision,
-        device=scorer.model.device,
+        precision=scorer.checked.model.precision,
+        device=scorer.checked.model.device,
     )
 
 

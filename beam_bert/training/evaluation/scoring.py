@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import pyarrow as pa
@@ -11,7 +12,7 @@ import pyarrow.compute as pc
 
 from beam_bert.batch import SliceBatch
 from beam_bert.checked import CheckedModel
-from beam_bert.encoder import SequenceClassifier, load_classifier
+from beam_bert.encoder import load_classifier
 from beam_bert.errors import ConfigError, ModelError
 from beam_bert.handler import score
 from beam_bert.models import ResolvedModel, fetch_model, resolve_model
@@ -53,7 +54,7 @@ class Scorer:
     """A loaded model and what it takes to score text with it."""
 
     resolved: ResolvedModel
-    model: SequenceClassifier
+    checked: CheckedModel
     task: ClassificationTask
     tokenizer: DocumentTokenizer
 
@@ -64,7 +65,7 @@ class Scorer:
 
     def score(self, batch: SliceBatch) -> Scored:
         """Score the rows of a batch of documents that has `POSITION`."""
-        scored = score(self.tokenizer.tokenize(batch), CheckedModel(self.model))
+        scored = score(self.tokenizer.tokenize(batch), self.checked)
         rows = scored.rows
         counts = pc.list_value_length(rows["logits"]).to_numpy(zero_copy_only=False)
         logits = rows["logits"].flatten().flatten().to_numpy(zero_copy_only=False)
@@ -106,12 +107,8 @@ def load_scorer(config: EvaluateConfig, name: str) -> Scorer:
     """
     resolved = resolve_model(name)
     folder = fetch_model(resolved)
-    model = load_classifier(
-        folder,
-        precision=config.precision,
-        device=config.device,
-        batch_tokens=config.batch_tokens,
-    )
+    load = partial(load_classifier, folder, device=config.device, batch_tokens=config.batch_tokens)
+    model = load(precision=config.precision)
     limit = model.config.max_length
     if config.max_length is not None and config.max_length > limit:
         raise ConfigError(
@@ -134,7 +131,8 @@ def load_scorer(config: EvaluateConfig, name: str) -> Scorer:
         threshold=model.config.threshold if config.threshold is None else config.threshold,
         combine=config.combine_windows,
     )
-    return Scorer(resolved, model, task, tokenizer)
+    checked = CheckedModel.of(model, task, partial(load, precision="fp32"), config.recheck)
+    return Scorer(resolved, checked, task, tokenizer)
 
 
 def check_comparable(first: Scorer, second: Scorer) -> Array:
