@@ -197,6 +197,10 @@ class AnswerTask:
             is_null = ~(spans.null > found.null[pairs] + gap)
         return np.asarray(is_close[pairs] & (matters | (null_is_close[pairs] & is_null)))
 
+    def logits(self, outputs: np.ndarray) -> np.ndarray:
+        """See `beam_bert.tasks.Task`: the null score and the best span's, sums of two logits."""
+        return outputs[:, :2]
+
     def same(self, rows: pa.RecordBatch, outputs: np.ndarray, reference: np.ndarray) -> np.ndarray:
         """See `beam_bert.tasks.Task`: the same answers to a question in the same places."""
         found, expected = (self._calls(rows, each) for each in (outputs, reference))

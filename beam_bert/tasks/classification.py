@@ -128,6 +128,10 @@ class ClassificationTask:
                 distances = best_two[:, 1] - best_two[:, 0]
         return np.repeat(~(distances >= gap), windows)
 
+    def logits(self, outputs: np.ndarray) -> np.ndarray:
+        """See `beam_bert.tasks.Task`: all of them."""
+        return outputs
+
     def same(self, rows: pa.RecordBatch, outputs: np.ndarray, reference: np.ndarray) -> np.ndarray:
         """See `beam_bert.tasks.Task`: the same label, or labels.
 

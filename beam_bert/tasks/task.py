@@ -28,6 +28,9 @@ class Task(Protocol):
           gap: in logits.
         """
 
+    def logits(self, outputs: np.ndarray) -> np.ndarray:
+        """What of the outputs [windows, width] are logits, which rounding moves."""
+
     def same(self, rows: pa.RecordBatch, outputs: np.ndarray, reference: np.ndarray) -> np.ndarray:
         """Which calls say the same as the reference, bool [documents], or [questions asked].
 

@@ -186,6 +186,34 @@ def test_a_dry_run_estimates_the_windows_of_all_questions(
     assert "documents: about 10" in capsys.readouterr().out
 
 
+def test_int8_answers_are_fp32s_and_the_manifest_has_the_proof(
+    tmp_path: Path,
+    reader: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr("beam_bert.proof.TOKENS", 2_000)  # fewer than there are
+    source = write_jsonl(tmp_path / "in.jsonl", [{"text": text * 3} for text in SENTENCES * 3])
+    questions = [flag for question in ASKED for flag in ("--question", question)]
+    places = {}
+    for precision in ("fp32", "int8"):
+        flags = [*questions, f"--precision={precision}", "--top_k=2"]
+        assert run(source, tmp_path / precision, reader, *flags) == 0
+        rows = table(tmp_path / precision)
+        places[precision] = [
+            (row["doc_id"], row["answer_start"], row["answer_end"]) for row in rows
+        ]
+    assert places["int8"] == places["fp32"]
+    (path,) = (tmp_path / "int8" / "runs").glob("*/manifest.json")
+    manifest = json.loads(path.read_text())
+    proof = manifest["model"]["proof"]
+    assert proof["agreement"] == 1
+    assert 0 < proof["documents"] < len(SENTENCES) * 3
+    assert 0 < proof["largest_logit_change"] < 0.3
+    assert 0 < manifest["stats"]["windows_computed_again"] < manifest["stats"]["windows"]
+    assert "close calls made at fp32" in capsys.readouterr().out
+
+
 NEEDED = ["--input", "a", "--output", "o", "--model", "m"]
 
 
