@@ -41,7 +41,7 @@ def write_csv(
     return path
 
 
-@pytest.fixture(autouse=True, scope="session")
+@pytest.fixture(autouse=True, scope="module")
 def one_thread() -> Iterator[None]:
     """Models this small gain nothing from a second one, and wait for it where cores are busy."""
     threads = torch.get_num_threads()
