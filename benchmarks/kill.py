@@ -41,6 +41,7 @@ def run(source: Path, output: Path, kill_after_s: float | None) -> float:
     """Run the job, or kill it; returns the seconds that it ran."""
     command = [sys.executable, "-m", "pipelines.sentiment", "--id_column", "id"]
     command += ["--input", f"{source}/*.jsonl", "--output", str(output), "--run_id", "kill"]
+    command += ["--slice_bytes", str(2**19)]  # many shards, so that the kill falls between them
     started = time.monotonic()
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
