@@ -18,6 +18,7 @@ import pyarrow as pa
 
 from beam_bert.batch import SliceBatch
 from beam_bert.encoder import load_span_finder
+from beam_bert.flat import flat_logits
 from beam_bert.models import ResolvedModel
 from beam_bert.predicting import Predict
 from beam_bert.schema import output_schema
@@ -76,7 +77,7 @@ def decode(
     A document with a question whose best spans stand for no characters becomes a reject.
     """
     each = task.questions_a_document
-    candidates, windows = candidates_of(batch.rows, _outputs(batch.rows), each)
+    candidates, windows = candidates_of(batch.rows, flat_logits(batch.rows), each)
     texts = batch.rows["text"].to_pylist()
     answers = task.beats_null(candidates)
     places = np.full((len(answers), 2), -1, np.int64)
@@ -111,13 +112,6 @@ def decode(
         owners,
         questions_answered=float(len(np.unique(shown.pair[places[:, 0] >= 0]))),
     )
-
-
-def _outputs(rows: pa.RecordBatch) -> np.ndarray:
-    """What the model said of the windows of a ScoreBatch, float32 [windows, width]."""
-    outputs = rows["logits"].flatten()
-    flat = outputs.flatten().to_numpy(zero_copy_only=False)
-    return flat.reshape(-1, outputs.type.list_size)
 
 
 def _chosen(

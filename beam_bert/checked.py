@@ -86,11 +86,11 @@ class CheckedModel:
         tokens = FlatTokens.of(rows)
         values, broken = _outputs_or_errors(self.model, tokens, _progress(tokens))
         if self.exact is None or self.close_calls is None:
-            return Outputs(values, broken, 0)
+            return Outputs(tokens, values, broken, 0)
         chosen = np.flatnonzero(self.close_calls(rows, values))
         if len(chosen):
             values[chosen], _ = _outputs_or_errors(self.exact, tokens.windows(chosen), None)
-        return Outputs(values, broken, len(chosen))
+        return Outputs(tokens, values, broken, len(chosen))
 
 
 @dataclass(frozen=True, eq=False)
@@ -98,11 +98,13 @@ class Outputs:
     """What a `CheckedModel` says of windows.
 
     Attributes:
+      tokens: of the windows, as the model was given them.
       values: float32 [windows, width]; NaN where a document broke the model.
       broken: what it broke it with, by the document's place.
       again: windows that were computed again at fp32.
     """
 
+    tokens: FlatTokens
     values: np.ndarray
     broken: dict[int, str]
     again: int

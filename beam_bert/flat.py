@@ -1,4 +1,4 @@
-"""`FlatTokens`: the token ids of a TokenBatch as arrays, the way models take them."""
+"""The columns of a TokenBatch as arrays, the way models take them, and a ScoreBatch's likewise."""
 
 from __future__ import annotations
 
@@ -75,3 +75,10 @@ class FlatTokens:
             ranges=None if self.ranges is None else self.ranges[chosen],
             counts=np.ones(len(chosen), np.int32),
         )
+
+
+def flat_logits(rows: pa.RecordBatch) -> np.ndarray:
+    """What the model said of the windows of a ScoreBatch, float32 [windows, width]."""
+    windows = rows["logits"].flatten()
+    values = windows.flatten().to_numpy(zero_copy_only=False)
+    return values.reshape(-1, windows.type.list_size)

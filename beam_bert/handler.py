@@ -23,7 +23,6 @@ from beam_bert.checked import NAMESPACE, CheckedModel
 from beam_bert.encoder import PackedModel, load_classifier
 from beam_bert.encoder.plan import padded_tokens
 from beam_bert.encoder.replicas import Replicas, devices_of
-from beam_bert.flat import FlatTokens
 from beam_bert.models import ResolvedModel, fetch_model
 from beam_bert.schema import logits_type
 from beam_bert.tasks import Task
@@ -129,11 +128,11 @@ def score(batch: SliceBatch, checked: CheckedModel) -> SliceBatch:
     Returns:
       The ScoreBatch; documents without usable logits are among its rejects.
     """
-    tokens, model = FlatTokens.of(batch.rows), checked.model
+    model = checked.model
     started = time.perf_counter()
     found = checked.outputs(batch.rows)
     seconds = time.perf_counter() - started
-    logits = found.values
+    tokens, logits = found.tokens, found.values
     lengths = np.diff(tokens.offsets)
     padding_saved = padded_tokens(lengths) - int(lengths.sum())
     Metrics.counter(NAMESPACE, "device_ms").inc(round(seconds * 1000))

@@ -29,6 +29,7 @@ from beam_bert.batch import SliceBatch
 from beam_bert.encoder import load_classifier
 from beam_bert.encoder.config import read_config
 from beam_bert.encoder.precision import EIGHT_BITS
+from beam_bert.flat import flat_logits
 from beam_bert.handler import NAMESPACE
 from beam_bert.models import ResolvedModel, fetch_model, resolve_model
 from beam_bert.predicting import Predict
@@ -49,8 +50,9 @@ from beam_bert.sources import SourceSpec, cut_unit, inspect_source, list_files, 
 from beam_bert.tasks import ClassificationTask
 from beam_bert.tokenization import DocumentTokenizer, Tokenizer, WindowSettings
 
-DEFAULT_MAX_LENGTH = 512  # what BERT reads, and enough for most documents
 logger = logging.getLogger(__name__)
+
+DEFAULT_MAX_LENGTH = 512  # what BERT reads, and enough for most documents
 DONE = "done"  # tag of the records of shards that an earlier, unfinished run left in staging
 
 
@@ -193,13 +195,12 @@ def decode(batch: SliceBatch, task: ClassificationTask, model: ResolvedModel) ->
     """A ScoreBatch as the rows that the user reads (`beam_bert.schema.output_schema`)."""
     rows = batch.rows
     windows = pc.list_value_length(rows["logits"])
-    logits = rows["logits"].flatten().flatten().to_numpy(zero_copy_only=False)
     counts = windows.to_numpy(zero_copy_only=False).astype(np.int64)
     constant = {"model": model.name, "model_version": model.shown_version}
     columns = [
         rows["doc_id"],
         *rows["carried"].flatten(),
-        *task.decode(logits.reshape(-1, len(task.labels)), counts),
+        *task.decode(flat_logits(rows), counts),
         rows["num_tokens"],
         windows,
         rows["truncated"],

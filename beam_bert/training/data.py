@@ -13,6 +13,7 @@ import pyarrow as pa
 from beam_bert.batch import SliceBatch
 from beam_bert.encoder.plan import Int32Array, Int64Array
 from beam_bert.errors import InputError
+from beam_bert.flat import FlatTokens
 from beam_bert.schema import rejects_batch
 from beam_bert.slices import FileEntry, Slice, plan_units
 from beam_bert.sources import SourceSpec, cut_unit, inspect_source, list_files, read_slice
@@ -181,14 +182,12 @@ def tokenize_rows(rows: Rows, tokenizer: DocumentTokenizer) -> Tokens:
     if result.rejects.num_rows:
         first = result.rejects.slice(0, 1).to_pylist()[0]
         raise InputError(f"{first['doc_id']}: {first['message']}; remove the row")
-    windows = result.rows["input_ids"].flatten()
-    lengths = windows.value_lengths().to_numpy().astype(np.int64)
+    tokens = FlatTokens.of(result.rows)
+    first = tokens.first_lengths
     return Tokens(
-        windows.flatten().to_numpy().astype(np.int32),
-        np.concatenate([[0], np.cumsum(lengths)]),
-        None
-        if rows.pairs is None
-        else result.rows["first_lengths"].flatten().to_numpy().astype(np.int32),
+        tokens.ids.astype(np.int32),
+        tokens.offsets,
+        None if first is None else first.astype(np.int32),
     )
 
 

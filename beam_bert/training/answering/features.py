@@ -14,6 +14,7 @@ from beam_bert.batch import SliceBatch
 from beam_bert.encoder.config import EncoderConfig
 from beam_bert.encoder.plan import Int64Array
 from beam_bert.errors import ConfigError, InputError, ModelError
+from beam_bert.flat import FlatTokens
 from beam_bert.schema import rejects_batch
 from beam_bert.slices import Slice
 from beam_bert.tokenization import QuestionTokenizer, WindowSettings
@@ -102,11 +103,11 @@ def answer_windows(asked: Sequence[Asked], tokenizer: QuestionTokenizer) -> Answ
         first = batch.rejects.slice(0, 1).to_pylist()[0]
         raise InputError(f"{first['source_file']}: {first['message']}; remove the question")
     rows = batch.rows
-    windows = rows["input_ids"].flatten()
-    lengths = windows.value_lengths().to_numpy().astype(np.int64)
-    owners = np.repeat(np.arange(len(asked)), rows["input_ids"].value_lengths().to_numpy())
+    tokens = FlatTokens.of(rows)
+    owners = np.repeat(np.arange(len(asked)), tokens.counts)
     begins = rows["begins"].flatten().to_numpy().astype(np.int64)
-    ranges = rows["ranges"].flatten().flatten().to_numpy().reshape(-1, 4).astype(np.int64)
+    assert tokens.ranges is not None  # the tokenizer of questions gives them
+    ranges = tokens.ranges.astype(np.int64)
     spans = np.full((len(asked), 2), -1, np.int64)
     labelled = np.array([n for n, each in enumerate(asked) if each.answers], np.int64)
     places = [asked[n].answers[0] for n in labelled]
@@ -119,11 +120,7 @@ def answer_windows(asked: Sequence[Asked], tokenizer: QuestionTokenizer) -> Answ
     first, last = (spans[owners] - begins[:, None]).T
     inside = (spans[owners, 0] >= 0) & (first >= 0) & (last < ranges[:, 1])
     return AnswerWindows(
-        tokens=Tokens(
-            windows.flatten().to_numpy(),
-            np.concatenate([[0], np.cumsum(lengths)]),
-            rows["first_lengths"].flatten().to_numpy(),
-        ),
+        tokens=Tokens(tokens.ids, tokens.offsets, tokens.first_lengths),
         starts=np.where(inside, ranges[:, 0] + first, 0),
         ends=np.where(inside, ranges[:, 0] + last, 0),
         asked=owners,

@@ -14,6 +14,7 @@ from beam_bert.batch import SliceBatch
 from beam_bert.checked import CheckedModel
 from beam_bert.encoder import load_classifier
 from beam_bert.errors import ConfigError, ModelError
+from beam_bert.flat import flat_logits
 from beam_bert.handler import score
 from beam_bert.models import ResolvedModel, fetch_model, resolve_model
 from beam_bert.schema import document_schema, rejects_batch
@@ -68,11 +69,9 @@ class Scorer:
         scored = score(self.tokenizer.tokenize(batch), self.checked)
         rows = scored.rows
         counts = pc.list_value_length(rows["logits"]).to_numpy(zero_copy_only=False)
-        logits = rows["logits"].flatten().flatten().to_numpy(zero_copy_only=False)
-        logits = logits.reshape(-1, len(self.labels))
         scores = np.zeros((0, len(self.labels)))
         if len(counts):
-            scores = self.task.probabilities(logits, counts.astype(np.int64))
+            scores = self.task.probabilities(flat_logits(rows), counts.astype(np.int64))
         return Scored(
             positions=rows[POSITION].to_numpy(),
             scores=scores,
