@@ -135,7 +135,8 @@ def test_processes_that_ask_at_once_download_once(resolved: ResolvedModel) -> No
     script = (
         "import sys; from beam_bert.models import ResolvedModel, fetch_model\n"
         "from beam_bert.storage.gcs import GcsStorage; real = GcsStorage.download\n"
-        "def download(*args): print('downloaded'); real(*args)\n"
+        # One write: print() makes two, which threads that download at once would interleave.
+        "def download(*args): sys.stdout.write('downloaded\\n'); real(*args)\n"
         "GcsStorage.download = download; print('ready', flush=True); sys.stdin.readline()\n"
         "print(fetch_model(ResolvedModel(*sys.argv[1:])))"
     )
