@@ -321,6 +321,26 @@ def test_a_column_that_is_not_there_is_named_with_its_flag(
         assert f"--{flag}" in error
 
 
+def test_close_answers_of_a_fast_precision_are_evaluated_at_fp32_as_in_the_job(
+    finetune: Callable[..., Path], tmp_path: Path, train: Path
+) -> None:
+    folder = finetune("--epochs=1")
+
+    def gaps(name: str, *flags: str) -> list[float]:
+        usual = ["--task=answer", "--model", str(folder), "--input", str(train)]
+        report = tmp_path / name
+        usual += ["--stride=16", "--null_threshold=1", "--examples=1000", "--output", str(report)]
+        assert evaluate([*usual, *flags]) == 0
+        text = (report / "evaluation.json").read_text()
+        wrong = AnswerEvaluation.model_validate_json(text).wrong
+        return [each.gap for each in sorted(wrong, key=lambda each: each.id)]
+
+    exact = gaps("fp32", "--precision=fp32")
+    assert len(exact) > 20
+    assert gaps("all", "--precision=int8", "--recheck=1000") == exact
+    assert gaps("none", "--precision=int8", "--recheck=0") != exact
+
+
 def test_models_of_the_other_task_are_refused_with_the_pipeline_that_fits(
     tmp_path: Path, bert: Path, train: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:

@@ -157,7 +157,8 @@ class AnswerEvaluateConfig(_FlatColumns):
         "Data", f"{_QUESTIONS}files, folders or globs, local or gs://.", min_length=1
     )
     model: str = _same(AnswerConfig, "model")
-    precision: Literal["auto", "fp32", "bf16"] = _same(AnswerConfig, "precision")
+    precision: Literal["auto", "fp32", "bf16", "int8", "fp8"] = _same(AnswerConfig, "precision")
+    recheck: float | None = _same(AnswerConfig, "recheck")
     device: Literal["auto", "cpu", "cuda"] = _same(AnswerConfig, "device")
     max_length: int | None = _same(AnswerConfig, "max_length")
     stride: int = _same(AnswerConfig, "stride")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import time
 from datetime import datetime, timezone
+from functools import partial
 
 from beam_bert import console
 from beam_bert.checked import CheckedModel
@@ -14,6 +15,7 @@ from beam_bert.reports import answering as report
 from beam_bert.reports import render_answer_evaluation
 from beam_bert.reports.evaluation import Model
 from beam_bert.sources import list_files
+from beam_bert.tasks import AnswerTask
 from beam_bert.training.answering.config import AnswerEvaluateConfig
 from beam_bert.training.answering.data import read_asked
 from beam_bert.training.answering.evaluation import (
@@ -57,17 +59,20 @@ def measure(config: AnswerEvaluateConfig) -> report.AnswerEvaluation:
     )
     resolved = resolve_model(config.model)
     folder = fetch_model(resolved)
-    model = load_span_finder(
+    load = partial(
+        load_span_finder,
         folder,
-        precision=config.precision,
         device=config.device,
         batch_tokens=config.batch_tokens,
         max_answer_tokens=config.max_answer_tokens,
         top_spans=TOP_SPANS,
     )
+    model = load(precision=config.precision)
     tokenizer = question_tokenizer(folder, model.config, config.max_length, config.stride)
     threshold = config.null_threshold
     threshold = model.config.null_threshold if threshold is None else threshold
+    job_task = AnswerTask(None, null_threshold=threshold)
+    checked = CheckedModel.of(model, job_task, partial(load, precision="fp32"), config.recheck)
     done = 0
 
     def count(questions: int) -> None:
@@ -75,7 +80,7 @@ def measure(config: AnswerEvaluateConfig) -> report.AnswerEvaluation:
         done += questions
 
     with console.progress(lambda: console.Snapshot(done, done / len(asked))):
-        predictions = answers_of(asked, tokenizer, CheckedModel(model), on_questions=count)
+        predictions = answers_of(asked, tokenizer, checked, on_questions=count)
     return report.AnswerEvaluation(
         created_at=datetime.now(timezone.utc).isoformat(timespec="seconds"),
         model=Model(
