@@ -88,9 +88,14 @@ KEPT_BY_STUDENT = 0.97
 
 @dataclass(frozen=True)
 class Found:
-    """What one run came to."""
+    """What one run came to.
+
+    Attributes:
+      by_chance: the calibration error that so few rows show if every confidence is right.
+    """
 
     metrics: dict[str, float]
+    by_chance: float
     parameters: int
     minutes: float
 
@@ -100,8 +105,10 @@ def main() -> None:
     arguments = _arguments()
     tests = dict(each.split("=", 1) for each in arguments.test)
     work = Path(arguments.work or tempfile.mkdtemp(prefix="quality-"))
-    print("| task | seed | accuracy | macro F1 | calibration error | parameters | CPU minutes |")
-    print("| --- | --- | --- | --- | --- | --- | --- |", flush=True)
+    columns = ["task", "seed", "accuracy", "macro F1", "calibration error", "by chance"]
+    columns += ["parameters", "CPU minutes"]
+    print(f"| {' | '.join(columns)} |")
+    print(f"|{' --- |' * len(columns)}", flush=True)
     found: dict[str, list[Found]] = {}
     for name in arguments.only:
         for seed in arguments.seeds:
@@ -110,19 +117,24 @@ def main() -> None:
             print(
                 f"| {name} | {seed} | {result.metrics['accuracy']:.4f} | "
                 f"{result.metrics['macro_f1']:.4f} | {result.metrics['calibration_error']:.4f} | "
-                f"{result.parameters / 1e6:.1f} M | {result.minutes:.1f} |",
+                f"{result.by_chance:.4f} | {result.parameters / 1e6:.1f} M | "
+                f"{result.minutes:.1f} |",
                 flush=True,
             )
     for name, results in found.items():
         task = TASKS[name]
         mean = statistics.mean(result.metrics[task.metric] for result in results)
         error = statistics.mean(result.metrics["calibration_error"] for result in results)
+        by_chance = statistics.mean(result.by_chance for result in results)
         aim = task.aim
         if aim is None and "banking77" in found:
             teacher = statistics.mean(each.metrics[task.metric] for each in found["banking77"])
             aim = KEPT_BY_STUDENT * teacher
         aimed = "" if aim is None else f" (aim {aim:.4f})"
-        print(f"{name}: {task.metric} {mean:.4f}{aimed}, calibration error {error:.4f} (aim 0.02)")
+        print(
+            f"{name}: {task.metric} {mean:.4f}{aimed}, calibration error {error:.4f} (aim 0.02; "
+            f"{by_chance:.4f} by chance)"
+        )
 
 
 def _run(
@@ -149,10 +161,10 @@ def _run(
         "evaluate",
         *("--model", str(model), "--input", str(test), *columns, "--output", str(report)),
     )
-    metrics = json.loads((report / "evaluation.json").read_text("utf-8"))["metrics"]
-    return Found(
-        {key: metric["value"] for key, metric in metrics.items()}, _parameters(model), minutes
-    )
+    evaluation = json.loads((report / "evaluation.json").read_text("utf-8"))
+    metrics = {key: metric["value"] for key, metric in evaluation["metrics"].items()}
+    by_chance = evaluation["calibration_error_by_chance"]
+    return Found(metrics, by_chance, _parameters(model), minutes)
 
 
 def _files(name: str, data: str, tests: dict[str, str], work: Path) -> tuple[Path, Path]:

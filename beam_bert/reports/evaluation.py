@@ -247,6 +247,10 @@ class Evaluation(_Document):
     calibration: list[CalibrationPoint] = Field(
         default_factory=list, description="The calibration curve, by confidence."
     )
+    calibration_error_by_chance: float | None = Field(
+        default=None,
+        description="The calibration_error to expect of so few rows if every confidence is right.",
+    )
     slices: list[Slice] = Field(default_factory=list, description="By --slices.")
     hardest: list[Example] = Field(default_factory=list, description="Furthest first.")
     comparison: Comparison | None = Field(default=None, description="With --compare.")

@@ -236,6 +236,22 @@ def calibration_error(scores: Array, targets: Array, problem_type: str, bins: in
     return float(np.abs(gap).sum() / max(len(confidence), 1))
 
 
+def calibration_error_by_chance(
+    scores: Array, targets: Array, problem_type: str, bins: int = BINS
+) -> float:
+    """What `calibration_error` would be, in the mean, if every confidence were right.
+
+    Few rows alone make an error, so that 0 is not what to expect (Bröcker and Smith 2007,
+    "Increasing the reliability of reliability diagrams"). Answers in a bin are right with the
+    chances that the model gives; their number is taken as normal, whose mean deviation is
+    sqrt(2 variance / pi).
+    """
+    confidence, _ = _confidences(scores, targets, problem_type)
+    variance = np.bincount(_bin_of(confidence, bins), confidence * (1 - confidence), minlength=bins)
+    deviation = np.sqrt(2 * np.maximum(variance, 0) / np.pi)
+    return float(deviation.sum() / max(len(confidence), 1))
+
+
 def wilson_interval(hits: Array, counts: Array, z: float = 1.96) -> tuple[FloatArray, FloatArray]:
     """Interval around the share hits / counts (Wilson 1927); 0 to 1 where counts is 0."""
     unknown = np.asarray(counts) == 0

@@ -236,6 +236,7 @@ def test_several_labels_come_as_numbers_names_or_lists(
         assert each.metrics["accuracy"].value == 1
         assert each.confusion is None
         assert each.calibration
+        assert 0 < (each.calibration_error_by_chance or 0) < 0.1
     assert found[1].rows.evaluated == 60
     assert found[1].balance.labels == dict(zip(names, given.sum(axis=0).tolist(), strict=True))
 
@@ -255,6 +256,7 @@ def test_a_regression_is_measured_by_its_errors(
     expected = np.corrcoef(values, shifted)[0, 1]
     assert found.metrics["pearson"].value == pytest.approx(expected, abs=1e-4)
     assert (found.per_label, found.confusion, found.calibration) == ([], None, [])
+    assert found.calibration_error_by_chance is None
     assert len(found.balance.labels) == 10
     assert (tmp_path / "report/report.html").exists()
 

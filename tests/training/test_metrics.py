@@ -29,6 +29,7 @@ from beam_bert.training.metrics import (
     LabelCounts,
     calibration_bins,
     calibration_error,
+    calibration_error_by_chance,
     confusion_matrix,
     correlation,
     dev_metrics,
@@ -138,6 +139,25 @@ def test_the_calibration_error_is_the_mean_gap_of_the_curve(
     assert calibration_error(scores, targets, SINGLE_LABEL) == pytest.approx(gaps)
     assert all(b.low <= b.confidence <= b.high + 1e-9 for b in bins)
     assert all(0 <= b.right_low <= b.right <= b.right_high <= 1 for b in bins)
+
+
+@pytest.mark.parametrize("problem_type", [SINGLE_LABEL, MULTI_LABEL])
+@pytest.mark.parametrize("rows", [60, 1000])
+def test_the_calibration_error_by_chance_is_that_of_answers_drawn_with_the_models_own_chances(
+    problem_type: str, rows: int
+) -> None:
+    generator = np.random.default_rng(rows)
+    scores = generator.dirichlet([0.3] * 5, rows)
+
+    def drawn() -> np.ndarray:
+        if problem_type == MULTI_LABEL:
+            return (generator.random(scores.shape) < scores).astype(int)
+        chosen = generator.random((rows, 1)) > scores.cumsum(axis=1)
+        return np.minimum(chosen.sum(axis=1), 4)
+
+    errors = [calibration_error(scores, drawn(), problem_type) for _ in range(300)]
+    found = calibration_error_by_chance(scores, drawn(), problem_type)
+    assert found == pytest.approx(np.mean(errors), rel=0.1)
 
 
 def test_a_model_that_is_as_sure_as_it_is_right_has_no_calibration_error() -> None:

@@ -26,6 +26,7 @@ from beam_bert.training.metrics import (
     Array,
     LabelCounts,
     calibration_bins,
+    calibration_error_by_chance,
     confusion_matrix,
     given_labels,
     score_metrics,
@@ -69,6 +70,9 @@ def document(
         if task.problem_type == SINGLE_LABEL
         else None,
         calibration=_calibration(scores, targets, task.problem_type) if classes else [],
+        calibration_error_by_chance=(
+            calibration_error_by_chance(scores, targets, task.problem_type) if classes else None
+        ),
         slices=_slices(config, scorer, found, scores, targets, metrics),
         hardest=[example for _, _, example in sorted(found.hardest, key=lambda e: (-e[0], -e[1]))],
         balance=balance(

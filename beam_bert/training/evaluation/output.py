@@ -62,6 +62,9 @@ def show(evaluation: Evaluation, output: str, seconds: float) -> None:
         _add_row(table, f"rejected: {reason}", f"{count:,}")
     for name, metric in evaluation.metrics.items():
         _add_row(table, name_text(name), metric_text(metric))
+    if evaluation.calibration_error_by_chance is not None:
+        by_chance = f"{evaluation.calibration_error_by_chance:.4f}"
+        _add_row(table, "that of so few rows, were every confidence right", by_chance)
     weakest = sorted((r for r in evaluation.per_label if r.support), key=lambda r: r.f1.value)
     for label in weakest[: _SHOWN // 2]:
         _add_row(table, f"F1 of {label.label} ({label.support:,} rows)", metric_text(label.f1))
