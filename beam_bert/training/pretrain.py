@@ -20,7 +20,7 @@ from beam_bert.training.batches import plan_epochs
 from beam_bert.training.card import Card, render
 from beam_bert.training.config import PretrainConfig
 from beam_bert.training.data import Rows, Tokens, read_rows, tokenize_rows
-from beam_bert.training.loop import LoopSettings, Progress, train
+from beam_bert.training.loop import LoopSettings, Progress
 from beam_bert.training.masking import MaskedObjective, load_language_model, mask_token
 from beam_bert.training.provenance import SourceRecord, data_yaml
 from beam_bert.training.run import (
@@ -31,9 +31,9 @@ from beam_bert.training.run import (
     deliver,
     find_model,
     run_key,
+    run_training,
     say,
     settings_of,
-    shown,
     software_versions,
     source_dicts,
     training_device,
@@ -59,66 +59,91 @@ def pretrain(config: PretrainConfig) -> Delivered:
     check_output(config)
     device = training_device(config.device)
     base = find_model(str(config.base))
-    limit = read_config(base.folder).max_length
-    if config.max_length is not None and config.max_length > limit:
-        raise ConfigError(f"--max_length {config.max_length}: the model reads {limit} at most")
+    read_config(base.folder)  # an encoder, or one line now
     sources = declared_sources(config, "input")
-    rows = _rows(config)
-    tokens, dev_tokens = _tokens(config, base.folder, rows, limit)
-    torch.manual_seed(config.seed)
-    network = load_language_model(base.folder, device)
-    objective = MaskedObjective(
-        network,
-        tokens,
-        dev_tokens,
-        rate=config.mask_rate,
-        mask_id=mask_token(base.folder),
-        dev_batch_tokens=config.batch_tokens,
-        device=device,
-    )
-    epochs = plan_epochs(tokens.lengths, config.batch_tokens, config.epochs, config.seed)
     key = run_key("pretrain", config, [base], sources)
-    work, progress = work_folder(config, key), Progress()
-    before = objective.evaluate()
+    torch.manual_seed(config.seed)
+    training = PreTraining(config, base, sources, device)
+    tokens = training.tokens
     say(
         f"{len(tokens):,} sequences, {len(tokens.input_ids):,} tokens; "
-        f"dev masked_loss {before['masked_loss']:.4f} before the first step"
+        f"dev masked_loss {training.before['masked_loss']:.4f} before the first step"
     )
-    with shown(progress):
-        train(
-            network,
-            objective,
-            epochs,
-            _loop_settings(config, device),
-            work=work,
-            key=key,
-            progress=progress,
-            say=say,
-        )
-    metrics = objective.evaluate()
-    training = {
-        "curves": progress.curves,
-        "metrics_before": before,
-        "metrics": metrics,
-        "settings": settings_of(config),
-        "sources": source_dicts(sources),
-    }
-    texts = {
-        TRAINING_FILE: as_json(training),
-        "data.yaml": data_yaml(sources),
-        "README.md": render(_card(config, base, sources, rows, metrics, progress)),
-    }
-
-    def make(folder: Path) -> None:
-        save_model(network.model, base.folder, folder, texts)
-        _keep_pooler(base.folder, folder)
-
-    notes = (
-        f"pre-trained from {base.text}: masked_loss {metrics['masked_loss']:.4f} on held-out text"
-    )
-    delivered = deliver(config, base, work, make, metrics, notes)
+    delivered = run_training(training, work_folder(config, key), key)
     say(f"model: {delivered.location} (in {time.monotonic() - started:,.0f} s)")
     return delivered
+
+
+class PreTraining:
+    """One pre-training: its network, objective and batches, and what becomes of them."""
+
+    def __init__(
+        self,
+        config: PretrainConfig,
+        base: StartingPoint,
+        sources: list[SourceRecord],
+        device: torch.device,
+    ) -> None:
+        self._config = config
+        self._base = base
+        self._sources = sources
+        self._device = device
+        limit = read_config(base.folder).max_length
+        if config.max_length is not None and config.max_length > limit:
+            raise ConfigError(f"--max_length {config.max_length}: the model reads {limit} at most")
+        self._rows = _rows(config)
+        self.tokens, dev_tokens = _tokens(config, base.folder, self._rows, limit)
+        self.network = load_language_model(base.folder, device)
+        self.objective = MaskedObjective(
+            self.network,
+            self.tokens,
+            dev_tokens,
+            rate=config.mask_rate,
+            mask_id=mask_token(base.folder),
+            dev_batch_tokens=config.batch_tokens,
+            device=device,
+        )
+        self.before = self.objective.evaluate()
+        lengths = self.tokens.lengths
+        self.epochs = plan_epochs(lengths, config.batch_tokens, config.epochs, config.seed)
+
+    def loop_settings(self) -> LoopSettings:
+        """See `beam_bert.training.run.Training`."""
+        config = self._config
+        return LoopSettings(
+            learning_rate=config.learning_rate,
+            schedule=config.schedule,
+            warmup=config.warmup,
+            weight_decay=config.weight_decay,
+            seed=config.seed,
+            bf16=trains_in_bf16(config.precision, self._device),
+            gradient_accumulation=config.gradient_accumulation,
+            checkpoint_s=config.checkpoint_s,
+        )
+
+    def finish(self, progress: Progress, work: Path) -> Delivered:
+        """See `beam_bert.training.run.Training`."""
+        config, base, sources = self._config, self._base, self._sources
+        metrics = self.objective.evaluate()
+        training = {
+            "curves": progress.curves,
+            "metrics_before": self.before,
+            "metrics": metrics,
+            "settings": settings_of(config),
+            "sources": source_dicts(sources),
+        }
+        texts = {
+            TRAINING_FILE: as_json(training),
+            "data.yaml": data_yaml(sources),
+            "README.md": render(_card(config, base, sources, self._rows, metrics, progress)),
+        }
+
+        def make(folder: Path) -> None:
+            save_model(self.network.model, base.folder, folder, texts)
+            _keep_pooler(base.folder, folder)
+
+        loss = f"masked_loss {metrics['masked_loss']:.4f} on held-out text"
+        return deliver(config, base, work, make, metrics, f"pre-trained from {base.text}: {loss}")
 
 
 def _rows(config: PretrainConfig) -> Rows:
@@ -151,19 +176,6 @@ def _tokens(config: PretrainConfig, folder: Path, rows: Rows, limit: int) -> tup
     length = config.max_length or min(limit, DEFAULT_MAX_LENGTH)
     tokenizer = DocumentTokenizer(folder, WindowSettings(length, overlapping=True, stride=0))
     return tokenize_rows(rows.take(kept), tokenizer), tokenize_rows(rows.take(held), tokenizer)
-
-
-def _loop_settings(config: PretrainConfig, device: torch.device) -> LoopSettings:
-    return LoopSettings(
-        learning_rate=config.learning_rate,
-        schedule=config.schedule,
-        warmup=config.warmup,
-        weight_decay=config.weight_decay,
-        seed=config.seed,
-        bf16=trains_in_bf16(config.precision, device),
-        gradient_accumulation=config.gradient_accumulation,
-        checkpoint_s=config.checkpoint_s,
-    )
 
 
 def _keep_pooler(base: Path, folder: Path) -> None:

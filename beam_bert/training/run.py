@@ -7,8 +7,7 @@ import importlib.metadata
 import json
 import shutil
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Protocol
@@ -108,7 +107,11 @@ def run_training(
       RunFailed: it did not finish; nothing was published.
     """
     progress = Progress()
-    with shown(progress):
+
+    def snapshot() -> console.Snapshot:
+        return console.Snapshot(progress.rows - progress.resumed_rows, progress.share)
+
+    with console.progress(snapshot):
         train(
             training.network,
             training.objective,
@@ -192,17 +195,6 @@ def software_versions() -> dict[str, str]:
 def say(line: str) -> None:
     """Tell the person who started the run."""
     print(line, file=sys.stderr, flush=True)
-
-
-@contextmanager
-def shown(progress: Progress) -> Iterator[None]:
-    """Show a training's progress on stderr while the body runs."""
-
-    def snapshot() -> console.Snapshot:
-        return console.Snapshot(progress.rows - progress.resumed_rows, progress.share)
-
-    with console.progress(snapshot):
-        yield
 
 
 def check_output(config: TrainingConfig) -> None:
