@@ -34,12 +34,12 @@ class FlatTokens:
         lengths = pc.list_value_length(windows).to_numpy(zero_copy_only=False)
         names = rows.schema.names
         first = rows["first_lengths"].flatten() if "first_lengths" in names else None
-        ranges = rows["ranges"].flatten().flatten().to_numpy() if "ranges" in names else None
+        ranges = _table(rows["ranges"].flatten()) if "ranges" in names else None
         return FlatTokens(
             ids=windows.flatten().to_numpy(),
             offsets=np.concatenate([[0], np.cumsum(lengths, dtype=np.int64)]),
             first_lengths=None if first is None else first.to_numpy(),
-            ranges=None if ranges is None else ranges.reshape(len(lengths), -1),
+            ranges=ranges,
             counts=pc.list_value_length(rows["input_ids"]).to_numpy(zero_copy_only=False),
         )
 
@@ -79,6 +79,10 @@ class FlatTokens:
 
 def flat_logits(rows: pa.RecordBatch) -> np.ndarray:
     """What the model said of the windows of a ScoreBatch, float32 [windows, width]."""
-    windows = rows["logits"].flatten()
-    values = windows.flatten().to_numpy(zero_copy_only=False)
-    return values.reshape(-1, windows.type.list_size)
+    return _table(rows["logits"].flatten())
+
+
+def _table(rows: pa.FixedSizeListArray) -> np.ndarray:
+    """Lists of one size as [n, size], for none of them too."""
+    values: np.ndarray = rows.flatten().to_numpy(zero_copy_only=False)
+    return values.reshape(-1, rows.type.list_size)

@@ -159,6 +159,30 @@ def test_rows_that_cannot_be_used_are_rejects_and_the_books_balance(
     assert (found["rows_read"], found["rows_predicted"], found["rows_rejected"]) == (9, 2, 7)
 
 
+@pytest.mark.parametrize(
+    ("content", "flags", "reasons"),
+    [
+        ("", ["--question", ASKED[0]], []),
+        ('{"text": "\u200b"}', ["--question", ASKED[0], ASKED[1]], ["no_tokens"]),
+        ('{"text": "x", "q": "\u200b"}', ["--question_column=q"], ["no_question_tokens"]),
+        (
+            '{"text": "\u200b"}',
+            ["--question", f"a={ASKED[0]}", "--answers=wide", "--precision=bf16"],
+            ["no_tokens"],
+        ),
+    ],
+)
+def test_a_file_without_one_usable_row_is_no_failure(
+    tmp_path: Path, reader: Path, content: str, flags: list[str], reasons: list[str]
+) -> None:
+    source = tmp_path / "in.jsonl"
+    source.write_text(content, encoding="utf-8")
+    assert run(source, tmp_path / "out", reader, *flags, "--max_reject_rate=1") == 0
+    assert table(tmp_path / "out") == []
+    found = table(tmp_path / "out", "rejects") if reasons else []
+    assert [row["reason"] for row in found] == reasons
+
+
 def test_two_runs_write_the_same_bytes_and_what_is_asked_twice_is_computed_once(
     tmp_path: Path, reader: Path
 ) -> None:
