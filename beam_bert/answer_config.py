@@ -17,6 +17,8 @@ DEFAULT_STRIDE = 128
 CPU_SLICE_BYTES = 2**20
 GPU_SLICE_BYTES = 16 * 2**20
 
+# What Python makes of bytes of the command line that are not UTF-8; no tokenizer takes it.
+_SURROGATE = re.compile("[\ud800-\udfff]")
 _NAMED = re.compile(r"([^\W\d]\w*)=(.*)", re.DOTALL)
 
 
@@ -106,6 +108,8 @@ class AnswerConfig(JobConfig):
             raise ValueError(f"give --question or --question_column: {fault}")
         if any(not text.strip() for text in self.questions or ()):
             raise ValueError("--question: a question is empty")
+        if any(_SURROGATE.search(text) for text in self.question):
+            raise ValueError("--question: a question holds bytes that are no text (UTF-8)")
         if self.question_column in self.text_column:
             raise ValueError(f"column {self.question_column!r} cannot be both text and question")
         names = [name.casefold() for name in self.names or () if name is not None]

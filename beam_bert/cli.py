@@ -209,11 +209,24 @@ def _default_text(field: Any) -> str:
     return " ".join(default) if isinstance(default, tuple) else str(default)
 
 
+class _UniqueNames(yaml.SafeLoader):
+    """As YAML has it, names are unique; PyYAML would take the last one and lose the others."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        seen = set()
+        for key in (key for key, _ in node.value if isinstance(key, yaml.ScalarNode)):
+            if key.value in seen:
+                fault = f"{key.value!r} is given twice"
+                raise yaml.MarkedYAMLError(problem=fault, problem_mark=key.start_mark)
+            seen.add(key.value)
+        return super().construct_mapping(node, deep)
+
+
 def _read_yaml(path: str) -> dict[str, Any]:
     from beam_bert.sources.opening import read_text  # not before --help was answered
 
     try:
-        data = yaml.safe_load(read_text(path))
+        data = yaml.load(read_text(path), _UniqueNames)
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"--config {path}: cannot be read ({error})") from None
     except yaml.YAMLError as error:

@@ -32,7 +32,7 @@ from beam_bert.config import (
 )
 from beam_bert.dataflow import configure, parse_gpu
 from beam_bert.encoder import EncoderConfig, load_classifier, load_span_finder
-from beam_bert.errors import ConfigError, ModelError
+from beam_bert.errors import ConfigError, InputError, ModelError
 from beam_bert.models import ResolvedModel, fetch_model, resolve_model
 from beam_bert.predicting import Predict
 from beam_bert.proof import prove
@@ -90,7 +90,7 @@ def plan_job(job: str, config: JobConfig, beam_flags: Sequence[str] = ()) -> Job
             f"{encoder.vocab_size}; use the tokenizer that it was trained with"
         )
     reserved = [field.name for field in (*ID_FIELDS, *predict.task.fields(), *ORIGIN_FIELDS)]
-    spec = inspect_source(files, source_spec(config, _slice_bytes(config)), reserved)
+    spec = _inspected(config, files, reserved)
     schema = output_schema(spec.carried, predict.task.fields())
     check_partition_columns(config.partition, schema)
     digest = _settings_digest(job, config, model, schema)
@@ -189,6 +189,18 @@ def _slice_bytes(config: JobConfig) -> int:
     if isinstance(config, AnswerConfig):
         return ANSWER_GPU_SLICE_BYTES if on_gpu else ANSWER_CPU_SLICE_BYTES
     return GPU_SLICE_BYTES if on_gpu else CPU_SLICE_BYTES
+
+
+def _inspected(
+    config: JobConfig, files: Sequence[FileEntry], reserved: Sequence[str]
+) -> SourceSpec:
+    try:
+        return inspect_source(files, source_spec(config, _slice_bytes(config)), reserved)
+    except InputError as error:
+        if not isinstance(config, AnswerConfig):
+            raise
+        # The source's second text is the question there, and so is the flag to mend.
+        raise InputError(str(error).replace("--text_pair_column", "--question_column")) from None
 
 
 def source_spec(config: SourceConfig, slice_bytes: int) -> SourceSpec:

@@ -248,6 +248,7 @@ NEEDED = ["--input", "a", "--output", "o", "--model", "m"]
         (["--question", "a", "--question_column=q"], r"one of them, not both"),
         (["--question", " "], r"a question is empty"),
         (["--question", "end= "], r"a question is empty"),
+        (["--question", "who \udcff?"], r"a question holds bytes that are no text"),
         (["--question", "end=a", "--question", "End=b"], r"two questions are named 'end'"),
         (["--question_column=text"], r"column 'text' cannot be both text and question"),
         (["--question", "a", "--answers=wide"], r"wide needs named questions"),
@@ -272,6 +273,9 @@ def test_questions_have_names_where_they_are_given_some(tmp_path: Path) -> None:
     file.write_text("question:\n  'bad name': When?\n")
     with pytest.raises(ConfigError, match="'bad name'"):
         parse_config(AnswerConfig, [*NEEDED, "--config", str(file)], "pipelines.answer")
+    file.write_text("question:\n  end: When?\n  who: Who?\n  end: Where?\n")
+    with pytest.raises(ConfigError, match=r"'end' is given twice\s.*line 4"):
+        parse_config(AnswerConfig, [*NEEDED, "--config", str(file)], "pipelines.answer")
 
 
 @pytest.mark.parametrize(
@@ -279,6 +283,7 @@ def test_questions_have_names_where_they_are_given_some(tmp_path: Path) -> None:
     [
         (["--question", "num_tokens=who?", "--answers=wide"], "num_tokens is a column already"),
         (["--question", "good " * 80], "has 80 tokens and leaves 0 of a window"),
+        (["--question_column=texts"], "no file has a column 'texts' (--question_column)"),
     ],
 )
 def test_what_the_model_makes_impossible_stops_before_the_run(
