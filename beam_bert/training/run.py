@@ -7,7 +7,7 @@ import importlib.metadata
 import json
 import shutil
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Protocol
@@ -18,12 +18,14 @@ import beam_bert
 from beam_bert import console
 from beam_bert.encoder.plan import Int64Array
 from beam_bert.encoder.precision import resolve_precision
-from beam_bert.errors import ConfigError, InputError
+from beam_bert.errors import ConfigError, InputError, OutputError
 from beam_bert.models import ModelStore, ResolvedModel, fetch_model, resolve_model
 from beam_bert.models.cache import cache_folder
 from beam_bert.models.store import split_reference
-from beam_bert.sources import list_files
+from beam_bert.sources import SourceSpec, list_files
 from beam_bert.training.config import TrainingConfig
+from beam_bert.training.data import Rows, read_rows
+from beam_bert.training.labels import read_label_names
 from beam_bert.training.loop import LoopSettings, Objective, Progress, Trained, train
 from beam_bert.training.provenance import SourceRecord, check_sources
 from beam_bert.training.saving import (
@@ -156,10 +158,9 @@ def run_key(
     sources: Sequence[SourceRecord],
 ) -> str:
     """Names a run by all that its model depends on: a checkpoint of another is not gone on from."""
-    settings = {k: v for k, v in config.model_dump(mode="json").items() if k not in _PLACES}
     what = {
         "job": job,
-        "settings": settings,
+        "settings": _settings(config, but=_PLACES),
         "models": [model.resolved.version for model in models],
         "sources": [[s.use, s.path, s.sha256] for s in sources],
         "versions": software_versions(),
@@ -173,10 +174,17 @@ def training_digest(config: TrainingConfig, sources: Sequence[SourceRecord]) -> 
     Not for where the files lie, nor for the version that `--base store@alias` stands for: a model
     that was promoted is no reason to train the next one.
     """
-    elsewhere = {*_PLACES, "train", "dev", "unlabelled", "input"}
-    settings = {k: v for k, v in config.model_dump(mode="json").items() if k not in elsewhere}
+    settings = _settings(config, but={*_PLACES, "train", "dev", "unlabelled", "input"})
     what = [settings, sorted([source.use, source.sha256] for source in sources)]
     return hashlib.sha256(json.dumps(what, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def _settings(config: TrainingConfig, *, but: Collection[str]) -> dict[str, object]:
+    """The settings that a model depends on, with the label names in place of their file."""
+    settings = {k: v for k, v in config.model_dump(mode="json").items() if k not in but}
+    if settings.get("label_names") is not None:
+        settings["label_names"] = read_label_names(settings["label_names"])
+    return settings
 
 
 def work_folder(config: TrainingConfig, key: str) -> Path:
@@ -202,7 +210,15 @@ def check_output(config: TrainingConfig) -> None:
     if config.layout == "folder":
         check_folder(Path(config.output).expanduser(), overwrite=config.overwrite)
     else:
-        ModelStore.open(config.output).aliases()
+        if split_reference(config.output) is not None:
+            # A store of that name would hide the alias from all who ask for it.
+            raise OutputError(
+                f"--output {config.output}: name the store alone; --alias says which alias the "
+                f"version gets ({config.alias})"
+            )
+        store = ModelStore.open(config.output)
+        store.check_alias(config.alias)
+        store.aliases()
     if "://" not in config.output:
         check_writable(Path(config.output).expanduser())
 
@@ -293,6 +309,28 @@ def declared_sources(config: TrainingConfig, *uses: str) -> list[SourceRecord]:
         allowed=config.allowed_licences,
         accept_unlicensed=config.accept_unlicensed,
     )
+
+
+def read_and_tell(
+    patterns: Sequence[str],
+    spec: SourceSpec,
+    *,
+    label_column: str | None,
+    max_reject_rate: float,
+    flag: str,
+) -> Rows:
+    """`beam_bert.training.data.read_rows`, and a line about rows that it had to leave out."""
+    rows = read_rows(
+        patterns, spec, label_column=label_column, max_reject_rate=max_reject_rate, flag=flag
+    )
+    if rows.rejected:
+        say(f"warning: {rows.rejected:,} rows of {flag} cannot be used and are left out")
+    return rows
+
+
+def rejected_notes(rejected: int) -> list[str]:
+    """What a card says of rows that were left out, where there are any."""
+    return [f"{rejected:,} rows could not be used and were left out"] if rejected else []
 
 
 def report_leaks(leaks: Sequence[str], total: int, what: str, policy: str) -> None:

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import errno
 import json
+import math
 from collections.abc import Callable
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from beam_bert.models import ModelStore
@@ -14,6 +17,7 @@ from pipelines.finetune import main
 from tests.training.conftest import COMMON, labelled_rows, write_csv
 
 Refused = Callable[..., str]
+ROWS = labelled_rows(60)
 
 
 def test_a_label_column_that_is_not_there(refused: Refused) -> None:
@@ -23,7 +27,24 @@ def test_a_label_column_that_is_not_there(refused: Refused) -> None:
 def test_a_row_without_label(refused: Refused, tmp_path: Path) -> None:
     train = write_csv(tmp_path / "a.csv", [*labelled_rows(20), ("the film was good", "")])
     line = refused("--train", str(train))
-    assert f"1 row has no label in column label, the first is {train}#20" in line
+    assert f"1 of 21 rows cannot be used, the first is {train}#20: there is no label" in line
+
+
+def test_rows_without_label_may_be_left_out_and_are_told(
+    finetune: Callable[..., Path], tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Pandas writes a number that is not there as NaN, and whole numbers beside it as floats."""
+    rows = [{"text": text, "label": 1.0 if label == "good" else 2.0} for text, label in ROWS]
+    train, dev = tmp_path / "a.parquet", tmp_path / "b.parquet"
+    pq.write_table(pa.Table.from_pylist([*rows[10:], {"text": "no", "label": None}]), train)
+    pq.write_table(pa.Table.from_pylist([*rows[:10], {"text": "no", "label": math.nan}]), dev)
+    flags = ("--train", str(train), "--dev", str(dev), "--max_reject_rate", "0.1")
+    folder = finetune(*flags)
+    told = capfd.readouterr().err
+    assert "1 rows of --train cannot be used and are left out" in told
+    assert "1 rows of --dev cannot be used and are left out" in told
+    assert "2 rows could not be used" in (folder / "README.md").read_text()
+    assert json.loads((folder / "config.json").read_text())["id2label"] == {"0": "1", "1": "2"}
 
 
 def test_a_null_text(refused: Refused, tmp_path: Path) -> None:
@@ -51,6 +72,33 @@ def test_a_class_with_one_example(refused: Refused, tmp_path: Path) -> None:
     train = write_csv(tmp_path / "a.csv", [*labelled_rows(20), ("the film", "rare")])
     line = refused("--train", str(train))
     assert f"label 'rare' has one example only, {train}#20" in line
+
+
+def test_a_class_that_only_dev_has_once_leaking_rows_are_out(
+    refused: Refused, tmp_path: Path
+) -> None:
+    rare = [("the film", "rare"), ("a film", "rare")]
+    train = write_csv(tmp_path / "a.csv", [*labelled_rows(20), *rare])
+    dev = write_csv(tmp_path / "dev.csv", [*labelled_rows(20, seed=9), *rare])
+    line = refused("--train", str(train), "--dev", str(dev))
+    assert "label 'rare' has no row left to train on: --dev has all of them" in line
+
+
+def test_an_alias_that_cannot_be_set_is_told_before_the_training(
+    refused: Refused, tmp_path: Path
+) -> None:
+    store = tmp_path / "store"
+    flags = ("--layout", "store", "--output", str(store))
+    assert "moves by promote and rollback only" in refused(*flags, "--alias", "production")
+    assert "cannot be an alias" in refused(*flags, "--alias", "a b")
+    assert not store.exists()
+
+
+def test_an_output_that_would_hide_an_alias(refused: Refused, tmp_path: Path) -> None:
+    store = tmp_path / "store@production"
+    line = refused("--layout", "store", "--output", str(store))
+    assert "name the store alone; --alias says which alias the version gets (candidate)" in line
+    assert not store.exists()
 
 
 def test_a_label_of_dev_that_train_has_not(refused: Refused, tmp_path: Path) -> None:
