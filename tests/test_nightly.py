@@ -408,7 +408,8 @@ def test_the_steps_can_be_jobs_of_their_own_for_a_cloud_scheduler(place: Place) 
         ({"evaluate": None}, "finetune needs a section evaluate"),
         ({"gate": {"minimum": "high"}}, "gate.minimum: .*got 'high'"),
         ({"store": "s@production"}, "--store: must be a model store"),
-        ({"date": "yesterday"}, "--date: 'yesterday' is not YYYY-MM-DD"),
+        ({"date": "yesterday"}, "--date: 'yesterday' is no day, YYYY-MM-DD"),
+        ({"date": "2026-02-30"}, "--date: '2026-02-30' is no day, YYYY-MM-DD"),
         ({"sotre": "s"}, "unknown flag --sotre; did you mean --store"),
     ],
 )
@@ -426,6 +427,10 @@ def test_a_mistake_in_the_file_is_one_line_that_names_the_place(
 def test_a_night_asked_for_a_dry_run_does_nothing(place: Place) -> None:
     assert main(["--config", str(place.config()), "--dry_run=true"]) == 2
     assert "--dry_run: a night has none" in place.capsys.readouterr().err
+    assert main(["--config", str(place.config()), "--dry_run"]) == 2  # Beam's has a value
+    error = place.capsys.readouterr().err
+    assert "--dry_run: expected one argument" in error
+    assert error.count("\n") == 1
     assert place.files() == {}
 
 
