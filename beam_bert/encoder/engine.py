@@ -195,13 +195,13 @@ class PackedModel(ABC):
         """Measure on this machine and these texts which `batch_tokens` is fastest, and take it.
 
         `outputs` does it once, as soon as there is much to compute; nothing is measured where the
-        size was given. Arguments as there.
+        size was given, or where the texts do not fill the largest one. Arguments as there.
         """
         lengths = np.diff(offsets)
         with self._lock:
-            if not self._may_measure or not len(lengths):
-                return
             sizes, device = candidates(self.batch_tokens), torch.device(self.device)
+            if not self._may_measure or lengths.sum() < max(sizes):
+                return
             plan = plan_micro_batches(lengths, max(sizes))
             middle = plan[len(plan) // 2]
             batches = {}
