@@ -34,6 +34,7 @@ from beam_bert.config import (
     InferenceConfig,
     JobConfig,
     SourceConfig,
+    stride_of,
 )
 from beam_bert.dataflow import THREADS, configure, parse_gpu
 from beam_bert.encoder import EncoderConfig, load_classifier, load_span_finder
@@ -249,8 +250,6 @@ def window_settings(
 ) -> WindowSettings:
     """How documents are cut for a model.
 
-    A stride that nobody gave is a third of the window at most: short windows work without one.
-
     Raises:
       ConfigError: the model cannot read windows that long.
     """
@@ -262,11 +261,10 @@ def window_settings(
             + ("" if config.long_documents == "window" else " with --long_documents window")
         )
     max_length = config.max_length or min(limit, default_max_length)
-    given = "stride" in config.model_fields_set
     return WindowSettings(
         max_length=max_length,
         overlapping=config.long_documents == "window",
-        stride=config.stride if given else min(config.stride, max_length // 3),
+        stride=stride_of(config, max_length),
     )
 
 

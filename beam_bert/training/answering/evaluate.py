@@ -68,7 +68,7 @@ def measure(config: AnswerEvaluateConfig) -> report.AnswerEvaluation:
         top_spans=TOP_SPANS,
     )
     model = load(precision=config.precision)
-    tokenizer = question_tokenizer(folder, model.config, config.max_length, config.stride)
+    tokenizer = question_tokenizer(folder, model.config, config)
     threshold = config.null_threshold
     threshold = model.config.null_threshold if threshold is None else threshold
     job_task = AnswerTask(None, null_threshold=threshold)

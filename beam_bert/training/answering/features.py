@@ -11,6 +11,7 @@ import pyarrow as pa
 
 from beam_bert.answer_config import DEFAULT_MAX_LENGTH
 from beam_bert.batch import SliceBatch
+from beam_bert.config import stride_of
 from beam_bert.encoder.config import EncoderConfig
 from beam_bert.encoder.plan import Int64Array
 from beam_bert.errors import ConfigError, InputError, ModelError
@@ -18,6 +19,7 @@ from beam_bert.flat import FlatTokens
 from beam_bert.schema import rejects_batch
 from beam_bert.slices import Slice
 from beam_bert.tokenization import QuestionTokenizer, WindowSettings
+from beam_bert.training.answering.config import AnswerEvaluateConfig, AnswerFinetuneConfig
 from beam_bert.training.answering.data import Asked
 from beam_bert.training.data import Tokens
 
@@ -52,7 +54,7 @@ class AnswerWindows:
 
 
 def question_tokenizer(
-    folder: Path, encoder: EncoderConfig, max_length: int | None, stride: int
+    folder: Path, encoder: EncoderConfig, config: AnswerFinetuneConfig | AnswerEvaluateConfig
 ) -> QuestionTokenizer:
     """How questions of a file are laid out for a model, as `pipelines.answer` does.
 
@@ -60,10 +62,11 @@ def question_tokenizer(
       ConfigError: the model does not read windows that long, or the stride leaves them no room.
       ModelError: the folder has no tokenizer, or another model's.
     """
-    limit = encoder.max_length
+    limit, max_length = encoder.max_length, config.max_length
     if max_length is not None and max_length > limit:
         raise ConfigError(f"--max_length {max_length}: the model reads {limit} at most")
     length = max_length or min(limit, DEFAULT_MAX_LENGTH)
+    stride = stride_of(config, length)
     if stride >= length:
         raise ConfigError(f"--stride {stride} leaves no room in windows of {length} tokens")
     tokenizer = QuestionTokenizer(folder, WindowSettings(length, True, stride), None)

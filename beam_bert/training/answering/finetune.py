@@ -137,9 +137,7 @@ class AnswerTraining:
         self.config, self.questions, self.base = config, questions, base
         self.sources, self.device = sources, device
         self.network = load_span_network(base.folder, device)
-        tokenizer = question_tokenizer(
-            base.folder, self.network.config, config.max_length, config.stride
-        )
+        tokenizer = question_tokenizer(base.folder, self.network.config, config)
         self.windows = answer_windows(questions.train, tokenizer)
         used = np.unique(self.windows.tokens.input_ids).astype(np.int64)
         self.network.train_used_words(used)
