@@ -208,6 +208,11 @@ def say(line: str) -> None:
 def check_output(config: TrainingConfig) -> None:
     """Raise UserError early where the result could not be put where it is asked for."""
     if config.layout == "folder":
+        if "://" in config.output:
+            raise OutputError(
+                f"--output {config.output}: --layout folder writes a local folder; a store may lie "
+                "on gs:// (--layout store)"
+            )
         check_folder(Path(config.output).expanduser(), overwrite=config.overwrite)
     else:
         if split_reference(config.output) is not None:
@@ -219,6 +224,7 @@ def check_output(config: TrainingConfig) -> None:
         store = ModelStore.open(config.output)
         store.check_alias(config.alias)
         store.aliases()
+        store.versions()  # a damaged record would stop the publication
     if "://" not in config.output:
         check_writable(Path(config.output).expanduser())
 

@@ -101,6 +101,23 @@ def test_an_output_that_would_hide_an_alias(refused: Refused, tmp_path: Path) ->
     assert not store.exists()
 
 
+def test_a_folder_that_is_a_bucket(
+    refused: Refused, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    line = refused("--output", "gs://bucket/model")
+    assert "--layout folder writes a local folder" in line
+    assert not (tmp_path / "gs:").exists()
+
+
+def test_a_damaged_record_is_told_before_the_training(refused: Refused, tmp_path: Path) -> None:
+    record = tmp_path / "store" / "versions" / "20261124T191200-abcdef.json"
+    record.parent.mkdir(parents=True)
+    record.write_text("{")
+    line = refused("--layout", "store", "--output", str(tmp_path / "store"))
+    assert f"{record} is damaged" in line
+
+
 def test_a_label_of_dev_that_train_has_not(refused: Refused, tmp_path: Path) -> None:
     dev = write_csv(tmp_path / "dev.csv", [("never again", "strange")])
     line = refused("--dev", str(dev))
