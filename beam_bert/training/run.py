@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import importlib.metadata
 import json
+import os
 import shutil
 import sys
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Protocol
@@ -18,7 +21,7 @@ import beam_bert
 from beam_bert import console
 from beam_bert.encoder.plan import Int64Array
 from beam_bert.encoder.precision import resolve_precision
-from beam_bert.errors import ConfigError, InputError, OutputError
+from beam_bert.errors import ConfigError, InputError, OutputError, RunFailed
 from beam_bert.models import ModelStore, ResolvedModel, fetch_model, resolve_model
 from beam_bert.models.cache import cache_folder
 from beam_bert.models.store import split_reference
@@ -113,22 +116,52 @@ def run_training(
     def snapshot() -> console.Snapshot:
         return console.Snapshot(progress.rows - progress.resumed_rows, progress.share)
 
-    with console.progress(snapshot):
-        train(
-            training.network,
-            training.objective,
-            training.epochs,
-            training.loop_settings(),
-            work=work,
-            key=key,
-            progress=progress,
-            say=say,
-            start=start,
-        )
-    delivered = training.finish(progress, work)
+    with _alone(work):
+        with console.progress(snapshot):
+            train(
+                training.network,
+                training.objective,
+                training.epochs,
+                training.loop_settings(),
+                work=work,
+                key=key,
+                progress=progress,
+                say=say,
+                start=start,
+            )
+        delivered = training.finish(progress, work)
     for name, value in delivered.metrics.items():
         say(f"dev {name} {value:.4f}")
     return delivered
+
+
+@contextmanager
+def _alone(work: Path) -> Iterator[None]:
+    """Hold the lock of the run's folder, which dies with the process.
+
+    The output is no part of a run's key: two stores that learn from the same rows would share it.
+    """
+    try:
+        work.mkdir(parents=True, exist_ok=True)
+        folder = os.open(work, os.O_RDONLY)
+    except OSError as error:
+        raise OutputError(
+            f"{work} cannot be written ({error.strerror}); name another --work_folder"
+        ) from None
+    try:
+        fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(folder)
+        raise RunFailed(
+            f"the same training is running already, in {work}; run this command again after it, "
+            "or name another --work_folder"
+        ) from None
+    except OSError:  # some network file systems have no locks
+        pass
+    try:
+        yield
+    finally:
+        os.close(folder)
 
 
 def find_model(name: str) -> StartingPoint:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import json
 import math
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -198,6 +200,23 @@ def test_a_place_that_cannot_be_written_is_told_before_the_training(
     file = tmp_path / "file"
     file.write_text("")
     assert str(file) in refused("--layout", "store", "--output", str(file / "store"))
+
+
+def test_of_two_of_the_same_training_at_once_one_is_told(
+    refused: Refused,
+    finetune: Callable[..., Path],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    work = tmp_path / "work"
+    work.mkdir()
+    monkeypatch.setattr("beam_bert.training.finetune.work_folder", lambda *_: work)
+    held = os.open(work, os.O_RDONLY)
+    fcntl.flock(held, fcntl.LOCK_EX)
+    assert f"the same training is running already, in {work}" in refused(code=1)
+    assert not any(work.iterdir())
+    os.close(held)
+    finetune("--epochs", "1")
 
 
 def test_a_disk_that_is_full_leaves_no_half_model_and_the_next_run_goes_on(
