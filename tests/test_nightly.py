@@ -252,6 +252,25 @@ def test_a_failed_training_never_stops_the_classification_and_is_told_at_the_end
     place.check_whole(8)
 
 
+def test_a_failure_that_nobody_foresaw_still_ends_in_a_classified_night_and_a_json_line(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    version = place.night()["version"]
+    write_jsonl(place.root / "labels" / "train.jsonl", labelled(180, seed=1))
+    place.add_documents("tuesday.jsonl", 2, seed=4)
+
+    def out_of_memory(config: object) -> None:
+        raise torch.cuda.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr(run_module, "finetune", out_of_memory)
+    night = place.night(code=1)
+    assert (night["status"], night["decision"], night["version"]) == ("failed", "failed", version)
+    assert (night["rows_read"], len(night["errors"])) == (2, 1)
+    assert "OutOfMemoryError: CUDA out of memory" in night["errors"][0]
+    assert "Traceback" in place.error
+    place.check_whole(8)
+
+
 def test_a_model_that_a_person_rolled_back_does_not_come_back_by_itself(place: Place) -> None:
     first = place.night()["version"]
     write_jsonl(place.root / "labels" / "train.jsonl", labelled(180, seed=1))

@@ -314,9 +314,14 @@ def deliver(
 def _parent(name: str, store: ModelStore) -> str | None:
     """The version of this very store that `name` stands for, if any."""
     reference = split_reference(name)
-    if reference is None or reference[0].rstrip("/") != store.location:
+    if reference is None or _place(reference[0]) != _place(store.location):
         return None
     return store.resolve(reference[1]).version
+
+
+def _place(location: str) -> str:
+    """A store's location, however it was written: `./store/` is `store`."""
+    return location.rstrip("/") if "://" in location else str(Path(location).expanduser().resolve())
 
 
 def settings_of(config: TrainingConfig) -> dict[str, object]:

@@ -210,7 +210,7 @@ def test_a_version_is_published_as_candidate_with_its_parent(
     assert (folder / "README.md").is_file()
     assert (folder / "data.yaml").is_file()
     assert first.metrics["accuracy"] >= 0
-    base = f"{tmp_path / 'store'}@candidate"
+    base = f"{tmp_path}/./store/@candidate"  # the same store, however it is written
     finetune("--layout", "store", "--base", base, "--seed", "2", output="store")
     second = store.resolve("candidate")
     assert second.version != first.version
