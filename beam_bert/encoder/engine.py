@@ -239,7 +239,10 @@ class PackedModel(ABC):
             )
         torch.cuda.empty_cache()
         self._may_measure = False
-        self.batch_tokens = max(1, batch.num_tokens // 2)
+        half = max(1, batch.num_tokens // 2)
+        if half >= self.batch_tokens:
+            return  # another thread found that out, after this one had made its plan
+        self.batch_tokens = half
         logger.warning(
             "%s is out of memory at %d tokens a micro-batch; going on with %d",
             self.device,

@@ -180,6 +180,26 @@ def test_memory_that_runs_out_while_others_are_queued_loses_none_of_them(model, 
     np.testing.assert_allclose(got, expected, atol=1e-4, rtol=0)
 
 
+def test_what_another_thread_found_of_the_memory_is_neither_forgotten_nor_told_again(
+    model, monkeypatch, caplog
+):
+    forward = model._encoder.forward
+    arrays = packed(random_sequences([50] * 30))
+    model.batch_tokens = 600
+    expected = model.logits(*arrays)
+
+    def fills_up(batch, **kwargs):
+        if len(batch.input_ids) == 600:
+            model.batch_tokens = 100  # by another thread, which planned as this one did
+            raise torch.cuda.OutOfMemoryError("CUDA out of memory")
+        return forward(batch, **kwargs)
+
+    monkeypatch.setattr(model._encoder, "forward", fills_up)
+    np.testing.assert_allclose(model.logits(*arrays), expected, atol=1e-4, rtol=0)
+    assert model.batch_tokens == 100
+    assert not caplog.records
+
+
 @pytest.mark.parametrize(
     ("dtype", "head_size", "expected"),
     [
