@@ -22,7 +22,12 @@ from beam_bert.errors import InputError
 from beam_bert.tokenization import QuestionTokenizer, WindowSettings
 from beam_bert.training.answering.config import AnswerEvaluateConfig, AskedColumns
 from beam_bert.training.answering.data import Asked, mended_start, read_asked
-from beam_bert.training.answering.evaluation import TOP_SPANS, answers_of, evaluate_answers
+from beam_bert.training.answering.evaluation import (
+    TOP_SPANS,
+    Predictions,
+    answers_of,
+    evaluate_answers,
+)
 from beam_bert.training.answering.features import (
     answer_windows,
     asked_batch,
@@ -156,6 +161,19 @@ def test_squad_may_be_compressed_as_other_files(
     assert [(each.question, each.answers) for each in found[0]] == [
         (each.question, each.answers) for each in found[1]
     ]
+
+
+def test_a_questions_length_is_its_words_or_chinese_characters() -> None:
+    groups = {
+        "Who is it?": "up to 5",
+        "When does the contract end, and why?": "up to 10",
+        "发起MIT OpenCourseWare的目标是什么？": "over 20",
+        "谁是 供应商？": "up to 10",
+    }
+    for question, group in groups.items():
+        asked = [Asked("a", question, CONTEXT, (), "a")]
+        predictions = Predictions([""], np.array([-1]), np.array([0.0]), 1, 0)
+        assert list(evaluate_answers(asked, predictions).by_length) == [group]
 
 
 @pytest.mark.parametrize(("flags", "stride"), [({}, 33), ({"stride": 40}, 40)])

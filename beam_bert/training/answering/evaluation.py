@@ -24,6 +24,7 @@ from beam_bert.training.answering.metrics import (
     FloatArray,
     answer_scores,
     best_null_threshold,
+    has_han,
     question_word,
 )
 from beam_bert.training.evaluation.intervals import percentile_interval
@@ -207,8 +208,9 @@ def _right(asked: Sequence[Asked]) -> list[list[str]]:
 
 
 def _length_group(question: str) -> str:
-    words = len(question.split())
-    length = words if words > 1 else len(question)
+    words = question.split()
+    # Spaces part words where they part more than one, and never in Chinese.
+    length = len(words) if len(words) > 1 and not has_han(question) else len("".join(words))
     for bound in LENGTH_BOUNDS:
         if length <= bound:
             return f"up to {bound}"
