@@ -172,6 +172,7 @@ def read_labelled(config: FinetuneConfig) -> Labelled:
         rejected += dev.rejected
         dev_values = reader.read(dev.labels, dev.places, problem_type)
         dev_targets = as_targets(dev_values, names, problem_type, dev.places, "--dev")
+        _check_differ(dev_values, problem_type)
         leaks = leaking_rows(keys, dev.content_keys())
         leaked = len(leaks)
         kept = np.setdiff1d(np.arange(len(rows)), leaks)
@@ -208,6 +209,16 @@ def read_labelled(config: FinetuneConfig) -> Labelled:
         unlabelled_leaked=unlabelled_leaked,
         rejected=rejected,
     )
+
+
+def _check_differ(dev_values: list[Any], problem_type: str) -> None:
+    """Raise InputError where a model could be neither chosen nor calibrated on dev."""
+    if problem_type != MULTI_LABEL and len(set(dev_values)) == 1:
+        kind = "value" if problem_type == REGRESSION else "label"
+        raise InputError(
+            f"every row of --dev has the {kind} {dev_values[0]!r}: no model can be chosen on "
+            "that; add other rows, or leave --dev out and some of --train are held out"
+        )
 
 
 def _check_all_taught(targets: np.ndarray, names: tuple[str, ...]) -> None:

@@ -70,6 +70,18 @@ def test_one_class_only(refused: Refused, tmp_path: Path) -> None:
     assert "every row has the label 'same'" in refused("--train", str(train))
 
 
+def test_one_class_only_in_dev(refused: Refused, tmp_path: Path) -> None:
+    rows = [(text, "7") for text, _ in labelled_rows(20, seed=9)]
+    numbers = [(text, str(n)) for n, (text, _) in enumerate(labelled_rows(40))]
+    dev = write_csv(tmp_path / "dev.csv", rows)
+    classes = write_csv(tmp_path / "a.csv", [(text, str(7 + int(n) % 2)) for text, n in numbers])
+    line = refused("--train", str(classes), "--dev", str(dev))
+    assert "every row of --dev has the label '7'" in line
+    values = write_csv(tmp_path / "b.csv", numbers)
+    line = refused("--train", str(values), "--dev", str(dev), "--problem_type", "regression")
+    assert "every row of --dev has the value 7.0" in line
+
+
 def test_a_class_with_one_example(refused: Refused, tmp_path: Path) -> None:
     train = write_csv(tmp_path / "a.csv", [*labelled_rows(20), ("the film", "rare")])
     line = refused("--train", str(train))
