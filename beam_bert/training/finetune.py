@@ -162,6 +162,11 @@ def read_labelled(config: FinetuneConfig) -> Labelled:
     values = reader.read(rows.labels, rows.places, problem_type)
     names = label_names(values, problem_type, rows.places)
     if problem_type != REGRESSION:
+        if unseen := [name for name in reader.names if name not in names]:
+            say(
+                f"warning: no row of --train has {', '.join(unseen)} of --label_names; the model "
+                "will not know of it"
+            )
         names = _in_order_of(reader.names, names)
     targets = as_targets(values, names, problem_type, rows.places, "--train")
     keys = rows.content_keys()

@@ -70,6 +70,17 @@ def test_one_class_only(refused: Refused, tmp_path: Path) -> None:
     assert "every row has the label 'same'" in refused("--train", str(train))
 
 
+def test_a_label_name_that_no_row_has_is_told(
+    finetune: Callable[..., Path], tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    numbers = {"bad": "0", "fine": "1", "good": "3"}
+    train = write_csv(tmp_path / "a.csv", [(text, numbers[label]) for text, label in ROWS])
+    names = tmp_path / "names.txt"
+    names.write_text("bad\nfine\nodd\ngood\n")
+    finetune("--train", str(train), "--label_names", str(names), "--epochs", "1")
+    assert "warning: no row of --train has odd of --label_names" in capfd.readouterr().err
+
+
 def test_one_class_only_in_dev(refused: Refused, tmp_path: Path) -> None:
     rows = [(text, "7") for text, _ in labelled_rows(20, seed=9)]
     numbers = [(text, str(n)) for n, (text, _) in enumerate(labelled_rows(40))]
