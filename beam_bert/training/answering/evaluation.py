@@ -71,13 +71,13 @@ def answers_of(
     """The best answer to each question, by the steps of the inference job.
 
     Args:
-      asked: the questions.
+      asked: the questions, which `check_questions` let pass.
       tokenizer: made with `questions=None`.
       model: gives `TOP_SPANS` spans of a window.
       on_questions: told how many more are done, now and then.
 
     Raises:
-      InputError: a question cannot be asked (no token, no room in a window), or breaks the model.
+      InputError: a question breaks the model.
     """
     answers = [""] * len(asked)
     starts = np.full(len(asked), -1, np.int64)
@@ -88,11 +88,8 @@ def answers_of(
         scored = score(tokenizer.tokenize(asked_batch(some)), model)
         found = decode(scored, tokenizer, task=_TASK, model=ResolvedModel("", "", ""))
         for reject in found.rejects.to_pylist():
-            fault = f"{reject['source_file']}: {reject['message']}"
-            if reject["reason"] == "inference_failed":
-                raise InputError(fault)
             if reject["reason"] != "no_offsets":
-                raise InputError(f"{fault}; remove the question")
+                raise InputError(f"{reject['source_file']}: {reject['message']}")
         rows = found.rows
         place = first + rows["source_row"].to_numpy()
         for row, answer in zip(place.tolist(), rows["answer"].to_pylist(), strict=True):

@@ -23,6 +23,8 @@ from beam_bert.training.answering.config import AnswerEvaluateConfig, AnswerFine
 from beam_bert.training.answering.data import Asked
 from beam_bert.training.data import Tokens
 
+_QUESTIONS = 64  # checked together: few texts in memory
+
 
 @dataclass(frozen=True, eq=False)
 class AnswerWindows:
@@ -91,6 +93,22 @@ def asked_batch(asked: Sequence[Asked]) -> SliceBatch:
     return SliceBatch(Slice(0, ()), "", pa.RecordBatch.from_pydict(columns), rejects_batch([]))
 
 
+def check_questions(asked: Sequence[Asked], tokenizer: QuestionTokenizer) -> None:
+    """See that every question can be asked, before hours go into the others.
+
+    Raises:
+      InputError: a question or context has no token, or a question leaves its context no room.
+    """
+    for first in range(0, len(asked), _QUESTIONS):
+        _refuse_rejects(tokenizer.tokenize(asked_batch(asked[first : first + _QUESTIONS])))
+
+
+def _refuse_rejects(batch: SliceBatch) -> None:
+    if batch.rejects.num_rows:
+        first = batch.rejects.slice(0, 1).to_pylist()[0]
+        raise InputError(f"{first['source_file']}: {first['message']}; remove the question")
+
+
 def answer_windows(asked: Sequence[Asked], tokenizer: QuestionTokenizer) -> AnswerWindows:
     """Lay out questions for training; each learns its first answer.
 
@@ -102,9 +120,7 @@ def answer_windows(asked: Sequence[Asked], tokenizer: QuestionTokenizer) -> Answ
       InputError: a question or context has no token, or a question leaves its context no room.
     """
     batch = tokenizer.tokenize(asked_batch(asked))
-    if batch.rejects.num_rows:
-        first = batch.rejects.slice(0, 1).to_pylist()[0]
-        raise InputError(f"{first['source_file']}: {first['message']}; remove the question")
+    _refuse_rejects(batch)
     rows = batch.rows
     tokens = FlatTokens.of(rows)
     owners = np.repeat(np.arange(len(asked)), tokens.counts)
