@@ -114,6 +114,15 @@ def test_flat_rows_hold_one_label_or_several_or_none(tmp_path: Path, kind: str) 
     assert (labels.right, labels.without_answer) == (3, 1)
 
 
+def test_flat_rows_that_cannot_be_used_are_counted(tmp_path: Path) -> None:
+    row = {"question": "Who?", "context": CONTEXT, "answer_text": "Müller", "answer_start": 16}
+    file = tmp_path / "rows.jsonl"
+    file.write_text("".join(json.dumps(r) + "\n" for r in (row, row | {"question": None})))
+    asked, labels = read_asked([str(file)], max_reject_rate=0.5, flag="--train")
+    assert (len(asked), labels.blank) == (1, 1)
+    assert labels.shown == ["--train: 1 rows have no usable text or question: left out"]
+
+
 def test_flat_rows_may_hold_a_single_label(tmp_path: Path) -> None:
     row = {"question": "Who?", "context": CONTEXT, "answer_text": "Müller", "answer_start": 15}
     file = tmp_path / "rows.json"  # JSON lines under SQuAD's suffix

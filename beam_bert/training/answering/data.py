@@ -221,7 +221,10 @@ def _of_rows(
             said = str(error).replace("--text_pair_column", "--question_column")
             raise InputError(said.replace("--carry", own)) from None
     spec = inspect_source(files, spec)
-    documents, _ = read_documents(files, spec, max_reject_rate=max_reject_rate, flag=flag)
+    documents, rejected = read_documents(files, spec, max_reject_rate=max_reject_rate, flag=flag)
+    if rejected:
+        labels.blank += rejected
+        labels.show(flag, f"{rejected:,} rows have no usable text or question: left out")
     for row in documents.to_pylist():
         place = f"{row['source_file']}#{row['source_row']}"
         texts, starts = (_as_list(value) for value in row["carried"].values())
