@@ -23,7 +23,7 @@ from beam_bert.encoder import SequenceClassifier, load_classifier
 from beam_bert.encoder.plan import PADDED_BATCH, padded_tokens
 from beam_bert.errors import ConfigError, InputError
 from beam_bert.models import fetch_model, resolve_model
-from beam_bert.planning import source_spec, window_settings
+from beam_bert.planning import check_vocabulary, source_spec, window_settings
 from beam_bert.proof import LEAST_AGREEMENT
 from beam_bert.sample import SLICE_BYTES, Sample, sample_documents
 from beam_bert.sources import inspect_source, list_files
@@ -57,6 +57,7 @@ class BenchReport:
     """What `bench` measured, and what it advises.
 
     Attributes:
+      broken: windows whose logits at fp32 are not finite numbers.
       padding_saved: share of the arithmetic that batches of 32 in input order would spend on
         padding.
       skipped: precisions that did not run, and why.
@@ -65,6 +66,7 @@ class BenchReport:
     device: str
     documents: int
     tokens: int
+    broken: int
     padding_saved: float
     measured: tuple[Measured, ...]
     skipped: dict[str, str]
@@ -90,6 +92,7 @@ def bench(config: BenchConfig) -> BenchReport:
     reference = models["fp32"]
     windows = window_settings(config, reference.config)
     tokenizer = DocumentTokenizer(folder, windows, pair=config.text_pair_column is not None)
+    check_vocabulary(config.model, tokenizer, reference.config)
     sample = _sample(config, tokenizer)
     rows, tokens = sample.rows, sample.tokens
     task = ClassificationTask(
@@ -119,7 +122,7 @@ def bench(config: BenchConfig) -> BenchReport:
             len(tokens.ids) / statistics.median(seconds[precision]),
             float(task.same(rows, found[precision].values, expected).mean()),
             found[precision].again / len(expected),
-            float(np.abs(found[precision].values - expected).max()),
+            float(np.nanmax(np.abs(found[precision].values - expected), initial=0)),
             model.batch_tokens,
         )
         for precision, model in models.items()
@@ -128,6 +131,7 @@ def bench(config: BenchConfig) -> BenchReport:
         device=reference.device,
         documents=rows.num_rows,
         tokens=len(tokens.ids),
+        broken=int((~np.isfinite(expected).all(axis=1)).sum()),
         padding_saved=_padding_share(np.diff(tokens.offsets)),
         measured=measured,
         skipped=skipped,
@@ -179,11 +183,12 @@ def _recommended(measured: Sequence[Measured]) -> str:
 def _print(report: BenchReport) -> None:
     print(f"{report.documents:,} documents, {report.tokens:,} tokens, on {report.device}")
     table = Table()
-    names = ("precision", "documents/s", "tokens/s", "as fp32", "again", "logit change", "batch")
+    # So narrow that 80 columns hold all of it, which is what a file or a pipe is given.
+    names = ("", "docs/s", "tokens/s", "as fp32", "again", "logit change", "batch")
     for name in names:
         table.add_column(name, justify="right")
     if report.price_an_hour is not None:
-        table.add_column("a million documents", justify="right")
+        table.add_column("a million cost", justify="right")
     for row in report.measured:
         cells = [
             row.precision,
@@ -199,6 +204,8 @@ def _print(report: BenchReport) -> None:
     Console().print(table)
     for precision, reason in report.skipped.items():
         print(f"{precision} was not measured: {reason}")
+    if report.broken:
+        print(f"{report.broken:,} windows break the model: a job rejects their documents")
     padding = f"{report.padding_saved:.0%}"
     print(f"padding in batches of {PADDED_BATCH} in the order of the input: {padding}; here none")
     print("as fp32: documents that get fp32's label; batch: tokens that are computed at once")

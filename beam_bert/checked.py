@@ -8,7 +8,7 @@ nearly all of the speed, and the answers of fp32.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Protocol
 
@@ -19,7 +19,7 @@ from apache_beam.metrics import Metrics
 
 from beam_bert.errors import RunFailed
 from beam_bert.flat import FlatTokens
-from beam_bert.progress import LIVE
+from beam_bert.progress import LIVE, SharedSeconds
 from beam_bert.tasks import Task
 
 NAMESPACE = "beam_bert"  # of all of this package's metrics
@@ -53,11 +53,13 @@ class CheckedModel:
       exact: at fp32; None: what `model` says is taken as it is.
       close_calls: given the rows of a TokenBatch and `model`'s outputs, the windows that `exact`
         computes again, bool [windows].
+      seconds: in which they were busy.
     """
 
     model: Computes
     exact: Computes | None = None
     close_calls: Callable[[pa.RecordBatch, np.ndarray], np.ndarray] | None = None
+    seconds: SharedSeconds = field(default_factory=SharedSeconds)
 
     @staticmethod
     def of(

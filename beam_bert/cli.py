@@ -260,14 +260,15 @@ def _check_other_flags(config: type[BaseModel], flags: Sequence[str], *, beam: b
         raise _unknown_flag(flags[0], names)
     from apache_beam.options.pipeline_options import PipelineOptions, _BeamArgumentParser
 
-    parser = _BeamArgumentParser(allow_abbrev=False, add_help=False)
+    class Parser(_BeamArgumentParser):
+        def error(self, message: str) -> typing.NoReturn:  # its own prints all of Beam's flags
+            raise ConfigError(f"Beam cannot read its flags: {message}")
+
+    parser = Parser(allow_abbrev=False, add_help=False)
     for options in _all_subclasses(PipelineOptions):
         if "_add_argparse_args" in vars(options):
             options._add_argparse_args(parser)
-    try:
-        _, unknown = parser.parse_known_args(list(flags))
-    except SystemExit:
-        raise ConfigError(f"Beam cannot read these flags: {' '.join(flags)}") from None
+    _, unknown = parser.parse_known_args(list(flags))
     if not unknown:
         return
     names += [name for name in parser._option_string_actions if name.startswith("--")]

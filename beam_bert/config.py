@@ -7,7 +7,7 @@ fields are part of every shard's key.
 
 from __future__ import annotations
 
-from typing import Any, Literal, get_args, get_origin
+from typing import Any, Literal, Protocol, get_args, get_origin
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
@@ -33,6 +33,22 @@ def _field(group: str, description: str, *, output: bool = False, **kwargs: Any)
     """A setting: its group in --help, its help text, and whether it changes the output."""
     extra: dict[str, Any] = {"group": group, "output": output}
     return Field(description=description, json_schema_extra=extra, **kwargs)
+
+
+class _HasStride(Protocol):
+    stride: int
+
+    @property
+    def model_fields_set(self) -> set[str]: ...
+
+
+def stride_of(config: _HasStride, max_length: int) -> int:
+    """The stride of windows of `max_length` tokens.
+
+    One that nobody gave is a third of the window at most: short windows work without one.
+    """
+    given = "stride" in config.model_fields_set
+    return config.stride if given else min(config.stride, max_length // 3)
 
 
 class SourceConfig(BaseModel):

@@ -7,7 +7,6 @@ two runs compute the same.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from pathlib import Path
@@ -129,9 +128,9 @@ def score(batch: SliceBatch, checked: CheckedModel) -> SliceBatch:
       The ScoreBatch; documents without usable logits are among its rejects.
     """
     model = checked.model
-    started = time.perf_counter()
-    found = checked.outputs(batch.rows)
-    seconds = time.perf_counter() - started
+    with checked.seconds.spent() as spent:
+        found = checked.outputs(batch.rows)
+    (seconds,) = spent
     tokens, logits = found.tokens, found.values
     lengths = np.diff(tokens.offsets)
     padding_saved = padded_tokens(lengths) - int(lengths.sum())

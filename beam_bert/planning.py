@@ -14,7 +14,12 @@ from typing import Any
 
 import pyarrow as pa
 from apache_beam.io.filesystems import FileSystems
-from apache_beam.options.pipeline_options import PipelineOptions, PortableOptions, StandardOptions
+from apache_beam.options.pipeline_options import (
+    DirectOptions,
+    PipelineOptions,
+    PortableOptions,
+    StandardOptions,
+)
 
 import beam_bert
 from beam_bert.answer_config import CPU_SLICE_BYTES as ANSWER_CPU_SLICE_BYTES
@@ -29,9 +34,11 @@ from beam_bert.config import (
     InferenceConfig,
     JobConfig,
     SourceConfig,
+    stride_of,
 )
-from beam_bert.dataflow import configure, parse_gpu
+from beam_bert.dataflow import THREADS, configure, parse_gpu
 from beam_bert.encoder import EncoderConfig, load_classifier, load_span_finder
+from beam_bert.encoder.replicas import devices_of
 from beam_bert.errors import ConfigError, InputError, ModelError
 from beam_bert.models import ResolvedModel, fetch_model, resolve_model
 from beam_bert.predicting import Predict
@@ -41,9 +48,10 @@ from beam_bert.sinks import RunSpec, check_partition_columns
 from beam_bert.slices import FileEntry
 from beam_bert.sources import SourceSpec, inspect_source, list_files
 from beam_bert.tasks import AnswerTask, ClassificationTask, SentimentTask
-from beam_bert.tokenization import WindowSettings
+from beam_bert.tokenization import Tokenizer, WindowSettings
 from beam_bert.transforms import DEFAULT_MAX_LENGTH, Classify
 
+LOCAL_RUNNER = "FnApiRunner"
 _POOL = "external_service_address"  # of --environment_option
 SOFTWARE = ("beam-bert", "apache-beam", "torch", "transformers", "tokenizers", "pyarrow")
 
@@ -79,16 +87,14 @@ def plan_job(job: str, config: JobConfig, beam_flags: Sequence[str] = ()) -> Job
         accelerator = configure(options, gpu, job)
     elif gpu is not None:
         raise ConfigError(f"--gpu is for --runner=DataflowRunner, not {runner_of(options)}")
+    elif runner_of(options) == LOCAL_RUNNER and _runs_on_cuda(config.device):
+        _use_threads(options, config.device)
     files = list_files(config.input)
     model = resolve_model(config.model)
     folder = fetch_model(model)
     predict, encoder = PREDICTORS[job](config, model, folder, accelerator)
     tokenizer = predict.tokenizer()
-    if tokenizer.vocab_size > encoder.vocab_size:
-        raise ModelError(
-            f"model {config.model}: its tokenizer has {tokenizer.vocab_size} tokens, its table "
-            f"{encoder.vocab_size}; use the tokenizer that it was trained with"
-        )
+    check_vocabulary(config.model, tokenizer, encoder)
     reserved = [field.name for field in (*ID_FIELDS, *predict.task.fields(), *ORIGIN_FIELDS)]
     spec = _inspected(config, files, reserved)
     schema = output_schema(spec.carried, predict.task.fields())
@@ -223,15 +229,26 @@ def source_spec(config: SourceConfig, slice_bytes: int) -> SourceSpec:
 def _runs_on_cuda(device: str) -> bool:
     import torch
 
-    return device == "cuda" or (device == "auto" and torch.cuda.is_available())
+    return device.startswith("cuda") or (device == "auto" and torch.cuda.is_available())
+
+
+def check_vocabulary(model: str, tokenizer: Tokenizer, encoder: EncoderConfig) -> None:
+    """Refuse a tokenizer that knows tokens which the model does not.
+
+    Raises:
+      ModelError: it is such a one.
+    """
+    if tokenizer.vocab_size > encoder.vocab_size:
+        raise ModelError(
+            f"model {model}: its tokenizer has {tokenizer.vocab_size} tokens, its table "
+            f"{encoder.vocab_size}; use the tokenizer that it was trained with"
+        )
 
 
 def window_settings(
     config: InferenceConfig, encoder: EncoderConfig, default_max_length: int = DEFAULT_MAX_LENGTH
 ) -> WindowSettings:
     """How documents are cut for a model.
-
-    A stride that nobody gave is a third of the window at most: short windows work without one.
 
     Raises:
       ConfigError: the model cannot read windows that long.
@@ -244,11 +261,10 @@ def window_settings(
             + ("" if config.long_documents == "window" else " with --long_documents window")
         )
     max_length = config.max_length or min(limit, default_max_length)
-    given = "stride" in config.model_fields_set
     return WindowSettings(
         max_length=max_length,
         overlapping=config.long_documents == "window",
-        stride=config.stride if given else min(config.stride, max_length // 3),
+        stride=stride_of(config, max_length),
     )
 
 
@@ -306,7 +322,7 @@ def pipeline_options(beam_flags: Sequence[str]) -> PipelineOptions:
     standard = options.view_as(StandardOptions)
     if standard.runner in (None, "DirectRunner"):
         # DirectRunner would first try to download Prism, and then run the very same thing.
-        standard.runner = "FnApiRunner"
+        standard.runner = LOCAL_RUNNER
     portable = options.view_as(PortableOptions)
     pool = portable.lookup_environment_option(_POOL)
     if pool is not None and portable.environment_config is None:
@@ -316,6 +332,14 @@ def pipeline_options(beam_flags: Sequence[str]) -> PipelineOptions:
             option for option in portable.environment_options if not option.startswith(f"{_POOL}=")
         ]
     return options
+
+
+def _use_threads(options: PipelineOptions, device: str) -> None:
+    """Let a local run read, tokenize and write beside its GPUs, where no other way is asked for."""
+    direct = options.view_as(DirectOptions)
+    if (direct.direct_running_mode, direct.direct_num_workers) == ("in_memory", 1):
+        direct.direct_running_mode = "multi_threading"
+        direct.direct_num_workers = THREADS * len(devices_of(device))
 
 
 def runner_of(options: PipelineOptions) -> str:

@@ -54,6 +54,7 @@ SIZES = {
 MAX_LENGTH = 256
 BATCH_SIZES = (1, 8, 32)
 CEILING_TOKENS = 2_048
+MOST_TURNS = 50  # times that the lines are gone through for documents that are new
 
 
 @dataclass
@@ -96,14 +97,17 @@ def read_documents(files: list[Path], count: int, tokenizer: Tokenizer) -> Docum
         for line in group
     ]
     generator = np.random.default_rng(0)
-    texts, at = [], 0
-    while len(texts) < count:
+    found: dict[str, None] = {}  # the product computes twins once, which its peers do not
+    at = 0
+    while len(found) < count and at < MOST_TURNS * len(lines):
         take = int(np.clip(generator.lognormal(0.55, 1.0), 1, 16))
-        texts.append(" ".join(lines[(at + i) % len(lines)] for i in range(take)))
+        found.setdefault(" ".join(lines[(at + i) % len(lines)] for i in range(take)))
         at += take
+    if len(found) < count:
+        raise SystemExit(f"{len(lines):,} lines make no {count:,} documents that differ")
     tokenizer.enable_truncation(MAX_LENGTH)
     tokenizer.no_padding()
-    return Documents(texts, [e.ids for e in tokenizer.encode_batch_fast(texts)])
+    return Documents(list(found), [e.ids for e in tokenizer.encode_batch_fast(list(found))])
 
 
 Engine = Callable[[], np.ndarray]

@@ -18,6 +18,7 @@ import shutil
 import sys
 import tempfile
 import time
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
@@ -27,6 +28,7 @@ from beam_bert.config import EMBEDDED_SENTIMENT, ClassifyConfig
 from beam_bert.encoder import SequenceClassifier, load_classifier
 from beam_bert.jobs import classify
 from beam_bert.models.resolve import EMBEDDED_FOLDER
+from beam_bert.sinks import Manifest
 
 MAX_LENGTH = 256
 
@@ -55,16 +57,33 @@ def engine_seconds(model: SequenceClassifier, ids: np.ndarray, offsets: np.ndarr
     return clocks() - started
 
 
-def job_seconds(source: Path, output: Path, model: Path) -> np.ndarray:
-    """Seconds of a whole run by both clocks, its table and progress thrown away."""
-    started = clocks()
+def run_job(source: Path, output: Path, model: Path, slice_bytes: int | None = None) -> Manifest:
+    """A whole run, its table and progress thrown away."""
+    config = ClassifyConfig(
+        input=(str(source),),
+        output=str(output),
+        model=str(model),
+        max_length=MAX_LENGTH,
+        slice_bytes=slice_bytes,
+    )
     with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
-        classify(
-            ClassifyConfig(
-                input=(str(source),), output=str(output), model=str(model), max_length=MAX_LENGTH
-            )
-        )
+        manifest = classify(config)
+    assert manifest is not None
+    return manifest
+
+
+def job_seconds(source: Path, output: Path, model: Path) -> np.ndarray:
+    """Seconds of a whole run by both clocks."""
+    started = clocks()
+    run_job(source, output, model)
     return clocks() - started
+
+
+def write_documents(file: Path, texts: Iterable[str]) -> Path:
+    """The texts as JSON lines."""
+    with file.open("w", encoding="utf-8") as lines:
+        lines.writelines(json.dumps({"text": text}) + "\n" for text in texts)
+    return file
 
 
 def main() -> None:
@@ -83,8 +102,7 @@ def main() -> None:
         place = Path(scratch)
         embedded = EMBEDDED_FOLDER / EMBEDDED_SENTIMENT
         folder = base_model(place / "model") if arguments.size == "base" else embedded
-        source = place / "in.jsonl"
-        source.write_text("".join(json.dumps({"text": t}) + "\n" for t in texts), encoding="utf-8")
+        source = write_documents(place / "in.jsonl", texts)
         from transformers import AutoTokenizer
 
         tokenizer = AutoTokenizer.from_pretrained(str(folder))

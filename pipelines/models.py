@@ -10,7 +10,7 @@ from typing import NoReturn
 
 from beam_bert.errors import BeamBertError, ConfigError, one_line
 from beam_bert.models import ModelStore, display
-from beam_bert.models.store import ANY, PRODUCTION
+from beam_bert.models.store import ANY, PRODUCTION, split_reference
 
 _UNSET = "none"
 
@@ -20,6 +20,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         arguments = _parser().parse_args(argv)
         store = ModelStore.open(arguments.store)
+        reference = split_reference(arguments.store)
+        if reference is not None and not store.exists():
+            raise ConfigError(
+                f"{arguments.store}: give the store alone ({reference[0]}); a version or alias "
+                "stands after it"
+            )
         if arguments.command == "list":
             _list(store, arguments.json)
         elif arguments.command == "show":

@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import json
+import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from transformers import AutoTokenizer
 
 from beam_bert.bench import bench
 from beam_bert.config import BenchConfig
@@ -65,3 +71,52 @@ def test_an_input_without_a_usable_document_is_one_line(
     source = write_jsonl(tmp_path / "in.jsonl", [{"text": ""}])
     assert bench_command.main(["--input", str(source), "--model", str(bert)]) == 2
     assert "no usable document" in capsys.readouterr().err
+
+
+def test_a_tokenizer_of_another_model_is_one_line(
+    tmp_path: Path, bert: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    other = copy_of(bert, tmp_path / "other", lambda tables: tables[:20])
+    source = write_jsonl(tmp_path / "in.jsonl")
+    assert bench_command.main(["--input", str(source), "--model", str(other)]) == 2
+    assert "use the tokenizer that it was trained with" in capsys.readouterr().err
+
+
+def test_texts_that_break_the_model_are_counted_and_the_rest_is_compared(
+    tmp_path: Path, bert: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def break_one(table: torch.Tensor) -> torch.Tensor:
+        table = table.clone()
+        table[word_id] = torch.nan
+        return table
+
+    tokenizer = AutoTokenizer.from_pretrained(bert)
+    (word_id,) = tokenizer(ROWS[0]["text"], add_special_tokens=False)["input_ids"][:1]
+    broken = copy_of(bert, tmp_path / "broken", break_one)
+    source = write_jsonl(tmp_path / "in.jsonl", [ROWS[0], {"text": "."}])
+    report = bench(BenchConfig(input=(str(source),), model=str(broken), rounds=1))
+    assert report.broken == 1
+    assert all(np.isfinite(row.largest_difference) for row in report.measured)
+    assert "1 windows break the model" in capsys.readouterr().out
+
+
+def test_the_table_fits_where_no_terminal_is(
+    tmp_path: Path, bert: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    source = write_jsonl(tmp_path / "in.jsonl")
+    config = BenchConfig(input=(str(source),), model=str(bert), rounds=1, price_an_hour=2)
+    bench(config)
+    assert "…" not in capsys.readouterr().out
+
+
+def copy_of(model: Path, folder: Path, change: Callable[[torch.Tensor], torch.Tensor]) -> Path:
+    """The model with another table of words."""
+    shutil.copytree(model, folder)
+    tensors = load_file(folder / "model.safetensors")
+    name = "bert.embeddings.word_embeddings.weight"
+    tensors[name] = change(tensors[name]).contiguous()
+    save_file(tensors, folder / "model.safetensors")
+    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    config["vocab_size"] = len(tensors[name])
+    (folder / "config.json").write_text(json.dumps(config), encoding="utf-8")
+    return folder

@@ -125,6 +125,15 @@ def test_of_a_long_document_only_windows_near_the_best_answer_are_computed_again
     assert not task.close_calls(rows, outputs, 0.1).any()
 
 
+@pytest.mark.parametrize(("top_k", "close"), [(1, False), (2, True), (3, True)])
+def test_whether_a_second_answer_beats_none_may_be_close_too(top_k: int, close: bool) -> None:
+    task, outputs = AnswerTask(("q",), top_k=top_k), np.full((1, 25), -1e30, np.float32)
+    outputs[0, :4] = [1.0, 9.0, 1.02, -4.0]  # no answer, and three spans
+    outputs[0, 9:] = [0, 1, 2, *[-1] * 5] * 2
+    rows = pa.RecordBatch.from_pydict({"questions": [[0]], "begins": [[0]]})
+    assert task.close_calls(rows, outputs, 0.1).tolist() == [close]
+
+
 def test_a_regression_makes_no_calls_and_what_is_no_number_is_close() -> None:
     values = np.array([[1.0], [NAN]], np.float32)
     task = ClassificationTask(("value",), problem_type=REGRESSION)

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -125,6 +128,7 @@ def test_the_size_of_micro_batches_and_its_measurement_reach_the_manifest(
     bert: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(engine, "WORTH_MEASURING", 0)
+    monkeypatch.setattr(engine, "candidates", lambda default: (16, 8, 32))  # the texts fill them
     model = load_classifier(bert, precision="fp32", device="cpu")
     batch = DocumentTokenizer(bert, WindowSettings(64)).tokenize(documents(TEXTS))
     handler = BertModelHandler(resolve_model(str(bert)))
@@ -166,3 +170,26 @@ def test_a_process_keeps_every_gpu_of_its_machine_busy(
         asked.clear()
         BertModelHandler(resolve_model(str(bert)), load=load, device=device).load_model()
         assert asked == [device]
+
+
+def test_threads_that_share_a_model_share_its_seconds(
+    bert: Path, model: SequenceClassifier
+) -> None:
+    both_are_here = threading.Barrier(2)
+
+    class Slow:
+        precision, device, width = model.precision, model.device, model.width
+
+        def outputs(self, input_ids, offsets, *args, **kwargs):  # type: ignore[no-untyped-def]
+            both_are_here.wait()
+            time.sleep(0.3)
+            both_are_here.wait()
+            return np.zeros((len(offsets) - 1, self.width), np.float32)
+
+    checked = CheckedModel(Slow())  # type: ignore[arg-type]
+    batch = DocumentTokenizer(bert, WindowSettings(64)).tokenize(documents(TEXTS))
+    with ThreadPoolExecutor(2) as threads:
+        started = time.perf_counter()
+        scored = list(threads.map(lambda _: score(batch, checked), range(2)))
+        taken = time.perf_counter() - started
+    assert 0.3 <= sum(each.stats["inference_s"] for each in scored) <= taken

@@ -252,6 +252,25 @@ def test_a_failed_training_never_stops_the_classification_and_is_told_at_the_end
     place.check_whole(8)
 
 
+def test_a_failure_that_nobody_foresaw_still_ends_in_a_classified_night_and_a_json_line(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    version = place.night()["version"]
+    write_jsonl(place.root / "labels" / "train.jsonl", labelled(180, seed=1))
+    place.add_documents("tuesday.jsonl", 2, seed=4)
+
+    def out_of_memory(config: object) -> None:
+        raise torch.cuda.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr(run_module, "finetune", out_of_memory)
+    night = place.night(code=1)
+    assert (night["status"], night["decision"], night["version"]) == ("failed", "failed", version)
+    assert (night["rows_read"], len(night["errors"])) == (2, 1)
+    assert "OutOfMemoryError: CUDA out of memory" in night["errors"][0]
+    assert "Traceback" in place.error
+    place.check_whole(8)
+
+
 def test_a_model_that_a_person_rolled_back_does_not_come_back_by_itself(place: Place) -> None:
     first = place.night()["version"]
     write_jsonl(place.root / "labels" / "train.jsonl", labelled(180, seed=1))
@@ -408,7 +427,8 @@ def test_the_steps_can_be_jobs_of_their_own_for_a_cloud_scheduler(place: Place) 
         ({"evaluate": None}, "finetune needs a section evaluate"),
         ({"gate": {"minimum": "high"}}, "gate.minimum: .*got 'high'"),
         ({"store": "s@production"}, "--store: must be a model store"),
-        ({"date": "yesterday"}, "--date: 'yesterday' is not YYYY-MM-DD"),
+        ({"date": "yesterday"}, "--date: 'yesterday' is no day, YYYY-MM-DD"),
+        ({"date": "2026-02-30"}, "--date: '2026-02-30' is no day, YYYY-MM-DD"),
         ({"sotre": "s"}, "unknown flag --sotre; did you mean --store"),
     ],
 )
@@ -426,6 +446,10 @@ def test_a_mistake_in_the_file_is_one_line_that_names_the_place(
 def test_a_night_asked_for_a_dry_run_does_nothing(place: Place) -> None:
     assert main(["--config", str(place.config()), "--dry_run=true"]) == 2
     assert "--dry_run: a night has none" in place.capsys.readouterr().err
+    assert main(["--config", str(place.config()), "--dry_run"]) == 2  # Beam's has a value
+    error = place.capsys.readouterr().err
+    assert "--dry_run: expected one argument" in error
+    assert error.count("\n") == 1
     assert place.files() == {}
 
 

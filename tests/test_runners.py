@@ -13,9 +13,10 @@ from pathlib import Path
 
 import apache_beam as beam
 import pytest
+from apache_beam.options.pipeline_options import DirectOptions
 from apache_beam.runners.portability.local_job_service import LocalJobServicer
 
-from beam_bert import jobs
+from beam_bert import jobs, planning
 from beam_bert.config import ClassifyConfig
 from tests.test_job import ROWS, flags, run, shards, table, write_jsonl
 
@@ -101,6 +102,28 @@ def test_a_models_labels_and_names_are_shown_as_they_are_and_steer_no_terminal(
     assert run(tmp_path / "\x1b[2J.jsonl", tmp_path / "out", make_bert()) == 2
     error = capsys.readouterr().err
     assert "\x1b" not in out + error and "\ufffd[2J.jsonl matches no file" in error
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ([], ("multi_threading", 4)),
+        (["--direct_num_workers=2"], ("in_memory", 2)),
+        (["--direct_running_mode=multi_processing"], ("multi_processing", 1)),
+    ],
+)
+def test_a_local_run_on_a_gpu_tokenizes_in_other_threads_unless_told_how_to_run(
+    tmp_path: Path, bert: Path, monkeypatch: pytest.MonkeyPatch, given: list[str], expected: tuple
+) -> None:
+    source = write_jsonl(tmp_path / "in.jsonl")
+    config = ClassifyConfig(input=(str(source),), output=str(tmp_path / "out"), model=str(bert))
+    for on_gpu, ways in ((False, None), (True, expected)):
+        monkeypatch.setattr(planning, "_runs_on_cuda", lambda device, on_gpu=on_gpu: on_gpu)
+        direct = jobs.plan_job("classify", config, given).options.view_as(DirectOptions)
+        if ways is not None:
+            assert (direct.direct_running_mode, direct.direct_num_workers) == ways
+        elif not given:
+            assert direct.direct_num_workers == 1
 
 
 def test_every_metric_stands_in_one_namespace(tmp_path: Path, bert: Path) -> None:

@@ -9,7 +9,7 @@ import torch
 
 from beam_bert.errors import ModelError
 from beam_bert.tasks import ClassificationTask, SentimentTask
-from beam_bert.tasks.classification import MULTI_LABEL, REGRESSION
+from beam_bert.tasks.classification import MULTI_LABEL, REGRESSION, SINGLE_LABEL
 
 LABELS = ("negative", "neutral", "positive")
 LOGITS = np.array([[2.0, 1.0, -1.0], [0.0, 0.5, 3.0], [-80.0, 90.0, 0.0]], np.float32)
@@ -115,3 +115,13 @@ def test_labels_that_do_not_say_which_is_bad_are_refused_with_the_way_out(
 ) -> None:
     with pytest.raises(ModelError, match=r"pipelines\.classify, or rename them in id2label"):
         SentimentTask(labels)
+
+
+@pytest.mark.parametrize("problem_type", [SINGLE_LABEL, MULTI_LABEL, REGRESSION])
+def test_what_breaks_a_model_in_both_precisions_is_the_same_in_both(problem_type: str) -> None:
+    rows = pa.RecordBatch.from_pydict({"input_ids": [[[1]], [[2]], [[3]]]})
+    broken = LOGITS.copy()
+    broken[1] = np.nan
+    task = ClassificationTask(LABELS, problem_type=problem_type)
+    assert task.same(rows, broken, broken.copy()).tolist() == [True, True, True]
+    assert task.same(rows, broken, LOGITS).tolist()[1] is False

@@ -10,7 +10,7 @@ from beam_bert.encoder.checkpoint import Checkpoint
 from beam_bert.encoder.config import EncoderConfig, read_config
 from beam_bert.encoder.engine import PackedModel
 from beam_bert.encoder.families import FAMILIES
-from beam_bert.encoder.packing import PackedBatch
+from beam_bert.encoder.packing import PackedBatch, to_device
 from beam_bert.encoder.plan import Int32Array
 from beam_bert.encoder.precision import make_linear
 from beam_bert.encoder.spans import best_spans
@@ -56,16 +56,22 @@ class SpanFinder(PackedModel):
 
     def _read(self, packed: PackedBatch, ranges: Int32Array | None) -> torch.Tensor:
         logits = self._head(self._encoder.forward(packed).float())
-        first, device = packed.first_tokens, logits.device
         if ranges is None:
             lengths = torch.diff(packed.boundaries.starts.long())
             zero = torch.zeros_like(lengths)
             looked_at = torch.stack([zero, lengths, zero, lengths], dim=1)
             longest = packed.boundaries.longest
         else:
-            looked_at = torch.from_numpy(ranges).long().to(device)
+            looked_at = to_device(ranges, logits.device).long()
             longest = int(ranges[:, 1].max())
-        return best_spans(logits, first, looked_at, longest, self.max_answer_tokens, self.top_spans)
+        return best_spans(
+            logits,
+            packed.first_tokens,
+            looked_at,
+            longest,
+            self.max_answer_tokens,
+            self.top_spans,
+        )
 
 
 def load_span_finder(

@@ -247,13 +247,13 @@ class PackedModel(ABC):
         """Measure on this machine and these texts which `batch_tokens` is fastest, and take it.
 
         `outputs` does it once, as soon as there is much to compute; nothing is measured where the
-        size was given. Arguments as there.
+        size was given, or where the texts do not fill the largest one. Arguments as there.
         """
         lengths = np.diff(offsets)
         with self._lock:
-            if not self._may_measure or not len(lengths):
-                return
             sizes, device = candidates(self.batch_tokens), torch.device(self.device)
+            if not self._may_measure or lengths.sum() < max(sizes):
+                return
             plan = plan_micro_batches(lengths, max(sizes))
             middle = plan[len(plan) // 2]
             batches = {}
@@ -300,7 +300,10 @@ class PackedModel(ABC):
             )
         torch.cuda.empty_cache()
         self._may_measure = False
-        self.batch_tokens = max(1, batch.num_tokens // 2)
+        half = max(1, batch.num_tokens // 2)
+        if half >= self.batch_tokens:
+            return  # another thread found that out, after this one had made its plan
+        self.batch_tokens = half
         logger.warning(
             "%s is out of memory at %d tokens a micro-batch; going on with %d",
             self.device,

@@ -45,7 +45,7 @@ def pack(
       input_ids: int32 [total_tokens] of all sequences; `offsets` int64 [n + 1] and
         `first_lengths` int32 [n] or None describe them as in `SequenceClassifier.logits`.
       config: for the places of positions and token types.
-      device: where the tensors go; copies to a GPU are pinned and asynchronous.
+      device: where the tensors go.
     """
     starts = np.zeros(len(batch.lengths) + 1, dtype=np.int64)
     np.cumsum(batch.lengths, out=starts[1:])
@@ -57,20 +57,20 @@ def pack(
         is_second = position >= np.repeat(first_lengths[batch.rows], batch.lengths)
         places += is_second * config.max_positions
 
-    def to_device(array: np.ndarray) -> torch.Tensor:
-        tensor = torch.from_numpy(array)
-        return (
-            tensor.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else tensor
-        )
-
     return PackedBatch(
-        input_ids=to_device(input_ids[source]),
-        places=to_device(places.astype(np.int32)),
-        first_tokens=to_device(starts[:-1]),
+        input_ids=to_device(input_ids[source], device),
+        places=to_device(places.astype(np.int32), device),
+        first_tokens=to_device(starts[:-1], device),
         boundaries=Boundaries(
             runs=tuple(batch.runs()),
-            starts=to_device(starts.astype(np.int32)),
-            queries=to_device(np.arange(len(starts), dtype=np.int32)),
+            starts=to_device(starts.astype(np.int32), device),
+            queries=to_device(np.arange(len(starts), dtype=np.int32), device),
             longest=int(batch.lengths.max()),
         ),
     )
+
+
+def to_device(array: np.ndarray, device: torch.device) -> torch.Tensor:
+    """`array` as a tensor on `device`; a GPU copies it when its turn comes, and nobody waits."""
+    tensor = torch.from_numpy(array)
+    return tensor.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else tensor

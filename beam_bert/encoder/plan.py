@@ -21,6 +21,8 @@ Int64Array = npt.NDArray[np.int64]
 
 # What padding is counted against: the usual batch of those who pad.
 PADDED_BATCH = 32
+# FlashAttention gives each sequence a row of blocks, and a GPU's grid has no more rows.
+MOST_SEQUENCES = 65_535
 
 
 @dataclass(frozen=True)
@@ -77,8 +79,9 @@ class MicroBatch:
 def plan_micro_batches(lengths: Int64Array, batch_tokens: int) -> list[MicroBatch]:
     """Cut sequences of `lengths` (int64 [n], each at least 1) into micro-batches, longest first.
 
-    Each has at most `batch_tokens` tokens, or is a single sequence that alone is longer. Longest
-    first, so that what does not fit in memory shows at once. Ties keep the caller's order.
+    Each has at most `batch_tokens` tokens, or is a single sequence that alone is longer, and at
+    most `MOST_SEQUENCES`. Longest first, so that what does not fit in memory shows at once. Ties
+    keep the caller's order.
     """
     if batch_tokens < 1:
         raise ValueError(f"batch_tokens must be positive, got {batch_tokens}")
@@ -88,7 +91,7 @@ def plan_micro_batches(lengths: Int64Array, batch_tokens: int) -> list[MicroBatc
     start, used = 0, 0
     while start < len(order):
         stop = int(np.searchsorted(ends, used + batch_tokens, side="right"))
-        stop = max(stop, start + 1)
+        stop = min(max(stop, start + 1), start + MOST_SEQUENCES)
         rows = order[start:stop]
         batches.append(MicroBatch(rows, lengths[rows]))
         start, used = stop, int(ends[stop - 1])

@@ -13,6 +13,7 @@ from functools import cache
 import torch
 
 from beam_bert.encoder.linear import Linear
+from beam_bert.errors import ConfigError
 
 _TINY = 1e-30  # a row of zeros has a scale, too
 # 1.5 * 2^23: a float32 this large has no room for a fraction, so adding it rounds to the nearest
@@ -131,9 +132,17 @@ class Fp8Linear(Linear):
     """cuBLAS' float8 e4m3 product on a GPU with a scale a row on both sides, bfloat16 outside.
 
     The format is that of Micikevicius et al. 2022, arXiv:2209.05433.
+
+    Raises:
+      ConfigError: the product does not take weights of this shape.
     """
 
     def __init__(self, weight: torch.Tensor, bias: torch.Tensor) -> None:
+        if any(size % 16 for size in weight.shape):
+            raise ConfigError(
+                f"precision fp8 takes layers whose sizes 16 divides, and this model has one of "
+                f"{weight.shape[1]} x {weight.shape[0]}; use bf16"
+            )
         self._weight, scales = _to_fp8(weight.float())
         self._scales = scales.t().contiguous()
         self._bias = bias.to(torch.bfloat16)

@@ -219,13 +219,7 @@ class ModelStore:
 
     def set_alias(self, alias: str, version: str, *, reason: str) -> AliasMove:
         """Point any other alias, such as candidate, at a version; see `promote`."""
-        if not is_alias(alias):
-            raise ModelError(
-                f"{alias!r} cannot be an alias: write a letter, then letters, digits, _ . or -, "
-                "64 characters at most"
-            )
-        if alias in (PRODUCTION, PREVIOUS):
-            raise ModelError(f"{alias} moves by promote and rollback only")
+        self.check_alias(alias)
         record = self.resolve(version)
         self.verify(record)
 
@@ -233,6 +227,16 @@ class ModelStore:
             return {**aliases, alias: record.version}
 
         return self._aliases.move("set_alias", reason, (alias,), change)
+
+    def check_alias(self, alias: str) -> None:
+        """Raise ModelError for an alias that `set_alias` would not set."""
+        if not is_alias(alias):
+            raise ModelError(
+                f"{alias!r} cannot be an alias: write a letter, then letters, digits, _ . or -, "
+                "64 characters at most"
+            )
+        if alias in (PRODUCTION, PREVIOUS):
+            raise ModelError(f"{alias} moves by promote and rollback only")
 
     def note(self, reason: str) -> AliasMove:
         """Write a line into the history, such as why a version was not promoted; nothing moves."""

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
+from datetime import datetime
 from typing import Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
@@ -83,8 +83,12 @@ class NightlyConfig(BaseModel):
     @field_validator("date")
     @classmethod
     def _check_date(cls, value: str) -> str:
-        if value and not re.fullmatch(r"\d{4}-\d{2}-\d{2}", value):
-            raise ValueError(f"{value!r} is not YYYY-MM-DD")
+        try:
+            known = not value or value == datetime.strptime(value, "%Y-%m-%d").strftime("%Y-%m-%d")
+        except ValueError:
+            known = False
+        if not known:
+            raise ValueError(f"{value!r} is no day, YYYY-MM-DD")
         return value
 
     @field_validator("finetune", mode="before")

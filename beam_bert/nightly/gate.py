@@ -24,6 +24,7 @@ from beam_bert.training.evaluation.comparison import Difference, GateDecision, c
 from beam_bert.training.evaluation.config import EvaluateConfig
 from beam_bert.training.evaluation.intervals import Interval
 from beam_bert.training.evaluation.run import evaluate
+from beam_bert.training.labels import read_label_names
 
 _NOTE = re.compile(r"(approved|kept) [^:]*: (.*) \(judgement ([0-9a-f]{16})\)")
 # Settings of evaluate that change what is told, and not what is measured.
@@ -160,6 +161,7 @@ def _odd_labels(first: str, second: str) -> str:
 def _judgement_key(config: NightlyConfig, candidate: str, production: str | None) -> str:
     section = _evaluation(config)
     settings = {k: v for k, v in section.model_dump(mode="json").items() if k not in _TELLING}
+    settings["label_names"] = read_label_names(section.label_names)
     rows = sorted(sha256_of(file.path) for file in list_files(section.input))
     what = [candidate, production, rows, settings, config.gate.model_dump(mode="json")]
     return hashlib.sha256(json.dumps(what, sort_keys=True).encode()).hexdigest()[:16]

@@ -7,6 +7,7 @@ import hashlib
 import json
 import sys
 import time
+import traceback
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -87,12 +88,12 @@ def nightly(config: NightlyConfig, beam_flags: Sequence[str] = ()) -> Night:
         with _alone(config.store):
             try:
                 _refresh(config, night)
-            except BeamBertError as error:
-                errors.append(error)
+            except Exception as error:
+                errors.append(_as_told(error))
                 night.decision = "failed"
             _classify(config, night, beam_flags)
-    except BeamBertError as error:
-        errors.append(error)
+    except Exception as error:
+        errors.append(_as_told(error))
     night.errors = tuple(one_line(error) for error in errors)
     if errors:
         night.status = "failed"
@@ -103,6 +104,14 @@ def nightly(config: NightlyConfig, beam_flags: Sequence[str] = ()) -> Night:
             print(f"error: {line}", file=sys.stderr, flush=True)
         raise errors[0]
     return night
+
+
+def _as_told(error: Exception) -> BeamBertError:
+    """The error of a step; what nobody foresaw (a GPU out of memory) still ends in a JSON line."""
+    if isinstance(error, BeamBertError):
+        return error
+    traceback.print_exception(error)
+    return RunFailed(f"{type(error).__name__}: {error}; see the traceback above")
 
 
 def _refresh(config: NightlyConfig, night: Night) -> None:

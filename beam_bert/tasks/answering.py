@@ -177,8 +177,8 @@ class AnswerTask:
     def close_calls(self, rows: pa.RecordBatch, outputs: np.ndarray, gap: float) -> np.ndarray:
         """See `beam_bert.tasks.Task`: the windows between whose spans the call is close.
 
-        A call is close where two of the first `top_k` + 1 spans, or the best one and no answer,
-        are; only windows that come near to those are wanted, few of a long document.
+        A call is close where two of the first `top_k` + 1 spans, or one that is shown and no
+        answer, are; only windows that come near to those are wanted, few of a long document.
         """
         each = self.questions_a_document
         spans, pairs = Spans.of(outputs), _pairs(rows, each)
@@ -190,9 +190,9 @@ class AnswerTask:
         ranked[found.pair[shown], rank[shown]] = found.score[shown]
         with np.errstate(invalid="ignore"):
             nearest = np.nan_to_num(ranked[:, :-1] - ranked[:, 1:], nan=np.inf).min(axis=1)
-            lead = ranked[:, 0] - found.null + self.null_threshold
-            null_is_close = ~(np.abs(lead) >= gap)
-            is_close = (~(nearest >= gap) & ~(lead < -gap)) | null_is_close
+            leads = ranked[:, :-1] - found.null[:, None] + self.null_threshold
+            null_is_close = ~(np.abs(leads) >= gap).all(axis=1)
+            is_close = (~(nearest >= gap) & ~(leads[:, 0] < -gap)) | null_is_close
             matters = ~(spans.scores[:, 0] < ranked[pairs, self.top_k - 1] - gap)
             is_null = ~(spans.null > found.null[pairs] + gap)
         return np.asarray(is_close[pairs] & (matters | (null_is_close[pairs] & is_null)))

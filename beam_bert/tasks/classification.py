@@ -141,14 +141,14 @@ class ClassificationTask:
         if len(windows) == 0:
             return np.zeros(0, bool)
         found, expected = (self.probabilities(each, windows) for each in (outputs, reference))
-        broken = np.isnan(found).any(axis=1) != np.isnan(expected).any(axis=1)
+        broken, is_to_be = (np.isnan(each).any(axis=1) for each in (found, expected))
         if self.problem_type == REGRESSION:
             same = (np.abs(found - expected) <= 0.01 * np.nanstd(expected)).all(axis=1)
         elif self.problem_type == MULTI_LABEL:
             same = ((found >= self.threshold) == (expected >= self.threshold)).all(axis=1)
         else:
             same = found.argmax(axis=1) == expected.argmax(axis=1)
-        return same & ~broken
+        return np.where(broken | is_to_be, broken & is_to_be, same)
 
     def decode(self, logits: np.ndarray, windows: np.ndarray) -> list[pa.Array]:
         """The columns of `fields`, from logits as `probabilities` takes them."""

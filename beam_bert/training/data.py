@@ -18,6 +18,7 @@ from beam_bert.schema import rejects_batch
 from beam_bert.slices import FileEntry, Slice, plan_units
 from beam_bert.sources import SourceSpec, cut_unit, inspect_source, list_files, read_slice
 from beam_bert.tokenization import DocumentTokenizer
+from beam_bert.training.labels import NO_LABEL, is_missing, no_label_message
 
 LABEL = "label"
 
@@ -112,7 +113,9 @@ def read_rows(
         spec = inspect_source(files, replace(spec, carry=carry))
     except InputError as error:
         raise InputError(str(error).replace("--carry", "--label_column")) from None
-    rows, rejected = read_documents(files, spec, max_reject_rate=max_reject_rate, flag=flag)
+    rows, rejected = read_documents(
+        files, spec, max_reject_rate=max_reject_rate, flag=flag, label_column=label_column
+    )
     if rows.num_rows == 0:
         raise InputError(f"{flag} {' '.join(patterns)}: there is not one usable row")
     rows_of_files = zip(
@@ -129,9 +132,21 @@ def read_rows(
 
 
 def read_documents(
-    files: Sequence[FileEntry], spec: SourceSpec, *, max_reject_rate: float, flag: str
+    files: Sequence[FileEntry],
+    spec: SourceSpec,
+    *,
+    max_reject_rate: float,
+    flag: str,
+    label_column: str | None = None,
 ) -> tuple[pa.RecordBatch, int]:
     """Every usable row of the files, as `beam_bert.sources` gives them, and how many were not.
+
+    Args:
+      files: to read.
+      spec: how.
+      max_reject_rate: share of rows to go on without.
+      flag: the flag that named the files, for messages.
+      label_column: the one column carried along, without which no row is usable.
 
     Raises:
       InputError: more unusable rows than `max_reject_rate`.
@@ -142,10 +157,18 @@ def read_documents(
         for slice_ in cut_unit(unit, spec)
         for batch in read_slice(slice_, spec, "")
     ]
+    if label_column is not None:
+        batches = [_reject_unlabelled(batch, label_column) for batch in batches]
     rejects = pa.concat_batches([batch.rejects for batch in batches])
     rows = pa.concat_batches([batch.rows for batch in batches])
     check_rejects(rejects, rows.num_rows + rejects.num_rows, max_reject_rate, flag)
     return rows, rejects.num_rows
+
+
+def _reject_unlabelled(batch: SliceBatch, column: str) -> SliceBatch:
+    labels = batch.rows["carried"].field(0).to_pylist()
+    lacking = [row for row, label in enumerate(labels) if is_missing(label)]
+    return batch.reject(lacking, NO_LABEL, [no_label_message(column)] * len(lacking))
 
 
 def check_rejects(

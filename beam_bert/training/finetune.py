@@ -22,8 +22,14 @@ from beam_bert.training.calibration import cross_fitted_error, fit_temperature, 
 from beam_bert.training.card import Card, render
 from beam_bert.training.card_audit import audit_rows
 from beam_bert.training.config import FinetuneConfig
-from beam_bert.training.data import Rows, Tokens, read_rows, tokenize_rows
-from beam_bert.training.labels import LabelReader, as_targets, label_names, read_label_names
+from beam_bert.training.data import Rows, Tokens, tokenize_rows
+from beam_bert.training.labels import (
+    LabelReader,
+    as_targets,
+    label_names,
+    labels_without_rows,
+    read_label_names,
+)
 from beam_bert.training.loop import LoopSettings, Progress
 from beam_bert.training.masking import find_mask_token
 from beam_bert.training.metrics import CHOOSING_METRICS, dev_metrics
@@ -38,6 +44,8 @@ from beam_bert.training.run import (
     declared_sources,
     deliver,
     find_model,
+    read_and_tell,
+    rejected_notes,
     report_leaks,
     run_key,
     run_training,
@@ -72,7 +80,8 @@ class Labelled:
     Attributes:
       labels: names, in the order of the logits.
       held_out: whether dev was taken from train.
-      leaked: training rows left out because dev has them.
+      leaked: training rows left out because dev has them; unlabelled ones likewise.
+      rejected: rows that could not be used and were left out.
     """
 
     train: Rows
@@ -84,6 +93,8 @@ class Labelled:
     problem_type: str
     held_out: bool
     leaked: int
+    unlabelled_leaked: int
+    rejected: int
 
     @property
     def texts(self) -> Rows:
@@ -151,35 +162,45 @@ def read_labelled(config: FinetuneConfig) -> Labelled:
     values = reader.read(rows.labels, rows.places, problem_type)
     names = label_names(values, problem_type, rows.places)
     if problem_type != REGRESSION:
+        if unseen := [name for name in reader.names if name not in names]:
+            say(
+                f"warning: no row of --train has {', '.join(unseen)} of --label_names; the model "
+                "will not know of it"
+            )
         names = _in_order_of(reader.names, names)
     targets = as_targets(values, names, problem_type, rows.places, "--train")
     keys = rows.content_keys()
-    leaked = 0
+    leaked, rejected = 0, rows.rejected
     if config.dev:
         dev = _rows(config, config.dev, "--dev", labels=True)
         assert dev.labels is not None
+        rejected += dev.rejected
         dev_values = reader.read(dev.labels, dev.places, problem_type)
         dev_targets = as_targets(dev_values, names, problem_type, dev.places, "--dev")
+        _check_differ(dev_values, problem_type)
         leaks = leaking_rows(keys, dev.content_keys())
         leaked = len(leaks)
         kept = np.setdiff1d(np.arange(len(rows)), leaks)
         places = [rows.places[n] for n in leaks]
         report_leaks(places, len(rows), "training rows", config.leaks)
         train, train_targets = rows.take(kept), targets[kept]
+        if leaked and problem_type != REGRESSION:
+            _check_all_taught(train_targets, names)
     else:
         kept, held = split_holdout(keys, targets, config.holdout, config.seed)
         train, train_targets = rows.take(kept), targets[kept]
         dev, dev_targets = rows.take(held), targets[held]
     if len(train) == 0 or len(dev) == 0:
         raise InputError("too few rows: none is left to train on, or to choose on; add examples")
-    unlabelled = None
+    unlabelled, unlabelled_leaked = None, 0
     if config.unlabelled:
         unlabelled = _rows(config, config.unlabelled, "--unlabelled", labels=False)
-        dev_keys = dev.content_keys()
-        fresh = np.setdiff1d(
-            np.arange(len(unlabelled)), leaking_rows(unlabelled.content_keys(), dev_keys)
-        )
-        unlabelled = unlabelled.take(fresh)
+        rejected += unlabelled.rejected
+        leaks = leaking_rows(unlabelled.content_keys(), dev.content_keys())
+        unlabelled_leaked = len(leaks)
+        if unlabelled_leaked:
+            say(f"warning: {unlabelled_leaked:,} rows of --unlabelled stand in dev too: left out")
+        unlabelled = unlabelled.take(np.setdiff1d(np.arange(len(unlabelled)), leaks))
     return Labelled(
         train=train,
         train_targets=train_targets,
@@ -190,7 +211,30 @@ def read_labelled(config: FinetuneConfig) -> Labelled:
         problem_type=problem_type,
         held_out=not config.dev,
         leaked=leaked,
+        unlabelled_leaked=unlabelled_leaked,
+        rejected=rejected,
     )
+
+
+def _check_differ(dev_values: list[Any], problem_type: str) -> None:
+    """Raise InputError where a model could be neither chosen nor calibrated on dev."""
+    if problem_type != MULTI_LABEL and len(set(dev_values)) == 1:
+        kind = "value" if problem_type == REGRESSION else "label"
+        raise InputError(
+            f"every row of --dev has the {kind} {dev_values[0]!r}: no model can be chosen on "
+            "that; add other rows, or leave --dev out and some of --train are held out"
+        )
+
+
+def _check_all_taught(targets: np.ndarray, names: tuple[str, ...]) -> None:
+    """Raise InputError where a label has no row left to train on: all of its rows leaked."""
+    untaught = labels_without_rows(targets, names)
+    if untaught:
+        more = f" (and {len(untaught) - 1} other labels)" if len(untaught) > 1 else ""
+        raise InputError(
+            f"label {untaught[0]!r}{more} has no row left to train on: --dev has all of them; "
+            "add examples, or take them out of --dev"
+        )
 
 
 class FineTuning:
@@ -370,8 +414,11 @@ class FineTuning:
         notes = unlicensed_notes(self.sources)
         if data.leaked:
             notes.append(f"{data.leaked} training rows stood in dev too and were left out")
-        if data.train.rejected:
-            notes.append(f"{data.train.rejected} rows could not be used and were left out")
+        if data.unlabelled_leaked:
+            notes.append(
+                f"{data.unlabelled_leaked} rows without label stood in dev too and were left out"
+            )
+        notes += rejected_notes(data.rejected)
         rows = {"rows trained on": len(data.train), "rows held out as dev": len(data.dev)}
         if data.unlabelled is not None:
             rows["rows without label, answered by the teacher"] = len(data.unlabelled)
@@ -442,7 +489,7 @@ def _rows(config: FinetuneConfig, patterns: tuple[str, ...], flag: str, *, label
         quoting=config.quoting,
         max_document_bytes=config.max_document_bytes,
     )
-    return read_rows(
+    return read_and_tell(
         patterns,
         spec,
         label_column=config.label_column if labels else None,

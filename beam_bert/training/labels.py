@@ -19,7 +19,29 @@ PROBLEM_TYPES = {
     "multi_label": MULTI_LABEL,
     "regression": REGRESSION,
 }
+NO_LABEL = "no_label"  # reason of rejects
 _SHOWN = 5
+
+
+def is_missing(label: Any) -> bool:
+    """Whether a row that has this in its label column has no label: null, blank, NaN (Pandas)."""
+    return (
+        label is None
+        or (isinstance(label, str) and not label.strip())
+        or (isinstance(label, float) and np.isnan(label))
+    )
+
+
+def no_label_message(column: str) -> str:
+    """What is wrong with such a row."""
+    return f"there is no label (column {column})"
+
+
+def as_name(label: Any) -> str:
+    """A label's name: a whole number has no decimals, though Pandas made it a float."""
+    if isinstance(label, float) and label.is_integer():
+        return str(int(label))
+    return str(label).strip()
 
 
 @dataclass(frozen=True)
@@ -45,31 +67,23 @@ class LabelReader:
         return MULTI_LABEL if self.separator or _is_list(labels.type) else SINGLE_LABEL
 
     def read(self, labels: pa.Array, places: Sequence[str], problem_type: str) -> list[Any]:
-        """The value of each row: a str, a list of str without doubles, or a float.
+        """The value of each row, none of them missing: a str, a list of str without doubles, or
+        a float.
 
         Raises:
-          InputError: a row has no label, or not one of that kind; it names the first.
+          InputError: a row has no label of that kind; it names the first.
         """
         one = {
             SINGLE_LABEL: self._single,
             MULTI_LABEL: self._several,
             REGRESSION: self._value,
         }[problem_type]
-        values, lacking = [], []
-        for row, raw in enumerate(labels.to_pylist()):
-            if raw is None or (isinstance(raw, str) and not raw.strip()):
-                lacking.append(row)
-                continue
+        values = []
+        for place, raw in zip(places, labels.to_pylist(), strict=True):
             try:
                 values.append(one(raw))
             except ValueError as error:
-                raise InputError(f"{places[row]}: column {self.column} {error}") from None
-        if lacking:
-            rows = "1 row has" if len(lacking) == 1 else f"{len(lacking)} rows have"
-            raise InputError(
-                f"{rows} no label in column {self.column}, the first is {places[lacking[0]]}; "
-                "label them, or take them out of the file (--unlabelled takes them)"
-            )
+                raise InputError(f"{place}: column {self.column} {error}") from None
         return values
 
     def _single(self, raw: Any) -> str:
@@ -84,7 +98,7 @@ class LabelReader:
             parts = [part for part in str(raw).split(self.separator) if part.strip()]
         else:
             parts = [raw]
-        if any(part is None for part in parts):
+        if any(is_missing(part) for part in parts):
             raise ValueError(f"holds {raw!r}, with a null in it")
         return list(dict.fromkeys(self._name(part) for part in parts))
 
@@ -98,7 +112,7 @@ class LabelReader:
         return value
 
     def _name(self, raw: Any) -> str:
-        name = str(raw).strip()
+        name = as_name(raw)
         if not self.names:
             return name
         if not name.isdecimal() or int(name) >= len(self.names):
@@ -153,6 +167,15 @@ def label_names(values: Sequence[Any], problem_type: str, places: Sequence[str])
     if all(name.isdecimal() for name in examples):
         return tuple(sorted(examples, key=lambda name: (int(name), name)))
     return tuple(sorted(examples))
+
+
+def labels_without_rows(targets: np.ndarray, names: Sequence[str]) -> list[str]:
+    """Names of the classes that no row of `targets` (not of a regression) has."""
+    if targets.ndim == 1:
+        counts = np.bincount(targets, minlength=len(names))
+    else:
+        counts = targets.sum(axis=0)
+    return [name for name, count in zip(names, counts, strict=True) if count == 0]
 
 
 def as_targets(

@@ -19,7 +19,7 @@ from beam_bert.tokenization import DocumentTokenizer, WindowSettings
 from beam_bert.training.batches import plan_epochs
 from beam_bert.training.card import Card, render
 from beam_bert.training.config import PretrainConfig
-from beam_bert.training.data import Rows, Tokens, read_rows, tokenize_rows
+from beam_bert.training.data import Rows, Tokens, tokenize_rows
 from beam_bert.training.loop import LoopSettings, Progress
 from beam_bert.training.masking import MaskedObjective, load_language_model, mask_token
 from beam_bert.training.provenance import SourceRecord, data_yaml
@@ -30,6 +30,8 @@ from beam_bert.training.run import (
     declared_sources,
     deliver,
     find_model,
+    read_and_tell,
+    rejected_notes,
     run_key,
     run_training,
     say,
@@ -155,7 +157,7 @@ def _rows(config: PretrainConfig) -> Rows:
         quoting=config.quoting,
         max_document_bytes=config.max_document_bytes,
     )
-    return read_rows(
+    return read_and_tell(
         config.input,
         spec,
         label_column=None,
@@ -213,7 +215,7 @@ def _card(
         labels=(),
         sources=sources,
         rows={"texts": len(rows)},
-        notes=unlicensed_notes(sources),
+        notes=[*unlicensed_notes(sources), *rejected_notes(rows.rejected)],
         metrics=metrics,
         calibration={},
         settings=settings_of(config),

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import importlib.metadata
 import json
+import os
 import shutil
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Protocol
@@ -18,12 +21,14 @@ import beam_bert
 from beam_bert import console
 from beam_bert.encoder.plan import Int64Array
 from beam_bert.encoder.precision import resolve_precision
-from beam_bert.errors import ConfigError, InputError
+from beam_bert.errors import ConfigError, InputError, OutputError, RunFailed
 from beam_bert.models import ModelStore, ResolvedModel, fetch_model, resolve_model
 from beam_bert.models.cache import cache_folder
 from beam_bert.models.store import split_reference
-from beam_bert.sources import list_files
+from beam_bert.sources import SourceSpec, list_files
 from beam_bert.training.config import TrainingConfig
+from beam_bert.training.data import Rows, read_rows
+from beam_bert.training.labels import read_label_names
 from beam_bert.training.loop import LoopSettings, Objective, Progress, Trained, train
 from beam_bert.training.provenance import SourceRecord, check_sources
 from beam_bert.training.saving import (
@@ -111,22 +116,52 @@ def run_training(
     def snapshot() -> console.Snapshot:
         return console.Snapshot(progress.rows - progress.resumed_rows, progress.share)
 
-    with console.progress(snapshot):
-        train(
-            training.network,
-            training.objective,
-            training.epochs,
-            training.loop_settings(),
-            work=work,
-            key=key,
-            progress=progress,
-            say=say,
-            start=start,
-        )
-    delivered = training.finish(progress, work)
+    with _alone(work):
+        with console.progress(snapshot):
+            train(
+                training.network,
+                training.objective,
+                training.epochs,
+                training.loop_settings(),
+                work=work,
+                key=key,
+                progress=progress,
+                say=say,
+                start=start,
+            )
+        delivered = training.finish(progress, work)
     for name, value in delivered.metrics.items():
         say(f"dev {name} {value:.4f}")
     return delivered
+
+
+@contextmanager
+def _alone(work: Path) -> Iterator[None]:
+    """Hold the lock of the run's folder, which dies with the process.
+
+    The output is no part of a run's key: two stores that learn from the same rows would share it.
+    """
+    try:
+        work.mkdir(parents=True, exist_ok=True)
+        folder = os.open(work, os.O_RDONLY)
+    except OSError as error:
+        raise OutputError(
+            f"{work} cannot be written ({error.strerror}); name another --work_folder"
+        ) from None
+    try:
+        fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(folder)
+        raise RunFailed(
+            f"the same training is running already, in {work}; run this command again after it, "
+            "or name another --work_folder"
+        ) from None
+    except OSError:  # some network file systems have no locks
+        pass
+    try:
+        yield
+    finally:
+        os.close(folder)
 
 
 def find_model(name: str) -> StartingPoint:
@@ -156,10 +191,9 @@ def run_key(
     sources: Sequence[SourceRecord],
 ) -> str:
     """Names a run by all that its model depends on: a checkpoint of another is not gone on from."""
-    settings = {k: v for k, v in config.model_dump(mode="json").items() if k not in _PLACES}
     what = {
         "job": job,
-        "settings": settings,
+        "settings": _settings(config, but=_PLACES),
         "models": [model.resolved.version for model in models],
         "sources": [[s.use, s.path, s.sha256] for s in sources],
         "versions": software_versions(),
@@ -173,10 +207,17 @@ def training_digest(config: TrainingConfig, sources: Sequence[SourceRecord]) -> 
     Not for where the files lie, nor for the version that `--base store@alias` stands for: a model
     that was promoted is no reason to train the next one.
     """
-    elsewhere = {*_PLACES, "train", "dev", "unlabelled", "input"}
-    settings = {k: v for k, v in config.model_dump(mode="json").items() if k not in elsewhere}
+    settings = _settings(config, but={*_PLACES, "train", "dev", "unlabelled", "input"})
     what = [settings, sorted([source.use, source.sha256] for source in sources)]
     return hashlib.sha256(json.dumps(what, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def _settings(config: TrainingConfig, *, but: Collection[str]) -> dict[str, object]:
+    """The settings that a model depends on, with the label names in place of their file."""
+    settings = {k: v for k, v in config.model_dump(mode="json").items() if k not in but}
+    if settings.get("label_names") is not None:
+        settings["label_names"] = read_label_names(settings["label_names"])
+    return settings
 
 
 def work_folder(config: TrainingConfig, key: str) -> Path:
@@ -200,9 +241,23 @@ def say(line: str) -> None:
 def check_output(config: TrainingConfig) -> None:
     """Raise UserError early where the result could not be put where it is asked for."""
     if config.layout == "folder":
+        if "://" in config.output:
+            raise OutputError(
+                f"--output {config.output}: --layout folder writes a local folder; a store may lie "
+                "on gs:// (--layout store)"
+            )
         check_folder(Path(config.output).expanduser(), overwrite=config.overwrite)
     else:
-        ModelStore.open(config.output).aliases()
+        if split_reference(config.output) is not None:
+            # A store of that name would hide the alias from all who ask for it.
+            raise OutputError(
+                f"--output {config.output}: name the store alone; --alias says which alias the "
+                f"version gets ({config.alias})"
+            )
+        store = ModelStore.open(config.output)
+        store.check_alias(config.alias)
+        store.aliases()
+        store.versions()  # a damaged record would stop the publication
     if "://" not in config.output:
         check_writable(Path(config.output).expanduser())
 
@@ -259,9 +314,14 @@ def deliver(
 def _parent(name: str, store: ModelStore) -> str | None:
     """The version of this very store that `name` stands for, if any."""
     reference = split_reference(name)
-    if reference is None or reference[0].rstrip("/") != store.location:
+    if reference is None or _place(reference[0]) != _place(store.location):
         return None
     return store.resolve(reference[1]).version
+
+
+def _place(location: str) -> str:
+    """A store's location, however it was written: `./store/` is `store`."""
+    return location.rstrip("/") if "://" in location else str(Path(location).expanduser().resolve())
 
 
 def settings_of(config: TrainingConfig) -> dict[str, object]:
@@ -293,6 +353,28 @@ def declared_sources(config: TrainingConfig, *uses: str) -> list[SourceRecord]:
         allowed=config.allowed_licences,
         accept_unlicensed=config.accept_unlicensed,
     )
+
+
+def read_and_tell(
+    patterns: Sequence[str],
+    spec: SourceSpec,
+    *,
+    label_column: str | None,
+    max_reject_rate: float,
+    flag: str,
+) -> Rows:
+    """`beam_bert.training.data.read_rows`, and a line about rows that it had to leave out."""
+    rows = read_rows(
+        patterns, spec, label_column=label_column, max_reject_rate=max_reject_rate, flag=flag
+    )
+    if rows.rejected:
+        say(f"warning: {rows.rejected:,} rows of {flag} cannot be used and are left out")
+    return rows
+
+
+def rejected_notes(rejected: int) -> list[str]:
+    """What a card says of rows that were left out, where there are any."""
+    return [f"{rejected:,} rows could not be used and were left out"] if rejected else []
 
 
 def report_leaks(leaks: Sequence[str], total: int, what: str, policy: str) -> None:

@@ -16,6 +16,7 @@ from beam_bert.answer_config import AnswerConfig
 from beam_bert.cli import flags_table, parse_config
 from beam_bert.config import ClassifyConfig
 from beam_bert.errors import ConfigError
+from beam_bert.tokenization import questions
 from pipelines import answer as command
 from tests.answering import reference
 from tests.answering.conftest import SENTENCES
@@ -157,6 +158,27 @@ def test_rows_that_cannot_be_used_are_rejects_and_the_books_balance(
     }
     found = counts(tmp_path / "out")
     assert (found["rows_read"], found["rows_predicted"], found["rows_rejected"]) == (9, 2, 7)
+
+
+@pytest.mark.parametrize("layout", ["long", "wide"])
+def test_a_document_whose_answers_stand_nowhere_is_a_reject(
+    tmp_path: Path, reader: Path, monkeypatch: pytest.MonkeyPatch, layout: str
+) -> None:
+    def place(text: str, *span: Any) -> tuple[int, int]:
+        return (-1, -1) if "Lieferant" in text else located(text, *span)
+
+    located = questions._characters
+    monkeypatch.setattr(questions, "_characters", place)
+    source = write_jsonl(tmp_path / "in.jsonl", [{"text": text} for text in SENTENCES])
+    asked = [f"{name}={question}" for name, question in zip("ab", ASKED, strict=True)]
+    flags = ["--null_threshold=1e9", "--max_reject_rate=1", f"--answers={layout}"]
+    assert run(source, tmp_path / "out", reader, "--question", *asked, *flags) == 0
+    rejects = table(tmp_path / "out", "rejects")
+    assert [(row["source_row"], row["reason"]) for row in rejects] == [(2, "no_offsets")]
+    assert rejects[0]["raw"].decode() == SENTENCES[2]
+    rows = [row["source_row"] for row in table(tmp_path / "out")]
+    assert sorted(set(rows)) == [n for n in range(len(SENTENCES)) if n != 2]
+    assert len(rows) == (len(SENTENCES) - 1) * (2 if layout == "long" else 1)
 
 
 @pytest.mark.parametrize(

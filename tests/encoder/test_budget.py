@@ -89,6 +89,13 @@ def test_much_text_is_measured_once_and_says_the_same_at_every_size(model, check
         assert (fixed.batch_tokens, fixed.measured) == (size, None)
 
 
+def test_text_that_does_not_fill_the_largest_size_is_not_measured_even_when_asked(model):
+    model.choose_batch_tokens(*packed(random_sequences([512] * 15)))
+    assert (model.batch_tokens, model.measured) == (4_096, None)
+    model.choose_batch_tokens(*packed(random_sequences([512] * 16)))
+    assert model.measured is not None
+
+
 def test_little_text_is_not_measured(model):
     model.logits(*packed(random_sequences([50] * 40)))
     assert (model.batch_tokens, model.measured) == (4_096, None)

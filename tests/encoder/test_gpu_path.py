@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from itertools import pairwise
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -19,14 +20,22 @@ import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.utils._python_dispatch import TorchDispatchMode
 
-from beam_bert.encoder import SequenceClassifier, attention, load_classifier
+from beam_bert.encoder import (
+    SequenceClassifier,
+    SpanFinder,
+    answering,
+    attention,
+    load_classifier,
+)
 from beam_bert.encoder.attention import Boundaries
 from beam_bert.encoder.config import read_config
 from beam_bert.encoder.model import Encoder, head
-from beam_bert.encoder.packing import PackedBatch
+from beam_bert.encoder.packing import PackedBatch, pack
 from beam_bert.encoder.plan import plan_micro_batches
 from beam_bert.encoder.quantized import Fp8Linear, _to_fp8
+from beam_bert.errors import ConfigError
 
 from .conftest import CONFIGS, LABELS, packed, random_sequences
 
@@ -71,6 +80,39 @@ def test_a_forward_fits_together_on_a_gpu(checkpoint, family, precision, monkeyp
     assert (hidden.shape, hidden.dtype, hidden.device) == ((26, 64), torch.bfloat16, GPU)
     assert (logits.shape, logits.dtype, logits.device) == ((4, LABELS), torch.float32, GPU)
     assert options == {"num_splits": 1}, "bits would depend on what else is in the batch"
+
+
+def test_what_a_gpu_is_given_is_copied_without_waiting_for_it(monkeypatch):
+    copies = []
+
+    class Watch(TorchDispatchMode):
+        def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+            kwargs = kwargs or {}
+            if func is torch.ops.aten._to_copy.default and "device" in kwargs:
+                copies.append(kwargs.get("non_blocking", False))
+            return func(*args, **kwargs)
+
+    monkeypatch.setattr(torch.Tensor, "pin_memory", lambda tensor: tensor)  # there is no GPU
+    monkeypatch.setattr(answering, "best_spans", lambda logits, first, ranges, *rest: ranges)
+    ids, offsets = packed(random_sequences([9, 7]))
+    (batch,) = plan_micro_batches(np.diff(offsets), 100)
+    ranges = np.array([[1, 5, 0, 5], [1, 3, 0, 3]], np.int32)
+    finder = SpanFinder.__new__(SpanFinder)
+    finder.max_answer_tokens, finder.top_spans = 30, 1
+    finder._head = lambda hidden: hidden
+    finder._encoder = SimpleNamespace(forward=lambda batch: torch.zeros(16, 8, device=GPU))
+    config = SimpleNamespace(position_offset=0, type_vocab_size=2, max_positions=512)
+    with FakeTensorMode(allow_non_fake_inputs=True), Watch():
+        inputs = pack(batch, ids, offsets, np.array([2, 3], np.int32), config, GPU)
+        looked_at = finder._read(inputs, ranges)
+    assert looked_at.device == GPU and looked_at.dtype == torch.int64
+    assert copies == [True] * 6
+
+
+@torch.inference_mode()
+def test_a_shape_that_the_fp8_product_does_not_take_is_refused_by_name():
+    with pytest.raises(ConfigError, match="sizes 16 divides, and this model has one of 312 x 48"):
+        Fp8Linear(torch.randn(48, 312), torch.zeros(48))
 
 
 def packed_attention(query, key, value, ends_q, ends_k, max_q, max_k, *, num_splits):
@@ -136,6 +178,26 @@ def test_memory_that_runs_out_while_others_are_queued_loses_none_of_them(model, 
     assert sizes == [150] * 4 + [50] * 21
     assert sum(finished) == 30
     np.testing.assert_allclose(got, expected, atol=1e-4, rtol=0)
+
+
+def test_what_another_thread_found_of_the_memory_is_neither_forgotten_nor_told_again(
+    model, monkeypatch, caplog
+):
+    forward = model._encoder.forward
+    arrays = packed(random_sequences([50] * 30))
+    model.batch_tokens = 600
+    expected = model.logits(*arrays)
+
+    def fills_up(batch, **kwargs):
+        if len(batch.input_ids) == 600:
+            model.batch_tokens = 100  # by another thread, which planned as this one did
+            raise torch.cuda.OutOfMemoryError("CUDA out of memory")
+        return forward(batch, **kwargs)
+
+    monkeypatch.setattr(model._encoder, "forward", fills_up)
+    np.testing.assert_allclose(model.logits(*arrays), expected, atol=1e-4, rtol=0)
+    assert model.batch_tokens == 100
+    assert not caplog.records
 
 
 @pytest.mark.parametrize(

@@ -57,6 +57,12 @@ def test_runs_cover_the_batch_and_are_of_one_length(lengths):
     assert (token, sequence) == (batch.num_tokens, len(batch.rows))
 
 
+def test_no_more_sequences_ride_together_than_a_gpus_grid_takes():
+    plan = plan_micro_batches(np.ones(150_000, np.int64), batch_tokens=10**6)
+    assert [len(batch.rows) for batch in plan] == [65_535, 65_535, 18_930]
+    np.testing.assert_array_equal(np.concatenate([b.rows for b in plan]), np.arange(150_000))
+
+
 def test_budget_below_one_is_refused():
     with pytest.raises(ValueError, match="batch_tokens must be positive, got 0"):
         plan_micro_batches(np.array([1]), 0)

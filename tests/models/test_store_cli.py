@@ -98,6 +98,7 @@ def test_promote_and_rollback_say_what_changed(
     [
         (["list", "nowhere"], "nowhere: there is no model store"),
         (["show", "STORE", "prodution"], "it has production; did you mean production?"),
+        (["show", "store@production"], "store@production: give the store alone (store)"),
         (["show", "STORE", "../x"], "neither an alias nor a version"),
         (["promote", "STORE", "20260101T000000-abcdef", "--reason", "x"], "has no version"),
         (["promote", "STORE", "production"], "required: --reason"),

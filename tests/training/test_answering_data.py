@@ -2,22 +2,37 @@
 
 from __future__ import annotations
 
+import bz2
+import gzip
 import json
+import math
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
 from beam_bert.checked import CheckedModel
 from beam_bert.encoder import load_span_finder
+from beam_bert.encoder.config import read_config
 from beam_bert.errors import InputError
 from beam_bert.tokenization import QuestionTokenizer, WindowSettings
-from beam_bert.training.answering.config import AskedColumns
-from beam_bert.training.answering.data import mended_start, read_asked
-from beam_bert.training.answering.evaluation import TOP_SPANS, answers_of, evaluate_answers
-from beam_bert.training.answering.features import answer_windows
+from beam_bert.training.answering.config import AnswerEvaluateConfig, AskedColumns
+from beam_bert.training.answering.data import Asked, mended_start, read_asked
+from beam_bert.training.answering.evaluation import (
+    TOP_SPANS,
+    Predictions,
+    answers_of,
+    evaluate_answers,
+)
+from beam_bert.training.answering.features import (
+    answer_windows,
+    asked_batch,
+    question_tokenizer,
+)
 from tests.answering import reference
 from tests.answering.conftest import DATA, reader  # noqa: F401 # a fixture
 from tests.answering.reference import Settings
@@ -99,6 +114,15 @@ def test_flat_rows_hold_one_label_or_several_or_none(tmp_path: Path, kind: str) 
     assert (labels.right, labels.without_answer) == (3, 1)
 
 
+def test_flat_rows_that_cannot_be_used_are_counted(tmp_path: Path) -> None:
+    row = {"question": "Who?", "context": CONTEXT, "answer_text": "Müller", "answer_start": 16}
+    file = tmp_path / "rows.jsonl"
+    file.write_text("".join(json.dumps(r) + "\n" for r in (row, row | {"question": None})))
+    asked, labels = read_asked([str(file)], max_reject_rate=0.5, flag="--train")
+    assert (len(asked), labels.blank) == (1, 1)
+    assert labels.shown == ["--train: 1 rows have no usable text or question: left out"]
+
+
 def test_flat_rows_may_hold_a_single_label(tmp_path: Path) -> None:
     row = {"question": "Who?", "context": CONTEXT, "answer_text": "Müller", "answer_start": 15}
     file = tmp_path / "rows.json"  # JSON lines under SQuAD's suffix
@@ -118,6 +142,14 @@ def test_flat_rows_may_hold_a_single_label(tmp_path: Path) -> None:
             r"qas\[0\] has no text 'question'",
         ),
         ({"data": []}, r"not one usable question"),
+        (
+            {"data": [{"paragraphs": [{"context": CONTEXT, "qas": [entry("Who \ud800?")]}]}]},
+            r"qas\[0\]: 'question' holds half of a surrogate pair",
+        ),
+        (
+            {"data": [{"paragraphs": [{"context": "c", "qas": [entry("Who?", ("c", math.inf))]}]}]},
+            r"qas\[0\]: answer_start is inf, no number",
+        ),
     ],
 )
 def test_json_of_another_shape_is_named(tmp_path: Path, document: Any, message: str) -> None:
@@ -125,6 +157,62 @@ def test_json_of_another_shape_is_named(tmp_path: Path, document: Any, message: 
     file.write_text(json.dumps(document))
     with pytest.raises(InputError, match=message):
         read_asked([str(file)])
+
+
+@pytest.mark.parametrize(("suffix", "compress"), [("gz", gzip.compress), ("BZ2", bz2.compress)])
+def test_squad_may_be_compressed_as_other_files(
+    tmp_path: Path, suffix: str, compress: Callable[[bytes], bytes]
+) -> None:
+    plain = write_squad(tmp_path / "dev.json", entry("Who?", ("Müller GmbH", 16)))
+    packed = tmp_path / f"packed.json.{suffix}"
+    packed.write_bytes(compress(plain.read_bytes()))
+    found = [read_asked([str(path)])[0] for path in (plain, packed)]
+    assert [(each.question, each.answers) for each in found[0]] == [
+        (each.question, each.answers) for each in found[1]
+    ]
+
+
+def test_a_questions_length_is_its_words_or_chinese_characters() -> None:
+    groups = {
+        "Who is it?": "up to 5",
+        "When does the contract end, and why?": "up to 10",
+        "发起MIT OpenCourseWare的目标是什么？": "over 20",
+        "谁是 供应商？": "up to 10",
+    }
+    for question, group in groups.items():
+        asked = [Asked("a", question, CONTEXT, (), "a")]
+        predictions = Predictions([""], np.array([-1]), np.array([0.0]), 1, 0)
+        assert list(evaluate_answers(asked, predictions).by_length) == [group]
+
+
+@pytest.mark.parametrize(("flags", "stride"), [({}, 33), ({"stride": 40}, 40)])
+def test_windows_overlap_as_in_the_job(
+    reader: Path,  # noqa: F811
+    flags: dict[str, int],
+    stride: int,
+) -> None:
+    config = AnswerEvaluateConfig(input=("i",), model="m", output="o", max_length=99, **flags)
+    tokenizer = question_tokenizer(reader, read_config(reader), config)
+    long = Asked("a", "Who?", CONTEXT * 30, (), "a")
+    rows = tokenizer.tokenize(asked_batch([long])).rows
+    begins = rows["begins"].to_pylist()[0]
+    first, *_ = rows["ranges"].to_pylist()[0]
+    assert first[1] - begins[1] == stride
+
+
+def test_a_model_that_breaks_is_not_blamed_on_the_question(
+    reader: Path,  # noqa: F811
+) -> None:
+    class Broken:
+        width, precision, device = 1 + 3 * TOP_SPANS, "fp32", "cpu"
+
+        def outputs(self, ids: Any, offsets: Any, *_: Any, **__: Any) -> np.ndarray:
+            return np.full((len(offsets) - 1, self.width), np.nan, np.float32)
+
+    tokenizer = QuestionTokenizer(reader, WindowSettings(64, True, 16), None)
+    asked = Asked("a", "Who?", CONTEXT, (), "dev.json: data[0]")
+    with pytest.raises(InputError, match=r"dev.json: data\[0\]: the model's .* finite numbers$"):
+        answers_of([asked], tokenizer, CheckedModel(Broken()))
 
 
 def test_windows_learn_the_tokens_of_the_answer_or_the_first_token(

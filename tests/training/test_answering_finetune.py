@@ -33,6 +33,7 @@ from pipelines import answer as answer_command
 from pipelines.evaluate import main as evaluate
 from pipelines.finetune import main
 from tests.answering import reference
+from tests.answering.conftest import reader  # noqa: F401 # a fixture
 from tests.answering.reference import Settings
 from tests.training.conftest import FILLERS
 
@@ -289,6 +290,31 @@ def test_questions_that_cannot_be_learnt_from_are_named(
     assert len(errors) == 1
     assert message in errors[0]
     assert not (tmp_path / "model").exists()
+
+
+def test_questions_that_cannot_be_asked_are_named_before_anything_is_computed(
+    tmp_path: Path,
+    encoder: Path,
+    reader: Path,  # noqa: F811
+    rows: Rows,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    def computed(*_: Any, **__: Any) -> None:
+        raise AssertionError("computed")
+
+    monkeypatch.setattr("beam_bert.training.answering.finetune.run_training", computed)
+    monkeypatch.setattr("beam_bert.training.answering.evaluate.answers_of", computed)
+    bad = write_rows(tmp_path / "bad.jsonl", [*rows[:100], rows[1] | {"question": "\u200b"}])
+    train = write_rows(tmp_path / "train.jsonl", rows[100:])
+    flags = ["--task=answer", "--model", str(reader), "--input", str(bad), "--output"]
+    assert evaluate([*flags, str(tmp_path / "report")]) == 2
+    assert main([*command(encoder, train, tmp_path / "model"), "--dev", str(bad)]) == 2
+    errors = [line for line in capfd.readouterr().err.splitlines() if line.startswith("error:")]
+    assert len(errors) == 2
+    for error in errors:
+        assert "bad.jsonl#100: the tokenizer drops every character of the question" in error
+        assert error.endswith("; remove the question")
 
 
 @pytest.mark.parametrize(

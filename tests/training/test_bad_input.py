@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import json
+import math
+import os
 from collections.abc import Callable
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from beam_bert.models import ModelStore
@@ -14,6 +19,7 @@ from pipelines.finetune import main
 from tests.training.conftest import COMMON, labelled_rows, write_csv
 
 Refused = Callable[..., str]
+ROWS = labelled_rows(60)
 
 
 def test_a_label_column_that_is_not_there(refused: Refused) -> None:
@@ -23,7 +29,24 @@ def test_a_label_column_that_is_not_there(refused: Refused) -> None:
 def test_a_row_without_label(refused: Refused, tmp_path: Path) -> None:
     train = write_csv(tmp_path / "a.csv", [*labelled_rows(20), ("the film was good", "")])
     line = refused("--train", str(train))
-    assert f"1 row has no label in column label, the first is {train}#20" in line
+    assert f"1 of 21 rows cannot be used, the first is {train}#20: there is no label" in line
+
+
+def test_rows_without_label_may_be_left_out_and_are_told(
+    finetune: Callable[..., Path], tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Pandas writes a number that is not there as NaN, and whole numbers beside it as floats."""
+    rows = [{"text": text, "label": 1.0 if label == "good" else 2.0} for text, label in ROWS]
+    train, dev = tmp_path / "a.parquet", tmp_path / "b.parquet"
+    pq.write_table(pa.Table.from_pylist([*rows[10:], {"text": "no", "label": None}]), train)
+    pq.write_table(pa.Table.from_pylist([*rows[:10], {"text": "no", "label": math.nan}]), dev)
+    flags = ("--train", str(train), "--dev", str(dev), "--max_reject_rate", "0.1")
+    folder = finetune(*flags)
+    told = capfd.readouterr().err
+    assert "1 rows of --train cannot be used and are left out" in told
+    assert "1 rows of --dev cannot be used and are left out" in told
+    assert "2 rows could not be used" in (folder / "README.md").read_text()
+    assert json.loads((folder / "config.json").read_text())["id2label"] == {"0": "1", "1": "2"}
 
 
 def test_a_null_text(refused: Refused, tmp_path: Path) -> None:
@@ -47,10 +70,77 @@ def test_one_class_only(refused: Refused, tmp_path: Path) -> None:
     assert "every row has the label 'same'" in refused("--train", str(train))
 
 
+def test_a_label_name_that_no_row_has_is_told(
+    finetune: Callable[..., Path], tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    numbers = {"bad": "0", "fine": "1", "good": "3"}
+    train = write_csv(tmp_path / "a.csv", [(text, numbers[label]) for text, label in ROWS])
+    names = tmp_path / "names.txt"
+    names.write_text("bad\nfine\nodd\ngood\n")
+    finetune("--train", str(train), "--label_names", str(names), "--epochs", "1")
+    assert "warning: no row of --train has odd of --label_names" in capfd.readouterr().err
+
+
+def test_one_class_only_in_dev(refused: Refused, tmp_path: Path) -> None:
+    rows = [(text, "7") for text, _ in labelled_rows(20, seed=9)]
+    numbers = [(text, str(n)) for n, (text, _) in enumerate(labelled_rows(40))]
+    dev = write_csv(tmp_path / "dev.csv", rows)
+    classes = write_csv(tmp_path / "a.csv", [(text, str(7 + int(n) % 2)) for text, n in numbers])
+    line = refused("--train", str(classes), "--dev", str(dev))
+    assert "every row of --dev has the label '7'" in line
+    values = write_csv(tmp_path / "b.csv", numbers)
+    line = refused("--train", str(values), "--dev", str(dev), "--problem_type", "regression")
+    assert "every row of --dev has the value 7.0" in line
+
+
 def test_a_class_with_one_example(refused: Refused, tmp_path: Path) -> None:
     train = write_csv(tmp_path / "a.csv", [*labelled_rows(20), ("the film", "rare")])
     line = refused("--train", str(train))
     assert f"label 'rare' has one example only, {train}#20" in line
+
+
+def test_a_class_that_only_dev_has_once_leaking_rows_are_out(
+    refused: Refused, tmp_path: Path
+) -> None:
+    rare = [("the film", "rare"), ("a film", "rare")]
+    train = write_csv(tmp_path / "a.csv", [*labelled_rows(20), *rare])
+    dev = write_csv(tmp_path / "dev.csv", [*labelled_rows(20, seed=9), *rare])
+    line = refused("--train", str(train), "--dev", str(dev))
+    assert "label 'rare' has no row left to train on: --dev has all of them" in line
+
+
+def test_an_alias_that_cannot_be_set_is_told_before_the_training(
+    refused: Refused, tmp_path: Path
+) -> None:
+    store = tmp_path / "store"
+    flags = ("--layout", "store", "--output", str(store))
+    assert "moves by promote and rollback only" in refused(*flags, "--alias", "production")
+    assert "cannot be an alias" in refused(*flags, "--alias", "a b")
+    assert not store.exists()
+
+
+def test_an_output_that_would_hide_an_alias(refused: Refused, tmp_path: Path) -> None:
+    store = tmp_path / "store@production"
+    line = refused("--layout", "store", "--output", str(store))
+    assert "name the store alone; --alias says which alias the version gets (candidate)" in line
+    assert not store.exists()
+
+
+def test_a_folder_that_is_a_bucket(
+    refused: Refused, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    line = refused("--output", "gs://bucket/model")
+    assert "--layout folder writes a local folder" in line
+    assert not (tmp_path / "gs:").exists()
+
+
+def test_a_damaged_record_is_told_before_the_training(refused: Refused, tmp_path: Path) -> None:
+    record = tmp_path / "store" / "versions" / "20261124T191200-abcdef.json"
+    record.parent.mkdir(parents=True)
+    record.write_text("{")
+    line = refused("--layout", "store", "--output", str(tmp_path / "store"))
+    assert f"{record} is damaged" in line
 
 
 def test_a_label_of_dev_that_train_has_not(refused: Refused, tmp_path: Path) -> None:
@@ -133,6 +223,23 @@ def test_a_place_that_cannot_be_written_is_told_before_the_training(
     file = tmp_path / "file"
     file.write_text("")
     assert str(file) in refused("--layout", "store", "--output", str(file / "store"))
+
+
+def test_of_two_of_the_same_training_at_once_one_is_told(
+    refused: Refused,
+    finetune: Callable[..., Path],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    work = tmp_path / "work"
+    work.mkdir()
+    monkeypatch.setattr("beam_bert.training.finetune.work_folder", lambda *_: work)
+    held = os.open(work, os.O_RDONLY)
+    fcntl.flock(held, fcntl.LOCK_EX)
+    assert f"the same training is running already, in {work}" in refused(code=1)
+    assert not any(work.iterdir())
+    os.close(held)
+    finetune("--epochs", "1")
 
 
 def test_a_disk_that_is_full_leaves_no_half_model_and_the_next_run_goes_on(

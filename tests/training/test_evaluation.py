@@ -241,6 +241,22 @@ def test_several_labels_come_as_numbers_names_or_lists(
     assert found[1].balance.labels == dict(zip(names, given.sum(axis=0).tolist(), strict=True))
 
 
+def test_numbers_that_are_the_names_of_labels_are_never_places(
+    make_bert: Callable[..., Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """0 is no star of a model of 1 to 3; a whole number may be a float, as Pandas writes it."""
+    model = make_bert(("1", "2", "3"))
+    dev = tmp_path / "dev.parquet"
+    pq.write_table(pa.table({"text": ["i love it", "i hate it"], "label": [3.0, 1.0]}), dev)
+    flags = ["--model", model, "--label_column", "label"]
+    found = run(tmp_path / "report", *flags, "--input", dev)
+    assert found.balance.labels == {"1": 1, "2": 0, "3": 1}
+    flags += ["--input", tmp_path / "zero.csv", "--output", tmp_path / "other"]
+    (tmp_path / "zero.csv").write_text("text,label\ni hate it,0\n")
+    assert main([str(flag) for flag in flags]) == 2
+    assert "has labels that the model has not: '0'" in capsys.readouterr().err
+
+
 def test_a_regression_is_measured_by_its_errors(
     make_bert: Callable[..., Path], tmp_path: Path
 ) -> None:

@@ -21,6 +21,8 @@ from transformers import AutoModelForSequenceClassification
 
 from beam_bert.encoder import load_classifier
 from beam_bert.models import ModelStore
+from beam_bert.training.config import FinetuneConfig
+from beam_bert.training.run import training_digest
 from pipelines.finetune import main
 from tests.training.conftest import COMMON, labelled_rows, write_csv
 
@@ -84,6 +86,20 @@ def test_a_checkpoint_of_other_settings_is_not_gone_on_from(
     finetune(output="one")
     finetune("--learning_rate", "1e-3", output="two")
     assert "going on" not in capfd.readouterr().err
+
+
+def test_the_digest_of_a_training_goes_by_the_label_names_and_not_by_where_they_lie(
+    tmp_path: Path,
+) -> None:
+    def digest(name: str, names: str) -> str:
+        file = tmp_path / name
+        file.write_text(names)
+        config = FinetuneConfig(
+            base="b", output="o", train=("t",), label_column="l", label_names=str(file)
+        )
+        return training_digest(config, [])
+
+    assert digest("a", "x\ny\n") == digest("b", "x\ny\n") != digest("b", "y\nx\n")
 
 
 def test_rows_with_several_labels_from_lists_and_from_separated_text(
@@ -194,7 +210,7 @@ def test_a_version_is_published_as_candidate_with_its_parent(
     assert (folder / "README.md").is_file()
     assert (folder / "data.yaml").is_file()
     assert first.metrics["accuracy"] >= 0
-    base = f"{tmp_path / 'store'}@candidate"
+    base = f"{tmp_path}/./store/@candidate"  # the same store, however it is written
     finetune("--layout", "store", "--base", base, "--seed", "2", output="store")
     second = store.resolve("candidate")
     assert second.version != first.version

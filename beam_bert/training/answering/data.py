@@ -11,6 +11,7 @@ Formats: https://rajpurkar.github.io/SQuAD-explorer/ (Rajpurkar et al. 2016, arX
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -18,6 +19,8 @@ from typing import Any
 from beam_bert.errors import InputError
 from beam_bert.slices import FileEntry
 from beam_bert.sources import SourceSpec, inspect_source, list_files
+from beam_bert.sources.compression import Unpacked
+from beam_bert.sources.formats import compression_of
 from beam_bert.sources.opening import open_binary
 from beam_bert.training.answering.config import AskedColumns
 from beam_bert.training.data import read_documents
@@ -143,10 +146,12 @@ def read_asked(
 
 
 def _squad_document(path: str) -> list[Any] | None:
-    if not path.lower().endswith(".json"):
+    compression = compression_of(path)
+    name = path[: path.rindex(".")] if compression else path
+    if not name.lower().endswith(".json"):
         return None
     with open_binary(path) as file:
-        content = file.read()
+        content = Unpacked(file, compression).read(sys.maxsize) if compression else file.read()
     try:
         document = json.loads(content.decode("utf-8-sig"))
     except (ValueError, UnicodeDecodeError):
@@ -216,7 +221,10 @@ def _of_rows(
             said = str(error).replace("--text_pair_column", "--question_column")
             raise InputError(said.replace("--carry", own)) from None
     spec = inspect_source(files, spec)
-    documents, _ = read_documents(files, spec, max_reject_rate=max_reject_rate, flag=flag)
+    documents, rejected = read_documents(files, spec, max_reject_rate=max_reject_rate, flag=flag)
+    if rejected:
+        labels.blank += rejected
+        labels.show(flag, f"{rejected:,} rows have no usable text or question: left out")
     for row in documents.to_pylist():
         place = f"{row['source_file']}#{row['source_row']}"
         texts, starts = (_as_list(value) for value in row["carried"].values())
@@ -248,6 +256,8 @@ def _text(holder: Any, name: str, place: str) -> str:
     value = holder.get(name) if isinstance(holder, dict) else None
     if not isinstance(value, str):
         raise InputError(f"{place} has no text {name!r}; SQuAD's JSON has one there")
+    if not value.isascii() and any("\ud800" <= each <= "\udfff" for each in value):
+        raise InputError(f"{place}: {name!r} holds half of a surrogate pair, which is no character")
     return value
 
 
@@ -255,5 +265,5 @@ def _start(holder: Any, place: str) -> int:
     value = holder.get("answer_start") if isinstance(holder, dict) else None
     try:
         return int(value)  # type: ignore[arg-type] # None and the rest are what the except is for
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         raise InputError(f"{place}: answer_start is {value!r}, no number") from None

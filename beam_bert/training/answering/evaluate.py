@@ -25,7 +25,7 @@ from beam_bert.training.answering.evaluation import (
     evaluate_answers,
     wrong_answers,
 )
-from beam_bert.training.answering.features import question_tokenizer
+from beam_bert.training.answering.features import check_questions, question_tokenizer
 from beam_bert.training.evaluation import output as evaluation_output
 from beam_bert.training.run import software_versions
 
@@ -68,7 +68,8 @@ def measure(config: AnswerEvaluateConfig) -> report.AnswerEvaluation:
         top_spans=TOP_SPANS,
     )
     model = load(precision=config.precision)
-    tokenizer = question_tokenizer(folder, model.config, config.max_length, config.stride)
+    tokenizer = question_tokenizer(folder, model.config, config)
+    check_questions(asked, tokenizer)
     threshold = config.null_threshold
     threshold = model.config.null_threshold if threshold is None else threshold
     job_task = AnswerTask(None, null_threshold=threshold)

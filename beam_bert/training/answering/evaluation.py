@@ -24,6 +24,7 @@ from beam_bert.training.answering.metrics import (
     FloatArray,
     answer_scores,
     best_null_threshold,
+    has_han,
     question_word,
 )
 from beam_bert.training.evaluation.intervals import percentile_interval
@@ -70,13 +71,13 @@ def answers_of(
     """The best answer to each question, by the steps of the inference job.
 
     Args:
-      asked: the questions.
+      asked: the questions, which `check_questions` let pass.
       tokenizer: made with `questions=None`.
       model: gives `TOP_SPANS` spans of a window.
       on_questions: told how many more are done, now and then.
 
     Raises:
-      InputError: a question cannot be asked (no token, no room in a window).
+      InputError: a question breaks the model.
     """
     answers = [""] * len(asked)
     starts = np.full(len(asked), -1, np.int64)
@@ -88,9 +89,7 @@ def answers_of(
         found = decode(scored, tokenizer, task=_TASK, model=ResolvedModel("", "", ""))
         for reject in found.rejects.to_pylist():
             if reject["reason"] != "no_offsets":
-                raise InputError(
-                    f"{reject['source_file']}: {reject['message']}; remove the question"
-                )
+                raise InputError(f"{reject['source_file']}: {reject['message']}")
         rows = found.rows
         place = first + rows["source_row"].to_numpy()
         for row, answer in zip(place.tolist(), rows["answer"].to_pylist(), strict=True):
@@ -206,8 +205,9 @@ def _right(asked: Sequence[Asked]) -> list[list[str]]:
 
 
 def _length_group(question: str) -> str:
-    words = len(question.split())
-    length = words if words > 1 else len(question)
+    words = question.split()
+    # Spaces part words where they part more than one, and never in Chinese.
+    length = len(words) if len(words) > 1 and not has_han(question) else len("".join(words))
     for bound in LENGTH_BOUNDS:
         if length <= bound:
             return f"up to {bound}"

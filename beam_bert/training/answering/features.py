@@ -11,6 +11,7 @@ import pyarrow as pa
 
 from beam_bert.answer_config import DEFAULT_MAX_LENGTH
 from beam_bert.batch import SliceBatch
+from beam_bert.config import stride_of
 from beam_bert.encoder.config import EncoderConfig
 from beam_bert.encoder.plan import Int64Array
 from beam_bert.errors import ConfigError, InputError, ModelError
@@ -18,8 +19,11 @@ from beam_bert.flat import FlatTokens
 from beam_bert.schema import rejects_batch
 from beam_bert.slices import Slice
 from beam_bert.tokenization import QuestionTokenizer, WindowSettings
+from beam_bert.training.answering.config import AnswerEvaluateConfig, AnswerFinetuneConfig
 from beam_bert.training.answering.data import Asked
 from beam_bert.training.data import Tokens
+
+_QUESTIONS = 64  # checked together: few texts in memory
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,7 +56,7 @@ class AnswerWindows:
 
 
 def question_tokenizer(
-    folder: Path, encoder: EncoderConfig, max_length: int | None, stride: int
+    folder: Path, encoder: EncoderConfig, config: AnswerFinetuneConfig | AnswerEvaluateConfig
 ) -> QuestionTokenizer:
     """How questions of a file are laid out for a model, as `pipelines.answer` does.
 
@@ -60,10 +64,11 @@ def question_tokenizer(
       ConfigError: the model does not read windows that long, or the stride leaves them no room.
       ModelError: the folder has no tokenizer, or another model's.
     """
-    limit = encoder.max_length
+    limit, max_length = encoder.max_length, config.max_length
     if max_length is not None and max_length > limit:
         raise ConfigError(f"--max_length {max_length}: the model reads {limit} at most")
     length = max_length or min(limit, DEFAULT_MAX_LENGTH)
+    stride = stride_of(config, length)
     if stride >= length:
         raise ConfigError(f"--stride {stride} leaves no room in windows of {length} tokens")
     tokenizer = QuestionTokenizer(folder, WindowSettings(length, True, stride), None)
@@ -88,6 +93,22 @@ def asked_batch(asked: Sequence[Asked]) -> SliceBatch:
     return SliceBatch(Slice(0, ()), "", pa.RecordBatch.from_pydict(columns), rejects_batch([]))
 
 
+def check_questions(asked: Sequence[Asked], tokenizer: QuestionTokenizer) -> None:
+    """See that every question can be asked, before hours go into the others.
+
+    Raises:
+      InputError: a question or context has no token, or a question leaves its context no room.
+    """
+    for first in range(0, len(asked), _QUESTIONS):
+        _refuse_rejects(tokenizer.tokenize(asked_batch(asked[first : first + _QUESTIONS])))
+
+
+def _refuse_rejects(batch: SliceBatch) -> None:
+    if batch.rejects.num_rows:
+        first = batch.rejects.slice(0, 1).to_pylist()[0]
+        raise InputError(f"{first['source_file']}: {first['message']}; remove the question")
+
+
 def answer_windows(asked: Sequence[Asked], tokenizer: QuestionTokenizer) -> AnswerWindows:
     """Lay out questions for training; each learns its first answer.
 
@@ -99,9 +120,7 @@ def answer_windows(asked: Sequence[Asked], tokenizer: QuestionTokenizer) -> Answ
       InputError: a question or context has no token, or a question leaves its context no room.
     """
     batch = tokenizer.tokenize(asked_batch(asked))
-    if batch.rejects.num_rows:
-        first = batch.rejects.slice(0, 1).to_pylist()[0]
-        raise InputError(f"{first['source_file']}: {first['message']}; remove the question")
+    _refuse_rejects(batch)
     rows = batch.rows
     tokens = FlatTokens.of(rows)
     owners = np.repeat(np.arange(len(asked)), tokens.counts)

@@ -17,7 +17,11 @@ from beam_bert.encoder.config import read_config
 from beam_bert.errors import InputError
 from beam_bert.training.answering.config import AnswerFinetuneConfig
 from beam_bert.training.answering.data import Asked, LabelCheck, read_asked
-from beam_bert.training.answering.features import answer_windows, question_tokenizer
+from beam_bert.training.answering.features import (
+    answer_windows,
+    check_questions,
+    question_tokenizer,
+)
 from beam_bert.training.answering.objective import SpanObjective
 from beam_bert.training.batches import plan_epoch
 from beam_bert.training.card import Card, render
@@ -137,10 +141,9 @@ class AnswerTraining:
         self.config, self.questions, self.base = config, questions, base
         self.sources, self.device = sources, device
         self.network = load_span_network(base.folder, device)
-        tokenizer = question_tokenizer(
-            base.folder, self.network.config, config.max_length, config.stride
-        )
+        tokenizer = question_tokenizer(base.folder, self.network.config, config)
         self.windows = answer_windows(questions.train, tokenizer)
+        check_questions(questions.dev, tokenizer)
         used = np.unique(self.windows.tokens.input_ids).astype(np.int64)
         self.network.train_used_words(used)
         self.epochs = [self._epoch(epoch) for epoch in range(config.epochs)]

@@ -34,6 +34,11 @@ _CMRC_PUNCTUATION = frozenset(
 )
 
 
+def has_han(text: str) -> bool:
+    """Whether Chinese characters stand in it."""
+    return _HAN.search(text) is not None
+
+
 def squad_words(text: str) -> list[str]:
     """The words that SQuAD compares."""
     return _ARTICLES.sub(" ", text.lower().translate(_PUNCTUATION)).split()
@@ -89,7 +94,7 @@ def answer_scores(
     for row, (found, wanted) in enumerate(zip(predicted, right, strict=True)):
         answers = _usable(wanted)
         by_character = definition == "cmrc" or (
-            definition == "auto" and any(map(_HAN.search, [found, *answers]))
+            definition == "auto" and any(map(has_han, [found, *answers]))
         )
         score = cmrc_scores if by_character else squad_scores
         scores = [score(found, answer) for answer in answers]
@@ -155,7 +160,7 @@ _CHINESE_WORDS = {
 
 def question_word(question: str) -> str:
     """What is asked for: what, who, when, where, which, why, how, how many, or other."""
-    if _HAN.search(question):
+    if has_han(question):
         found = (
             n for n, words in _CHINESE_WORDS.items() if any(word in question for word in words)
         )

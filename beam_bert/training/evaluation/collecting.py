@@ -18,10 +18,9 @@ from beam_bert.training.evaluation.config import EvaluateConfig
 from beam_bert.training.evaluation.data import POSITION, LabelledSource, check_rejects
 from beam_bert.training.evaluation.scoring import Scored, Scorer
 from beam_bert.training.evaluation.targets import TargetReader
+from beam_bert.training.labels import NO_LABEL, no_label_message
 from beam_bert.training.languages import guess_language
 from beam_bert.training.metrics import Array, FloatArray, given_labels, row_losses, true_labels
-
-NO_LABEL = "no_label"
 
 
 @dataclass
@@ -137,7 +136,7 @@ class Collector:
         labels = self._source.column(batch.rows, self._source.label_column).to_pylist()
         targets, labelled = self._reader.read(labels, places)
         lacking = np.setdiff1d(np.arange(len(batch)), labelled)
-        message = f"there is no label (column {self._source.label_column})"
+        message = no_label_message(self._source.label_column)
         batch = batch.reject(lacking.tolist(), NO_LABEL, [message] * len(lacking))
         return batch, targets, labelled
 

@@ -91,7 +91,7 @@ def show_answers(evaluation: AnswerEvaluation, output: str, seconds: float) -> N
         "with an answer": scores.with_answer,
         "without": scores.without_answer,
         **scores.by_word,
-        **{f"{name} words": group for name, group in scores.by_length.items()},
+        **{f"length {name}": group for name, group in scores.by_length.items()},
     }
     for name, group in groups.items():
         if group is not None:

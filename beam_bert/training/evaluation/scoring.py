@@ -12,6 +12,7 @@ import pyarrow.compute as pc
 
 from beam_bert.batch import SliceBatch
 from beam_bert.checked import CheckedModel
+from beam_bert.config import stride_of
 from beam_bert.encoder import load_classifier
 from beam_bert.errors import ConfigError, ModelError
 from beam_bert.flat import flat_logits
@@ -113,10 +114,11 @@ def load_scorer(config: EvaluateConfig, name: str) -> Scorer:
         raise ConfigError(
             f"--max_length {config.max_length}: model {name} reads {limit} tokens at most"
         )
+    max_length = config.max_length or min(limit, DEFAULT_MAX_LENGTH)
     windows = WindowSettings(
-        max_length=config.max_length or min(limit, DEFAULT_MAX_LENGTH),
+        max_length=max_length,
         overlapping=config.long_documents == "window",
-        stride=config.stride,
+        stride=stride_of(config, max_length),
     )
     tokenizer = DocumentTokenizer(folder, windows, pair=config.text_pair_column is not None)
     if tokenizer.vocab_size > model.config.vocab_size:

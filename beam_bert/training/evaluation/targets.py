@@ -12,6 +12,7 @@ import numpy as np
 
 from beam_bert.errors import InputError
 from beam_bert.tasks.classification import REGRESSION, SINGLE_LABEL
+from beam_bert.training.labels import as_name, is_missing
 from beam_bert.training.metrics import Array
 
 _SHOWN = 5
@@ -64,7 +65,7 @@ class TargetReader:
         Raises:
           InputError: a value cannot be understood, or is none of the model's labels.
         """
-        rows = [row for row, value in enumerate(values) if not _is_missing(value)]
+        rows = [row for row, value in enumerate(values) if not is_missing(value)]
         kept = np.array(rows, np.int64)
         if self.problem_type == REGRESSION:
             return np.array([self._value(values[row], places[row]) for row in rows]), kept
@@ -93,7 +94,7 @@ class TargetReader:
             parts = [part for part in str(value).split(self.separator) if part.strip()]
         else:
             parts = [value]
-        if any(_is_missing(part) for part in parts) or any(isinstance(p, dict) for p in parts):
+        if any(is_missing(part) for part in parts) or any(isinstance(p, dict) for p in parts):
             raise InputError(f"{place}: column {self.column} holds {value!r}, not labels")
         if self.problem_type == SINGLE_LABEL and len(parts) != 1:
             raise InputError(
@@ -105,14 +106,17 @@ class TargetReader:
     def _name(self, value: Any) -> str:
         if isinstance(value, bool):
             text = next((t for t in self.labels if t.lower() == str(value).lower()), str(value))
-        elif isinstance(value, float) and value.is_integer():
-            text = str(int(value))
         else:
-            text = str(value).strip()
-        if text.isdecimal() and (self.names or text not in self.labels):
+            text = as_name(value)
+        if text.isdecimal() and (self.names or not self._has_numbers):
             known = self.names or self.labels
             return known[int(text)] if int(text) < len(known) else text
         return text
+
+    @property
+    def _has_numbers(self) -> bool:
+        """Whether numbers are names here: star 0 of a model of stars 1 to 5 is not its star 1."""
+        return any(label.isdecimal() for label in self.labels)
 
     def _value(self, value: Any, place: str) -> float:
         try:
@@ -140,14 +144,6 @@ class TargetReader:
             f"stands at {first}{hint}; the model's are {_shown(self.labels)} (rows with numbers: "
             "see --label_names)"
         )
-
-
-def _is_missing(value: Any) -> bool:
-    return (
-        value is None
-        or (isinstance(value, str) and not value.strip())
-        or (isinstance(value, float) and np.isnan(value))
-    )
 
 
 def _shown(labels: Sequence[str]) -> str:
