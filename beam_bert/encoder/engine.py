@@ -238,10 +238,12 @@ class PackedModel(ABC):
 
     def _share_of(self, lengths: Int64Array, lanes: int) -> int:
         """`batch_tokens`, or less where that would leave lanes without work at the end."""
-        total, longest = int(lengths.sum()), int(lengths.max(initial=1))
-        busy = min(lanes, max(1, total // _FEWEST_TOKENS))
-        rounds = max(1, -(-total // (self.batch_tokens * busy)))
-        return min(self.batch_tokens, -(-total // (rounds * busy)) + longest)
+        total = int(lengths.sum())
+        busy = min(lanes, total // _FEWEST_TOKENS)
+        if busy < 2:
+            return self.batch_tokens
+        rounds = -(-total // (self.batch_tokens * busy))
+        return min(self.batch_tokens, -(-total // (rounds * busy)) + int(lengths.max()))
 
     def choose_batch_tokens(self, input_ids: Int32Array, offsets: Int64Array) -> None:
         """Measure on this machine and these texts which `batch_tokens` is fastest, and take it.
