@@ -6,7 +6,8 @@
 
 Every engine gets the same real texts, tokenized alike, the same weights (random, of BERT's shapes)
 and the same cores. Peers get every fair chance: documents sorted by length, and the batch size that
-suits each best, found beforehand. A round runs each engine once, in turn; the table has the medians
+suits each best, found beforehand, together with whether the cores share each batch or each has
+batches of its own ("at once"). A round runs each engine once, in turn; the table has the medians
 over rounds of documents/s and of the ratio to the product in that round, so that a slow minute hits
 all alike. The ceiling is the rate of the bare products, measured in the same rounds. Where others
 use the machine, too, `--one-core` gives every engine one thread and counts its CPU time instead of
@@ -22,9 +23,13 @@ import tempfile
 import time
 import warnings
 from collections.abc import Callable, Iterator
+from concurrent.futures import Executor, ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
+from queue import Queue
+from typing import Any
 
 import numpy as np
 import torch
@@ -32,6 +37,7 @@ import transformers
 from tokenizers import Tokenizer
 
 from beam_bert.encoder import load_classifier
+from beam_bert.encoder.lanes import LANES
 from beam_bert.encoder.linear import MklLinear, OneDnnLinear
 from beam_bert.encoder.precision import has_native_bf16, make_linear
 from beam_bert.encoder.quantized import Int8Linear
@@ -47,6 +53,7 @@ SIZES = {
 }
 MAX_LENGTH = 256
 BATCH_SIZES = (1, 8, 32)
+CEILING_TOKENS = 2_048
 MOST_TURNS = 50  # times that the lines are gone through for documents that are new
 
 
@@ -115,7 +122,22 @@ def product(folder: Path, documents: Documents, precision: str) -> Engine:
     return lambda: model.logits(flat, offsets)
 
 
-def pipeline(folder: Path, documents: Documents, dtype: torch.dtype, batch_size: int) -> Engine:
+@contextmanager
+def cores_apart(at_once: int) -> Iterator[Executor]:
+    """What computes so many things at once, torch with its threads shared out among them."""
+    threads = torch.get_num_threads()
+    each = threads // at_once
+    with ThreadPoolExecutor(at_once, "", torch.set_num_threads, (each,)) as pool:
+        torch.set_num_threads(each)
+        try:
+            yield pool
+        finally:
+            torch.set_num_threads(threads)
+
+
+def pipeline(
+    folder: Path, documents: Documents, dtype: torch.dtype, batch_size: int, at_once: int
+) -> Engine:
     """transformers' text-classification pipeline over texts sorted by length."""
     run = transformers.pipeline(
         "text-classification",
@@ -129,26 +151,47 @@ def pipeline(folder: Path, documents: Documents, dtype: torch.dtype, batch_size:
         truncation=True,
         max_length=MAX_LENGTH,
     )
-    texts = [documents.texts[i] for i in documents.by_length]
+    parts = [documents.by_length[n::at_once] for n in range(at_once)]
+    logits = np.empty((len(documents.ids), run.model.config.num_labels), np.float32)
+
+    @torch.inference_mode()
+    def classify(part: list[int]) -> None:
+        for row, scores in zip(part, run([documents.texts[i] for i in part]), strict=True):
+            for score in scores:
+                logits[row, run.model.config.label2id[score["label"]]] = score["score"]
 
     def engine() -> np.ndarray:
-        logits = np.empty((len(texts), run.model.config.num_labels), np.float32)
-        with torch.inference_mode():
-            for row, scores in zip(documents.by_length, run(texts), strict=True):
-                for score in scores:
-                    logits[row, run.model.config.label2id[score["label"]]] = score["score"]
-        return logits
+        with cores_apart(at_once) as pool:
+            list(pool.map(classify, parts))
+        return logits.copy()
 
     return engine
 
 
+Forward = Callable[[np.ndarray, np.ndarray], np.ndarray]
+
+
 def padded(
-    documents: Documents, batch_size: int, forward: Callable[[np.ndarray, np.ndarray], np.ndarray]
+    documents: Documents, forwards: Callable[[int], list[Forward]], batch_size: int, at_once: int
 ) -> Engine:
-    """`forward(ids, mask)` over sorted, padded batches."""
+    """`forward(ids, mask)` over sorted, padded batches, as many side by side as there are."""
+    free: Queue[Forward] = Queue()
+    for each in forwards(at_once):
+        free.put(each)
 
     def engine() -> np.ndarray:
-        results = [(rows, forward(ids, mask)) for rows, ids, mask in documents.padded(batch_size)]
+
+        def compute(batch: tuple[list[int], np.ndarray, np.ndarray]) -> np.ndarray:
+            forward = free.get()
+            try:
+                return forward(batch[1], batch[2])
+            finally:
+                free.put(forward)
+
+        batches = list(documents.padded(batch_size))
+        with ThreadPoolExecutor(at_once) as pool:
+            outputs = list(pool.map(compute, batches))
+        results = [(rows, output) for (rows, _, _), output in zip(batches, outputs, strict=True)]
         logits = np.empty((len(documents.ids), results[0][1].shape[1]), np.float32)
         for rows, batch in results:
             logits[rows] = batch
@@ -181,18 +224,18 @@ def export_onnx(folder: Path) -> Path:
     return file
 
 
-def onnxruntime_forward(file: Path, threads: int) -> Callable[..., np.ndarray]:
-    """An onnxruntime session over `file`."""
+def onnxruntime_forwards(file: Path, threads: int, at_once: int) -> list[Forward]:
+    """An onnxruntime session over `file`, to be run so many times at once."""
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads
+    options.intra_op_num_threads = threads // at_once
     session = onnxruntime.InferenceSession(str(file), options, providers=["CPUExecutionProvider"])
 
     def forward(ids: np.ndarray, mask: np.ndarray) -> np.ndarray:
         return session.run(["logits"], {"input_ids": ids, "attention_mask": mask})[0]
 
-    return forward
+    return [forward] * at_once
 
 
 def quantize_onnx(file: Path) -> Path:
@@ -211,8 +254,8 @@ def quantize_onnx(file: Path) -> Path:
     return target
 
 
-def openvino_forward(file: Path, precision: str, threads: int) -> Callable[..., np.ndarray]:
-    """OpenVINO over `file`, in "f32" or "bf16"."""
+def openvino_forwards(file: Path, precision: str, threads: int, at_once: int) -> list[Forward]:
+    """OpenVINO over `file`, in "f32" or "bf16", to be run so many times at once (its streams)."""
     import openvino
 
     core = openvino.Core()
@@ -222,38 +265,45 @@ def openvino_forward(file: Path, precision: str, threads: int) -> Callable[..., 
         {
             "INFERENCE_PRECISION_HINT": precision,
             "INFERENCE_NUM_THREADS": threads,
-            "PERFORMANCE_HINT": "LATENCY",
+            "NUM_STREAMS": at_once,
+            "PERFORMANCE_HINT": "LATENCY" if at_once == 1 else "THROUGHPUT",
         },
     )
-    request = compiled.create_infer_request()
 
-    def forward(ids: np.ndarray, mask: np.ndarray) -> np.ndarray:
-        return request.infer({"input_ids": ids, "attention_mask": mask})[0].copy()
+    def forward_of(request: Any) -> Forward:
+        return lambda ids, mask: request.infer({"input_ids": ids, "attention_mask": mask})[0].copy()
 
-    return forward
+    return [forward_of(compiled.create_infer_request()) for _ in range(at_once)]
 
 
-def products(config: transformers.BertConfig, precision: str, tokens: int = 2_048) -> Engine:
-    """The bare products of one layer over `tokens` tokens: the ceiling."""
+def products(config: transformers.BertConfig, precision: str, tokens: int) -> Engine:
+    """The bare products of one layer over `tokens` tokens, on every core at once: the ceiling."""
     hidden, inner = config.hidden_size, config.intermediate_size
     device = torch.device("cpu")
     pairs = [(hidden, 3 * hidden), (hidden, hidden), (hidden, inner), (inner, hidden)]
     dtype = torch.bfloat16 if precision == "bf16" else torch.float32
+    work: list[Callable[[], torch.Tensor]]
     if precision == "int8":
         work = [int8_product(tokens, n, k) for k, n in pairs]
-        return lambda: [product() for product in work] and np.zeros(0)
-    linears = [
-        (
-            torch.randn(tokens, k, dtype=dtype),
-            make_linear(torch.randn(n, k) / k, torch.zeros(n), precision=precision, device=device),
-        )
-        for k, n in pairs
-    ]
+    else:
+        work = [
+            partial(
+                make_linear(
+                    torch.randn(n, k) / k, torch.zeros(n), precision=precision, device=device
+                ).product,
+                torch.randn(tokens, k, dtype=dtype),
+            )
+            for k, n in pairs
+        ]
 
     @torch.inference_mode()
+    def multiply(lane: int) -> None:
+        for product in work:
+            product()
+
     def engine() -> np.ndarray:
-        for x, linear in linears:
-            linear.product(x)
+        with LANES.open() as pool:
+            list(pool.map(multiply, range(LANES.count)))
         return np.zeros(0)
 
     return engine
@@ -316,44 +366,42 @@ def seconds(engine: Engine) -> float:
     return clock() - start
 
 
-def best_batch_size(make: Callable[[int], Engine]) -> tuple[int, Engine]:
-    """The batch size at which a peer is fastest, after one warm-up run each."""
-    engines = {size: make(size) for size in BATCH_SIZES}
+def best_setting(make: Callable[[int, int], Engine], threads: int) -> tuple[str, Engine]:
+    """The batch size and number of batches at once that are fastest, after one warm-up run each."""
+    settings = [(size, at_once) for at_once in sorted({1, threads}) for size in BATCH_SIZES]
+    engines = {setting: make(*setting) for setting in settings}
     for engine in engines.values():
         engine()
-    took = {size: seconds(engine) for size, engine in engines.items()}
-    best = min(took, key=lambda size: took[size])
-    return best, engines[best]
+    took = {setting: seconds(engine) for setting, engine in engines.items()}
+    best = min(took, key=lambda setting: took[setting])
+    size, at_once = best
+    return f"batches of {size}" + (f", {at_once} at once" if at_once > 1 else ""), engines[best]
 
 
 def build(
     folder: Path, documents: Documents, precisions: list[str], threads: int, only: str
 ) -> dict[str, Engine]:
     """Every engine by the name it has in the table."""
-    makers: dict[str, Callable[[int], Engine]] = {
-        "transformers pipeline fp32": lambda b: pipeline(folder, documents, torch.float32, b)
+    dtypes = {"fp32": torch.float32, **({"bf16": torch.bfloat16} if has_native_bf16() else {})}
+    makers: dict[str, Callable[[int, int], Engine]] = {
+        f"transformers pipeline {name}": partial(pipeline, folder, documents, dtype)
+        for name, dtype in dtypes.items()
     }
-    if has_native_bf16():
-        makers["transformers pipeline bf16"] = lambda b: pipeline(
-            folder, documents, torch.bfloat16, b
-        )
     onnx = export_onnx(folder)
     if importlib.util.find_spec("onnxruntime"):
-        forward = onnxruntime_forward(onnx, threads)
-        forward_int8 = onnxruntime_forward(quantize_onnx(onnx), threads)
-        makers["onnxruntime fp32"] = lambda b: padded(documents, b, forward)
-        makers["onnxruntime int8"] = lambda b: padded(documents, b, forward_int8)
+        for name, file in (("fp32", onnx), ("int8", quantize_onnx(onnx))):
+            forwards = cache(partial(onnxruntime_forwards, file, threads))
+            makers[f"onnxruntime {name}"] = partial(padded, documents, forwards)
     if importlib.util.find_spec("openvino"):
-        openvino_fp32 = openvino_forward(onnx, "f32", threads)
-        makers["OpenVINO fp32"] = lambda b: padded(documents, b, openvino_fp32)
-        if has_native_bf16():
-            openvino_bf16 = openvino_forward(onnx, "bf16", threads)
-            makers["OpenVINO bf16"] = lambda b: padded(documents, b, openvino_bf16)
+        for name in dtypes:
+            precision = "f32" if name == "fp32" else name
+            forwards = cache(partial(openvino_forwards, onnx, precision, threads))
+            makers[f"OpenVINO {name}"] = partial(padded, documents, forwards)
     engines = {f"beam_bert {p}": product(folder, documents, p) for p in precisions}
     for name, make in makers.items():
         if only in name:
-            batch_size, engine = best_batch_size(make)
-            engines[f"{name}, batches of {batch_size}"] = engine
+            setting, engine = best_setting(make, threads)
+            engines[f"{name}, {setting}"] = engine
     return engines
 
 
@@ -397,7 +445,7 @@ def main() -> None:
         engines = build(folder, documents, precisions, threads, args.only)
         reference = engines["beam_bert fp32"]()
         difference = {name: float(np.abs(e() - reference).max()) for name, e in engines.items()}
-        ceilings = {f"products {p}": products(config, p) for p in precisions}
+        ceilings = {f"products {p}": products(config, p, CEILING_TOKENS) for p in precisions}
         took: dict[str, list[float]] = {name: [] for name in [*engines, *ceilings]}
         for ceiling in ceilings.values():
             ceiling()
@@ -434,7 +482,8 @@ def report(
     ours = [name for name in difference if name.startswith("beam_bert")]
     for name in took:
         if name.startswith("products"):
-            rates = [layer_flop(config) * 2_048 / s / 1e9 for s in took[name]]
+            flop = layer_flop(config) * CEILING_TOKENS * LANES.count
+            rates = [flop / s / 1e9 for s in took[name]]
             took[name] = [whole / rate / 1e9 for rate in rates]
             print(f"{name}: {statistics.median(rates):.0f} GFLOP/s")
     width = max(map(len, took))

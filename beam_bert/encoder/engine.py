@@ -9,7 +9,9 @@ import logging
 import threading
 from abc import ABC, abstractmethod
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from concurrent.futures import Executor, Future
+from contextlib import nullcontext
 from dataclasses import dataclass
 
 import numpy as np
@@ -26,6 +28,7 @@ from beam_bert.encoder.budget import (
 )
 from beam_bert.encoder.checkpoint import Checkpoint
 from beam_bert.encoder.config import EncoderConfig
+from beam_bert.encoder.lanes import LANES
 from beam_bert.encoder.model import Encoder
 from beam_bert.encoder.packing import PackedBatch, pack
 from beam_bert.encoder.plan import (
@@ -42,9 +45,28 @@ Float32Array = npt.NDArray[np.float32]
 OnBatch = Callable[[int, int], None]
 logger = logging.getLogger(__name__)
 
+# Fewer tokens are not worth a lane: each has to read all of the weights.
+_FEWEST_TOKENS = 256
+# The arrays that `PackedModel.outputs` takes.
+_Arrays = tuple[Int32Array, Int64Array, Int32Array | None, Int32Array | None]
+
 
 @dataclass(frozen=True, eq=False)
-class _Running:
+class _InLane:
+    """A micro-batch that some core will compute, or has."""
+
+    batch: MicroBatch
+    outputs: Future[torch.Tensor]
+
+    def result(self) -> Float32Array:
+        return self.outputs.result().numpy()
+
+    def cancel(self) -> None:
+        self.outputs.cancel()
+
+
+@dataclass(frozen=True, eq=False)
+class _Queued:
     """A micro-batch that was started: its outputs, and when a GPU will have written them."""
 
     batch: MicroBatch
@@ -55,6 +77,9 @@ class _Running:
         if self.written is not None:
             self.written.synchronize()
         return self.outputs.numpy()
+
+    def cancel(self) -> None:
+        """Too late: it is on its way."""
 
 
 class PackedModel(ABC):
@@ -92,17 +117,17 @@ class PackedModel(ABC):
         self.measured: Measurement | None = None
         self._may_measure = batch_tokens is None and config.num_layers > 0
         self._encoder = Encoder(checkpoint, config, self.precision, target)
-        # A GPU has its next micro-batches queued while the CPU packs those after them.
-        self._ahead = 2 if target.type == "cuda" else 0
-        # Threads of one process share the model; two forwards at once would fight for its cores.
+        self._lanes = LANES if target.type == "cpu" else None
+        # Threads of one process share the model; a GPU gets its work from one at a time.
         self._lock = threading.Lock()
 
     @property
     def forward_bytes(self) -> int:
-        """Most memory that one forward takes beside the weights; known before it runs."""
+        """Most memory that forwards take beside the weights; known before they run."""
         largest = max(candidates(self.batch_tokens)) if self._may_measure else self.batch_tokens
         longest = max(largest, self.config.max_length)
-        return forward_bytes(self.config, longest, self.precision)
+        at_once = self._lanes.count if self._lanes else 1
+        return at_once * forward_bytes(self.config, longest, self.precision)
 
     def outputs(
         self,
@@ -139,8 +164,9 @@ class PackedModel(ABC):
         lengths = np.diff(offsets)[first]
         if self._may_measure and lengths.sum() >= WORTH_MEASURING * self.batch_tokens:
             self.choose_batch_tokens(input_ids, offsets)
-        pending = deque(plan_micro_batches(lengths, self.batch_tokens))
-        running: deque[_Running] = deque()
+        arrays = input_ids, offsets, first_lengths, ranges
+        # Each core, or the GPU, has its next micro-batches waiting while it computes one.
+        running: deque[_InLane | _Queued] = deque()
 
         def finish(leave: int) -> None:
             while len(running) > leave:
@@ -149,47 +175,75 @@ class PackedModel(ABC):
                 if on_batch is not None:
                     on_batch(int(copies[done.batch.rows].sum()), done.batch.num_tokens)
 
-        while pending:
-            batch = pending.popleft()
-            rows = MicroBatch(first[batch.rows], batch.lengths)
+        with self._lanes.open() if self._lanes else nullcontext() as pool:
+            lanes = self._lanes.count if self._lanes else 1
+            pending = deque(plan_micro_batches(lengths, self._share_of(lengths, lanes)))
             try:
-                started = self._start(rows, input_ids, offsets, first_lengths, ranges)
-            except torch.cuda.OutOfMemoryError:
-                started = None  # dealt with below, where the error holds on to nothing any more
-            if started is None:
-                self._halve(batch)
-                pending = deque(half for b in [batch, *pending] for half in self._cut(b))
-            else:
-                running.append(_Running(batch, *started))
-            finish(leave=self._ahead)
-        finish(leave=0)
+                while pending:
+                    batch = pending.popleft()
+                    rows = MicroBatch(first[batch.rows], batch.lengths)
+                    started = self._start(pool, batch, rows, arrays)
+                    if started is None:
+                        self._halve(batch)
+                        pending = deque(half for b in [batch, *pending] for half in self._cut(b))
+                    else:
+                        running.append(started)
+                    finish(leave=2 * lanes)
+                finish(leave=0)
+            finally:
+                for each in running:
+                    each.cancel()
         return outputs[inverse]
 
     @abstractmethod
     def _read(self, packed: PackedBatch, ranges: Int32Array | None) -> torch.Tensor:
         """Encoder and head over a micro-batch of n sequences: float32 [n, width], on the device."""
 
-    @torch.inference_mode()
     def _start(
-        self,
-        batch: MicroBatch,
-        input_ids: Int32Array,
-        offsets: Int64Array,
-        first_lengths: Int32Array | None,
-        ranges: Int32Array | None,
+        self, pool: Executor | None, batch: MicroBatch, rows: MicroBatch, arrays: _Arrays
+    ) -> _InLane | _Queued | None:
+        """Have a micro-batch computed; None: a GPU has not the memory for it."""
+        if pool is not None:
+            return _InLane(batch, pool.submit(self._compute, rows, arrays))
+        try:
+            return _Queued(batch, *self._queue(rows, arrays))
+        except torch.cuda.OutOfMemoryError:
+            return None  # to where the error holds on to nothing any more
+
+    @torch.inference_mode()
+    def _compute(self, batch: MicroBatch, arrays: _Arrays) -> torch.Tensor:
+        return self._read(*self._packed(batch, arrays))
+
+    @torch.inference_mode()
+    def _queue(
+        self, batch: MicroBatch, arrays: _Arrays
     ) -> tuple[torch.Tensor, torch.cuda.Event | None]:
-        """Run a micro-batch; on a GPU, queue it, and say by an event when its outputs are here."""
-        device = torch.device(self.device)
-        packed = pack(batch, input_ids, offsets, first_lengths, self.config, device)
+        """Queue a micro-batch on a GPU; an event says when its outputs are here."""
+        packed = self._packed(batch, arrays)
         with self._lock:
-            outputs = self._read(packed, None if ranges is None else ranges[batch.rows])
-            if device.type != "cuda":
+            outputs = self._read(*packed)
+            if not outputs.is_cuda:
                 return outputs, None
             here = torch.empty(outputs.shape, dtype=outputs.dtype, pin_memory=True)
             here.copy_(outputs, non_blocking=True)
             event = torch.cuda.Event()
-            event.record(torch.cuda.current_stream(device))
+            event.record(torch.cuda.current_stream(outputs.device))
             return here, event
+
+    def _packed(self, batch: MicroBatch, arrays: _Arrays) -> tuple[PackedBatch, Int32Array | None]:
+        input_ids, offsets, first_lengths, ranges = arrays
+        device = torch.device(self.device)
+        packed = pack(batch, input_ids, offsets, first_lengths, self.config, device)
+        return packed, None if ranges is None else ranges[batch.rows]
+
+    def _share_of(self, lengths: Int64Array, lanes: int) -> int:
+        """`batch_tokens`, or less where that would leave lanes without work at the end."""
+        total = int(lengths.sum())
+        busy = min(lanes, total // _FEWEST_TOKENS)
+        if busy < 2:
+            return self.batch_tokens
+        rounds = -(-total // (self.batch_tokens * busy))
+        return min(self.batch_tokens, -(-total // (rounds * busy)) + int(lengths.max()))
 
     def choose_batch_tokens(self, input_ids: Int32Array, offsets: Int64Array) -> None:
         """Measure on this machine and these texts which `batch_tokens` is fastest, and take it.
@@ -209,9 +263,18 @@ class PackedModel(ABC):
                 part = plan_micro_batches(middle.lengths, size)[0]
                 chosen = MicroBatch(middle.rows[part.rows], part.lengths)
                 batches[size] = pack(chosen, input_ids, offsets, None, self.config, device)
-            self.measured = measure(self._encoder, batches)
+            self.measured = self._measure(batches)
             self.batch_tokens = self.measured.chosen
             self._may_measure = False
+
+    def _measure(self, batches: Mapping[int, PackedBatch]) -> Measurement:
+        """On all lanes at once, since they share caches and memory; one of them is believed."""
+        if self._lanes is None:
+            return measure(self._encoder, batches)
+        with self._lanes.open() as pool:
+            all_lanes = range(self._lanes.count)
+            found = list(pool.map(lambda lane: measure(self._encoder, batches), all_lanes))
+        return found[0]
 
     def _check(self, input_ids: Int32Array, offsets: Int64Array) -> None:
         lengths = np.diff(offsets)

@@ -210,6 +210,43 @@ def test_threads_share_one_model(bert):
         np.testing.assert_array_equal(result, expected)
 
 
+@pytest.mark.parametrize("precision", ["fp32", "int8"])
+def test_another_number_of_threads_gives_the_same_bits(checkpoint, precision):
+    model = load_classifier(checkpoint("bert")[0], precision=precision, device="cpu")
+    arrays, usual = (
+        packed(random_sequences([300, 7, 120, 7, 500, 31] * 20)),
+        torch.get_num_threads(),
+    )
+    got = []
+    try:
+        for threads in (1, 2, 5):
+            torch.set_num_threads(threads)
+            got.append(model.logits(*arrays))
+            assert torch.get_num_threads() == threads, "others compute on as many as before"
+    finally:
+        torch.set_num_threads(usual)
+    for other in got[1:]:
+        np.testing.assert_allclose(other, got[0], rtol=0, atol=company_tolerance(precision))
+
+
+def test_a_model_that_fails_in_one_lane_says_so_and_the_next_call_is_whole(bert, monkeypatch):
+    forward = bert._encoder.forward
+    arrays = packed(random_sequences([100] * 40))
+    monkeypatch.setattr(bert, "batch_tokens", 300)
+    expected = bert.logits(*arrays)
+
+    def breaks(batch, **kwargs):
+        if len(batch.first_tokens) < 3:  # the last of 40
+            raise RuntimeError("broken")
+        return forward(batch, **kwargs)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(bert._encoder, "forward", breaks)
+        with pytest.raises(RuntimeError, match="broken"):
+            bert.logits(*arrays)
+    np.testing.assert_array_equal(bert.logits(*arrays), expected)
+
+
 def test_token_outside_the_vocabulary_names_the_tokenizer(bert):
     with pytest.raises(ModelError, match=f"token id {VOCAB_SIZE} .* use the tokenizer"):
         bert.logits(*packed([[5, VOCAB_SIZE]]))
@@ -232,6 +269,7 @@ def test_out_of_memory_halves_the_micro_batch_and_goes_on(bert, monkeypatch, cap
     arrays = packed(random_sequences([50] * 30))
     expected = bert.logits(*arrays)
     monkeypatch.setattr(bert._encoder, "forward", small_gpu)
+    monkeypatch.setattr(bert, "_lanes", None)
     finished: list[int] = []
     try:
         with caplog.at_level(logging.WARNING):
@@ -246,7 +284,7 @@ def test_out_of_memory_halves_the_micro_batch_and_goes_on(bert, monkeypatch, cap
 
 
 @pytest.mark.parametrize("precision", ["fp32", "int8"])
-def test_memory_of_a_forward_is_known_before_it_runs(tmp_path, precision):
+def test_memory_of_a_forward_is_known_before_it_runs(tmp_path, monkeypatch, precision):
     wide = {"hidden_size": 128, "intermediate_size": 512, "num_hidden_layers": 2}
     config = transformers.BertConfig(
         vocab_size=VOCAB_SIZE, num_attention_heads=2, num_labels=2, **wide
@@ -254,6 +292,9 @@ def test_memory_of_a_forward_is_known_before_it_runs(tmp_path, precision):
     make_model(config).save_pretrained(tmp_path)
     model = load_classifier(tmp_path, precision=precision, device="cpu", batch_tokens=16_384)
     arrays = packed(random_sequences([512] * 40))
+    of_all_lanes = model.forward_bytes
+    monkeypatch.setattr(model, "_lanes", None)  # the profiler sees its own thread alone
+    assert of_all_lanes == torch.get_num_threads() * model.forward_bytes
     with torch.profiler.profile(profile_memory=True) as profiler:
         model.logits(*arrays)
     used = peak = 0
