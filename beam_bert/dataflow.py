@@ -29,7 +29,7 @@ from beam_bert.errors import ConfigError
 # The image with CUDA, torch and the model takes more than the default boot disk.
 DISK_GB = 100
 MAX_WORKERS = 10
-# Enough to read, tokenize and write while one slice is on the GPU; the model itself has a lock.
+# Enough to read, tokenize and write while the model, which they share, has one slice.
 THREADS = 4
 
 
@@ -83,19 +83,20 @@ def configure(options: PipelineOptions, gpu: Gpu | None, job: str) -> str | None
     labels = cloud.labels or []
     if not any(label.startswith("beam_bert_job=") for label in labels):
         cloud.labels = [*labels, f"beam_bert_job={job}"]
-    if gpu is None:
-        return None
-    if worker.disk_size_gb is None:
-        worker.disk_size_gb = DISK_GB
     debug = options.view_as(DebugOptions)
     if not {"use_multiple_sdk_containers", "no_use_multiple_sdk_containers"} & set(
         debug.experiments or []
     ):
-        # Else one process for each CPU, every one with a model of its own on the same GPU. This one
-        # has a model on each GPU of its machine, and threads for all of them.
+        # Else one process for each CPU, every one with a model of its own on the same GPU or cores.
+        # This one has a model on each GPU of its machine, or one whose forwards take all cores, and
+        # threads that read, tokenize and write meanwhile.
         debug.add_experiment("no_use_multiple_sdk_containers")
     if debug.number_of_worker_harness_threads is None:
-        debug.number_of_worker_harness_threads = THREADS * gpu.count
+        debug.number_of_worker_harness_threads = THREADS * (gpu.count if gpu else 1)
+    if gpu is None:
+        return None
+    if worker.disk_size_gb is None:
+        worker.disk_size_gb = DISK_GB
     return _ask_for(gpu, worker, cloud)
 
 

@@ -141,6 +141,16 @@ def test_a_gpu_job_asks_for_what_it_needs(job: Callable[..., Any]) -> None:
     assert all(accelerator in hint.values() for hint in asking.values())
 
 
+def test_a_job_without_a_gpu_has_one_process_a_machine_for_all_of_its_cores(
+    job: Callable[..., Any],
+) -> None:
+    description, hints = job()
+    environment = description["environment"]
+    assert environment["workerPools"][0]["numThreadsPerWorker"] == 4
+    assert "no_use_multiple_sdk_containers" in environment["experiments"]
+    assert not any(hints.values())
+
+
 def test_questions_are_asked_on_a_gpu_in_the_same_way(
     job: Callable[..., Any],
     reader: Path,
