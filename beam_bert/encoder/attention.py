@@ -16,10 +16,13 @@ import torch
 import torch.nn.functional as F
 
 from beam_bert.encoder.plan import Run
+from beam_bert.encoder.precision import has_native_bf16
 
 # With one or two queries, MKL's product inside SDPA sums in an order that depends on how many
 # sequences ride along; from four on it does not (tried with 1, 2 and 4 threads).
 QUERIES_AT_LEAST = 8
+# Scores that are held at once in bfloat16: 1 MiB of them stays in a core's own cache.
+_SCORES_AT_ONCE = 2**19
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,8 +61,19 @@ def attend(
     Returns:
       [rows of query, heads * head_size], contiguous.
     """
-    way = _attend_varlen if _is_for_varlen(query) else _attend_runs
-    return way(query, key, value, boundaries, first_tokens_only)
+    if _is_for_varlen(query):
+        return _attend_varlen(query, key, value, boundaries, first_tokens_only)
+    way = _by_products if _is_for_products(query) else _by_torch
+    context = torch.empty(query.shape, dtype=query.dtype, device=query.device)
+    for run in boundaries.runs:
+        rows = run.sequences if first_tokens_only else run.tokens
+        out = way(
+            _heads_first(query[rows], run),
+            _heads_first(key[run.tokens], run),
+            _heads_first(value[run.tokens], run),
+        )
+        context[rows].unflatten(0, (run.count, -1)).copy_(out.transpose(1, 2))
+    return context.flatten(1)
 
 
 def _is_for_varlen(query: torch.Tensor) -> bool:
@@ -68,28 +82,28 @@ def _is_for_varlen(query: torch.Tensor) -> bool:
     return query.is_cuda and query.element_size() == 2 and head_size % 8 == 0 and head_size <= 256
 
 
-def _attend_runs(
-    query: torch.Tensor,
-    key: torch.Tensor,
-    value: torch.Tensor,
-    boundaries: Boundaries,
-    first_tokens_only: bool,
-) -> torch.Tensor:
-    context = torch.empty(query.shape, dtype=query.dtype, device=query.device)
-    for run in boundaries.runs:
-        rows = run.sequences if first_tokens_only else run.tokens
-        q, k, v = (
-            _heads_first(query[rows], run),
-            _heads_first(key[run.tokens], run),
-            _heads_first(value[run.tokens], run),
-        )
-        if first_tokens_only:
-            q = q.expand(-1, -1, QUERIES_AT_LEAST, -1)
-        out = F.scaled_dot_product_attention(q, k, v)
-        if first_tokens_only:
-            out = out[:, :, :1]
-        context[rows].unflatten(0, (run.count, -1)).copy_(out.transpose(1, 2))
-    return context.flatten(1)
+def _is_for_products(query: torch.Tensor) -> bool:
+    return query.dtype == torch.bfloat16 and query.device.type == "cpu" and has_native_bf16()
+
+
+def _by_torch(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor) -> torch.Tensor:
+    """Attention of sequences of one length: [count, heads, length, size] each, and the result."""
+    queries = query.shape[2]
+    if queries == 1:
+        query = query.expand(-1, -1, QUERIES_AT_LEAST, -1)
+    return F.scaled_dot_product_attention(query, key, value)[:, :, :queries]
+
+
+def _by_products(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor) -> torch.Tensor:
+    """The same, as products of a few heads at a time, scores and weights in the inputs' type."""
+    count, heads, queries, size = query.shape
+    q, k, v = (x.reshape(count * heads, -1, size) for x in (query, key, value))
+    out, nothing = torch.empty_like(q), q.new_empty(1, 1, 1)
+    at_once = max(1, _SCORES_AT_ONCE // (queries * k.shape[1]))
+    for some in (slice(i, i + at_once) for i in range(0, len(q), at_once)):
+        scores = torch.baddbmm(nothing, q[some], k[some].transpose(1, 2), beta=0, alpha=size**-0.5)
+        torch.bmm(torch.softmax(scores, dim=2, out=scores), v[some], out=out[some])
+    return out.unflatten(0, (count, heads))
 
 
 def _heads_first(rows: torch.Tensor, run: Run) -> torch.Tensor:

@@ -45,10 +45,11 @@ def candidates(default: int) -> tuple[int, ...]:
 def forward_bytes(config: EncoderConfig, tokens: int, precision: str) -> int:
     """An upper bound on the activations of a forward over `tokens`, all layers' peak, in bytes.
 
-    The widest moment is attention (states, queries, keys, values, context, one more on the way) or
-    the feed-forward block (states, and the intermediate ones, which 8 bits hold three times).
+    The widest moment is attention (states, queries, keys, values, context, one more on the way; in
+    bf16 on a CPU the first four once more, by heads) or the feed-forward block (states, and the
+    intermediate ones, which 8 bits hold three times).
     """
-    attention = 8 * config.hidden_size
+    attention = (10 if precision == "bf16" else 8) * config.hidden_size
     feed_forward = (
         3 * config.hidden_size + (3 if precision in EIGHT_BITS else 1) * config.intermediate_size
     )

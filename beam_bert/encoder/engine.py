@@ -29,6 +29,7 @@ from beam_bert.encoder.budget import (
 from beam_bert.encoder.checkpoint import Checkpoint
 from beam_bert.encoder.config import EncoderConfig
 from beam_bert.encoder.lanes import LANES
+from beam_bert.encoder.memory import keep_freed_memory
 from beam_bert.encoder.model import Encoder
 from beam_bert.encoder.packing import PackedBatch, pack
 from beam_bert.encoder.plan import (
@@ -45,8 +46,6 @@ Float32Array = npt.NDArray[np.float32]
 OnBatch = Callable[[int, int], None]
 logger = logging.getLogger(__name__)
 
-# Fewer tokens are not worth a lane: each has to read all of the weights.
-_FEWEST_TOKENS = 256
 # The arrays that `PackedModel.outputs` takes.
 _Arrays = tuple[Int32Array, Int64Array, Int32Array | None, Int32Array | None]
 
@@ -118,6 +117,8 @@ class PackedModel(ABC):
         self._may_measure = batch_tokens is None and config.num_layers > 0
         self._encoder = Encoder(checkpoint, config, self.precision, target)
         self._lanes = LANES if target.type == "cpu" else None
+        if self._lanes:
+            keep_freed_memory()
         # Threads of one process share the model; a GPU gets its work from one at a time.
         self._lock = threading.Lock()
 
@@ -177,7 +178,7 @@ class PackedModel(ABC):
 
         with self._lanes.open() if self._lanes else nullcontext() as pool:
             lanes = self._lanes.count if self._lanes else 1
-            pending = deque(plan_micro_batches(lengths, self._share_of(lengths, lanes)))
+            pending = deque(plan_micro_batches(lengths, self.batch_tokens, lanes))
             try:
                 while pending:
                     batch = pending.popleft()
@@ -235,15 +236,6 @@ class PackedModel(ABC):
         device = torch.device(self.device)
         packed = pack(batch, input_ids, offsets, first_lengths, self.config, device)
         return packed, None if ranges is None else ranges[batch.rows]
-
-    def _share_of(self, lengths: Int64Array, lanes: int) -> int:
-        """`batch_tokens`, or less where that would leave lanes without work at the end."""
-        total = int(lengths.sum())
-        busy = min(lanes, total // _FEWEST_TOKENS)
-        if busy < 2:
-            return self.batch_tokens
-        rounds = -(-total // (self.batch_tokens * busy))
-        return min(self.batch_tokens, -(-total // (rounds * busy)) + int(lengths.max()))
 
     def choose_batch_tokens(self, input_ids: Int32Array, offsets: Int64Array) -> None:
         """Measure on this machine and these texts which `batch_tokens` is fastest, and take it.

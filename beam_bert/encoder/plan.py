@@ -23,6 +23,8 @@ Int64Array = npt.NDArray[np.int64]
 PADDED_BATCH = 32
 # FlashAttention gives each sequence a row of blocks, and a GPU's grid has no more rows.
 MOST_SEQUENCES = 65_535
+# Fewer tokens are not worth a lane: each has to read all of the weights.
+_FEWEST_TOKENS = 256
 
 
 @dataclass(frozen=True)
@@ -76,26 +78,42 @@ class MicroBatch:
                 start, start_token = stop, run.tokens.stop
 
 
-def plan_micro_batches(lengths: Int64Array, batch_tokens: int) -> list[MicroBatch]:
+def plan_micro_batches(lengths: Int64Array, batch_tokens: int, lanes: int = 1) -> list[MicroBatch]:
     """Cut sequences of `lengths` (int64 [n], each at least 1) into micro-batches, longest first.
 
     Each has at most `batch_tokens` tokens, or is a single sequence that alone is longer, and at
     most `MOST_SEQUENCES`. Longest first, so that what does not fit in memory shows at once. Ties
-    keep the caller's order.
+    keep the caller's order. Where several `lanes` compute at once, the cuts are such that all of
+    them have about as much to do: a multiple of their number, of one size.
     """
     if batch_tokens < 1:
         raise ValueError(f"batch_tokens must be positive, got {batch_tokens}")
     order = np.argsort(-lengths, kind="stable")
     ends = np.cumsum(lengths[order])
-    batches = []
+    middles = ends - lengths[order] / 2
+    shares = _even_shares(int(lengths.sum()), batch_tokens, lanes)
+    batches: list[MicroBatch] = []
     start, used = 0, 0
     while start < len(order):
         stop = int(np.searchsorted(ends, used + batch_tokens, side="right"))
+        left = shares - len(batches)
+        if left > 1:
+            even = used + (int(ends[-1]) - used) / left
+            stop = min(stop, int(np.searchsorted(middles, even, side="right")))
         stop = min(max(stop, start + 1), start + MOST_SEQUENCES)
         rows = order[start:stop]
         batches.append(MicroBatch(rows, lengths[rows]))
         start, used = stop, int(ends[stop - 1])
     return batches
+
+
+def _even_shares(tokens: int, batch_tokens: int, lanes: int) -> int:
+    """How many micro-batches of one size leave no lane without work; 0: there is one lane."""
+    busy = min(lanes, tokens // _FEWEST_TOKENS)
+    if busy < 2:
+        return 0
+    # Not filled to the brim: cuts fall between sequences, and what were too much would be left.
+    return busy * -(-tokens // int(max(1, 0.95 * batch_tokens) * busy))
 
 
 def distinct_sequences(

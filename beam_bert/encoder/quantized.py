@@ -19,6 +19,7 @@ _TINY = 1e-30  # a row of zeros has a scale, too
 # 1.5 * 2^23: a float32 this large has no room for a fraction, so adding it rounds to the nearest
 # integer and leaves that in the low bits. A third of what round() and .to(uint8) take.
 _ROUNDING = 12_582_912.0
+_ROWS_AT_ONCE = 256
 
 
 class Int8Linear(Linear):
@@ -42,9 +43,8 @@ class Int8Linear(Linear):
         # 254, not 255: both ends are rounded, and what reaches 256 would come out as 0.
         scale = (high - low).clamp_min_(_TINY).div_(254)
         zero_point = low.div_(scale).round_().neg_()
-        shifted = x.mul(scale.reciprocal()).add_(zero_point + _ROUNDING)
         y: torch.Tensor = torch.ops.onednn.qlinear_pointwise(
-            shifted.view(torch.int32).to(torch.uint8),
+            _round(x, scale.reciprocal(), zero_point + _ROUNDING),
             1.0,
             0,
             self._weight,
@@ -60,6 +60,20 @@ class Int8Linear(Linear):
         )
         y = torch.addcmul(self._bias, y, scale, out=y)
         return torch.addcmul(y, scale.mul_(zero_point).neg_(), self._sums, out=y)
+
+
+def _round(x: torch.Tensor, factor: torch.Tensor, shift: torch.Tensor) -> torch.Tensor:
+    """The low bytes of x * factor + shift, for x [rows, features], the others [rows, 1].
+
+    Some rows at a time, so that what lies between is written to the same few pages.
+    """
+    rounded = torch.empty(x.shape, dtype=torch.uint8)
+    shifted = torch.empty((min(len(x), _ROWS_AT_ONCE), x.shape[1]))
+    for start in range(0, len(x), _ROWS_AT_ONCE):
+        rows = slice(start, start + _ROWS_AT_ONCE)
+        here = torch.mul(x[rows], factor[rows], out=shifted[: len(x) - start]).add_(shift[rows])
+        rounded[rows].copy_(here.view(torch.int32))
+    return rounded
 
 
 @cache

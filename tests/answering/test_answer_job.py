@@ -25,6 +25,7 @@ from tests.answering.test_same_answers import check
 
 ASKED = ["Who is the supplier?", "When does it end?"]
 WINDOWS = ("--max_length=64", "--stride=16")
+AS_REFERENCE = "--precision=fp32"  # the reference's, where the hardware would choose bf16
 
 
 def run(source: Path, output: Path, model: Path, *flags: str) -> int:
@@ -64,7 +65,7 @@ def test_the_same_questions_are_asked_of_every_file(tmp_path: Path, reader: Path
     texts = {"a.txt": "\ufeffgood day\r\n\r\n" + SENTENCES[0] * 3, "b.txt": SENTENCES[1]}
     for name, text in texts.items():
         (folder / name).write_bytes(text.encode())
-    flags = ["--text_unit=file", "--keep_text", "--top_k=2", "--null_threshold=1e9"]
+    flags = ["--text_unit=file", "--keep_text", "--top_k=2", "--null_threshold=1e9", AS_REFERENCE]
     questions = [flag for question in ASKED for flag in ("--question", question)]
     assert run(folder, tmp_path / "out", reader, *questions, *flags) == 0
     rows = table(tmp_path / "out")
@@ -90,7 +91,7 @@ def test_each_row_has_its_own_question_and_keeps_its_columns(tmp_path: Path, rea
         for n, text in enumerate(SENTENCES)
     ]
     source = write_jsonl(tmp_path / "in.jsonl", rows)
-    flags = ["--question_column=question", "--text_column=context", "--id_column=id"]
+    flags = ["--question_column=question", "--text_column=context", "--id_column=id", AS_REFERENCE]
     assert run(source, tmp_path / "out", reader, *flags) == 0
     found = table(tmp_path / "out")
     assert [row["doc_id"] for row in found] == [row["id"] for row in rows]

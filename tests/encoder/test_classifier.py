@@ -61,7 +61,7 @@ def test_bf16_logits_are_close_to_transformers_fp32(checkpoint, family):
     folder, reference = checkpoint(family)
     sequences = random_sequences(MIXED)
     got = load_classifier(folder, precision="bf16").logits(*packed(sequences))
-    np.testing.assert_allclose(got, reference_logits(reference, sequences), atol=3e-2, rtol=0)
+    np.testing.assert_allclose(got, reference_logits(reference, sequences), atol=4e-2, rtol=0)
 
 
 @pytest.mark.parametrize("family", CONFIGS)
@@ -283,7 +283,7 @@ def test_out_of_memory_halves_the_micro_batch_and_goes_on(bert, monkeypatch, cap
         bert.batch_tokens = usual
 
 
-@pytest.mark.parametrize("precision", ["fp32", "int8"])
+@pytest.mark.parametrize("precision", ["fp32", "bf16", "int8"])
 def test_memory_of_a_forward_is_known_before_it_runs(tmp_path, monkeypatch, precision):
     wide = {"hidden_size": 128, "intermediate_size": 512, "num_hidden_layers": 2}
     config = transformers.BertConfig(
