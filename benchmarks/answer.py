@@ -22,6 +22,7 @@ import statistics
 import tempfile
 import time
 from collections.abc import Callable
+from copy import deepcopy
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -201,7 +202,7 @@ def _engines(
         model = CheckedModel.of(load(precision=precision), task, lambda: exact, None)
         engines[f"beam_bert {precision}"] = partial(product, slice_of(work), ours, task, model)
     for precision in peers:
-        peer = network if precision == "fp32" else network.to(torch.bfloat16)
+        peer = network if precision == "fp32" else deepcopy(network).to(torch.bfloat16)
         small = Work(work.articles[:1], work.questions[:1])
         size = best_batch_size(partial(reference, small, tokenizer, peer), clock)
         name = f"transformers {precision}, batches of {size}"
