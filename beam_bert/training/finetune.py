@@ -67,7 +67,7 @@ from beam_bert.training.saving import (
     put_in_place,
     save_model,
 )
-from beam_bert.training.splitting import leaking_rows, split_holdout
+from beam_bert.training.splitting import contradicting_rows, leaking_rows, split_holdout
 from beam_bert.training.student import make_student, needs_student
 
 DEFAULT_MAX_LENGTH = 512
@@ -170,6 +170,11 @@ def read_labelled(config: FinetuneConfig) -> Labelled:
         names = _in_order_of(reader.names, names)
     targets = as_targets(values, names, problem_type, rows.places, "--train")
     keys = rows.content_keys()
+    if len(odd := contradicting_rows(keys, targets)):
+        say(
+            f"warning: {len(odd):,} training rows have a text that stands elsewhere with another "
+            f"label, the first at {rows.places[odd[0]]}; nobody can learn both"
+        )
     leaked, rejected = 0, rows.rejected
     if config.dev:
         dev = _rows(config, config.dev, "--dev", labels=True)

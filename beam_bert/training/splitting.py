@@ -53,6 +53,14 @@ def leaking_rows(train: Sequence[bytes], dev: Sequence[bytes]) -> Int64Array:
     return np.array([row for row, key in enumerate(train) if key in known], np.int64)
 
 
+def contradicting_rows(keys: Sequence[bytes], targets: np.ndarray) -> Int64Array:
+    """Rows whose content stands elsewhere with another target; arguments as `split_holdout`'s."""
+    said: dict[bytes, set[bytes]] = {}
+    for key, target in zip(keys, targets, strict=True):
+        said.setdefault(key, set()).add(target.tobytes())
+    return np.array([row for row, key in enumerate(keys) if len(said[key]) > 1], np.int64)
+
+
 def _strata(targets: np.ndarray) -> np.ndarray:
     if targets.ndim == 1:
         return targets

@@ -168,6 +168,17 @@ def test_training_rows_that_dev_has_are_refused_or_left_out(
     assert "1 training rows stood in dev too" in (folder / "README.md").read_text()
 
 
+def test_one_text_with_two_labels_is_told(
+    finetune: Callable[..., Path], tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    rows = labelled_rows(240)
+    other = next(label for _, label in rows if label != rows[3][1])
+    train = write_csv(tmp_path / "a.csv", [*rows, (rows[3][0].upper(), other)])
+    finetune("--train", str(train))
+    told = capfd.readouterr().err
+    assert "rows have a text that stands elsewhere with another label, the first at" in told
+
+
 def test_a_value_that_is_no_number(refused: Refused) -> None:
     assert "not a number" in refused("--problem_type", "regression")
 

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from beam_bert.training.batches import plan_epochs
-from beam_bert.training.splitting import leaking_rows, split_holdout
+from beam_bert.training.splitting import contradicting_rows, leaking_rows, split_holdout
 
 lengths = st.lists(st.integers(1, 60), min_size=1, max_size=80)
 
@@ -56,3 +56,10 @@ def test_rows_of_several_labels_are_held_out_by_their_rarest() -> None:
 
 def test_leaking_rows_are_those_of_train_that_dev_has() -> None:
     assert leaking_rows([b"a", b"b", b"a"], [b"a", b"c"]).tolist() == [0, 2]
+
+
+def test_rows_contradict_each_other_where_one_text_has_two_labels() -> None:
+    keys = [b"a", b"b", b"a", b"c", b"c"]
+    assert contradicting_rows(keys, np.array([0, 0, 1, 2, 2])).tolist() == [0, 2]
+    several = np.array([[1, 0], [0, 1], [1, 0], [1, 0], [1, 1]], np.float32)
+    assert contradicting_rows(keys, several).tolist() == [3, 4]
