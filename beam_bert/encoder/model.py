@@ -19,7 +19,7 @@ from beam_bert.encoder.config import EncoderConfig
 from beam_bert.encoder.families import FAMILIES
 from beam_bert.encoder.linear import Linear
 from beam_bert.encoder.packing import PackedBatch
-from beam_bert.encoder.precision import attention_dtype, compute_dtype, make_linear
+from beam_bert.encoder.precision import compute_dtype, make_linear
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,7 +64,6 @@ class Encoder:
         self._words, self._places = load.embeddings()
         self._embedding_norm = load.norm(load.family.embeddings["embedding_norm"], narrow=True)
         self._projection = load.embedding_projection()
-        self._attention_dtype = attention_dtype(precision)
         self._layers = [load.layer(i) for i in range(config.num_layers)]
 
     @torch.inference_mode()
@@ -108,19 +107,18 @@ class Encoder:
         self, layer: Layer, hidden: torch.Tensor, batch: PackedBatch, first_tokens_only: bool
     ) -> torch.Tensor:
         heads = (self.config.num_heads, self.config.head_size)
-        states = layer.query_key_value(hidden).to(self._attention_dtype)
-        *query, key, value = states.split(self.config.hidden_size, dim=1)
+        *query, key, value = layer.query_key_value(hidden).split(self.config.hidden_size, dim=1)
         if first_tokens_only:
             hidden = hidden.index_select(0, batch.first_tokens)
         if layer.query is not None:
-            query = [layer.query(hidden).to(self._attention_dtype)]
+            query = [layer.query(hidden)]
         context = attend(
             query[0].unflatten(1, heads),
             key.unflatten(1, heads),
             value.unflatten(1, heads),
             batch.boundaries,
             first_tokens_only=first_tokens_only,
-        ).to(hidden.dtype)
+        )
         return layer.attention_norm(layer.attention_output(context, residual=hidden))
 
 

@@ -53,13 +53,6 @@ def compute_dtype(precision: str) -> torch.dtype:
     return torch.bfloat16 if precision in ("bf16", "fp8") else torch.float32
 
 
-def attention_dtype(precision: str) -> torch.dtype:
-    """Dtype of queries, keys and values: beside int8's roundings those of bf16 are little."""
-    if precision == "int8" and has_native_bf16():
-        return torch.bfloat16
-    return compute_dtype(precision)
-
-
 def make_linear(
     weight: torch.Tensor, bias: torch.Tensor, *, precision: str, device: torch.device
 ) -> Linear:
