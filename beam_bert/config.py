@@ -152,7 +152,7 @@ class InferenceConfig(SourceConfig):
         "Model",
         "Close calls are computed again at fp32: labels or answers whose logits are nearer than "
         "this; 0: never; default: 0, in 8 bits 0.1 (0.2 where several labels may be right), for "
-        "answers 0.5 there and 0.2 at bf16.",
+        "answers 0.5 there and 0.4 at bf16.",
         output=True,
         default=None,
         ge=0,
