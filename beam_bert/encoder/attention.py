@@ -2,8 +2,9 @@
 
 Scaled dot-product attention (Vaswani et al. 2017, arXiv:1706.03762), every token of a sequence over
 every other of the same sequence, no mask: sequences are whole and nothing is padded. On a GPU it is
-FlashAttention (Dao 2023, arXiv:2307.08691) over the packed batch, elsewhere torch's over one length
-at a time.
+FlashAttention (Dao 2023, arXiv:2307.08691) over the packed batch, elsewhere one length at a time:
+torch's own, or, where a CPU multiplies bfloat16 in hardware, which torch's hardly uses, batched
+products in it.
 """
 
 from __future__ import annotations

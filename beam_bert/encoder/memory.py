@@ -17,9 +17,9 @@ def keep_freed_memory() -> None:
     """Have glibc keep freed blocks of up to 32 MiB rather than hand them back to the kernel.
 
     Handed back, every page of every wide tensor is asked for and zeroed again: whether that happens
-    hangs on how the heaps of the threads happen to lie, and costs up to a tenth of the time. The
-    process holds on to the most that it ever needed. Does nothing where the user has set one of
-    glibc's own variables (`MALLOC_…_`), or where the C library is another one.
+    hangs on how the heaps of the threads happen to lie. The process holds on to the most that it
+    ever needed. Does nothing where the user has set one of glibc's own variables (`MALLOC_…_`), or
+    where the C library is another one.
     """
     is_set = any(name.startswith("MALLOC_") for name in os.environ)
     if is_set or platform.libc_ver()[0] != "glibc":

@@ -91,14 +91,15 @@ def plan_micro_batches(lengths: Int64Array, batch_tokens: int, lanes: int = 1) -
     order = np.argsort(-lengths, kind="stable")
     ends = np.cumsum(lengths[order])
     middles = ends - lengths[order] / 2
-    shares = _even_shares(int(lengths.sum()), batch_tokens, lanes)
+    total = int(lengths.sum())
+    shares = _even_shares(total, batch_tokens, lanes)
     batches: list[MicroBatch] = []
     start, used = 0, 0
     while start < len(order):
         stop = int(np.searchsorted(ends, used + batch_tokens, side="right"))
         left = shares - len(batches)
         if left > 1:
-            even = used + (int(ends[-1]) - used) / left
+            even = used + (total - used) / left
             stop = min(stop, int(np.searchsorted(middles, even, side="right")))
         stop = min(max(stop, start + 1), start + MOST_SEQUENCES)
         rows = order[start:stop]
