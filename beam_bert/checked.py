@@ -89,10 +89,12 @@ class CheckedModel:
         values, broken = _outputs_or_errors(self.model, tokens, _progress(tokens))
         if self.exact is None or self.close_calls is None:
             return Outputs(tokens, values, broken, 0)
-        chosen = np.flatnonzero(self.close_calls(rows, values))
-        if len(chosen):
+        is_exact = np.zeros(len(values), bool)
+        # What is computed again may fall back to what was not: until no close call is left.
+        while len(chosen := np.flatnonzero(self.close_calls(rows, values) & ~is_exact)):
             values[chosen], _ = _outputs_or_errors(self.exact, tokens.windows(chosen), None)
-        return Outputs(tokens, values, broken, len(chosen))
+            is_exact[chosen] = True
+        return Outputs(tokens, values, broken, int(is_exact.sum()))
 
 
 @dataclass(frozen=True, eq=False)

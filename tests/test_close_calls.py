@@ -125,6 +125,37 @@ def test_of_a_long_document_only_windows_near_the_best_answer_are_computed_again
     assert not task.close_calls(rows, outputs, 0.1).any()
 
 
+class Says:
+    """A model whose windows are one token each, the number of the line that it answers with."""
+
+    precision, device = "bf16", "cpu"
+
+    def __init__(self, lines: list[list[float]]) -> None:
+        self.lines = np.array(lines, np.float32)
+        self.width = self.lines.shape[1]
+
+    def outputs(self, input_ids: np.ndarray, *_others: object, **_more: object) -> np.ndarray:
+        return self.lines[input_ids]
+
+
+def test_what_falls_back_to_other_windows_once_exact_is_compared_again() -> None:
+    def windows(*scores: float) -> list[list[float]]:  # one span each, the first of 8
+        nothing = [-1.0] * 7
+        return [[-9, score, *[-1e30] * 7, 2, *nothing, 3, *nothing] for score in scores]
+
+    # Window 0 seems to win by far, window 1 beside it; exactly, it is window 2.
+    fast, exact = Says(windows(9.0, 8.9, 8.2, 0.0)), Says(windows(8.3, 8.2, 8.4, 5.0))
+    task = AnswerTask(("q",))
+    model = CheckedModel.of(fast, task, lambda: exact, 0.4)
+    ids = pa.array([[[0], [1], [2], [3]]], pa.list_(pa.list_(pa.int32())))
+    rows = pa.RecordBatch.from_pydict(
+        {"input_ids": ids, "questions": [[0] * 4], "begins": [[0, 9, 18, 27]]}
+    )
+    found = model.outputs(rows)
+    assert found.again == 3
+    assert found.values[:, 1].tolist() == pytest.approx([8.3, 8.2, 8.4, 0.0])
+
+
 @pytest.mark.parametrize(("top_k", "close"), [(1, False), (2, True), (3, True)])
 def test_whether_a_second_answer_beats_none_may_be_close_too(top_k: int, close: bool) -> None:
     task, outputs = AnswerTask(("q",), top_k=top_k), np.full((1, 25), -1e30, np.float32)
