@@ -37,10 +37,10 @@ import transformers
 from tokenizers import Tokenizer
 
 from beam_bert.encoder import load_classifier
+from beam_bert.encoder.int8 import Int8Linear
 from beam_bert.encoder.lanes import LANES
 from beam_bert.encoder.linear import MklLinear, OneDnnLinear
 from beam_bert.encoder.precision import has_native_bf16, make_linear
-from beam_bert.encoder.quantized import Int8Linear
 
 SIZES = {
     "base": transformers.BertConfig(),

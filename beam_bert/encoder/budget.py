@@ -47,7 +47,7 @@ def forward_bytes(config: EncoderConfig, tokens: int, precision: str) -> int:
 
     The widest moment is attention (states, queries, keys, values, context, one more on the way; in
     bf16 on a CPU the first four once more, by heads) or the feed-forward block (states, and the
-    intermediate ones, which 8 bits hold three times).
+    intermediate ones, which 8 bits hold up to three times).
     """
     attention = (10 if precision == "bf16" else 8) * config.hidden_size
     feed_forward = (

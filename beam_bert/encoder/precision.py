@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import torch
 
+from beam_bert.encoder.fp8 import Fp8Linear
 from beam_bert.encoder.linear import Linear, MklLinear, OneDnnLinear, PlainLinear
-from beam_bert.encoder.quantized import Fp8Linear, Int8Linear
 from beam_bert.errors import ConfigError
 
 PRECISIONS = ("fp32", "bf16", "int8", "fp8")
@@ -65,6 +65,8 @@ def make_linear(
       device: where it will run.
     """
     if precision == "int8":
+        from beam_bert.encoder.int8 import Int8Linear  # brings Numba, which nothing else needs
+
         return Int8Linear(weight, bias)
     weight, bias = weight.to(device), bias.to(device)
     if precision == "fp8":

@@ -31,10 +31,10 @@ from beam_bert.encoder import (
 )
 from beam_bert.encoder.attention import Boundaries
 from beam_bert.encoder.config import read_config
+from beam_bert.encoder.fp8 import Fp8Linear, _to_fp8
 from beam_bert.encoder.model import Encoder, head
 from beam_bert.encoder.packing import PackedBatch, pack
 from beam_bert.encoder.plan import plan_micro_batches
-from beam_bert.encoder.quantized import Fp8Linear, _to_fp8
 from beam_bert.errors import ConfigError
 
 from .conftest import CONFIGS, LABELS, packed, random_sequences
@@ -266,3 +266,16 @@ def test_an_fp8_layer_multiplies_the_numbers_that_it_rounded_to():
         pytest.skip(f"this torch has no fp8 product on a CPU: {error}")
     assert got.dtype == torch.bfloat16
     torch.testing.assert_close(got.float(), expected, rtol=2**-7, atol=2**-6)
+
+
+def test_fp8_rows_keep_their_relative_size():
+    x = (
+        torch.randn(20, 64, generator=torch.Generator().manual_seed(0))
+        * torch.logspace(-6, 6, 20)[:, None]
+    )
+    rounded, scales = _to_fp8(x)
+    assert rounded.dtype == torch.float8_e4m3fn
+    assert scales.shape == (20, 1)
+    error = (rounded.float() * scales - x).abs()
+    assert (error <= 2**-4 * x.abs() + 2**-10 * scales).all()
+    assert _to_fp8(torch.zeros(2, 8))[0].float().eq(0).all()

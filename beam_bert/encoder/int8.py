@@ -10,16 +10,13 @@ from __future__ import annotations
 
 from functools import cache
 
+import numpy as np
 import torch
 
-from beam_bert.encoder.linear import Linear
-from beam_bert.errors import ConfigError
+from beam_bert.encoder.int8_rows import rescale_rows, round_rows
+from beam_bert.encoder.linear import ACTIVATIONS, Linear
 
 _TINY = 1e-30  # a row of zeros has a scale, too
-# 1.5 * 2^23: a float32 this large has no room for a fraction, so adding it rounds to the nearest
-# integer and leaves that in the low bits. A third of what round() and .to(uint8) take.
-_ROUNDING = 12_582_912.0
-_ROWS_AT_ONCE = 256
 
 
 class Int8Linear(Linear):
@@ -34,17 +31,33 @@ class Int8Linear(Linear):
         rounded, self._scales = quantize_weight(weight, exact_products())
         self._weight = torch.ops.onednn.qlinear_prepack(rounded, None)
         self._zero_points = torch.zeros(len(self._scales), dtype=torch.int64)
-        self._sums = rounded.sum(dim=1) * self._scales
-        self._bias = bias
+        self._sums = (rounded.sum(dim=1) * self._scales).numpy()
+        self._bias = bias.contiguous().numpy()
 
     def product(self, x: torch.Tensor) -> torch.Tensor:
         """See `Linear`; x is float32."""
-        low, high = x.amin(1, keepdim=True).clamp_max_(0), x.amax(1, keepdim=True).clamp_min_(0)
-        # 254, not 255: both ends are rounded, and what reaches 256 would come out as 0.
-        scale = (high - low).clamp_min_(_TINY).div_(254)
-        zero_point = low.div_(scale).round_().neg_()
+        return self._product(x, gelu=False)
+
+    def __call__(
+        self,
+        x: torch.Tensor,
+        *,
+        activation: str | None = None,
+        residual: torch.Tensor | None = None,
+    ) -> torch.Tensor:
+        """See `Linear`: the usual activation is applied where the product is scaled."""
+        y = self._product(x, gelu=activation == "gelu")
+        if activation not in (None, "gelu"):
+            y = ACTIVATIONS[activation](y)
+        return y if residual is None else y.add_(residual)
+
+    def _product(self, x: torch.Tensor, *, gelu: bool) -> torch.Tensor:
+        values = x.contiguous().numpy()
+        rounded = torch.empty(x.shape, dtype=torch.uint8)
+        scales, zero_points = np.empty((2, len(x)), np.float32)
+        round_rows(values, values.view(np.int32), rounded.numpy(), scales, zero_points)
         y: torch.Tensor = torch.ops.onednn.qlinear_pointwise(
-            _round(x, scale.reciprocal(), zero_point + _ROUNDING),
+            rounded,
             1.0,
             0,
             self._weight,
@@ -58,22 +71,8 @@ class Int8Linear(Linear):
             [],
             "none",
         )
-        y = torch.addcmul(self._bias, y, scale, out=y)
-        return torch.addcmul(y, scale.mul_(zero_point).neg_(), self._sums, out=y)
-
-
-def _round(x: torch.Tensor, factor: torch.Tensor, shift: torch.Tensor) -> torch.Tensor:
-    """The low bytes of x * factor + shift, for x [rows, features], the others [rows, 1].
-
-    Some rows at a time, so that what lies between is written to the same few pages.
-    """
-    rounded = torch.empty(x.shape, dtype=torch.uint8)
-    shifted = torch.empty((min(len(x), _ROWS_AT_ONCE), x.shape[1]))
-    for start in range(0, len(x), _ROWS_AT_ONCE):
-        rows = slice(start, start + _ROWS_AT_ONCE)
-        here = torch.mul(x[rows], factor[rows], out=shifted[: len(x) - start]).add_(shift[rows])
-        rounded[rows].copy_(here.view(torch.int32))
-    return rounded
+        rescale_rows(y.numpy(), scales, zero_points, self._bias, self._sums, gelu)
+        return y
 
 
 @cache
@@ -140,45 +139,3 @@ def _clip_pairs(rounded: torch.Tensor) -> torch.Tensor:
     left -= sign * (excess / 2).ceil()
     right -= sign * (excess / 2).floor()
     return rounded
-
-
-class Fp8Linear(Linear):
-    """cuBLAS' float8 e4m3 product on a GPU with a scale a row on both sides, bfloat16 outside.
-
-    The format is that of Micikevicius et al. 2022, arXiv:2209.05433.
-
-    Raises:
-      ConfigError: the product does not take weights of this shape.
-    """
-
-    def __init__(self, weight: torch.Tensor, bias: torch.Tensor) -> None:
-        if any(size % 16 for size in weight.shape):
-            raise ConfigError(
-                f"precision fp8 takes layers whose sizes 16 divides, and this model has one of "
-                f"{weight.shape[1]} x {weight.shape[0]}; use bf16"
-            )
-        self._weight, scales = _to_fp8(weight.float())
-        self._scales = scales.t().contiguous()
-        self._bias = bias.to(torch.bfloat16)
-
-    def product(self, x: torch.Tensor) -> torch.Tensor:
-        """See `Linear`; x is bfloat16."""
-        rounded, scales = _to_fp8(x)
-        y: torch.Tensor = torch._scaled_mm(
-            rounded,
-            self._weight.t(),
-            scale_a=scales,
-            scale_b=self._scales,
-            bias=self._bias,
-            out_dtype=torch.bfloat16,
-            use_fast_accum=True,
-        )
-        return y
-
-
-def _to_fp8(x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Rows of x in float8 e4m3, and their float32 scales [rows, 1]."""
-    peak = torch.linalg.vector_norm(x, torch.inf, dim=1, keepdim=True).float()
-    # In x's own type, so that no wider copy of x is made; what that rounds, the scale takes up.
-    factor = (torch.finfo(torch.float8_e4m3fn).max / peak.clamp_min_(_TINY)).to(x.dtype)
-    return (x * factor).to(torch.float8_e4m3fn), factor.float().reciprocal_()

@@ -1,13 +1,16 @@
-"""8-bit products: exact sums, errors of half a step, rows that do not see each other."""
+"""int8 products: exact sums, errors of half a step, rows that do not see each other."""
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from beam_bert.encoder.quantized import Int8Linear, _to_fp8, exact_products, quantize_weight
+from beam_bert.encoder.int8 import Int8Linear, exact_products, quantize_weight
+from beam_bert.encoder.int8_rows import round_rows
+from beam_bert.encoder.linear import ACTIVATIONS
 
 
 def random_weight(out_features: int, in_features: int) -> torch.Tensor:
@@ -78,6 +81,22 @@ def test_a_loud_row_does_not_drown_a_quiet_one():
     assert torch.equal(together[:1], linear.product(quiet))
 
 
+@torch.inference_mode()
+@pytest.mark.parametrize("activation", [None, *ACTIVATIONS])
+@pytest.mark.parametrize("with_residual", [False, True])
+def test_activation_and_residual_are_applied_to_the_product(activation, with_residual):
+    linear = Int8Linear(random_weight(48, 128), torch.linspace(-9, 9, 48))
+    x = torch.randn(30, 128, generator=torch.Generator().manual_seed(4)) / 4
+    residual = torch.randn(30, 48) if with_residual else None
+    expected = linear.product(x)
+    if activation:
+        expected = ACTIVATIONS[activation](expected)
+    if residual is not None:
+        expected = expected + residual
+    got = linear(x, activation=activation, residual=residual)
+    torch.testing.assert_close(got, expected, rtol=1e-6, atol=2e-6)
+
+
 @settings(max_examples=30, deadline=None)
 @given(rows=st.integers(1, 300), start=st.integers(0, 200), count=st.integers(1, 100))
 @torch.inference_mode()
@@ -89,22 +108,31 @@ def test_a_row_has_the_same_bits_wherever_it_stands(rows, start, count):
 
 
 @torch.inference_mode()
-@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+@pytest.mark.parametrize("value", [float("nan"), -float("nan"), float("inf"), -float("inf")])
 def test_what_is_not_finite_stays_so_in_its_own_row_alone(value):
     linear = Int8Linear(random_weight(8, 16), torch.zeros(8))
     x = torch.ones(3, 16)
     x[1, 4] = value
+    assert linear(x, activation="gelu").isfinite().all(dim=1).tolist() == [True, False, True]
     assert linear.product(x).isfinite().all(dim=1).tolist() == [True, False, True]
 
 
-def test_fp8_rows_keep_their_relative_size():
-    x = (
-        torch.randn(20, 64, generator=torch.Generator().manual_seed(0))
-        * torch.logspace(-6, 6, 20)[:, None]
-    )
-    rounded, scales = _to_fp8(x)
-    assert rounded.dtype == torch.float8_e4m3fn
-    assert scales.shape == (20, 1)
-    error = (rounded.float() * scales - x).abs()
-    assert (error <= 2**-4 * x.abs() + 2**-10 * scales).all()
-    assert _to_fp8(torch.zeros(2, 8))[0].float().eq(0).all()
+@settings(max_examples=60, deadline=None)
+@given(
+    rows=st.integers(1, 9),
+    features=st.integers(1, 99),
+    size=st.sampled_from([1e-30, 1e-3, 1.0, 1e6]),
+    shift=st.floats(-3, 3),
+    seed=st.integers(0, 99),
+)
+def test_rounded_rows_are_within_half_a_step(rows, features, size, shift, seed):
+    x = np.random.default_rng(seed).normal(shift, 1, (rows, features)).astype(np.float32)
+    x *= np.float32(size)
+    rounded = np.empty(x.shape, np.uint8)
+    scales, zero_points = np.empty((2, rows), np.float32)
+    round_rows(x, x.view(np.int32), rounded, scales, zero_points)
+    back = (rounded - zero_points[:, None].astype(float)) * scales[:, None]
+    assert (abs(back - x) <= 0.5001 * scales[:, None]).all()
+    ends = np.maximum(x.max(axis=1), 0) - np.minimum(x.min(axis=1), 0)
+    np.testing.assert_allclose(scales, np.maximum(ends / 254, 1e-30), rtol=1e-6)
+    assert ((zero_points >= 0) & (zero_points <= 254) & (zero_points % 1 == 0)).all()
