@@ -11,8 +11,9 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
+import numpy as np
 import pyarrow.dataset as ds
 import pytest
 import torch
@@ -22,8 +23,10 @@ from beam_bert.errors import ConfigError
 from beam_bert.models import ModelStore
 from beam_bert.nightly import gate as gate_module
 from beam_bert.nightly import run as run_module
-from beam_bert.nightly.config import NightlyConfig
+from beam_bert.nightly.config import LabelMetric, NightlyConfig, ValueMetric
 from beam_bert.sinks import commit
+from beam_bert.tasks.classification import REGRESSION, SINGLE_LABEL
+from beam_bert.training.evaluation.intervals import bootstrap
 from pipelines.nightly import main
 
 WORDS_OF = {
@@ -426,6 +429,8 @@ def test_the_steps_can_be_jobs_of_their_own_for_a_cloud_scheduler(place: Place) 
         ({"finetune": {"train": "x", "base": "b"}}, "finetune.label_column is missing"),
         ({"evaluate": None}, "finetune needs a section evaluate"),
         ({"gate": {"minimum": "high"}}, "gate.minimum: .*got 'high'"),
+        ({"gate": {"metric": "f1"}}, "gate.metric: .*'macro_f1'.*got 'f1'"),
+        ({"gate": {"metric": "spearman"}}, "gate.metric spearman is none of a model of labels"),
         ({"store": "s@production"}, "--store: must be a model store"),
         ({"date": "yesterday"}, "--date: 'yesterday' is no day, YYYY-MM-DD"),
         ({"date": "2026-02-30"}, "--date: '2026-02-30' is no day, YYYY-MM-DD"),
@@ -441,6 +446,14 @@ def test_a_mistake_in_the_file_is_one_line_that_names_the_place(
     with pytest.raises(ConfigError, match=message) as raised:
         parse_config(NightlyConfig, ["--config", str(place.config())], "pipelines.nightly")
     assert "\n" not in str(raised.value)
+
+
+def test_the_gate_knows_the_metrics_that_models_are_compared_by() -> None:
+    scores, targets = np.array([[0.9, 0.1], [0.2, 0.8]]), np.array([0, 1])
+    found = bootstrap(scores, targets, SINGLE_LABEL, replicates=2).values
+    assert set(found) == set(get_args(LabelMetric))
+    values = bootstrap(scores[:, :1], targets[:, None], REGRESSION, replicates=2).values
+    assert set(values) == set(get_args(ValueMetric))
 
 
 def test_a_night_asked_for_a_dry_run_does_nothing(place: Place) -> None:

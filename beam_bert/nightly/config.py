@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import datetime
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
 
@@ -15,6 +15,9 @@ from beam_bert.training.evaluation.config import EvaluateConfig
 Step = Literal["train", "gate", "promote", "classify"]
 STEPS: Final[tuple[Step, ...]] = ("train", "gate", "promote", "classify")
 DATE = "{date}"
+# What evaluate compares two models by.
+LabelMetric = Literal["accuracy", "macro_f1", "weighted_f1"]
+ValueMetric = Literal["spearman", "pearson", "mean_absolute_error", "root_mean_squared_error"]
 
 
 class GateConfig(BaseModel):
@@ -22,7 +25,12 @@ class GateConfig(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    metric: str = Field(default="auto", description="auto: the one that evaluate leads with.")
+    metric: Literal["auto", LabelMetric, ValueMetric] = Field(
+        default="auto",
+        description="auto: the one that evaluate leads with; of labels, accuracy, macro_f1 or "
+        "weighted_f1; of values, spearman, pearson, mean_absolute_error or "
+        "root_mean_squared_error.",
+    )
     minimum: float | None = Field(
         default=None, description="What it must reach; of errors: what it must not exceed."
     )
@@ -119,6 +127,11 @@ class NightlyConfig(BaseModel):
     def _check_sections(self) -> NightlyConfig:
         if self.finetune is not None and self.evaluate is None:
             raise ValueError("finetune needs a section evaluate: nothing is promoted unseen")
+        if self.finetune is not None and self.gate.metric != "auto":
+            trains_values = self.finetune.problem_type == "regression"
+            if trains_values != (self.gate.metric in get_args(ValueMetric)):
+                kind = "values" if trains_values else "labels"
+                raise ValueError(f"gate.metric {self.gate.metric} is none of a model of {kind}")
         return self
 
     def on(self, date: str) -> NightlyConfig:

@@ -7,8 +7,10 @@ import hashlib
 import importlib.metadata
 import json
 import os
+import re
 import shutil
 import sys
+import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -26,6 +28,7 @@ from beam_bert.models import ModelStore, ResolvedModel, fetch_model, resolve_mod
 from beam_bert.models.cache import cache_folder
 from beam_bert.models.store import split_reference
 from beam_bert.sources import SourceSpec, list_files
+from beam_bert.training.checkpoint import NAME as CHECKPOINT
 from beam_bert.training.config import TrainingConfig
 from beam_bert.training.data import Rows, read_rows
 from beam_bert.training.labels import read_label_names
@@ -39,6 +42,7 @@ from beam_bert.training.saving import (
     put_in_place,
 )
 
+_STALE_S = 30 * 24 * 3600.0
 SOFTWARE = ("torch", "transformers", "tokenizers", "pyarrow")
 # Settings that say where and how, not what: another value gives the same model.
 _PLACES = {
@@ -117,6 +121,7 @@ def run_training(
         return console.Snapshot(progress.rows - progress.resumed_rows, progress.share)
 
     with _alone(work):
+        _drop_stale(work.parent)
         with console.progress(snapshot):
             train(
                 training.network,
@@ -133,6 +138,15 @@ def run_training(
     for name, value in delivered.metrics.items():
         say(f"dev {name} {value:.4f}")
     return delivered
+
+
+def _drop_stale(folder: Path) -> None:
+    """Remove what nobody has gone on with for a month: trainings on labels that changed since."""
+    for state in folder.glob(f"*/{CHECKPOINT}"):
+        is_ours = re.fullmatch("[0-9a-f]{16}", state.parent.name)
+        if is_ours and time.time() - state.stat().st_mtime > _STALE_S:
+            say(f"removed {state.parent}: a training that nobody went on with for 30 days")
+            shutil.rmtree(state.parent, ignore_errors=True)
 
 
 @contextmanager

@@ -15,6 +15,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from beam_bert.models import ModelStore
+from beam_bert.training.config import FinetuneConfig
+from beam_bert.training.finetune import read_labelled
 from pipelines.finetune import main
 from tests.training.conftest import COMMON, labelled_rows, write_csv
 
@@ -177,6 +179,22 @@ def test_one_text_with_two_labels_is_told(
     finetune("--train", str(train))
     told = capfd.readouterr().err
     assert "rows have a text that stands elsewhere with another label, the first at" in told
+
+
+def test_one_text_with_two_values_is_nothing_odd(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    rows = [(f"text {number % 30}", str(number)) for number in range(60)]
+    config = FinetuneConfig(
+        train=(str(write_csv(tmp_path / "a.csv", rows)),),
+        base="unread",
+        output="unread",
+        label_column="label",
+        problem_type="regression",
+    )
+    data = read_labelled(config)
+    assert len(data.train) + len(data.dev) == 60
+    assert "warning" not in capfd.readouterr().err
 
 
 def test_a_value_that_is_no_number(refused: Refused) -> None:

@@ -88,6 +88,22 @@ def test_a_checkpoint_of_other_settings_is_not_gone_on_from(
     assert "going on" not in capfd.readouterr().err
 
 
+def test_a_training_that_nobody_went_on_with_for_a_month_is_removed(
+    finetune: Finetune, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    names = ("0123456789abcdef", "123456789abcdef0", "mine")
+    states = [tmp_path / "work" / name / "state.safetensors" for name in names]
+    for state in states:
+        state.parent.mkdir(parents=True)
+        state.write_bytes(b"")
+    long_ago = time.time() - 31 * 24 * 3600
+    for state in (states[0], states[2]):
+        os.utime(state, (long_ago, long_ago))
+    finetune("--work_folder", str(tmp_path / "work"))
+    assert [state.exists() for state in states] == [False, True, True]
+    assert f"removed {states[0].parent}" in capfd.readouterr().err
+
+
 def test_the_digest_of_a_training_goes_by_the_label_names_and_not_by_where_they_lie(
     tmp_path: Path,
 ) -> None:
