@@ -9,6 +9,7 @@ once, where the model sees most of its surroundings.
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -166,6 +167,8 @@ class QuestionTokenizer:
     ) -> np.ndarray:
         """Where spans of tokens stand in their texts, white space around them left out.
 
+        A span does not part a letter from combining marks that follow it.
+
         Args:
           texts: documents, of which only those in `text_of` are tokenized again, with offsets.
           text_of: int64 [spans], the text of each; rising.
@@ -227,7 +230,12 @@ def _characters(text: str, encoding: Any, first: int, last: int) -> tuple[int, i
     answer = text[start:end]
     start += len(answer) - len(answer.lstrip())
     end = start + len(answer.strip())
-    return (start, end) if start < end else (-1, -1)
+    if start == end:
+        return -1, -1
+    # An accent of its own, which the tokenizer drops, belongs to the letter before it.
+    while end < len(text) and unicodedata.category(text[end]).startswith("M"):
+        end += 1
+    return start, end
 
 
 def most_context(begins: np.ndarray, lengths: np.ndarray, owners: np.ndarray) -> np.ndarray:

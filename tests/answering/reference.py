@@ -7,6 +7,7 @@ https://github.com/google-research/bert/blob/master/run_squad.py.
 
 from __future__ import annotations
 
+import unicodedata
 from dataclasses import dataclass
 from typing import Any
 
@@ -114,9 +115,11 @@ def best_window(begins: list[int], contexts: list[Any], position: int) -> int:
 
 
 def trimmed(text: str, start: int, end: int) -> tuple[int, int] | None:
-    """The place without the white space around it; None where nothing is left."""
+    """The place without white space around it, with the marks of its last letter; None: nothing."""
     while start < end and text[start].isspace():
         start += 1
     while start < end and text[end - 1].isspace():
         end -= 1
+    while start < end < len(text) and unicodedata.category(text[end]).startswith("M"):
+        end += 1
     return (start, end) if start < end else None

@@ -117,6 +117,16 @@ def test_every_token_span_leads_to_text_that_gives_its_tokens_back_or_to_nothing
         whole[start] = (first, stop)
 
 
+def test_an_answer_keeps_the_accent_of_its_last_letter(reader: Path) -> None:
+    text = "the cafe\u0301, i\u0302\u0323 love"  # accents apart, as macOS names files
+    tokens = _tokenizer(reader)._backend.encode(text, add_special_tokens=False).offsets
+    ends = np.arange(len(tokens))
+    places = _tokenizer(reader).locate([text], np.zeros(len(tokens), int), ends, ends)
+    found = [text[start:end] for start, end in places.tolist()]
+    assert "".join(found) == text.replace(" ", "")
+    assert any(each.endswith("e\u0301") for each in found)
+
+
 _made: dict[Path, QuestionTokenizer] = {}
 
 
