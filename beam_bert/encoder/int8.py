@@ -17,6 +17,9 @@ from beam_bert.encoder.int8_rows import rescale_rows, round_rows
 from beam_bert.encoder.linear import ACTIVATIONS, Linear
 
 _TINY = 1e-30  # a row of zeros has a scale, too
+# qlinear_pointwise's last arguments: no bias, the output's scale and zero point and type, nothing
+# applied to it.
+_PLAIN_FLOAT32 = (None, 1.0, 0, torch.float32, "none", [], "none")
 
 
 class Int8Linear(Linear):
@@ -29,8 +32,7 @@ class Int8Linear(Linear):
 
     def __init__(self, weight: torch.Tensor, bias: torch.Tensor) -> None:
         rounded, self._scales = quantize_weight(weight, exact_products())
-        self._weight = torch.ops.onednn.qlinear_prepack(rounded, None)
-        self._zero_points = torch.zeros(len(self._scales), dtype=torch.int64)
+        self._weight = pack(rounded)
         self._sums = (rounded.sum(dim=1) * self._scales).numpy()
         self._bias = bias.contiguous().numpy()
 
@@ -56,23 +58,33 @@ class Int8Linear(Linear):
         rounded = torch.empty(x.shape, dtype=torch.uint8)
         scales, zero_points = np.empty((2, len(x)), np.float32)
         round_rows(values, values.view(np.int32), rounded.numpy(), scales, zero_points)
-        y: torch.Tensor = torch.ops.onednn.qlinear_pointwise(
-            rounded,
-            1.0,
-            0,
-            self._weight,
-            self._scales,
-            self._zero_points,
-            None,
-            1.0,
-            0,
-            torch.float32,
-            "none",
-            [],
-            "none",
-        )
+        y = multiply(rounded, self._weight, self._scales)
         rescale_rows(y.numpy(), scales, zero_points, self._bias, self._sums, gelu)
         return y
+
+
+def pack(weight: torch.Tensor) -> torch.Tensor:
+    """Weights int8 [out_features, in_features] in oneDNN's own layout."""
+    packed: torch.Tensor = torch.ops.onednn.qlinear_prepack(weight, None)
+    return packed
+
+
+def multiply(x: torch.Tensor, packed: torch.Tensor, scales: torch.Tensor) -> torch.Tensor:
+    """oneDNN's product of x uint8 [rows, in_features] and packed weights, exact before scaling.
+
+    Args:
+      x: as it is, without scale and zero point.
+      packed: of `pack`.
+      scales: float32 [out_features].
+
+    Returns:
+      float32 [rows, out_features].
+    """
+    zero_points = torch.zeros(len(scales), dtype=torch.int64)
+    y: torch.Tensor = torch.ops.onednn.qlinear_pointwise(
+        x, 1.0, 0, packed, scales, zero_points, *_PLAIN_FLOAT32
+    )
+    return y
 
 
 @cache
@@ -87,22 +99,7 @@ def exact_products() -> str:
     for name, largest, neighbour in (("all", 127, 127), ("pairs", 127, 1)):
         rows = torch.tensor([[largest, neighbour], [neighbour, largest], [-largest, -neighbour]])
         weight = rows.repeat(16, 32).to(torch.int8)
-        count = len(weight)
-        y = torch.ops.onednn.qlinear_pointwise(
-            x,
-            1.0,
-            0,
-            torch.ops.onednn.qlinear_prepack(weight, None),
-            torch.ones(count),
-            torch.zeros(count, dtype=torch.int64),
-            None,
-            1.0,
-            0,
-            torch.float32,
-            "none",
-            [],
-            "none",
-        )
+        y = multiply(x, pack(weight), torch.ones(len(weight)))
         if torch.equal(y, x.float() @ weight.float().t()):
             return name
     return "half"
