@@ -9,6 +9,7 @@ norm or GELU is far from symmetric, and half of the range would go to values tha
 from __future__ import annotations
 
 from functools import cache
+from typing import Any
 
 import numpy as np
 import torch
@@ -19,7 +20,7 @@ from beam_bert.encoder.linear import ACTIVATIONS, Linear
 _TINY = 1e-30  # a row of zeros has a scale, too
 # qlinear_pointwise's last arguments: no bias, the output's scale and zero point and type, nothing
 # applied to it.
-_PLAIN_FLOAT32 = (None, 1.0, 0, torch.float32, "none", [], "none")
+_PLAIN_FLOAT32: tuple[Any, ...] = (None, 1.0, 0, torch.float32, "none", [], "none")
 
 
 class Int8Linear(Linear):
