@@ -112,7 +112,7 @@ class PackedModel(ABC):
         self.device = str(target)
         if batch_tokens is not None and batch_tokens < 1:
             raise ConfigError(f"batch_tokens must be positive, got {batch_tokens}")
-        self.batch_tokens = batch_tokens or default_batch_tokens(config, target)
+        self.batch_tokens = batch_tokens or default_batch_tokens(config, self.precision, target)
         self.measured: Measurement | None = None
         self._may_measure = batch_tokens is None and config.num_layers > 0
         self._encoder = Encoder(checkpoint, config, self.precision, target)
