@@ -37,7 +37,7 @@ import transformers
 from tokenizers import Tokenizer
 
 from beam_bert.encoder import load_classifier
-from beam_bert.encoder.int8 import Int8Linear, multiply, pack
+from beam_bert.encoder.int8 import Int8Linear, multiply, prepack
 from beam_bert.encoder.lanes import LANES
 from beam_bert.encoder.linear import MklLinear, OneDnnLinear
 from beam_bert.encoder.precision import has_native_bf16, make_linear
@@ -313,7 +313,7 @@ def int8_product(rows: int, out_features: int, in_features: int) -> Callable[[],
     """oneDNN's uint8 x int8 product alone, nothing quantized or scaled around it."""
     x = torch.randint(0, 255, (rows, in_features), dtype=torch.uint8)
     weight = torch.randint(-64, 65, (out_features, in_features), dtype=torch.int8)
-    return partial(multiply, x, pack(weight), torch.ones(out_features))
+    return partial(multiply, x, prepack(weight), torch.ones(out_features))
 
 
 @torch.inference_mode()

@@ -5,9 +5,9 @@
 
 It knows nothing of Beam, files of text or tokenizers. Read it in the order of the flow: `families`
 and `config` (what a checkpoint is), `checkpoint` (its tensors), `plan` and `packing` (which
-sequences ride together), `model` with `attention`, `linear`, `int8`, `fp8` and
-`precision` (the forward), `engine`, which runs all that, and its two heads, `classifier` and
-`answering` with `spans`; `replicas` keeps several GPUs busy.
+sequences ride together), `model` with `attention`, `linear`, `int8` with `int8_rows`,
+`fp8` and `precision` (the forward), `engine`, which runs all that, and its two heads, `classifier`
+and `answering` with `spans`; `replicas` keeps several GPUs busy.
 """
 
 from beam_bert.encoder.answering import SpanFinder, load_span_finder

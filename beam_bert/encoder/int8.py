@@ -15,7 +15,7 @@ import numpy as np
 import torch
 
 from beam_bert.encoder.int8_rows import rescale_rows, round_rows
-from beam_bert.encoder.linear import ACTIVATIONS, Linear
+from beam_bert.encoder.linear import Linear
 
 _TINY = 1e-30  # a row of zeros has a scale, too
 # qlinear_pointwise's last arguments: no bias, the output's scale and zero point and type, nothing
@@ -33,7 +33,7 @@ class Int8Linear(Linear):
 
     def __init__(self, weight: torch.Tensor, bias: torch.Tensor) -> None:
         rounded, self._scales = quantize_weight(weight, exact_products())
-        self._weight = pack(rounded)
+        self._weight = prepack(rounded)
         self._sums = (rounded.sum(dim=1) * self._scales).numpy()
         self._bias = bias.contiguous().numpy()
 
@@ -41,30 +41,22 @@ class Int8Linear(Linear):
         """See `Linear`; x is float32."""
         return self._product(x, gelu=False)
 
-    def __call__(
-        self,
-        x: torch.Tensor,
-        *,
-        activation: str | None = None,
-        residual: torch.Tensor | None = None,
-    ) -> torch.Tensor:
-        """See `Linear`: the usual activation is applied where the product is scaled."""
-        y = self._product(x, gelu=activation == "gelu")
-        if activation not in (None, "gelu"):
-            y = ACTIVATIONS[activation](y)
-        return y if residual is None else y.add_(residual)
+    def activated(self, x: torch.Tensor, activation: str | None) -> torch.Tensor:
+        """See `Linear`: GELU is applied where the product is scaled."""
+        if activation == "gelu":
+            return self._product(x, gelu=True)
+        return super().activated(x, activation)
 
     def _product(self, x: torch.Tensor, *, gelu: bool) -> torch.Tensor:
-        values = x.contiguous().numpy()
         rounded = torch.empty(x.shape, dtype=torch.uint8)
         scales, zero_points = np.empty((2, len(x)), np.float32)
-        round_rows(values, values.view(np.int32), rounded.numpy(), scales, zero_points)
+        round_rows(x.contiguous().numpy(), rounded.numpy(), scales, zero_points)
         y = multiply(rounded, self._weight, self._scales)
         rescale_rows(y.numpy(), scales, zero_points, self._bias, self._sums, gelu)
         return y
 
 
-def pack(weight: torch.Tensor) -> torch.Tensor:
+def prepack(weight: torch.Tensor) -> torch.Tensor:
     """Weights int8 [out_features, in_features] in oneDNN's own layout."""
     packed: torch.Tensor = torch.ops.onednn.qlinear_prepack(weight, None)
     return packed
@@ -75,7 +67,7 @@ def multiply(x: torch.Tensor, packed: torch.Tensor, scales: torch.Tensor) -> tor
 
     Args:
       x: as it is, without scale and zero point.
-      packed: of `pack`.
+      packed: of `prepack`.
       scales: float32 [out_features].
 
     Returns:
@@ -100,7 +92,7 @@ def exact_products() -> str:
     for name, largest, neighbour in (("all", 127, 127), ("pairs", 127, 1)):
         rows = torch.tensor([[largest, neighbour], [neighbour, largest], [-largest, -neighbour]])
         weight = rows.repeat(16, 32).to(torch.int8)
-        y = multiply(x, pack(weight), torch.ones(len(weight)))
+        y = multiply(x, prepack(weight), torch.ones(len(weight)))
         if torch.equal(y, x.float() @ weight.float().t()):
             return name
     return "half"

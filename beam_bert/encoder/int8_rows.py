@@ -55,7 +55,6 @@ def _erf(x: np.float32) -> np.float32:
 @_compiled
 def round_rows(
     x: np.ndarray,
-    bits: np.ndarray,
     rounded: np.ndarray,
     scales: np.ndarray,
     zero_points: np.ndarray,
@@ -63,12 +62,12 @@ def round_rows(
     """Round rows to uint8: x is about (rounded - zero_point) * scale.
 
     Args:
-      x: float32 [rows, features].
-      bits: the same memory as int32.
+      x: float32 [rows, features], contiguous.
       rounded: uint8 [rows, features], to be filled.
       scales: float32 [rows], to be filled; NaN where the row has a value that is not finite.
       zero_points: float32 [rows], to be filled: whole numbers, what 0 became.
     """
+    bits = x.view(np.int32)
     ends = np.zeros(2, np.int32)
     for row in range(x.shape[0]):
         low, high = _I32(0), _I32(0)

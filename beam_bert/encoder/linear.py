@@ -42,6 +42,11 @@ class Linear(ABC):
     def product(self, x: torch.Tensor) -> torch.Tensor:
         """The product alone: x weight^T + bias, for x [rows, in_features], as a new tensor."""
 
+    def activated(self, x: torch.Tensor, activation: str | None) -> torch.Tensor:
+        """The product with a key of `ACTIVATIONS` applied to it, as a new tensor."""
+        y = self.product(x)
+        return y if activation is None else ACTIVATIONS[activation](y)
+
     def __call__(
         self,
         x: torch.Tensor,
@@ -53,9 +58,7 @@ class Linear(ABC):
 
         `activation` is a key of `ACTIVATIONS`; `residual` has the result's shape.
         """
-        y = self.product(x)
-        if activation is not None:
-            y = ACTIVATIONS[activation](y)
+        y = self.activated(x, activation)
         return y if residual is None else y.add_(residual)
 
 

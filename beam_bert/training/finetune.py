@@ -170,9 +170,8 @@ def read_labelled(config: FinetuneConfig) -> Labelled:
         names = _in_order_of(reader.names, names)
     targets = as_targets(values, names, problem_type, rows.places, "--train")
     keys = rows.content_keys()
-    odd = contradicting_rows(keys, targets)
     # Two values for one text are nothing odd: they say how far people agree.
-    if len(odd) and problem_type != REGRESSION:
+    if problem_type != REGRESSION and len(odd := contradicting_rows(keys, targets)):
         say(
             f"warning: {len(odd):,} training rows have a text that stands elsewhere with another "
             f"label, the first at {rows.places[odd[0]]}; nobody can learn both"

@@ -130,7 +130,7 @@ def test_rounded_rows_are_within_half_a_step(rows, features, size, shift, seed):
     x *= np.float32(size)
     rounded = np.empty(x.shape, np.uint8)
     scales, zero_points = np.empty((2, rows), np.float32)
-    round_rows(x, x.view(np.int32), rounded, scales, zero_points)
+    round_rows(x, rounded, scales, zero_points)
     back = (rounded - zero_points[:, None].astype(float)) * scales[:, None]
     assert (abs(back - x) <= 0.5001 * scales[:, None]).all()
     ends = np.maximum(x.max(axis=1), 0) - np.minimum(x.min(axis=1), 0)
