@@ -77,6 +77,25 @@ def test_packed_logits_and_gradients_are_those_of_transformers(family: str, tmp_
             assert torch.allclose(parameter.grad, expected[name], atol=1e-3), name
 
 
+def test_gradients_in_bf16_point_where_those_in_fp32_do(tmp_path: Path) -> None:
+    network = load_network(make("Bert", tmp_path), LABELS, "single_label_classification", CPU)
+    network.eval()
+    tokens = some_tokens((5, 9, 3, 5, 14, 40))
+    batch, _ = packed(tokens, np.arange(len(tokens)), network.config, CPU)
+    weights = torch.randn(len(tokens), 3, generator=torch.Generator().manual_seed(2))
+    gradients = []
+    for bf16 in (False, True):
+        with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
+            loss = (network.logits(batch).float() * weights).sum()
+        loss.backward()
+        gradients.append({n: p.grad.flatten() for n, p in network.named_parameters()})
+        network.zero_grad()
+    for name, exact in gradients[0].items():
+        if exact.norm() > 1e-3:  # keys' biases have none: they move all scores alike
+            cosine = torch.cosine_similarity(exact, gradients[1][name], dim=0)
+            assert cosine > 0.99, name
+
+
 def test_training_the_used_words_alone_changes_no_logit_and_no_other_word(tmp_path: Path) -> None:
     network = load_network(make("Bert", tmp_path), LABELS, "single_label_classification", CPU)
     tokens = some_tokens()
