@@ -58,13 +58,13 @@ def ours(config: FinetuneConfig, data: Labelled, clock: Callable[[], float]) -> 
         return metrics
 
     run.objective.evaluate = timed  # type: ignore[method-assign]  # its time does not count
+    (plan,) = run.plans()
     with tempfile.TemporaryDirectory() as work:
         started = clock()
         train(
             run.network,
             run.objective,
-            run.epochs,
-            replace(run.loop_settings(), checkpoint_s=1e9),
+            replace(plan, settings=replace(plan.settings, checkpoint_s=1e9)),
             work=Path(work),
             key="benchmark",
             progress=Progress(),

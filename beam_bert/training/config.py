@@ -264,6 +264,12 @@ class FinetuneConfig(TrainingConfig):
         default=0.5,
         ge=0,
     )
+    soup: int = _field(
+        "Training",
+        "Trainings whose weights are averaged: more accurate, as cheap to run as one.",
+        default=1,
+        ge=1,
+    )
     class_weights: Literal["none", "balanced"] = _field(
         "Training", "balanced: rare labels weigh more in the loss.", default="none"
     )

@@ -30,7 +30,7 @@ from beam_bert.training.labels import (
     labels_without_rows,
     read_label_names,
 )
-from beam_bert.training.loop import LoopSettings, Progress
+from beam_bert.training.loop import LoopSettings, Plan, Progress
 from beam_bert.training.masking import find_mask_token
 from beam_bert.training.metrics import CHOOSING_METRICS, dev_metrics
 from beam_bert.training.network import load_network, network_outputs
@@ -269,9 +269,7 @@ class FineTuning:
         used = np.unique(np.concatenate([train_tokens.input_ids, dev_tokens.input_ids, masks]))
         self.network.train_used_words(used.astype(np.int64))
         self.trained_size = sum(p.numel() for p in self.network.trained_parameters().values())
-        self.epochs = plan_epochs(
-            train_tokens.lengths, config.batch_tokens, config.epochs, config.seed
-        )
+        self.lengths = train_tokens.lengths
         self.objective = ClassifierObjective(
             self.network,
             data.problem_type,
@@ -288,17 +286,19 @@ class FineTuning:
             teacher=self._teacher() if teacher else None,
         )
 
-    def start(self) -> None:
-        """Fit a new head to the encoder as it is, where that is asked for."""
-        if self.network.head_is_new and self.config.head == "fitted":
+    def start(self) -> bool:
+        """Fit a new head to the encoder as it is, where asked for; whether the head is any good."""
+        if not self.network.head_is_new:
+            return True
+        if self.config.head == "fitted":
             self.objective.fit_head(self.config.seed)
-            metrics = self.objective.evaluate()
-            say(f"head fitted: dev {self.metric} {metrics[self.metric]:.4f}")
+            say("head fitted to the encoder as it is")
+        return self.config.head == "fitted"
 
-    def loop_settings(self) -> LoopSettings:
-        """How to go through the batches."""
+    def plans(self) -> list[Plan]:
+        """One training, or as many as `--soup` says: other orders of the rows, other dropout."""
         config = self.config
-        return LoopSettings(
+        settings = LoopSettings(
             learning_rate=config.learning_rate,
             schedule=config.schedule,
             warmup=config.warmup,
@@ -311,6 +311,15 @@ class FineTuning:
             early_stopping=config.early_stopping,
             checkpoint_s=config.checkpoint_s,
         )
+        # Drawn: the second of seed 0 must not be the first of seed 1.
+        more = np.random.SeedSequence(config.seed).generate_state(config.soup - 1)
+        return [
+            Plan(
+                plan_epochs(self.lengths, config.batch_tokens, config.epochs, seed),
+                replace(settings, seed=seed),
+            )
+            for seed in (config.seed, *map(int, more))
+        ]
 
     def metrics(self, logits: np.ndarray) -> dict[str, float]:
         """On dev; of several labels, those are given that reach the best threshold as yet."""
@@ -325,7 +334,7 @@ class FineTuning:
         self.network.write_back_words()
         training = {
             "curves": progress.curves,
-            "best_epoch": progress.best_epoch,
+            **({"best_epoch": progress.best_epoch} if self.config.soup == 1 else {}),
             "metrics": metrics,
             "calibration": calibration,
             "settings": settings_of(self.config),

@@ -46,6 +46,19 @@ class LoopSettings:
     checkpoint_s: float = 120.0
 
 
+@dataclass(frozen=True)
+class Plan:
+    """What one training goes through.
+
+    Attributes:
+      epochs: rows of each batch of each epoch.
+      settings: how.
+    """
+
+    epochs: Sequence[Sequence[Int64Array]]
+    settings: LoopSettings
+
+
 class Objective(Protocol):
     """What is trained, on what, and how well it does."""
 
@@ -81,7 +94,7 @@ class Progress:
       rows: rows seen, in all epochs; `resumed_rows` of them before this process.
       share: of all batches, between 0 and 1.
       curves: loss at some steps, metrics after each epoch; JSON types, no clocks.
-      best_epoch: whose weights are kept, 1 for the first.
+      best_epoch: whose weights are kept, 1 for the first, 0 for those that it started from.
       improved_epoch: the first of those that were as good as the best.
     """
 
@@ -102,34 +115,33 @@ class Progress:
 def train(
     network: Trained,
     objective: Objective,
-    epochs: Sequence[Sequence[Int64Array]],
-    settings: LoopSettings,
+    plan: Plan,
     *,
     work: Path,
     key: str,
     progress: Progress,
     say: Callable[[str], None],
-    start: Callable[[], None] | None = None,
+    start: Callable[[], bool] | None = None,
 ) -> None:
     """Run all epochs, from the last checkpoint on if there is one; keep the best epoch's weights.
 
     Args:
       network: its trained parameters are moved, and are the best epoch's afterwards.
       objective: what to minimize, and what to choose by.
-      epochs: rows of each batch of each epoch.
-      settings: how.
+      plan: batches, and how to go through them.
       work: folder of the checkpoint.
       key: names the run in its checkpoint.
       progress: filled in as it goes.
       say: told a line after each epoch.
-      start: readies the network for its first step, where there is no checkpoint.
+      start: readies the network for its first step, where there is no checkpoint; whether it
+        answers well enough by then to be kept if no epoch does better.
 
     Raises:
       RunFailed: the loss is no number any more, or a checkpoint cannot be written.
     """
-    loop = _Loop(network, objective, epochs, settings, work, key, progress, say)
-    if not loop.resume() and start is not None:
-        start()
+    loop = _Loop(network, objective, plan, work, key, progress, say)
+    if not loop.resume() and start is not None and start():
+        loop.note_start()
     loop.run()
 
 
@@ -138,19 +150,14 @@ class _Loop:
         self,
         network: Trained,
         objective: Objective,
-        epochs: Sequence[Sequence[Int64Array]],
-        settings: LoopSettings,
+        plan: Plan,
         work: Path,
         key: str,
         progress: Progress,
         say: Callable[[str], None],
     ) -> None:
-        self.network, self.objective, self.epochs, self.settings = (
-            network,
-            objective,
-            epochs,
-            settings,
-        )
+        self.network, self.objective = network, objective
+        self.epochs, self.settings = epochs, settings = plan.epochs, plan.settings
         self.work, self.key, self.progress, self.say = work, key, progress, say
         self.parameters = network.trained_parameters()
         self.best: dict[str, Tensor] = {}
@@ -277,22 +284,31 @@ class _Loop:
             parameter.copy_(average)
             average.copy_(now)
 
+    def note_start(self) -> None:
+        """Keep the network as it is until an epoch does as well."""
+        self._note("before the first step:", self.objective.evaluate())
+
     def _note_epoch(self, metrics: Mapping[str, float]) -> None:
-        progress, metric = self.progress, self.objective.metric
-        progress.epoch += 1
-        progress.batch = 0
+        self.progress.epoch += 1
+        self.progress.batch = 0
+        points = self.progress.curves["steps"][-_CURVE_POINTS_AN_EPOCH:]
+        losses = [point["loss"] for point in points]
+        training = f" loss {sum(losses) / len(losses):.4f};" if losses else ""
+        self._note(f"epoch {self.progress.epoch} of {len(self.epochs)}:{training}", metrics)
+
+    def _note(self, when: str, metrics: Mapping[str, float]) -> None:
+        """Write down what the network is worth by now, and keep it if that is the most."""
+        progress, value = self.progress, metrics[self.objective.metric]
         shown = {name: round(value, 5) for name, value in metrics.items()}
         progress.curves["epochs"].append({"epoch": progress.epoch, "step": progress.step} | shown)
-        if metrics[metric] > progress.best_value:
+        if value > progress.best_value:
             progress.improved_epoch = progress.epoch
         # The later of two equal ones: it has learnt more from the same rows.
-        if metrics[metric] >= progress.best_value:
-            progress.best_value, progress.best_epoch = metrics[metric], progress.epoch
+        if value >= progress.best_value:
+            progress.best_value, progress.best_epoch = value, progress.epoch
             self.best = {name: p.detach().clone() for name, p in self.parameters.items()}
-        losses = [point["loss"] for point in progress.curves["steps"][-_CURVE_POINTS_AN_EPOCH:]]
-        training = f"loss {sum(losses) / len(losses):.4f}; " if losses else ""
         dev = ", ".join(f"{name} {value:.4f}" for name, value in metrics.items())
-        self.say(f"epoch {progress.epoch} of {len(self.epochs)}: {training}dev {dev}")
+        self.say(f"{when} dev {dev}")
 
     def _is_stale(self) -> bool:
         patience = self.settings.early_stopping

@@ -8,7 +8,7 @@ banking77 (14 tokens a row) that is a seventh of all arithmetic.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -194,7 +194,7 @@ def attend(
     """
     tokens = [run.count * run.length for run in runs]
     queries = query.split([run.count for run in runs] if first_only else tokens)
-    attention = F.scaled_dot_product_attention
+    attention: Callable[..., Tensor] = F.scaled_dot_product_attention
     if query.device.type == "cpu" and query.dtype == torch.bfloat16:
         attention = _attention_by_products
     out = []

@@ -20,7 +20,7 @@ from beam_bert.training.batches import plan_epochs
 from beam_bert.training.card import Card, render
 from beam_bert.training.config import PretrainConfig
 from beam_bert.training.data import Rows, Tokens, tokenize_rows
-from beam_bert.training.loop import LoopSettings, Progress
+from beam_bert.training.loop import LoopSettings, Plan, Progress
 from beam_bert.training.masking import MaskedObjective, load_language_model, mask_token
 from beam_bert.training.provenance import SourceRecord, data_yaml
 from beam_bert.training.run import (
@@ -109,10 +109,10 @@ class PreTraining:
         lengths = self.tokens.lengths
         self.epochs = plan_epochs(lengths, config.batch_tokens, config.epochs, config.seed)
 
-    def loop_settings(self) -> LoopSettings:
-        """See `beam_bert.training.run.Training`."""
+    def plans(self) -> list[Plan]:
+        """One training; see `beam_bert.training.run.Training`."""
         config = self._config
-        return LoopSettings(
+        settings = LoopSettings(
             learning_rate=config.learning_rate,
             schedule=config.schedule,
             warmup=config.warmup,
@@ -122,6 +122,7 @@ class PreTraining:
             gradient_accumulation=config.gradient_accumulation,
             checkpoint_s=config.checkpoint_s,
         )
+        return [Plan(self.epochs, settings)]
 
     def finish(self, progress: Progress, work: Path) -> Delivered:
         """See `beam_bert.training.run.Training`."""

@@ -21,7 +21,6 @@ import torch
 
 import beam_bert
 from beam_bert import console
-from beam_bert.encoder.plan import Int64Array
 from beam_bert.encoder.precision import resolve_precision
 from beam_bert.errors import ConfigError, InputError, OutputError, RunFailed
 from beam_bert.models import ModelStore, ResolvedModel, fetch_model, resolve_model
@@ -32,7 +31,7 @@ from beam_bert.training.checkpoint import NAME as CHECKPOINT
 from beam_bert.training.config import TrainingConfig
 from beam_bert.training.data import Rows, read_rows
 from beam_bert.training.labels import read_label_names
-from beam_bert.training.loop import LoopSettings, Objective, Progress, Trained, train
+from beam_bert.training.loop import Objective, Plan, Progress, Trained
 from beam_bert.training.provenance import SourceRecord, check_sources
 from beam_bert.training.saving import (
     check_folder,
@@ -41,6 +40,7 @@ from beam_bert.training.saving import (
     publish,
     put_in_place,
 )
+from beam_bert.training.soup import train_soup
 
 _STALE_S = 30 * 24 * 3600.0
 SOFTWARE = ("torch", "transformers", "tokenizers", "pyarrow")
@@ -90,19 +90,15 @@ class Training(Protocol):
     def objective(self) -> Objective:
         """What it minimizes."""
 
-    @property
-    def epochs(self) -> Sequence[Sequence[Int64Array]]:
-        """Rows of each batch of each epoch."""
-
-    def loop_settings(self) -> LoopSettings:
-        """How to go through the batches."""
+    def plans(self) -> Sequence[Plan]:
+        """What to go through: one training, or several whose weights are averaged."""
 
     def finish(self, progress: Progress, work: Path) -> Delivered:
         """Save and publish the best epoch's weights."""
 
 
 def run_training(
-    training: Training, work: Path, key: str, start: Callable[[], None] | None = None
+    training: Training, work: Path, key: str, start: Callable[[], bool] | None = None
 ) -> Delivered:
     """Train, from the last checkpoint on if there is one, deliver, and tell how good it is.
 
@@ -110,31 +106,32 @@ def run_training(
       training: what to train, and how.
       work: folder of its checkpoint.
       key: names the run there.
-      start: readies the network for its first step, where there is no checkpoint.
+      start: as `beam_bert.training.loop.train` has it.
 
     Raises:
       RunFailed: it did not finish; nothing was published.
     """
-    progress = Progress()
+    plans = training.plans()
+    progress = [Progress() for _ in plans]
 
     def snapshot() -> console.Snapshot:
-        return console.Snapshot(progress.rows - progress.resumed_rows, progress.share)
+        rows = sum(each.rows - each.resumed_rows for each in progress)
+        return console.Snapshot(rows, sum(each.share for each in progress) / len(plans))
 
     with _alone(work):
         _drop_stale(work.parent)
         with console.progress(snapshot):
-            train(
+            found = train_soup(
                 training.network,
                 training.objective,
-                training.epochs,
-                training.loop_settings(),
+                plans,
                 work=work,
                 key=key,
                 progress=progress,
                 say=say,
                 start=start,
             )
-        delivered = training.finish(progress, work)
+        delivered = training.finish(found, work)
     for name, value in delivered.metrics.items():
         say(f"dev {name} {value:.4f}")
     return delivered

@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from beam_bert.training.loop import LoopSettings, Progress, train
+from beam_bert.training.loop import LoopSettings, Plan, Progress, train
 
 
 class OneNumber(nn.Module):
@@ -49,7 +49,7 @@ def run(folder: Path, average: float, **more: Any) -> tuple[float, list[float]]:
     objective = Pulled(network)
     epochs = [[np.array([i]) for i in range(40)]] * more.pop("epochs", 3)
     settings = LoopSettings(0.1, "constant", 0.0, 0.0, 0, False, average=average, **more)
-    train(network, objective, epochs, settings, work=folder, key="k", progress=Progress(),
+    train(network, objective, Plan(epochs, settings), work=folder, key="k", progress=Progress(),
           say=lambda line: None)  # fmt: skip
     return float(network.number.detach()), objective.seen
 
@@ -60,6 +60,17 @@ def test_averaged_weights_stand_where_the_last_ones_are_pulled_around(tmp_path: 
     assert abs(averaged) < abs(last) / 2
     # What was measured is what is kept.
     assert any(averaged == pytest.approx(value) for value in seen)
+
+
+def test_a_start_that_no_epoch_betters_is_kept(tmp_path: Path) -> None:
+    for readied, epoch, kept in ((lambda: True, 0, True), (lambda: False, 3, False)):
+        network, progress = OneNumber(), Progress()  # which starts where it is best
+        settings = LoopSettings(0.1, "constant", 0.0, 0.0, 0, False)
+        train(network, Pulled(network), Plan([[np.array([i]) for i in range(33)]] * 3, settings),
+              work=tmp_path / str(epoch), key="k", progress=progress, say=lambda line: None,
+              start=readied)  # fmt: skip
+        assert (progress.best_epoch == 0) == kept
+        assert (float(network.number.detach()) == 0) == kept
 
 
 def test_a_run_that_goes_on_has_the_same_average(tmp_path: Path) -> None:
@@ -79,7 +90,7 @@ def test_a_run_that_goes_on_has_the_same_average(tmp_path: Path) -> None:
     epochs = [[np.array([i]) for i in range(40)]] * 3
     settings = LoopSettings(0.1, "constant", 0.0, 0.0, 0, False, average=0.5)
     with pytest.raises(Stopped):
-        train(network, Stops(network), epochs, settings, work=tmp_path / "on", key="k",
+        train(network, Stops(network), Plan(epochs, settings), work=tmp_path / "on", key="k",
               progress=Progress(), say=lambda line: None)  # fmt: skip
     after, seen_after = run(tmp_path / "on", 0.5)
     assert seen_after == seen[1:]
@@ -95,7 +106,7 @@ def test_a_checkpoint_of_another_network_is_told_and_left(
     network, said = OneNumber(), list[str]()
     objective = Pulled(network)
     settings = LoopSettings(0.1, "constant", 0.0, 0.0, 0, False)
-    train(network, objective, [[np.array([i]) for i in range(40)]] * 3, settings,
+    train(network, objective, Plan([[np.array([i]) for i in range(40)]] * 3, settings),
           work=tmp_path, key="k", progress=Progress(), say=said.append)  # fmt: skip
     assert any("starts anew" in line for line in said)
     assert (float(network.number.detach()), objective.seen) == (whole, seen)

@@ -26,7 +26,7 @@ from beam_bert.training.answering.objective import SpanObjective
 from beam_bert.training.batches import plan_epoch
 from beam_bert.training.card import Card, render
 from beam_bert.training.data import content_key
-from beam_bert.training.loop import LoopSettings, Progress
+from beam_bert.training.loop import LoopSettings, Plan, Progress
 from beam_bert.training.network import load_span_network
 from beam_bert.training.provenance import SourceRecord, data_yaml
 from beam_bert.training.run import (
@@ -163,10 +163,10 @@ class AnswerTraining:
         lengths = self.windows.tokens.lengths[rows]
         return [rows[batch] for batch in plan_epoch(lengths, config.batch_tokens, seed)]
 
-    def loop_settings(self) -> LoopSettings:
-        """How to go through the batches."""
+    def plans(self) -> list[Plan]:
+        """One training; see `beam_bert.training.run.Training`."""
         config = self.config
-        return LoopSettings(
+        settings = LoopSettings(
             learning_rate=config.learning_rate,
             schedule=config.schedule,
             warmup=config.warmup,
@@ -178,6 +178,7 @@ class AnswerTraining:
             early_stopping=config.early_stopping,
             checkpoint_s=config.checkpoint_s,
         )
+        return [Plan(self.epochs, settings)]
 
     def finish(self, progress: Progress, work: Path) -> Delivered:
         """Save and publish, with the null threshold that dev's questions without answer ask for."""

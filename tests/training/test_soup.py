@@ -1,0 +1,119 @@
+"""Model soups: what several trainings come to is averaged, where that is worth it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from beam_bert.training.loop import LoopSettings, Plan, Progress
+from beam_bert.training.soup import train_soup
+
+Finetune = Callable[..., Path]
+STEPS = 30
+
+
+class OneNumber(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.number = nn.Parameter(torch.zeros(1))
+
+    def trained_parameters(self) -> dict[str, nn.Parameter]:
+        return {"number": self.number}
+
+    def depth_of(self, name: str) -> int:
+        return 0
+
+    @property
+    def value(self) -> float:
+        return float(self.number.detach())
+
+
+class Stopped(BaseException):
+    pass
+
+
+class Pulled:
+    """A row n pulls the number to n; what counts is how near it is to one of the aims."""
+
+    metric = "nearness"
+
+    def __init__(self, network: OneNumber, *aims: float, stop_after: int = -1) -> None:
+        self.network, self.aims, self.steps_left = network, aims, stop_after
+
+    def loss(self, rows: np.ndarray) -> Tensor:
+        if self.steps_left == 0:
+            raise Stopped
+        self.steps_left -= 1
+        return 0.1 * (self.network.number - float(rows[0])).square().sum()
+
+    def evaluate(self) -> dict[str, float]:
+        return {"nearness": -min(abs(self.network.value - aim) for aim in self.aims)}
+
+
+def cook(
+    work: Path, aims: tuple[float, ...], pulls: tuple[int, ...] = (1, -1), stop_after: int = -1
+) -> tuple[float, Progress, list[str]]:
+    network, said = OneNumber(), list[str]()
+    settings = LoopSettings(0.1, "constant", 0.0, 0.0, 0, False)
+    plans = [Plan([[np.array([pull])] * STEPS], settings) for pull in pulls]
+    found = train_soup(
+        network,
+        Pulled(network, *aims, stop_after=stop_after),
+        plans,
+        work=work,
+        key="k",
+        progress=[Progress() for _ in plans],
+        say=said.append,
+        start=lambda: False,
+    )
+    return network.value, found, said
+
+
+def test_the_weights_of_trainings_from_one_start_are_averaged(tmp_path: Path) -> None:
+    one, _, _ = cook(tmp_path / "one", (0.0,), (1,))
+    other, _, _ = cook(tmp_path / "other", (0.0,), (-1,))
+    assert one > 0.5
+    assert other < -0.5
+    value, found, _ = cook(tmp_path / "both", (0.0,))
+    assert value == pytest.approx((one + other) / 2)
+    told = [(point["training"], point["nearness"]) for point in found.curves["epochs"]]
+    assert [name for name, _ in told] == [1, 2, "average"]
+    assert told[2][1] > max(told[0][1], told[1][1])
+
+
+def test_the_best_training_is_kept_where_the_average_does_worse(tmp_path: Path) -> None:
+    one, _, _ = cook(tmp_path / "one", (1.0,), (1,))
+    value, _, said = cook(tmp_path / "both", (1.0, -1.2))
+    assert value == one
+    assert any("it is kept" in line for line in said)
+
+
+@pytest.mark.parametrize("steps", [5, STEPS + 5, 2 * STEPS + 5])
+def test_a_soup_that_was_killed_goes_on_where_it_was(tmp_path: Path, steps: int) -> None:
+    whole, found, _ = cook(tmp_path / "whole", (0.0,), (1, -1, 2))
+    with pytest.raises(Stopped):
+        cook(tmp_path / "on", (0.0,), (1, -1, 2), stop_after=steps)
+    after, found_after, said = cook(tmp_path / "on", (0.0,), (1, -1, 2))
+    assert after == whole
+    assert found_after.curves == found.curves
+    # What was finished is not trained again.
+    assert said[0] == f"training {steps // STEPS + 1} of 3"
+
+
+def test_finetune_publishes_the_average_and_tells_each_training(finetune: Finetune) -> None:
+    folder = finetune("--epochs", "2", "--soup", "2")
+    found = json.loads((folder / "training.json").read_text("utf-8"))
+    told = {(point["training"], point["epoch"]) for point in found["curves"]["epochs"]}
+    assert told == {(1, 0), (1, 1), (1, 2), (2, 0), (2, 1), (2, 2), ("average", "")}
+    losses = [
+        [point["loss"] for point in found["curves"]["steps"] if point["training"] == number]
+        for number in (1, 2)
+    ]
+    assert losses[0] != losses[1]  # other orders, other dropout
+    assert "| average |" in (folder / "README.md").read_text("utf-8")
