@@ -87,8 +87,10 @@ def train_soup(
 ) -> Progress:
     """Train once for each plan, from the same start, and average what they came to.
 
-    The best training's weights are kept instead where the average does worse on dev. A single
-    plan is trained as it is. Goes on from its last checkpoint.
+    Where the average does worse on dev than the trainings do in the mean, they ended in different
+    basins, and the best one's weights are kept instead. (The best one's own value is no measure of
+    the average: it is the highest of many, and some of that is chance.) A single plan is trained
+    as it is. Goes on from its last checkpoint.
 
     Args:
       network, objective, work, key, say, start: see `beam_bert.training.loop.train`.
@@ -127,8 +129,8 @@ def train_soup(
     value = metrics[objective.metric]
     dev = ", ".join(f"{name} {value:.4f}" for name, value in metrics.items())
     say(f"weights of {len(plans)} trainings averaged: dev {dev}")
-    if value < pot.value:
-        say(f"the best of them alone had {objective.metric} {pot.value:.4f}: it is kept")
+    if value < sum(each.best_value for each in progress) / len(plans):
+        say(f"alone they do better: the best, with {objective.metric} {pot.value:.4f}, is kept")
         _put(parameters, pot.best)
     return _all_of(progress, metrics)
 
