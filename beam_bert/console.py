@@ -26,10 +26,16 @@ FILE_REASONS = ("wide_encoding", "bad_header", "damaged_file", "missing_file", "
 
 @dataclass(frozen=True)
 class Snapshot:
-    """How far a run is: documents done, and the share of the input's bytes that they are."""
+    """How far a run is.
 
-    documents: int
+    Attributes:
+      done: documents, or what else `unit` says.
+      share: of the input's bytes, or of what there is to do, that they are.
+    """
+
+    done: int
     share: float
+    unit: str = "documents"
 
 
 @contextmanager
@@ -48,26 +54,29 @@ def progress(snapshot: Callable[[], Snapshot]) -> Iterator[None]:
 
 
 def _bar(console: Console, snapshot: Callable[[], Snapshot], finished: threading.Event) -> None:
-    started = time.monotonic()
+    started, first = time.monotonic(), snapshot()
     columns = (SpinnerColumn(), BarColumn(), TextColumn("{task.description}"))
     with Progress(*columns, console=console, transient=True) as bars:
         bar = bars.add_task("starting", total=1.0)
         while not finished.wait(TERMINAL_INTERVAL_S):
             now = snapshot()
-            text = _progress_text(now, time.monotonic() - started)
+            text = _progress_text(first, now, time.monotonic() - started)
             bars.update(bar, completed=now.share, description=text)
 
 
 def _lines(console: Console, snapshot: Callable[[], Snapshot], finished: threading.Event) -> None:
-    started = time.monotonic()
+    started, first = time.monotonic(), snapshot()
     while not finished.wait(PLAIN_INTERVAL_S):
-        print(_progress_text(snapshot(), time.monotonic() - started), file=sys.stderr, flush=True)
+        text = _progress_text(first, snapshot(), time.monotonic() - started)
+        print(text, file=sys.stderr, flush=True)
 
 
-def _progress_text(now: Snapshot, seconds: float) -> str:
-    text = f"{now.documents:,} documents, {now.documents / seconds:,.0f} documents/s"
-    if 0 < now.share < 1 and now.documents:
-        left = int(seconds * (1 - now.share) / now.share)
+def _progress_text(first: Snapshot, now: Snapshot, seconds: float) -> str:
+    """Speed and time left go by what was done since the first look: a run may go on from a kill."""
+    done, share = now.done - first.done, now.share - first.share
+    text = f"{now.done:,} {now.unit}, {done / seconds:,.0f} {now.unit}/s"
+    if share > 0 and now.share < 1 and done:
+        left = int(seconds * (1 - now.share) / share)
         text += f", about {left // 3600}:{left // 60 % 60:02}:{left % 60:02} left"
     return text
 

@@ -116,7 +116,7 @@ def run_training(
 
     def snapshot() -> console.Snapshot:
         rows = sum(each.rows - each.resumed_rows for each in progress)
-        return console.Snapshot(rows, sum(each.share for each in progress) / len(plans))
+        return console.Snapshot(rows, sum(each.share for each in progress) / len(plans), "rows")
 
     with _alone(work):
         _drop_stale(work.parent)

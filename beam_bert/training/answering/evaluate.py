@@ -80,7 +80,7 @@ def measure(config: AnswerEvaluateConfig) -> report.AnswerEvaluation:
         nonlocal done
         done += questions
 
-    with console.progress(lambda: console.Snapshot(done, done / len(asked))):
+    with console.progress(lambda: console.Snapshot(done, done / len(asked), "questions")):
         predictions = answers_of(asked, tokenizer, checked, on_questions=count)
     return report.AnswerEvaluation(
         created_at=datetime.now(timezone.utc).isoformat(timespec="seconds"),

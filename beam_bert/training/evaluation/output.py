@@ -34,7 +34,7 @@ def check(output: str) -> None:
 def progress(collected: Collected, rows: int) -> Iterator[None]:
     """Show on stderr how many of the rows are done while the body runs."""
     with console.progress(
-        lambda: console.Snapshot(collected.rows, collected.rows_read / max(rows, 1))
+        lambda: console.Snapshot(collected.rows, collected.rows_read / max(rows, 1), "rows")
     ):
         yield
 

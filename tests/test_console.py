@@ -1,0 +1,43 @@
+"""The line that says how far a run is."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+
+from beam_bert import console
+
+
+def lines(
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+    first: console.Snapshot,
+    later: console.Snapshot,
+) -> list[str]:
+    monkeypatch.setattr(console, "PLAIN_INTERVAL_S", 0.1)
+    snapshots = [first]
+    with console.progress(lambda: snapshots[-1]):
+        time.sleep(0.05)
+        snapshots.append(later)
+        time.sleep(0.3)
+    return capfd.readouterr().err.splitlines()
+
+
+def test_progress_names_what_is_counted(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    said = lines(
+        monkeypatch, capfd, console.Snapshot(0, 0.0, "rows"), console.Snapshot(1200, 0.5, "rows")
+    )
+    assert said
+    assert all(line.startswith("1,200 rows, ") and " left" in line for line in said)
+
+
+def test_what_an_earlier_process_did_is_no_speed_of_this_one(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    there = console.Snapshot(1_000_000, 0.9)
+    said = lines(monkeypatch, capfd, there, there)
+    assert said
+    assert set(said) == {"1,000,000 documents, 0 documents/s"}
