@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import tempfile
+import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +33,7 @@ TOKENIZER_FILES = (
     "sentencepiece.bpe.model",
 )
 TRAINING_FILE = "training.json"
+_LEFT_OVER_S = 24 * 3600.0
 
 
 @contextmanager
@@ -43,6 +46,7 @@ def new_folder(beside: Path) -> Iterator[Path]:
     """
     try:
         beside.parent.mkdir(parents=True, exist_ok=True)
+        _drop_left_over(beside)
         folder = Path(tempfile.mkdtemp(dir=beside.parent, prefix=f".{beside.name}."))
     except OSError as error:
         raise OutputError(
@@ -58,6 +62,20 @@ def new_folder(beside: Path) -> Iterator[Path]:
         ) from None
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def _drop_left_over(beside: Path) -> None:
+    """Remove hidden folders of runs that were killed while they saved, a day ago or more.
+
+    Only where the model stands in its place: else one of them may be that model, moved aside.
+    """
+    name = re.compile(re.escape(f".{beside.name}.") + "[a-z0-9_]{8}")  # as mkdtemp makes them
+    if not beside.is_dir():
+        return
+    for folder in filter(lambda path: name.fullmatch(path.name), beside.parent.iterdir()):
+        with suppress(FileNotFoundError):  # another run's, which has just ended
+            if folder.is_dir() and time.time() - folder.lstat().st_mtime > _LEFT_OVER_S:
+                shutil.rmtree(folder, ignore_errors=True)
 
 
 def fold_temperature(network: PackedNetwork, temperature: float) -> None:
