@@ -49,14 +49,17 @@ class _Pot:
         write_state(work, key, TrainingState(tensors, values | {"finished": self.finished}))
 
     @classmethod
-    def read(cls, work: Path, key: str, device: torch.device) -> _Pot | None:
+    def read(cls, work: Path, key: str, parameters: Mapping[str, Tensor]) -> _Pot | None:
+        """What an earlier process left; None where it left nothing, or of another network."""
         state = read_state(work, key)
         if state is None:
             return None
         kinds: dict[str, dict[str, Tensor]] = {"start": {}, "total": {}, "best": {}}
         for name, tensor in state.tensors.items():
             kind, parameter = name.split("/", 1)
-            kinds[kind][parameter] = tensor.to(device)
+            kinds[kind][parameter] = tensor.to(next(iter(parameters.values())).device)
+        if _shapes(kinds["start"]) != _shapes(parameters):  # newer code may cut it otherwise
+            return None
         values: Any = state.values
         return cls(kinds["start"], total=kinds["total"], best=kinds["best"], **values)
 
@@ -108,8 +111,7 @@ def train_soup(
               start=start)  # fmt: skip
         return progress[0]
     parameters = network.trained_parameters()
-    device = next(iter(parameters.values())).device
-    pot = _Pot.read(work, key, device) or _first_pot(parameters, start)
+    pot = _Pot.read(work, key, parameters) or _first_pot(parameters, start)
     pot.write(work, key)
     worth_keeping = pot.worth_keeping
     for done, values in zip(progress, pot.finished, strict=False):
@@ -126,10 +128,9 @@ def train_soup(
         shutil.rmtree(own, ignore_errors=True)
     _put(parameters, {name: total / len(plans) for name, total in pot.total.items()})
     metrics = objective.evaluate()
-    value = metrics[objective.metric]
     dev = ", ".join(f"{name} {value:.4f}" for name, value in metrics.items())
     say(f"weights of {len(plans)} trainings averaged: dev {dev}")
-    if value < sum(each.best_value for each in progress) / len(plans):
+    if metrics[objective.metric] < sum(each.best_value for each in progress) / len(plans):
         say(f"alone they do better: the best, with {objective.metric} {pot.value:.4f}, is kept")
         _put(parameters, pot.best)
     return _all_of(progress, metrics)
@@ -140,6 +141,10 @@ def _first_pot(parameters: Mapping[str, Tensor], start: Callable[[], bool] | Non
     begin = {name: parameter.detach().clone() for name, parameter in parameters.items()}
     nothing = {name: torch.zeros_like(weight) for name, weight in begin.items()}
     return _Pot(begin, worth_keeping, nothing, {}, -float("inf"), [])
+
+
+def _shapes(weights: Mapping[str, Tensor]) -> dict[str, torch.Size]:
+    return {name: weight.shape for name, weight in weights.items()}
 
 
 @torch.no_grad()

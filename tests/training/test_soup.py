@@ -115,6 +115,17 @@ def test_a_soup_that_was_killed_goes_on_where_it_was(tmp_path: Path, steps: int)
     assert said[0] == f"training {steps // STEPS + 1} of 3"
 
 
+def test_what_is_left_of_another_network_is_not_gone_on_with(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole, _, _ = cook(tmp_path, (0.0,))
+    # As where newer code cuts another network from the same base.
+    monkeypatch.setattr(OneNumber, "trained_parameters", lambda self: {"other": self.number})
+    value, _, said = cook(tmp_path, (0.0,))
+    assert said[0] == "training 1 of 2"
+    assert value == whole
+
+
 def test_finetune_publishes_the_average_and_tells_each_training(finetune: Finetune) -> None:
     folder = finetune("--epochs", "2", "--soup", "2")
     found = json.loads((folder / "training.json").read_text("utf-8"))
