@@ -24,13 +24,26 @@ class TrainingState:
     """Everything that the next step depends on.
 
     Attributes:
-      tensors: `parameter/<name>`, `exp_avg/<name>`, `exp_avg_sq/<name>`, `best/<name>`,
-        `average/<name>`.
-      values: step, epoch and curves; JSON types.
+      tensors: named `<kind>/<name>`: of a training `parameter`, `exp_avg`, `exp_avg_sq`, `best`
+        and `average`, of a soup `start`, `total` and `best`.
+      values: JSON types.
     """
 
     tensors: Mapping[str, Tensor]
     values: Mapping[str, Any]
+
+    def weights(self, kind: str, device: torch.device) -> dict[str, Tensor]:
+        """Those of the tensors that are named `<kind>/…`, by the rest of their names."""
+        return {
+            name.removeprefix(f"{kind}/"): tensor.to(device)
+            for name, tensor in self.tensors.items()
+            if name.startswith(f"{kind}/")
+        }
+
+
+def named(kind: str, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Tensors for a `TrainingState`, which finds them again by their kind."""
+    return {f"{kind}/{name}": weight for name, weight in weights.items()}
 
 
 def write_state(folder: Path, key: str, state: TrainingState) -> None:

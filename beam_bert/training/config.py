@@ -266,7 +266,7 @@ class FinetuneConfig(TrainingConfig):
     )
     soup: int = _field(
         "Training",
-        "Trainings whose weights are averaged: more accurate, as cheap to run as one.",
+        "Trainings whose weights are averaged: as a rule better, as cheap to run as one.",
         default=1,
         ge=1,
     )

@@ -30,7 +30,7 @@ from beam_bert.training.labels import (
     labels_without_rows,
     read_label_names,
 )
-from beam_bert.training.loop import LoopSettings, Plan, Progress
+from beam_bert.training.loop import Plan, Progress
 from beam_bert.training.masking import find_mask_token
 from beam_bert.training.metrics import CHOOSING_METRICS, dev_metrics
 from beam_bert.training.network import load_network, network_outputs
@@ -44,6 +44,7 @@ from beam_bert.training.run import (
     declared_sources,
     deliver,
     find_model,
+    loop_settings,
     read_and_tell,
     rejected_notes,
     report_leaks,
@@ -55,7 +56,6 @@ from beam_bert.training.run import (
     source_dicts,
     training_device,
     training_digest,
-    trains_in_bf16,
     unlicensed_notes,
     work_folder,
 )
@@ -286,31 +286,18 @@ class FineTuning:
             teacher=self._teacher() if teacher else None,
         )
 
-    def start(self) -> bool:
-        """Fit a new head to the encoder as it is, where asked for; whether the head is any good."""
-        if not self.network.head_is_new:
-            return True
-        if self.config.head == "fitted":
+    def start(self) -> dict[str, float] | None:
+        """Fit a new head to the encoder as it is, where asked for; metrics unless it is random."""
+        if self.network.head_is_new:
+            if self.config.head == "random":
+                return None
             self.objective.fit_head(self.config.seed)
             say("head fitted to the encoder as it is")
-        return self.config.head == "fitted"
+        return self.objective.evaluate()
 
     def plans(self) -> list[Plan]:
         """One training, or as many as `--soup` says: other orders of the rows, other dropout."""
-        config = self.config
-        settings = LoopSettings(
-            learning_rate=config.learning_rate,
-            schedule=config.schedule,
-            warmup=config.warmup,
-            weight_decay=config.weight_decay,
-            seed=config.seed,
-            bf16=trains_in_bf16(config.precision, self.device),
-            gradient_accumulation=config.gradient_accumulation,
-            layer_decay=config.layer_decay,
-            average=config.average,
-            early_stopping=config.early_stopping,
-            checkpoint_s=config.checkpoint_s,
-        )
+        config, settings = self.config, loop_settings(self.config, self.device)
         # Drawn: the second of seed 0 must not be the first of seed 1.
         more = np.random.SeedSequence(config.seed).generate_state(config.soup - 1)
         return [

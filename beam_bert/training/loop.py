@@ -19,11 +19,13 @@ from beam_bert.encoder.plan import Int64Array
 from beam_bert.errors import RunFailed
 from beam_bert.training.checkpoint import (
     TrainingState,
+    named,
     optimizer_tensors,
     read_state,
     restore_optimizer,
     write_state,
 )
+from beam_bert.training.weights import copied, fit, put
 
 MAX_GRADIENT_NORM = 1.0
 _CURVE_POINTS_AN_EPOCH = 20
@@ -57,6 +59,9 @@ class Plan:
 
     epochs: Sequence[Sequence[Int64Array]]
     settings: LoopSettings
+
+
+Start = Callable[[], Mapping[str, float] | None]
 
 
 class Objective(Protocol):
@@ -121,7 +126,7 @@ def train(
     key: str,
     progress: Progress,
     say: Callable[[str], None],
-    start: Callable[[], bool] | None = None,
+    start: Start | None = None,
 ) -> None:
     """Run all epochs, from the last checkpoint on if there is one; keep the best epoch's weights.
 
@@ -133,16 +138,28 @@ def train(
       key: names the run in its checkpoint.
       progress: filled in as it goes.
       say: told a line after each epoch.
-      start: readies the network for its first step, where there is no checkpoint; whether it
-        answers well enough by then to be kept if no epoch does better.
+      start: readies the network for its first step, where there is no checkpoint; tells what it is
+        worth on dev where it is to be kept if no epoch does better, else None.
 
     Raises:
       RunFailed: the loss is no number any more, or a checkpoint cannot be written.
     """
     loop = _Loop(network, objective, plan, work, key, progress, say)
-    if not loop.resume() and start is not None and start():
-        loop.note_start()
+    if not loop.resume() and start is not None:
+        metrics = start()
+        if metrics is not None:
+            loop.note_start(metrics)
     loop.run()
+
+
+def told(metrics: Mapping[str, float]) -> str:
+    """Metrics as a line has them."""
+    return ", ".join(f"{name} {value:.4f}" for name, value in metrics.items())
+
+
+def as_point(metrics: Mapping[str, float]) -> dict[str, float]:
+    """Metrics as a curve has them."""
+    return {name: round(value, 5) for name, value in metrics.items()}
 
 
 class _Loop:
@@ -176,34 +193,19 @@ class _Loop:
         state = read_state(self.work, self.key)
         if state is None:
             return False
-        if not self._fits(state):
+        weights = state.weights("parameter", self.device)
+        if not fit(self.parameters, weights):
             self.say(f"the checkpoint in {self.work} is of another network: training starts anew")
             return False
-        with torch.no_grad():
-            for name, parameter in self.parameters.items():
-                parameter.copy_(state.tensors[f"parameter/{name}"])
-        self.best, self.average = (
-            {
-                name: state.tensors[f"{kind}/{name}"].to(self.device)
-                for name in self.parameters
-                if f"{kind}/{name}" in state.tensors
-            }
-            for kind in ("best", "average")
-        )
+        put(self.parameters, weights)
+        self.best = state.weights("best", self.device)
+        self.average = state.weights("average", self.device)
         for name, value in state.values.items():
             setattr(self.progress, name, value)
         self.progress.resumed_rows = self.progress.rows
         restore_optimizer(self.optimizer, self.parameters, state.tensors, self.progress.step)
         self.say(f"going on from the checkpoint after step {self.progress.step}")
         return True
-
-    def _fits(self, state: TrainingState) -> bool:
-        """Whether the tensors are of this network: code that changed may have cut it otherwise."""
-        return all(
-            f"parameter/{name}" in state.tensors
-            and state.tensors[f"parameter/{name}"].shape == parameter.shape
-            for name, parameter in self.parameters.items()
-        )
 
     def run(self) -> None:
         """All epochs that are left, then the best weights."""
@@ -214,9 +216,7 @@ class _Loop:
             self._swap_average()
             self._checkpoint()
         self.progress.share = 1.0
-        with torch.no_grad():
-            for name, best in self.best.items():
-                self.parameters[name].copy_(best)
+        put(self.parameters, self.best)
 
     def _run_epoch(self, batches: Sequence[Int64Array]) -> None:
         progress, settings = self.progress, self.settings
@@ -270,7 +270,7 @@ class _Loop:
         if self.horizon <= 1:
             return
         if not self.average:
-            self.average = {name: p.detach().clone() for name, p in self.parameters.items()}
+            self.average = copied(self.parameters)
         weight = max(1 / self.horizon, 10 / (self.progress.step + 9))
         for name, parameter in self.parameters.items():
             self.average[name].lerp_(parameter, min(weight, 1.0))
@@ -284,9 +284,9 @@ class _Loop:
             parameter.copy_(average)
             average.copy_(now)
 
-    def note_start(self) -> None:
+    def note_start(self, metrics: Mapping[str, float]) -> None:
         """Keep the network as it is until an epoch does as well."""
-        self._note("before the first step:", self.objective.evaluate())
+        self._note("before the first step:", metrics)
 
     def _note_epoch(self, metrics: Mapping[str, float]) -> None:
         self.progress.epoch += 1
@@ -299,16 +299,15 @@ class _Loop:
     def _note(self, when: str, metrics: Mapping[str, float]) -> None:
         """Write down what the network is worth by now, and keep it if that is the most."""
         progress, value = self.progress, metrics[self.objective.metric]
-        shown = {name: round(value, 5) for name, value in metrics.items()}
-        progress.curves["epochs"].append({"epoch": progress.epoch, "step": progress.step} | shown)
+        point = {"epoch": progress.epoch, "step": progress.step}
+        progress.curves["epochs"].append(point | as_point(metrics))
         if value > progress.best_value:
             progress.improved_epoch = progress.epoch
         # The later of two equal ones: it has learnt more from the same rows.
         if value >= progress.best_value:
             progress.best_value, progress.best_epoch = value, progress.epoch
-            self.best = {name: p.detach().clone() for name, p in self.parameters.items()}
-        dev = ", ".join(f"{name} {value:.4f}" for name, value in metrics.items())
-        self.say(f"{when} dev {dev}")
+            self.best = copied(self.parameters)
+        self.say(f"{when} dev {told(metrics)}")
 
     def _is_stale(self) -> bool:
         patience = self.settings.early_stopping
@@ -318,9 +317,8 @@ class _Loop:
         return stale
 
     def _checkpoint(self) -> None:
-        tensors: dict[str, Tensor] = {f"parameter/{name}": p for name, p in self.parameters.items()}
-        tensors |= {f"best/{name}": p for name, p in self.best.items()}
-        tensors |= {f"average/{name}": p for name, p in self.average.items()}
+        tensors = named("parameter", self.parameters)
+        tensors |= named("best", self.best) | named("average", self.average)
         tensors |= optimizer_tensors(self.optimizer, self.parameters)
         write_state(self.work, self.key, TrainingState(tensors, vars(self.progress)))
 

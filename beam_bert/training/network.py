@@ -206,10 +206,7 @@ def attend(
 
 
 def _attention_by_products(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
-    """As `F.scaled_dot_product_attention`, whose backward in bf16 on CPUs is slow (torch 2.13).
-
-    On short rows many times slower than this; on rows of 512 tokens twice.
-    """
+    """As `F.scaled_dot_product_attention`, whose backward in bf16 is slow on CPUs (torch 2.13)."""
     scores = (query * query.shape[-1] ** -0.5) @ key.transpose(-1, -2)
     return torch.softmax(scores, dim=-1).to(value.dtype) @ value
 

@@ -20,7 +20,7 @@ from beam_bert.training.batches import plan_epochs
 from beam_bert.training.card import Card, render
 from beam_bert.training.config import PretrainConfig
 from beam_bert.training.data import Rows, Tokens, tokenize_rows
-from beam_bert.training.loop import LoopSettings, Plan, Progress
+from beam_bert.training.loop import Plan, Progress
 from beam_bert.training.masking import MaskedObjective, load_language_model, mask_token
 from beam_bert.training.provenance import SourceRecord, data_yaml
 from beam_bert.training.run import (
@@ -30,6 +30,7 @@ from beam_bert.training.run import (
     declared_sources,
     deliver,
     find_model,
+    loop_settings,
     read_and_tell,
     rejected_notes,
     run_key,
@@ -39,7 +40,6 @@ from beam_bert.training.run import (
     software_versions,
     source_dicts,
     training_device,
-    trains_in_bf16,
     unlicensed_notes,
     work_folder,
 )
@@ -106,23 +106,12 @@ class PreTraining:
             device=device,
         )
         self.before = self.objective.evaluate()
-        lengths = self.tokens.lengths
-        self.epochs = plan_epochs(lengths, config.batch_tokens, config.epochs, config.seed)
 
     def plans(self) -> list[Plan]:
         """One training; see `beam_bert.training.run.Training`."""
-        config = self._config
-        settings = LoopSettings(
-            learning_rate=config.learning_rate,
-            schedule=config.schedule,
-            warmup=config.warmup,
-            weight_decay=config.weight_decay,
-            seed=config.seed,
-            bf16=trains_in_bf16(config.precision, self._device),
-            gradient_accumulation=config.gradient_accumulation,
-            checkpoint_s=config.checkpoint_s,
-        )
-        return [Plan(self.epochs, settings)]
+        config, lengths = self._config, self.tokens.lengths
+        epochs = plan_epochs(lengths, config.batch_tokens, config.epochs, config.seed)
+        return [Plan(epochs, loop_settings(config, self._device))]
 
     def finish(self, progress: Progress, work: Path) -> Delivered:
         """See `beam_bert.training.run.Training`."""

@@ -13,9 +13,9 @@ import sys
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 
@@ -31,7 +31,7 @@ from beam_bert.training.checkpoint import NAME as CHECKPOINT
 from beam_bert.training.config import TrainingConfig
 from beam_bert.training.data import Rows, read_rows
 from beam_bert.training.labels import read_label_names
-from beam_bert.training.loop import Objective, Plan, Progress, Trained
+from beam_bert.training.loop import LoopSettings, Objective, Plan, Progress, Start, Trained
 from beam_bert.training.provenance import SourceRecord, check_sources
 from beam_bert.training.saving import (
     check_folder,
@@ -97,9 +97,7 @@ class Training(Protocol):
         """Save and publish the best epoch's weights."""
 
 
-def run_training(
-    training: Training, work: Path, key: str, start: Callable[[], bool] | None = None
-) -> Delivered:
+def run_training(training: Training, work: Path, key: str, start: Start | None = None) -> Delivered:
     """Train, from the last checkpoint on if there is one, deliver, and tell how good it is.
 
     Args:
@@ -190,9 +188,14 @@ def training_device(name: str) -> torch.device:
     return torch.device(name)
 
 
-def trains_in_bf16(precision: str, device: torch.device) -> bool:
-    """Whether products are computed in bf16 (weights and sums stay float32)."""
-    return resolve_precision(precision, device) == "bf16"
+def loop_settings(config: TrainingConfig, device: torch.device) -> LoopSettings:
+    """How to go through the batches, by the settings of the same names; others as they default.
+
+    bf16 is the products' alone: weights and sums stay float32.
+    """
+    names = {field.name for field in fields(LoopSettings)}
+    found: dict[str, Any] = {name: value for name, value in config if name in names}
+    return LoopSettings(bf16=resolve_precision(config.precision, device) == "bf16", **found)
 
 
 def run_key(

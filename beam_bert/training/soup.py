@@ -9,15 +9,25 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from beam_bert.training.checkpoint import TrainingState, read_state, write_state
-from beam_bert.training.loop import Objective, Plan, Progress, Trained, train
+from beam_bert.training.checkpoint import TrainingState, named, read_state, write_state
+from beam_bert.training.loop import (
+    Objective,
+    Plan,
+    Progress,
+    Start,
+    Trained,
+    as_point,
+    told,
+    train,
+)
+from beam_bert.training.weights import copied, fit, put
 
 
 @dataclass(frozen=True)
@@ -26,27 +36,27 @@ class _Pot:
 
     Attributes:
       start: weights that each of them starts from, by name.
-      worth_keeping: see `start` of `train`.
+      worth: metrics of those on dev; None: see `start` of `train`.
       total: sum of the weights that the finished ones came to.
-      best: those of the best of them; `value` is its metric.
+      best: those of the best of them.
       finished: their progress; JSON types.
     """
 
     start: Mapping[str, Tensor]
-    worth_keeping: bool
+    worth: Mapping[str, float] | None
     total: Mapping[str, Tensor]
     best: Mapping[str, Tensor]
-    value: float
     finished: Sequence[Mapping[str, Any]]
 
+    @property
+    def best_value(self) -> float:
+        """The metric of the best one, which counts."""
+        return max((values["best_value"] for values in self.finished), default=-float("inf"))
+
     def write(self, work: Path, key: str) -> None:
-        tensors = {
-            f"{kind}/{name}": tensor
-            for kind in ("start", "total", "best")
-            for name, tensor in getattr(self, kind).items()
-        }
-        values = {"worth_keeping": self.worth_keeping, "value": self.value}
-        write_state(work, key, TrainingState(tensors, values | {"finished": self.finished}))
+        tensors = named("start", self.start) | named("total", self.total) | named("best", self.best)
+        values = {"worth": self.worth, "finished": self.finished}
+        write_state(work, key, TrainingState(tensors, values))
 
     @classmethod
     def read(cls, work: Path, key: str, parameters: Mapping[str, Tensor]) -> _Pot | None:
@@ -54,26 +64,20 @@ class _Pot:
         state = read_state(work, key)
         if state is None:
             return None
-        kinds: dict[str, dict[str, Tensor]] = {"start": {}, "total": {}, "best": {}}
-        for name, tensor in state.tensors.items():
-            kind, parameter = name.split("/", 1)
-            kinds[kind][parameter] = tensor.to(next(iter(parameters.values())).device)
-        if _shapes(kinds["start"]) != _shapes(parameters):  # newer code may cut it otherwise
+        device = next(iter(parameters.values())).device
+        start, total, best = (state.weights(kind, device) for kind in ("start", "total", "best"))
+        if not fit(parameters, start):
             return None
-        values: Any = state.values
-        return cls(kinds["start"], total=kinds["total"], best=kinds["best"], **values)
+        return cls(start, state.values["worth"], total, best, state.values["finished"])
 
     def add(self, weights: Mapping[str, Tensor], progress: Progress) -> _Pot:
         """With one more training, which came to these weights."""
-        weights = {name: weight.detach().clone() for name, weight in weights.items()}
-        better = not self.finished or progress.best_value > self.value
-        return _Pot(
-            self.start,
-            self.worth_keeping,
-            {name: weight + self.total[name] for name, weight in weights.items()},
-            weights if better else self.best,
-            progress.best_value if better else self.value,
-            [*self.finished, vars(progress)],
+        weights = copied(weights)
+        return replace(
+            self,
+            total={name: weight + self.total[name] for name, weight in weights.items()},
+            best=weights if progress.best_value > self.best_value else self.best,
+            finished=[*self.finished, vars(progress)],
         )
 
 
@@ -86,7 +90,7 @@ def train_soup(
     key: str,
     progress: Sequence[Progress],
     say: Callable[[str], None],
-    start: Callable[[], bool] | None = None,
+    start: Start | None = None,
 ) -> Progress:
     """Train once for each plan, from the same start, and average what they came to.
 
@@ -113,52 +117,42 @@ def train_soup(
     parameters = network.trained_parameters()
     pot = _Pot.read(work, key, parameters) or _first_pot(parameters, start)
     pot.write(work, key)
-    worth_keeping = pot.worth_keeping
+    worth = pot.worth
     for done, values in zip(progress, pot.finished, strict=False):
         vars(done).update(values)
         done.resumed_rows = done.rows
     for number in range(len(pot.finished), len(plans)):
         say(f"training {number + 1} of {len(plans)}")
-        _put(parameters, pot.start)
+        put(parameters, pot.start)
         own, now = work / f"training-{number + 1}", progress[number]
         train(network, objective, plans[number], work=own, key=key, progress=now, say=say,
-              start=lambda: worth_keeping)  # fmt: skip
+              start=lambda: worth)  # fmt: skip
         pot = pot.add(parameters, now)
         pot.write(work, key)
         shutil.rmtree(own, ignore_errors=True)
-    _put(parameters, {name: total / len(plans) for name, total in pot.total.items()})
+    put(parameters, {name: total / len(plans) for name, total in pot.total.items()})
     metrics = objective.evaluate()
-    dev = ", ".join(f"{name} {value:.4f}" for name, value in metrics.items())
-    say(f"weights of {len(plans)} trainings averaged: dev {dev}")
+    say(f"weights of {len(plans)} trainings averaged: dev {told(metrics)}")
     if metrics[objective.metric] < sum(each.best_value for each in progress) / len(plans):
-        say(f"alone they do better: the best, with {objective.metric} {pot.value:.4f}, is kept")
-        _put(parameters, pot.best)
+        best = f"{objective.metric} {pot.best_value:.4f}"
+        say(f"alone they do better: the best of them, with {best} on dev, is kept")
+        put(parameters, pot.best)
     return _all_of(progress, metrics)
 
 
-def _first_pot(parameters: Mapping[str, Tensor], start: Callable[[], bool] | None) -> _Pot:
-    worth_keeping = start() if start is not None else False
-    begin = {name: parameter.detach().clone() for name, parameter in parameters.items()}
+def _first_pot(parameters: Mapping[str, Tensor], start: Start | None) -> _Pot:
+    worth = None if start is None else start()
+    begin = copied(parameters)
     nothing = {name: torch.zeros_like(weight) for name, weight in begin.items()}
-    return _Pot(begin, worth_keeping, nothing, {}, -float("inf"), [])
-
-
-def _shapes(weights: Mapping[str, Tensor]) -> dict[str, torch.Size]:
-    return {name: weight.shape for name, weight in weights.items()}
-
-
-@torch.no_grad()
-def _put(parameters: Mapping[str, Tensor], weights: Mapping[str, Tensor]) -> None:
-    for name, weight in weights.items():
-        parameters[name].copy_(weight)
+    return _Pot(begin, worth, nothing, {}, [])
 
 
 def _all_of(trainings: Sequence[Progress], metrics: Mapping[str, float]) -> Progress:
     """One progress with the curves of all, each point with the number of its training."""
-    everything = Progress(rows=sum(each.rows for each in trainings), share=1.0)
+    everything = Progress()
     for number, each in enumerate(trainings, 1):
         for name, points in each.curves.items():
             everything.curves[name] += [{"training": number} | point for point in points]
-    shown = {name: round(value, 5) for name, value in metrics.items()}
-    everything.curves["epochs"].append({"training": "average", "epoch": "", "step": ""} | shown)
+    average = {"training": "average", "epoch": "", "step": ""}
+    everything.curves["epochs"].append(average | as_point(metrics))
     return everything

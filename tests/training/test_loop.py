@@ -7,24 +7,10 @@ from typing import Any
 
 import numpy as np
 import pytest
-import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from beam_bert.training.loop import LoopSettings, Plan, Progress, train
-
-
-class OneNumber(nn.Module):
-    """A network of one number, which starts where it is pulled on both sides alike."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.number = nn.Parameter(torch.zeros(1))
-
-    def trained_parameters(self) -> dict[str, nn.Parameter]:
-        return {"number": self.number}
-
-    def depth_of(self, name: str) -> int:
-        return 0
+from tests.training.one_number import OneNumber
 
 
 class Pulled:
@@ -40,7 +26,7 @@ class Pulled:
         return 0.1 * (self.network.number - side).square().sum()  # below where it is clipped
 
     def evaluate(self) -> dict[str, float]:
-        self.seen.append(float(self.network.number.detach()))
+        self.seen.append(self.network.value)
         return {"nearness": -abs(self.seen[-1])}
 
 
@@ -51,7 +37,7 @@ def run(folder: Path, average: float, **more: Any) -> tuple[float, list[float]]:
     settings = LoopSettings(0.1, "constant", 0.0, 0.0, 0, False, average=average, **more)
     train(network, objective, Plan(epochs, settings), work=folder, key="k", progress=Progress(),
           say=lambda line: None)  # fmt: skip
-    return float(network.number.detach()), objective.seen
+    return network.value, objective.seen
 
 
 def test_averaged_weights_stand_where_the_last_ones_are_pulled_around(tmp_path: Path) -> None:
@@ -63,14 +49,14 @@ def test_averaged_weights_stand_where_the_last_ones_are_pulled_around(tmp_path: 
 
 
 def test_a_start_that_no_epoch_betters_is_kept(tmp_path: Path) -> None:
-    for readied, epoch, kept in ((lambda: True, 0, True), (lambda: False, 3, False)):
+    for readied, epoch, kept in ((lambda: {"nearness": 0.0}, 0, True), (lambda: None, 3, False)):
         network, progress = OneNumber(), Progress()  # which starts where it is best
         settings = LoopSettings(0.1, "constant", 0.0, 0.0, 0, False)
         train(network, Pulled(network), Plan([[np.array([i]) for i in range(33)]] * 3, settings),
               work=tmp_path / str(epoch), key="k", progress=progress, say=lambda line: None,
               start=readied)  # fmt: skip
         assert (progress.best_epoch == 0) == kept
-        assert (float(network.number.detach()) == 0) == kept
+        assert (network.value == 0) == kept
 
 
 def test_a_run_that_goes_on_has_the_same_average(tmp_path: Path) -> None:
@@ -109,4 +95,4 @@ def test_a_checkpoint_of_another_network_is_told_and_left(
     train(network, objective, Plan([[np.array([i]) for i in range(40)]] * 3, settings),
           work=tmp_path, key="k", progress=Progress(), say=said.append)  # fmt: skip
     assert any("starts anew" in line for line in said)
-    assert (float(network.number.detach()), objective.seen) == (whole, seen)
+    assert (network.value, objective.seen) == (whole, seen)

@@ -8,30 +8,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from beam_bert.training.loop import LoopSettings, Plan, Progress
 from beam_bert.training.soup import train_soup
+from tests.training.one_number import OneNumber
 
 Finetune = Callable[..., Path]
 STEPS = 30
-
-
-class OneNumber(nn.Module):
-    def __init__(self) -> None:
-        super().__init__()
-        self.number = nn.Parameter(torch.zeros(1))
-
-    def trained_parameters(self) -> dict[str, nn.Parameter]:
-        return {"number": self.number}
-
-    def depth_of(self, name: str) -> int:
-        return 0
-
-    @property
-    def value(self) -> float:
-        return float(self.number.detach())
 
 
 class Stopped(BaseException):
@@ -70,7 +54,7 @@ def cook(
         key="k",
         progress=[Progress() for _ in plans],
         say=said.append,
-        start=lambda: False,
+        start=lambda: None,
     )
     return network.value, found, said
 

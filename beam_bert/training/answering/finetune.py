@@ -26,7 +26,7 @@ from beam_bert.training.answering.objective import SpanObjective
 from beam_bert.training.batches import plan_epoch
 from beam_bert.training.card import Card, render
 from beam_bert.training.data import content_key
-from beam_bert.training.loop import LoopSettings, Plan, Progress
+from beam_bert.training.loop import Plan, Progress
 from beam_bert.training.network import load_span_network
 from beam_bert.training.provenance import SourceRecord, data_yaml
 from beam_bert.training.run import (
@@ -36,6 +36,7 @@ from beam_bert.training.run import (
     declared_sources,
     deliver,
     find_model,
+    loop_settings,
     report_leaks,
     run_key,
     run_training,
@@ -45,7 +46,6 @@ from beam_bert.training.run import (
     source_dicts,
     training_device,
     training_digest,
-    trains_in_bf16,
     unlicensed_notes,
     work_folder,
 )
@@ -146,7 +146,6 @@ class AnswerTraining:
         check_questions(questions.dev, tokenizer)
         used = np.unique(self.windows.tokens.input_ids).astype(np.int64)
         self.network.train_used_words(used)
-        self.epochs = [self._epoch(epoch) for epoch in range(config.epochs)]
         self.objective = SpanObjective(
             self.network,
             self.windows,
@@ -165,20 +164,8 @@ class AnswerTraining:
 
     def plans(self) -> list[Plan]:
         """One training; see `beam_bert.training.run.Training`."""
-        config = self.config
-        settings = LoopSettings(
-            learning_rate=config.learning_rate,
-            schedule=config.schedule,
-            warmup=config.warmup,
-            weight_decay=config.weight_decay,
-            seed=config.seed,
-            bf16=trains_in_bf16(config.precision, self.device),
-            gradient_accumulation=config.gradient_accumulation,
-            layer_decay=config.layer_decay,
-            early_stopping=config.early_stopping,
-            checkpoint_s=config.checkpoint_s,
-        )
-        return [Plan(self.epochs, settings)]
+        epochs = [self._epoch(epoch) for epoch in range(self.config.epochs)]
+        return [Plan(epochs, loop_settings(self.config, self.device))]
 
     def finish(self, progress: Progress, work: Path) -> Delivered:
         """Save and publish, with the null threshold that dev's questions without answer ask for."""
