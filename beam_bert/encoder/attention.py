@@ -3,8 +3,8 @@
 Scaled dot-product attention (Vaswani et al. 2017, arXiv:1706.03762), every token of a sequence over
 every other of the same sequence, no mask: sequences are whole and nothing is padded. On a GPU it is
 FlashAttention (Dao 2023, arXiv:2307.08691) over the packed batch, elsewhere one length at a time:
-torch's own, or, where a CPU multiplies bfloat16 in hardware, which torch's hardly uses, batched
-products in it.
+torch's own, or, for bfloat16 on a CPU with AVX-512 BF16 alone, which torch's hardly uses (it does
+use AMX), batched products.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import torch
 import torch.nn.functional as F
 
 from beam_bert.encoder.plan import Run
-from beam_bert.encoder.precision import has_native_bf16
+from beam_bert.encoder.precision import has_amx, has_native_bf16
 
 # With one or two queries, MKL's product inside SDPA sums in an order that depends on how many
 # sequences ride along; from four on it does not (tried with 1, 2 and 4 threads).
@@ -84,7 +84,8 @@ def _is_for_varlen(query: torch.Tensor) -> bool:
 
 
 def _is_for_products(query: torch.Tensor) -> bool:
-    return query.dtype == torch.bfloat16 and query.device.type == "cpu" and has_native_bf16()
+    on_cpu_in_bf16 = query.dtype == torch.bfloat16 and query.device.type == "cpu"
+    return on_cpu_in_bf16 and has_native_bf16() and not has_amx()
 
 
 def _by_torch(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor) -> torch.Tensor:

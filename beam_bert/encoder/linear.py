@@ -2,14 +2,16 @@
 
 On a CPU the bits of a row must not depend on the rows beside it, and which library is fastest
 differs: oneDNN with weights packed once where there is AVX-512 (and for bf16 always), and MKL where
-there is AVX2 alone, since oneDNN's float32 kernel is the slower one there (`benchmarks/engine.py
---kernels` shows both).
+there is AVX2 alone, since oneDNN's float32 kernel is the slower one there. With AVX-512 oneDNN also
+applies GELU and adds the residual while a tile of the product is at hand; with AVX2 its erf takes
+several times as long as torch's (`benchmarks/engine.py --kernels` shows all of these).
 """
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
+from functools import cache
 
 import torch
 import torch.nn.functional as F
@@ -25,8 +27,7 @@ def _gelu_tanh(x: torch.Tensor) -> torch.Tensor:
     return y
 
 
-# In place, since a fresh [tokens, intermediate] tensor costs more than the arithmetic. Not fused
-# into oneDNN's product: with AVX2 its erf takes several times as long as torch's.
+# In place, since a fresh [tokens, intermediate] tensor costs more than the arithmetic.
 ACTIVATIONS: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
     "gelu": _gelu,  # Hendrycks and Gimpel 2016, arXiv:1606.08415
     "gelu_tanh": _gelu_tanh,
@@ -47,6 +48,10 @@ class Linear(ABC):
         y = self.product(x)
         return y if activation is None else ACTIVATIONS[activation](y)
 
+    def added(self, x: torch.Tensor, residual: torch.Tensor) -> torch.Tensor:
+        """The product and `residual` [rows, out_features] summed, as a new tensor."""
+        return self.product(x).add_(residual)
+
     def __call__(
         self,
         x: torch.Tensor,
@@ -58,6 +63,8 @@ class Linear(ABC):
 
         `activation` is a key of `ACTIVATIONS`; `residual` has the result's shape.
         """
+        if residual is not None and activation is None:
+            return self.added(x, residual)
         y = self.activated(x, activation)
         return y if residual is None else y.add_(residual)
 
@@ -82,8 +89,26 @@ class OneDnnLinear(Linear):
 
     def product(self, x: torch.Tensor) -> torch.Tensor:
         """See `Linear`."""
+        return self._pointwise(x, "none")
+
+    def activated(self, x: torch.Tensor, activation: str | None) -> torch.Tensor:
+        """See `Linear`."""
+        if activation == "gelu" and _fuses():
+            return self._pointwise(x, "gelu")
+        return super().activated(x, activation)
+
+    def added(self, x: torch.Tensor, residual: torch.Tensor) -> torch.Tensor:
+        """See `Linear`."""
+        if not _fuses():
+            return super().added(x, residual)
+        y: torch.Tensor = torch.ops.mkldnn._linear_pointwise.binary(
+            _enough_rows(x), _enough_rows(residual), self._weight, self._bias, "add"
+        )
+        return y[: x.shape[0]]
+
+    def _pointwise(self, x: torch.Tensor, activation: str) -> torch.Tensor:
         y: torch.Tensor = torch.ops.mkldnn._linear_pointwise(
-            _enough_rows(x), self._weight, self._bias, "none", [], "none"
+            _enough_rows(x), self._weight, self._bias, activation, [], "none"
         )
         return y[: x.shape[0]]
 
@@ -97,6 +122,12 @@ class MklLinear(Linear):
     def product(self, x: torch.Tensor) -> torch.Tensor:
         """See `Linear`."""
         return torch.addmm(self._bias, _enough_rows(x), self._weight)[: x.shape[0]]
+
+
+@cache
+def _fuses() -> bool:
+    """Whether oneDNN applies what follows a product faster than torch does."""
+    return bool(torch.cpu._is_avx512_supported())
 
 
 def _enough_rows(x: torch.Tensor) -> torch.Tensor:

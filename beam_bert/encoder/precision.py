@@ -14,7 +14,12 @@ EIGHT_BITS = ("int8", "fp8")  # have to show that they agree with fp32
 
 def has_native_bf16() -> bool:
     """True where the CPU multiplies bf16 in hardware: AVX-512 BF16 or AMX."""
-    return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
+    return bool(torch.cpu._is_avx512_bf16_supported()) or has_amx()
+
+
+def has_amx() -> bool:
+    """True where the CPU multiplies tiles: AMX."""
+    return bool(torch.cpu._is_amx_tile_supported())
 
 
 def resolve_precision(precision: str, device: torch.device) -> str:

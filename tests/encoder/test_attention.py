@@ -58,6 +58,7 @@ def test_every_token_attends_to_its_own_sequence_alone(
         query = query[torch.tensor(starts[:-1])]
     with pytest.MonkeyPatch.context() as patch, torch.inference_mode():
         patch.setattr(attention, "has_native_bf16", lambda: native)
+        patch.setattr(attention, "has_amx", lambda: False)
         patch.setattr(attention, "_SCORES_AT_ONCE", scores_at_once)
         got = attend(query, key, value, boundaries, first_tokens_only=first_tokens_only)
     expected = by_the_formula(query, key, value, starts)
