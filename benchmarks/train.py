@@ -1,7 +1,8 @@
 """Fine-tuning beside transformers' Trainer: rows a second, and accuracy on the same dev rows.
 
     python benchmarks/train.py --train FILE --base MODEL --label_column NAME [--text_column text]
-                               [--rows 2000] [--epochs 3] [--learning_rate 2e-4] [--batch_rows 64]
+                               [--dev FILE] [--rows 2000] [--epochs 3] [--learning_rate 2e-4]
+                               [--batch_rows 64]
                                [--max_length N] [--precision fp32|bf16] [--pooling cls|mean]
                                [--one-core] [--only NAME]
 
@@ -142,6 +143,7 @@ def main() -> None:
         clock = time.process_time
     config = FinetuneConfig(
         train=tuple(arguments.train),
+        dev=tuple(arguments.dev),
         base=arguments.base,
         output="unused",
         text_column=(arguments.text_column,),
@@ -202,6 +204,7 @@ def _some(data: Labelled, rows: int) -> Labelled:
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--train", nargs="+", required=True)
+    parser.add_argument("--dev", nargs="+", default=[], help="default: a tenth of train")
     parser.add_argument("--base", required=True)
     parser.add_argument("--text_column", default="text")
     parser.add_argument("--label_column", required=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import json
 import os
 import re
@@ -34,6 +35,7 @@ TOKENIZER_FILES = (
 )
 TRAINING_FILE = "training.json"
 _LEFT_OVER_S = 24 * 3600.0
+_AT_FDCWD, _RENAME_EXCHANGE = -100, 2  # from Linux's fcntl.h
 
 
 @contextmanager
@@ -131,10 +133,16 @@ def check_writable(place: Path) -> None:
 
 
 def put_in_place(made: Path, folder: Path) -> None:
-    """Make `folder` be what `made` is; a model that stood there is moved aside first."""
+    """Make `folder` be what `made` of `new_folder` is; a model that stood there goes.
+
+    In one step, so that there is a whole model at any moment. Where the system cannot swap two
+    folders the old one is moved aside first, and a kill at that moment leaves it there.
+    """
     made.chmod(0o755)  # mkdtemp's own would be for this user alone
     if not folder.exists():
         made.rename(folder)
+        return
+    if _swap(made, folder):
         return
     old = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}."))
     folder.rename(old / folder.name)
@@ -145,6 +153,18 @@ def put_in_place(made: Path, folder: Path) -> None:
         raise
     finally:
         shutil.rmtree(old, ignore_errors=True)
+
+
+def _swap(one: Path, other: Path) -> bool:
+    """Exchange two folders' names in one step; False where the system or the disk cannot.
+
+    Linux alone, by renameat2(2), which Python does not have.
+    """
+    renameat2 = getattr(ctypes.CDLL(None), "renameat2", None)
+    if renameat2 is None:
+        return False
+    first, second = os.fsencode(one), os.fsencode(other)
+    return bool(renameat2(_AT_FDCWD, first, _AT_FDCWD, second, _RENAME_EXCHANGE) == 0)
 
 
 def publish(

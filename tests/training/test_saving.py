@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import os
+import sys
+import threading
 import time
 from pathlib import Path
 
+import pytest
+
+from beam_bert.training import saving
 from beam_bert.training.saving import new_folder, put_in_place
 
 
@@ -23,11 +28,38 @@ def save(target: Path, text: str) -> None:
         put_in_place(made, target)
 
 
-def test_a_model_takes_the_place_of_another_and_leaves_nothing_beside_it(tmp_path: Path) -> None:
+@pytest.mark.parametrize("can_swap", [True, False])
+def test_a_model_takes_the_place_of_another_and_leaves_nothing_beside_it(
+    can_swap: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if not can_swap:  # macOS, and some network disks
+        monkeypatch.setattr(saving, "_swap", lambda one, other: False)
     for text in ("one", "two"):
         save(tmp_path / "model", text)
         assert (tmp_path / "model" / "config.json").read_text() == text
         assert [path.name for path in tmp_path.iterdir()] == ["model"]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="two folders are swapped on Linux alone")
+def test_there_is_a_model_at_every_moment(tmp_path: Path) -> None:
+    config = tmp_path / "model" / "config.json"
+    save(tmp_path / "model", "0")
+    missing, done = 0, threading.Event()
+
+    def look() -> None:
+        nonlocal missing
+        while not done.is_set():
+            missing += not config.exists()
+
+    watcher = threading.Thread(target=look)
+    watcher.start()
+    try:
+        for number in range(300):
+            save(tmp_path / "model", str(number))
+    finally:
+        done.set()
+        watcher.join()
+    assert missing == 0
 
 
 def test_what_a_killed_run_left_is_removed_after_a_day(tmp_path: Path) -> None:
