@@ -34,6 +34,15 @@ def test_progress_names_what_is_counted(
     assert all(line.startswith("1,200 rows, ") and " left" in line for line in said)
 
 
+def test_time_left_goes_by_what_this_process_did(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    first, later = console.Snapshot(0, 0.0), console.Snapshot(10, 0.901, earlier=0.9)
+    (said, *_) = lines(monkeypatch, capfd, first, later)
+    # A thousandth took 0.1 s, and 99 of them are left; were it 901 that it took, no time would be.
+    assert "about 0:00:00 left" not in said
+
+
 def test_what_an_earlier_process_did_is_no_speed_of_this_one(
     monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:

@@ -97,7 +97,7 @@ class Progress:
       epoch: whole passes done; `batch` of the next one are done too.
       step: steps of the optimizer.
       rows: rows seen, in all epochs; `resumed_rows` of them before this process.
-      share: of all batches, between 0 and 1.
+      share: of all rows of all epochs, between 0 and 1; `resumed_share` of it likewise.
       curves: loss at some steps, metrics after each epoch; JSON types, no clocks.
       best_epoch: whose weights are kept, 1 for the first, 0 for those that it started from.
       improved_epoch: the first of those that were as good as the best.
@@ -109,12 +109,17 @@ class Progress:
     rows: int = 0
     resumed_rows: int = 0
     share: float = 0.0
+    resumed_share: float = 0.0
     best_epoch: int = 0
     improved_epoch: int = 0
     best_value: float = -float("inf")
     curves: dict[str, list[dict[str, Any]]] = field(
         default_factory=lambda: {"steps": [], "epochs": []}
     )
+
+    def note_resumed(self) -> None:
+        """All of this was done by an earlier process."""
+        self.resumed_rows, self.resumed_share = self.rows, self.share
 
 
 def train(
@@ -202,7 +207,7 @@ class _Loop:
         self.average = state.weights("average", self.device)
         for name, value in state.values.items():
             setattr(self.progress, name, value)
-        self.progress.resumed_rows = self.progress.rows
+        self.progress.note_resumed()
         restore_optimizer(self.optimizer, self.parameters, state.tensors, self.progress.step)
         self.say(f"going on from the checkpoint after step {self.progress.step}")
         return True

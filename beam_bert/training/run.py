@@ -114,7 +114,9 @@ def run_training(training: Training, work: Path, key: str, start: Start | None =
 
     def snapshot() -> console.Snapshot:
         rows = sum(each.rows - each.resumed_rows for each in progress)
-        return console.Snapshot(rows, sum(each.share for each in progress) / len(plans), "rows")
+        share = sum(each.share for each in progress) / len(plans)
+        earlier = sum(each.resumed_share for each in progress) / len(plans)
+        return console.Snapshot(rows, share, "rows", earlier)
 
     with _alone(work):
         _drop_stale(work.parent)

@@ -120,7 +120,7 @@ def train_soup(
     worth = pot.worth
     for done, values in zip(progress, pot.finished, strict=False):
         vars(done).update(values)
-        done.resumed_rows = done.rows
+        done.note_resumed()
     for number in range(len(pot.finished), len(plans)):
         say(f"training {number + 1} of {len(plans)}")
         put(parameters, pot.start)
