@@ -24,7 +24,7 @@ class TrainingState:
     """Everything that the next step depends on.
 
     Attributes:
-      tensors: named `<kind>/<name>`: of a training `parameter`, `exp_avg`, `exp_avg_sq`, `best`
+      tensors: named `<kind>/<name>`: of a training `parameter`, `exp_avg`, `exp_avg_sq`, `kept`
         and `average`, of a soup `start`, `total` and `best`.
       values: JSON types.
     """

@@ -281,7 +281,8 @@ class FinetuneConfig(TrainingConfig):
     )
     metric: Literal["auto", "accuracy", "macro_f1", "spearman"] = _field(
         "Training",
-        "Dev metric that chooses the epoch; auto: accuracy, macro_f1 (multi_label), spearman.",
+        "Dev metric that chooses the epoch: the latest within a standard error of the best; auto: "
+        "accuracy, macro_f1 (multi_label), spearman.",
         default="auto",
     )
 

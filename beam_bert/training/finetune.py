@@ -321,7 +321,7 @@ class FineTuning:
         self.network.write_back_words()
         training = {
             "curves": progress.curves,
-            **({"best_epoch": progress.best_epoch} if self.config.soup == 1 else {}),
+            **({"kept_epoch": progress.kept_epoch} if self.config.soup == 1 else {}),
             "metrics": metrics,
             "calibration": calibration,
             "settings": settings_of(self.config),

@@ -1,4 +1,4 @@
-"""The loop: batches in a planned order, AdamW, averaged weights, checkpoints, the best epoch kept.
+"""The loop: batches in a planned order, AdamW, averaged weights, checkpoints, a good epoch kept.
 
 Every step draws its dropout from a seed of its own, and the order of all batches is planned before
 the first. So a run that was killed and goes on takes the very same steps as one that was not.
@@ -67,7 +67,8 @@ Start = Callable[[], Mapping[str, float] | None]
 class Objective(Protocol):
     """What is trained, on what, and how well it does."""
 
-    metric: str  # of `evaluate`: its highest value is the best epoch's
+    metric: str  # of `evaluate`: it chooses the epoch, and higher is better
+    dev_size: int  # rows, questions or hidden tokens that it is a mean over
 
     def loss(self, rows: Int64Array) -> Tensor:
         """The mean loss over these rows, with dropout."""
@@ -99,8 +100,9 @@ class Progress:
       rows: rows seen, in all epochs; `resumed_rows` of them before this process.
       share: of all rows of all epochs, between 0 and 1; `resumed_share` of it likewise.
       curves: loss at some steps, metrics after each epoch; JSON types, no clocks.
-      best_epoch: whose weights are kept, 1 for the first, 0 for those that it started from.
-      improved_epoch: the first of those that were as good as the best.
+      best_value: highest of the metric that counts; `improved_epoch` is the first that had it.
+      kept_epoch: whose weights are kept, 1 for the first, 0 for those that it started from.
+      kept_value: the metric of those.
     """
 
     epoch: int = 0
@@ -110,9 +112,10 @@ class Progress:
     resumed_rows: int = 0
     share: float = 0.0
     resumed_share: float = 0.0
-    best_epoch: int = 0
     improved_epoch: int = 0
     best_value: float = -float("inf")
+    kept_epoch: int = 0
+    kept_value: float = -float("inf")
     curves: dict[str, list[dict[str, Any]]] = field(
         default_factory=lambda: {"steps": [], "epochs": []}
     )
@@ -133,10 +136,14 @@ def train(
     say: Callable[[str], None],
     start: Start | None = None,
 ) -> None:
-    """Run all epochs, from the last checkpoint on if there is one; keep the best epoch's weights.
+    """Run all epochs, from the last checkpoint on if there is one, and keep a good one's weights.
+
+    The latest whose dev metric lies within one standard error of the best (the rule of Breiman et
+    al. 1984): on a few hundred rows the best is often an early one that was lucky, and the later
+    has learnt more.
 
     Args:
-      network: its trained parameters are moved, and are the best epoch's afterwards.
+      network: its trained parameters are moved, and are the kept epoch's afterwards.
       objective: what to minimize, and what to choose by.
       plan: batches, and how to go through them.
       work: folder of the checkpoint.
@@ -155,6 +162,12 @@ def train(
         if metrics is not None:
             loop.note_start(metrics)
     loop.run()
+
+
+def standard_error(share: float, count: int) -> float:
+    """Of a share measured on so many; a correlation's is about the same."""
+    share = min(max(share, 0.0), 1.0)
+    return (share * (1 - share) / count) ** 0.5
 
 
 def told(metrics: Mapping[str, float]) -> str:
@@ -182,7 +195,7 @@ class _Loop:
         self.epochs, self.settings = epochs, settings = plan.epochs, plan.settings
         self.work, self.key, self.progress, self.say = work, key, progress, say
         self.parameters = network.trained_parameters()
-        self.best: dict[str, Tensor] = {}
+        self.kept: dict[str, Tensor] = {}
         self.average: dict[str, Tensor] = {}
         self.device = next(iter(self.parameters.values())).device
         self.optimizer = torch.optim.AdamW(
@@ -203,7 +216,7 @@ class _Loop:
             self.say(f"the checkpoint in {self.work} is of another network: training starts anew")
             return False
         put(self.parameters, weights)
-        self.best = state.weights("best", self.device)
+        self.kept = state.weights("kept", self.device)
         self.average = state.weights("average", self.device)
         for name, value in state.values.items():
             setattr(self.progress, name, value)
@@ -213,7 +226,7 @@ class _Loop:
         return True
 
     def run(self) -> None:
-        """All epochs that are left, then the best weights."""
+        """All epochs that are left, then the kept weights."""
         while self.progress.epoch < len(self.epochs) and not self._is_stale():
             self._run_epoch(self.epochs[self.progress.epoch])
             self._swap_average()
@@ -221,7 +234,7 @@ class _Loop:
             self._swap_average()
             self._checkpoint()
         self.progress.share = 1.0
-        put(self.parameters, self.best)
+        put(self.parameters, self.kept)
 
     def _run_epoch(self, batches: Sequence[Int64Array]) -> None:
         progress, settings = self.progress, self.settings
@@ -302,16 +315,16 @@ class _Loop:
         self._note(f"epoch {self.progress.epoch} of {len(self.epochs)}:{training}", metrics)
 
     def _note(self, when: str, metrics: Mapping[str, float]) -> None:
-        """Write down what the network is worth by now, and keep it if that is the most."""
+        """Write down what the network is worth by now, and keep it unless that is clearly less."""
         progress, value = self.progress, metrics[self.objective.metric]
         point = {"epoch": progress.epoch, "step": progress.step}
         progress.curves["epochs"].append(point | as_point(metrics))
         if value > progress.best_value:
-            progress.improved_epoch = progress.epoch
-        # The later of two equal ones: it has learnt more from the same rows.
-        if value >= progress.best_value:
-            progress.best_value, progress.best_epoch = value, progress.epoch
-            self.best = copied(self.parameters)
+            progress.best_value, progress.improved_epoch = value, progress.epoch
+        error = standard_error(progress.best_value, self.objective.dev_size)
+        if value >= progress.best_value - error:
+            progress.kept_value, progress.kept_epoch = value, progress.epoch
+            self.kept = copied(self.parameters)
         self.say(f"{when} dev {told(metrics)}")
 
     def _is_stale(self) -> bool:
@@ -323,7 +336,7 @@ class _Loop:
 
     def _checkpoint(self) -> None:
         tensors = named("parameter", self.parameters)
-        tensors |= named("best", self.best) | named("average", self.average)
+        tensors |= named("kept", self.kept) | named("average", self.average)
         tensors |= optimizer_tensors(self.optimizer, self.parameters)
         write_state(self.work, self.key, TrainingState(tensors, vars(self.progress)))
 

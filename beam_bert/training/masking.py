@@ -124,6 +124,7 @@ class MaskedObjective:
         device: torch.device,
     ) -> None:
         self._network, self._train, self._dev = network, train, dev
+        self.dev_size = max(1, round(rate * len(dev.input_ids)))
         self._rate, self._mask_id, self._device = rate, mask_id, device
         self._dev_batch_tokens = dev_batch_tokens
 

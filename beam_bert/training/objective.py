@@ -71,7 +71,7 @@ class ClassifierObjective:
         mask_id: int | None = None,
         teacher: Teacher | None = None,
     ) -> None:
-        self.metric = metric
+        self.metric, self.dev_size = metric, len(dev)
         self.network = network
         self._problem_type, self._train, self._dev = problem_type, train, dev
         self._metrics_of, self._device = evaluate, device

@@ -94,7 +94,7 @@ class Training(Protocol):
         """What to go through: one training, or several whose weights are averaged."""
 
     def finish(self, progress: Progress, work: Path) -> Delivered:
-        """Save and publish the best epoch's weights."""
+        """Save and publish the kept epoch's weights."""
 
 
 def run_training(training: Training, work: Path, key: str, start: Start | None = None) -> Delivered:

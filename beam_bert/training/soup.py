@@ -51,7 +51,7 @@ class _Pot:
     @property
     def best_value(self) -> float:
         """The metric of the best one, which counts."""
-        return max((values["best_value"] for values in self.finished), default=-float("inf"))
+        return max((values["kept_value"] for values in self.finished), default=-float("inf"))
 
     def write(self, work: Path, key: str) -> None:
         tensors = named("start", self.start) | named("total", self.total) | named("best", self.best)
@@ -76,7 +76,7 @@ class _Pot:
         return replace(
             self,
             total={name: weight + self.total[name] for name, weight in weights.items()},
-            best=weights if progress.best_value > self.best_value else self.best,
+            best=weights if progress.kept_value > self.best_value else self.best,
             finished=[*self.finished, vars(progress)],
         )
 
@@ -133,7 +133,7 @@ def train_soup(
     put(parameters, {name: total / len(plans) for name, total in pot.total.items()})
     metrics = objective.evaluate()
     say(f"weights of {len(plans)} trainings averaged: dev {told(metrics)}")
-    if metrics[objective.metric] < sum(each.best_value for each in progress) / len(plans):
+    if metrics[objective.metric] < sum(each.kept_value for each in progress) / len(plans):
         best = f"{objective.metric} {pot.best_value:.4f}"
         say(f"alone they do better: the best of them, with {best} on dev, is kept")
         put(parameters, pot.best)

@@ -16,7 +16,7 @@ from tests.training.one_number import OneNumber
 class Pulled:
     """Five rows pull to one side, the next five to the other, and so at the end of an epoch."""
 
-    metric = "nearness"
+    metric, dev_size = "nearness", 1
 
     def __init__(self, network: OneNumber) -> None:
         self.network, self.seen = network, list[float]()
@@ -55,8 +55,39 @@ def test_a_start_that_no_epoch_betters_is_kept(tmp_path: Path) -> None:
         train(network, Pulled(network), Plan([[np.array([i]) for i in range(33)]] * 3, settings),
               work=tmp_path / str(epoch), key="k", progress=progress, say=lambda line: None,
               start=readied)  # fmt: skip
-        assert (progress.best_epoch == 0) == kept
+        assert (progress.kept_epoch == 0) == kept
         assert (network.value == 0) == kept
+
+
+@pytest.mark.parametrize(
+    ("dev_size", "accuracies", "kept"),
+    [
+        (450, [0.9333, 0.8956, 0.9378, 0.9244, 0.9333], 4),  # three rows of 450 are chance
+        (450, [0.9333, 0.8956, 0.9378, 0.9244, 0.9111], 2),  # twelve are not
+        (450, [0.9333, 0.8956, 0.9178, 0.9200, 0.9044], 0),
+        (450_000, [0.9333, 0.8956, 0.9378, 0.9244, 0.9333], 2),
+        (450, [1.0, 0.9978, 1.0, 0.9978, 0.9978], 2),
+    ],
+)
+def test_the_latest_epoch_is_kept_that_is_as_good_as_the_best_but_for_chance(
+    tmp_path: Path, dev_size: int, accuracies: list[float], kept: int
+) -> None:
+    class Measured(Pulled):
+        metric = "accuracy"
+
+        def evaluate(self) -> dict[str, float]:
+            self.seen.append(self.network.value)
+            return {"accuracy": accuracies[len(self.seen)]}
+
+    network, progress = OneNumber(), Progress()
+    objective = Measured(network)
+    objective.dev_size = dev_size
+    train(network, objective, Plan([[np.array([i]) for i in range(33)]] * 4,
+          LoopSettings(0.1, "constant", 0.0, 0.0, 0, False)), work=tmp_path, key="k",
+          progress=progress, say=lambda line: None,
+          start=lambda: {"accuracy": accuracies[0]})  # fmt: skip
+    assert (progress.kept_epoch, progress.kept_value) == (kept, accuracies[kept])
+    assert network.value == [0.0, *objective.seen][kept]
 
 
 def test_a_run_that_goes_on_has_the_same_average(tmp_path: Path) -> None:

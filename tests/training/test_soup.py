@@ -25,7 +25,7 @@ class Stopped(BaseException):
 class Pulled:
     """A row n pulls the number to n; what counts is how near it is to one of the aims."""
 
-    metric = "nearness"
+    metric, dev_size = "nearness", 1
 
     def __init__(self, network: OneNumber, *aims: float, stop_after: int = -1) -> None:
         self.network, self.aims, self.steps_left = network, aims, stop_after

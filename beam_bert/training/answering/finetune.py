@@ -170,19 +170,19 @@ class AnswerTraining:
     def finish(self, progress: Progress, work: Path) -> Delivered:
         """Save and publish, with the null threshold that dev's questions without answer ask for."""
         # Not measured again: that would read all texts of dev once more.
-        best = progress.curves["epochs"][progress.best_epoch - 1]
-        metrics = {name: best[name] for name in ("exact", "f1")}
+        kept = progress.curves["epochs"][progress.kept_epoch - 1]
+        metrics = {name: kept[name] for name in ("exact", "f1")}
         self.network.write_back_words()
         model: Any = self.network.model
         threshold = None
         if {bool(each.answers) for each in self.questions.dev} == {True, False}:
-            threshold = best["null_threshold"]
+            threshold = kept["null_threshold"]
         # What a base of another task was tuned for must not stay.
         model.config.beam_bert = {} if threshold is None else {"null_threshold": threshold}
         labels = {use: dataclasses.asdict(found) for use, found in self.questions.labels.items()}
         training = {
             "curves": progress.curves,
-            "best_epoch": progress.best_epoch,
+            "kept_epoch": progress.kept_epoch,
             "metrics": metrics,
             "null_threshold": threshold,
             "labels": labels,

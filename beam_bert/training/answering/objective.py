@@ -46,7 +46,8 @@ class SpanObjective:
         device: torch.device,
         max_answer_tokens: int,
     ) -> None:
-        self.network, self.metric = network, metric
+        self.network = network
+        self.metric, self.dev_size = metric, len(dev)
         self._tokens, self._device = windows.tokens, device
         self._targets = torch.from_numpy(np.column_stack([windows.starts, windows.ends]))
         self._dev, self._tokenizer = dev, tokenizer
