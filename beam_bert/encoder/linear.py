@@ -4,7 +4,7 @@ On a CPU the bits of a row must not depend on the rows beside it, and which libr
 differs: oneDNN with weights packed once where there is AVX-512 (and for bf16 always), and MKL where
 there is AVX2 alone, since oneDNN's float32 kernel is the slower one there. With AVX-512 oneDNN also
 applies GELU and adds the residual while a tile of the product is at hand; with AVX2 its erf takes
-several times as long as torch's (`benchmarks/engine.py --kernels` shows all of these).
+several times as long as torch's (`benchmarks/engine.py --kernels` shows the products and GELU).
 """
 
 from __future__ import annotations

@@ -25,7 +25,7 @@ from beam_bert.training.checkpoint import (
     restore_optimizer,
     write_state,
 )
-from beam_bert.training.weights import copied, fit, put
+from beam_bert.training.weights import copied, put, same_shapes
 
 MAX_GRADIENT_NORM = 1.0
 _CURVE_POINTS_AN_EPOCH = 20
@@ -151,7 +151,7 @@ def train(
       progress: filled in as it goes.
       say: told a line after each epoch.
       start: readies the network for its first step, where there is no checkpoint; tells what it is
-        worth on dev where it is to be kept if no epoch does better, else None.
+        worth on dev where it is to be kept if no epoch does about as well, else None.
 
     Raises:
       RunFailed: the loss is no number any more, or a checkpoint cannot be written.
@@ -212,7 +212,7 @@ class _Loop:
         if state is None:
             return False
         weights = state.weights("parameter", self.device)
-        if not fit(self.parameters, weights):
+        if not same_shapes(self.parameters, weights):
             self.say(f"the checkpoint in {self.work} is of another network: training starts anew")
             return False
         put(self.parameters, weights)

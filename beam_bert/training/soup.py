@@ -27,7 +27,7 @@ from beam_bert.training.loop import (
     told,
     train,
 )
-from beam_bert.training.weights import copied, fit, put
+from beam_bert.training.weights import copied, put, same_shapes
 
 
 @dataclass(frozen=True)
@@ -66,7 +66,7 @@ class _Pot:
             return None
         device = next(iter(parameters.values())).device
         start, total, best = (state.weights(kind, device) for kind in ("start", "total", "best"))
-        if not fit(parameters, start):
+        if not same_shapes(parameters, start):
             return None
         return cls(start, state.values["worth"], total, best, state.values["finished"])
 

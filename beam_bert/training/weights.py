@@ -20,7 +20,7 @@ def put(parameters: Mapping[str, Tensor], weights: Mapping[str, Tensor]) -> None
         parameters[name].copy_(weight)
 
 
-def fit(parameters: Mapping[str, Tensor], weights: Mapping[str, Tensor]) -> bool:
+def same_shapes(parameters: Mapping[str, Tensor], weights: Mapping[str, Tensor]) -> bool:
     """Whether the weights are of that network: code that changed may have cut it otherwise."""
     shapes = {name: weight.shape for name, weight in weights.items()}
     return shapes == {name: parameter.shape for name, parameter in parameters.items()}

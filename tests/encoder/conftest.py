@@ -10,6 +10,8 @@ import pytest
 import torch
 import transformers
 
+from beam_bert.encoder.precision import has_amx, has_native_bf16
+
 VOCAB_SIZE = 300
 LABELS = 5
 _BERT = {
@@ -71,9 +73,8 @@ def company_tolerance(precision: str) -> float:
     machine promises: 1e-5 at fp32. An 8-bit input may fall on the other side of a rounding, and
     bf16 keeps 8 bits.
     """
-    has_amx = torch.cpu._is_amx_tile_supported()
-    if torch.cpu._is_avx512_supported() and not has_amx:
-        was_tried = torch.cpu._is_avx512_bf16_supported()
+    if torch.cpu._is_avx512_supported() and not has_amx():
+        was_tried = has_native_bf16()
     else:
         was_tried = precision != "bf16"
     return 0.0 if was_tried else {"fp32": 1e-5, "int8": 0.05, "bf16": 0.03}[precision]
