@@ -251,6 +251,14 @@ class FinetuneConfig(TrainingConfig):
         default=0.0,
         ge=0,
     )
+    dropout: float | None = _field(
+        "Training",
+        "Share of the hidden values that is dropped at each step; default: the base's own, as a "
+        "rule 0.1. On a few thousand rows and a small encoder 0.3 may do better.",
+        default=None,
+        ge=0,
+        lt=1,
+    )
     word_dropout: float = _field(
         "Training",
         "Share of the tokens that is masked at each step, drawn anew: no word alone decides.",

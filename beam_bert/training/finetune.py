@@ -262,6 +262,8 @@ class FineTuning:
         self.metric = _metric(config.metric, data.problem_type)
         pooling = resolve_pooling(config.pooling, base.folder)
         self.network = load_network(folder, data.labels, data.problem_type, device, pooling=pooling)
+        if config.dropout is not None:
+            self.network.use_dropout(config.dropout)
         self.read = tokens_reader(config, folder, self.network.config)
         train_tokens, dev_tokens = self.read(data.texts), self.read(data.dev)
         mask_id = find_mask_token(folder) if config.word_dropout else None

@@ -56,6 +56,10 @@ class PackedNetwork(nn.Module):
         self._place_of: Tensor | None = None
         self.head_is_new = False
 
+    def use_dropout(self, share: float) -> None:
+        """Drop this share of embeddings, layers' outputs and the head's input, not the config's."""
+        self._dropout = self._head_dropout = share
+
     def train_used_words(self, used: Int64Array) -> None:
         """Train the word embeddings of these ids only; the others stay as they are.
 

@@ -184,6 +184,16 @@ def test_bf16_accumulation_consistency_smoothing_and_early_stopping_run(
     assert "stopping early" in capfd.readouterr().err
 
 
+def test_dropout_of_ones_own_replaces_that_of_the_base(finetune: Finetune) -> None:
+    settings = ("--epochs", "1", "--learning_rate", "1e-9", "--word_dropout", "0")
+    losses = []
+    for share in (), ("--dropout", "0"), ("--dropout", "0.9"):
+        curve = training(finetune(*settings, *share, output=f"model{len(losses)}"))["curves"]
+        losses.append(sum(point["loss"] for point in curve["steps"]))
+    own, none, most = losses
+    assert none < own < most
+
+
 def test_accumulated_batches_weigh_their_rows_alike(finetune: Finetune) -> None:
     without_dropout = ("--epochs", "1", "--batch_tokens")
     one = finetune(*without_dropout, "100000", output="one")
