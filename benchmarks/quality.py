@@ -60,7 +60,10 @@ TASKS = {
         "banking77/train.csv",
         "",
         BANKING,
-        ["--soup", "3", "--holdout", "0.05"],
+        [
+            *("--soup", "3", "--holdout", "0.05", "--epochs", "8", "--dropout", "0.3"),
+            *("--batch_tokens", "2048", "--learning_rate", "3e-4"),
+        ],
     ),
     "groups": Task(
         "macro_f1",
