@@ -60,10 +60,7 @@ TASKS = {
         "banking77/train.csv",
         "",
         BANKING,
-        [
-            *("--soup", "3", "--holdout", "0.05", "--epochs", "8", "--dropout", "0.3"),
-            *("--batch_tokens", "2048", "--learning_rate", "3e-4"),
-        ],
+        ["--soup", "3", "--start_share", "0.3", "--holdout", "0.05"],
     ),
     "groups": Task(
         "macro_f1",

@@ -278,6 +278,14 @@ class FinetuneConfig(TrainingConfig):
         default=1,
         ge=1,
     )
+    start_share: float = _field(
+        "Training",
+        "Weight of the start (the base with its fitted head, or the model gone on from) in an "
+        "average with what was learnt; on few rows 0.3 keeps what the base knew.",
+        default=0.0,
+        ge=0,
+        lt=1,
+    )
     class_weights: Literal["none", "balanced"] = _field(
         "Training", "balanced: rare labels weigh more in the loss.", default="none"
     )

@@ -97,7 +97,13 @@ class Training(Protocol):
         """Save and publish the kept epoch's weights."""
 
 
-def run_training(training: Training, work: Path, key: str, start: Start | None = None) -> Delivered:
+def run_training(
+    training: Training,
+    work: Path,
+    key: str,
+    start: Start | None = None,
+    start_share: float = 0.0,
+) -> Delivered:
     """Train, from the last checkpoint on if there is one, deliver, and tell how good it is.
 
     Args:
@@ -105,6 +111,7 @@ def run_training(training: Training, work: Path, key: str, start: Start | None =
       work: folder of its checkpoint.
       key: names the run there.
       start: as `beam_bert.training.loop.train` has it.
+      start_share: as `beam_bert.training.soup.train_soup` has it.
 
     Raises:
       RunFailed: it did not finish; nothing was published.
@@ -130,6 +137,7 @@ def run_training(training: Training, work: Path, key: str, start: Start | None =
                 progress=progress,
                 say=say,
                 start=start,
+                start_share=start_share,
             )
         delivered = training.finish(found, work)
     for name, value in delivered.metrics.items():

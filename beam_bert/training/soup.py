@@ -2,7 +2,9 @@
 
 Trainings that start from the same weights and see the rows in other orders, with other dropout,
 end in one basin: the mean of their weights answers about as well as all of them asked together
-would, and costs no more to run than one of them.
+would, and costs no more to run than one of them. The start itself may be part of the mean
+(Wortsman et al. 2022, arXiv:2109.01903, WiSE-FT): it has what a pre-trained encoder forgets as it
+learns from a few thousand rows.
 """
 
 from __future__ import annotations
@@ -24,6 +26,7 @@ from beam_bert.training.loop import (
     Start,
     Trained,
     as_point,
+    standard_error,
     told,
     train,
 )
@@ -91,26 +94,29 @@ def train_soup(
     progress: Sequence[Progress],
     say: Callable[[str], None],
     start: Start | None = None,
+    start_share: float = 0.0,
 ) -> Progress:
     """Train once for each plan, from the same start, and average what they came to.
 
     Where the average does worse on dev than the trainings do in the mean, they ended in different
     basins, and the best one's weights are kept instead. (The best one's own value is no measure of
-    the average: it is the highest of many, and some of that is chance.) A single plan is trained
-    as it is. Goes on from its last checkpoint.
+    the average: it is the highest of many, and some of that is chance.) The start then gets its
+    share, unless that is worse by more than a standard error, or the start is worth nothing yet.
+    Goes on from its last checkpoint.
 
     Args:
       network, objective, work, key, say, start: see `beam_bert.training.loop.train`.
       plans: one for each training.
       progress: one for each training; filled in as they go.
+      start_share: weight of the start in the result, 0 to 1.
 
     Returns:
-      What all of them went through: their curves, and a last point for the average.
+      What all of them went through: their curves, and a last point for each average.
 
     Raises:
       RunFailed: as `train`.
     """
-    if len(plans) == 1:
+    if len(plans) == 1 and not start_share:
         train(network, objective, plans[0], work=work, key=key, progress=progress[0], say=say,
               start=start)  # fmt: skip
         return progress[0]
@@ -122,7 +128,8 @@ def train_soup(
         vars(done).update(values)
         done.note_resumed()
     for number in range(len(pot.finished), len(plans)):
-        say(f"training {number + 1} of {len(plans)}")
+        if len(plans) > 1:
+            say(f"training {number + 1} of {len(plans)}")
         put(parameters, pot.start)
         own, now = work / f"training-{number + 1}", progress[number]
         train(network, objective, plans[number], work=own, key=key, progress=now, say=say,
@@ -131,13 +138,48 @@ def train_soup(
         pot.write(work, key)
         shutil.rmtree(own, ignore_errors=True)
     put(parameters, {name: total / len(plans) for name, total in pot.total.items()})
+    found, value = _all_of(progress), progress[0].kept_value
+    if len(plans) > 1:
+        value = _keep_average(network, objective, pot, found, say)
+    if start_share and worth is not None:
+        _add_start(network, objective, pot, start_share, value, found, say)
+    return found
+
+
+def _keep_average(
+    network: Trained, objective: Objective, pot: _Pot, found: Progress, say: Callable[[str], None]
+) -> float:
+    """Keep the network, which is the trainings' average, or the best of them; its dev metric."""
+    metrics, name = objective.evaluate(), objective.metric
+    _note("average", metrics, found)
+    say(f"weights of {len(pot.finished)} trainings averaged: dev {told(metrics)}")
+    values = [each["kept_value"] for each in pot.finished]
+    if metrics[name] >= sum(values) / len(values):
+        return metrics[name]
+    say(f"alone they do better: the best of them, with {name} {max(values):.4f} on dev, is kept")
+    put(network.trained_parameters(), pot.best)
+    return max(values)
+
+
+def _add_start(
+    network: Trained,
+    objective: Objective,
+    pot: _Pot,
+    share: float,
+    value: float,
+    found: Progress,
+    say: Callable[[str], None],
+) -> None:
+    """Move the network, whose dev metric is `value`, towards the start, unless that is worse."""
+    parameters = network.trained_parameters()
+    alone = copied(parameters)
+    put(parameters, {name: weight.lerp(pot.start[name], share) for name, weight in alone.items()})
     metrics = objective.evaluate()
-    say(f"weights of {len(plans)} trainings averaged: dev {told(metrics)}")
-    if metrics[objective.metric] < sum(each.kept_value for each in progress) / len(plans):
-        best = f"{objective.metric} {pot.best_value:.4f}"
-        say(f"alone they do better: the best of them, with {best} on dev, is kept")
-        put(parameters, pot.best)
-    return _all_of(progress, metrics)
+    _note("with the start", metrics, found)
+    say(f"the start averaged in, with a weight of {share:g}: dev {told(metrics)}")
+    if metrics[objective.metric] < value - standard_error(value, objective.dev_size):
+        say("clearly worse: the start is left out")
+        put(parameters, alone)
 
 
 def _first_pot(parameters: Mapping[str, Tensor], start: Start | None) -> _Pot:
@@ -147,12 +189,18 @@ def _first_pot(parameters: Mapping[str, Tensor], start: Start | None) -> _Pot:
     return _Pot(begin, worth, nothing, {}, [])
 
 
-def _all_of(trainings: Sequence[Progress], metrics: Mapping[str, float]) -> Progress:
+def _all_of(trainings: Sequence[Progress]) -> Progress:
     """One progress with the curves of all, each point with the number of its training."""
     everything = Progress()
+    if len(trainings) == 1:
+        everything.kept_epoch = trainings[0].kept_epoch
     for number, each in enumerate(trainings, 1):
         for name, points in each.curves.items():
             everything.curves[name] += [{"training": number} | point for point in points]
-    average = {"training": "average", "epoch": "", "step": ""}
-    everything.curves["epochs"].append(average | as_point(metrics))
     return everything
+
+
+def _note(what: str, metrics: Mapping[str, float], found: Progress) -> None:
+    """Add a last point to the curves."""
+    point = {"training": what, "epoch": "", "step": ""}
+    found.curves["epochs"].append(point | as_point(metrics))

@@ -41,7 +41,11 @@ class Pulled:
 
 
 def cook(
-    work: Path, aims: tuple[float, ...], pulls: tuple[int, ...] = (1, -1), stop_after: int = -1
+    work: Path,
+    aims: tuple[float, ...],
+    pulls: tuple[int, ...] = (1, -1),
+    stop_after: int = -1,
+    start_share: float = 0.0,
 ) -> tuple[float, Progress, list[str]]:
     network, said = OneNumber(), list[str]()
     settings = LoopSettings(0.1, "constant", 0.0, 0.0, 0, False)
@@ -54,7 +58,8 @@ def cook(
         key="k",
         progress=[Progress() for _ in plans],
         say=said.append,
-        start=lambda: None,
+        start=lambda: {"nearness": -9.0} if start_share else None,
+        start_share=start_share,
     )
     return network.value, found, said
 
@@ -108,6 +113,40 @@ def test_what_is_left_of_another_network_is_not_gone_on_with(
     value, _, said = cook(tmp_path, (0.0,))
     assert said[0] == "training 1 of 2"
     assert value == whole
+
+
+@pytest.mark.parametrize("pulls", [(1,), (1, 2)])
+@pytest.mark.parametrize("steps", [5, STEPS])
+def test_the_start_gets_its_share_also_after_a_kill(
+    tmp_path: Path, pulls: tuple[int, ...], steps: int
+) -> None:
+    alone, _, _ = cook(tmp_path / "alone", (0.0,), pulls)
+    value, found, _ = cook(tmp_path / "whole", (0.0,), pulls, start_share=0.25)
+    assert value == pytest.approx(0.75 * alone)  # the start is 0
+    assert found.curves["epochs"][-1]["training"] == "with the start"
+    with pytest.raises(Stopped):
+        cook(tmp_path / "on", (0.0,), pulls, stop_after=steps - 1, start_share=0.25)
+    after, found_after, _ = cook(tmp_path / "on", (0.0,), pulls, start_share=0.25)
+    assert after == value
+    assert found_after.curves == found.curves
+
+
+def test_the_start_is_left_out_where_that_is_clearly_better(tmp_path: Path) -> None:
+    alone, _, _ = cook(tmp_path / "alone", (9.0,), (1, 2))
+    value, _, said = cook(tmp_path / "both", (9.0,), (1, 2), start_share=0.25)
+    assert value == alone
+    assert any("left out" in line for line in said)
+
+
+@pytest.mark.parametrize("soup", ["1", "2"])
+def test_finetune_averages_the_start_in(finetune: Finetune, soup: str) -> None:
+    folder = finetune("--epochs", "2", "--soup", soup, "--start_share", "0.3")
+    found = json.loads((folder / "training.json").read_text("utf-8"))
+    last = found["curves"]["epochs"][-1]
+    assert ("kept_epoch" in found) == (soup == "1")
+    assert last["training"] == "with the start"
+    assert found["metrics"]["accuracy"] == pytest.approx(last["accuracy"], abs=1e-4)
+    assert "| with the start |" in (folder / "README.md").read_text("utf-8")
 
 
 def test_finetune_publishes_the_average_and_tells_each_training(finetune: Finetune) -> None:
