@@ -3,7 +3,7 @@
 Trainings that start from the same weights and see the rows in other orders, with other dropout,
 end in one basin: the mean of their weights answers about as well as all of them asked together
 would, and costs no more to run than one of them. The start itself may be part of the mean
-(Wortsman et al. 2022, arXiv:2109.01903, WiSE-FT): it has what a pre-trained encoder forgets as it
+(Wortsman et al. 2021, arXiv:2109.01903, WiSE-FT): it has what a pre-trained encoder forgets as it
 learns from a few thousand rows.
 """
 
