@@ -141,7 +141,9 @@ def train_soup(
     found, value = _all_of(progress), progress[0].kept_value
     if len(plans) > 1:
         value = _keep_average(network, objective, pot, found, say)
-    if start_share and worth is not None:
+    if start_share and worth is None:
+        say("the start, whose head is random, is left out of the average")
+    elif start_share:
         _add_start(network, objective, pot, start_share, value, found, say)
     return found
 

@@ -149,6 +149,13 @@ def test_finetune_averages_the_start_in(finetune: Finetune, soup: str) -> None:
     assert "| with the start |" in (folder / "README.md").read_text("utf-8")
 
 
+def test_a_start_with_a_random_head_has_no_share(
+    finetune: Finetune, capfd: pytest.CaptureFixture[str]
+) -> None:
+    finetune("--epochs", "1", "--head", "random", "--start_share", "0.3")
+    assert "is left out of the average" in capfd.readouterr().err
+
+
 def test_finetune_publishes_the_average_and_tells_each_training(finetune: Finetune) -> None:
     folder = finetune("--epochs", "2", "--soup", "2")
     found = json.loads((folder / "training.json").read_text("utf-8"))
