@@ -138,7 +138,7 @@ def finetune(config: FinetuneConfig) -> Delivered:
         f"{' (held out)' if data.held_out else ''}, {len(data.labels)} labels, "
         f"{run.network.config.num_layers} layers, {run.trained_size / 1e6:.1f} M parameters trained"
     )
-    delivered = run_training(run, work, key, run.start, config.start_share)
+    delivered = run_training(run, work, key, start=run.start, start_share=config.start_share)
     say(f"model: {delivered.location} (in {time.monotonic() - started:,.0f} s)")
     return delivered
 

@@ -57,7 +57,7 @@ class PackedNetwork(nn.Module):
         self.head_is_new = False
 
     def use_dropout(self, share: float) -> None:
-        """Drop this share of embeddings, layers' outputs and the head's input, not the config's."""
+        """Drop this share of hidden values, wherever the config has some dropped."""
         self._dropout = self._head_dropout = share
 
     def train_used_words(self, used: Int64Array) -> None:

@@ -137,51 +137,50 @@ def train_soup(
         pot = pot.add(parameters, now)
         pot.write(work, key)
         shutil.rmtree(own, ignore_errors=True)
-    put(parameters, {name: total / len(plans) for name, total in pot.total.items()})
-    found, value = _all_of(progress), progress[0].kept_value
-    if len(plans) > 1:
-        value = _keep_average(network, objective, pot, found, say)
-    if start_share and worth is None:
-        say("the start, whose head is random, is left out of the average")
-    elif start_share:
-        _add_start(network, objective, pot, start_share, value, found, say)
+    found = _all_of(progress)
+    _average(network, objective, pot, start_share, found, say)
     return found
 
 
-def _keep_average(
-    network: Trained, objective: Objective, pot: _Pot, found: Progress, say: Callable[[str], None]
-) -> float:
-    """Keep the network, which is the trainings' average, or the best of them; its dev metric."""
-    metrics, name = objective.evaluate(), objective.metric
-    _note("average", metrics, found)
-    say(f"weights of {len(pot.finished)} trainings averaged: dev {told(metrics)}")
-    values = [each["kept_value"] for each in pot.finished]
-    if metrics[name] >= sum(values) / len(values):
-        return metrics[name]
-    say(f"alone they do better: the best of them, with {name} {max(values):.4f} on dev, is kept")
-    put(network.trained_parameters(), pot.best)
-    return max(values)
-
-
-def _add_start(
+def _average(
     network: Trained,
     objective: Objective,
     pot: _Pot,
-    share: float,
-    value: float,
+    start_share: float,
     found: Progress,
     say: Callable[[str], None],
 ) -> None:
-    """Move the network, whose dev metric is `value`, towards the start, unless that is worse."""
-    parameters = network.trained_parameters()
-    alone = copied(parameters)
-    put(parameters, {name: weight.lerp(pot.start[name], share) for name, weight in alone.items()})
-    metrics = objective.evaluate()
-    _note("with the start", metrics, found)
-    say(f"the start averaged in, with a weight of {share:g}: dev {told(metrics)}")
-    if metrics[objective.metric] < value - standard_error(value, objective.dev_size):
-        say("clearly worse: the start is left out")
-        put(parameters, alone)
+    """Leave the network with what `train_soup` says of the finished trainings and the start."""
+    parameters, count = network.trained_parameters(), len(pot.finished)
+
+    def measured(what: str, line: str) -> float:
+        metrics = objective.evaluate()
+        point = {"training": what, "epoch": "", "step": ""}
+        found.curves["epochs"].append(point | as_point(metrics))
+        say(f"{line}: dev {told(metrics)}")
+        return metrics[objective.metric]
+
+    put(parameters, {name: total / count for name, total in pot.total.items()})
+    value = pot.best_value
+    if count > 1:
+        value = measured("average", f"weights of {count} trainings averaged")
+        if value < sum(each["kept_value"] for each in pot.finished) / count:
+            value = pot.best_value
+            best = f"{objective.metric} {value:.4f}"
+            say(f"alone they do better: the best of them, with {best} on dev, is kept")
+            put(parameters, pot.best)
+    if start_share and pot.worth is None:
+        say("the start, whose head is random, is left out of the average")
+    elif start_share:
+        alone = copied(parameters)
+        put(
+            parameters,
+            {name: own.lerp(pot.start[name], start_share) for name, own in alone.items()},
+        )
+        line = f"the start averaged in, with a weight of {start_share:g}"
+        if measured("with the start", line) < value - standard_error(value, objective.dev_size):
+            say("clearly worse: the start is left out")
+            put(parameters, alone)
 
 
 def _first_pot(parameters: Mapping[str, Tensor], start: Start | None) -> _Pot:
@@ -200,9 +199,3 @@ def _all_of(trainings: Sequence[Progress]) -> Progress:
         for name, points in each.curves.items():
             everything.curves[name] += [{"training": number} | point for point in points]
     return everything
-
-
-def _note(what: str, metrics: Mapping[str, float], found: Progress) -> None:
-    """Add a last point to the curves."""
-    point = {"training": what, "epoch": "", "step": ""}
-    found.curves["epochs"].append(point | as_point(metrics))
