@@ -60,7 +60,11 @@ TASKS = {
         "banking77/train.csv",
         "",
         BANKING,
-        ["--soup", "3", "--start_share", "0.3", "--holdout", "0.05"],
+        [
+            *("--soup", "3", "--start_share", "0.3", "--holdout", "0.05"),
+            *("--epochs", "10", "--learning_rate", "3e-4", "--batch_tokens", "2048"),
+            *("--dropout", "0.3", "--label_smoothing", "0.1"),
+        ],
     ),
     "groups": Task(
         "macro_f1",
