@@ -31,13 +31,13 @@ class Snapshot:
     Attributes:
       done: documents, or what else `unit` says.
       share: of the input's bytes, or of what there is to do, that is done.
-      earlier: the part of `share` that a run which was killed did, where that is found out late.
+      earlier: where a run that was killed had come to; None: where the first look found it.
     """
 
     done: int
     share: float
     unit: str = "documents"
-    earlier: float = 0.0
+    earlier: Snapshot | None = None
 
 
 @contextmanager
@@ -74,8 +74,9 @@ def _lines(console: Console, snapshot: Callable[[], Snapshot], finished: threadi
 
 
 def _progress_text(first: Snapshot, now: Snapshot, seconds: float) -> str:
-    """Speed and time left go by what was done since the first look: a run may go on from a kill."""
-    done, share = now.done - first.done, now.share - max(first.share, now.earlier)
+    """Speed and time left go by what this process did: a run may go on from a kill."""
+    begin = now.earlier or first
+    done, share = now.done - begin.done, now.share - begin.share
     text = f"{now.done:,} {now.unit}, {done / seconds:,.0f} {now.unit}/s"
     if share > 0 and now.share < 1 and done:
         left = int(seconds * (1 - now.share) / share)

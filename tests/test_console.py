@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 
 import pytest
@@ -37,8 +38,11 @@ def test_progress_names_what_is_counted(
 def test_time_left_goes_by_what_this_process_did(
     monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    first, later = console.Snapshot(0, 0.0), console.Snapshot(10, 0.901, earlier=0.9)
-    (said, *_) = lines(monkeypatch, capfd, first, later)
+    earlier = console.Snapshot(1_000_000, 0.9)
+    later = console.Snapshot(1_000_010, 0.901, earlier=earlier)
+    (said, *_) = lines(monkeypatch, capfd, console.Snapshot(0, 0.0), later)
+    assert said.startswith("1,000,010 documents, ")
+    assert re.search(r" \d\d?\d documents/s", said)  # 10 in 0.1 s
     # A thousandth took 0.1 s, and 99 of them are left; were it 901 that it took, no time would be.
     assert "about 0:00:00 left" not in said
 

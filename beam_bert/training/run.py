@@ -120,9 +120,12 @@ def run_training(
     progress = [Progress() for _ in plans]
 
     def snapshot() -> console.Snapshot:
-        rows = sum(each.rows - each.resumed_rows for each in progress)
+        earlier = console.Snapshot(
+            sum(each.resumed_rows for each in progress),
+            sum(each.resumed_share for each in progress) / len(plans),
+        )
+        rows = sum(each.rows for each in progress)
         share = sum(each.share for each in progress) / len(plans)
-        earlier = sum(each.resumed_share for each in progress) / len(plans)
         return console.Snapshot(rows, share, "rows", earlier)
 
     with _alone(work):
