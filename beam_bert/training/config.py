@@ -278,11 +278,12 @@ class FinetuneConfig(TrainingConfig):
         default=1,
         ge=1,
     )
-    start_share: float = _field(
+    start_share: float | None = _field(
         "Training",
         "Weight of the start (the base with its fitted head, or the model gone on from) in an "
-        "average with what was learnt; on few rows 0.3 keeps what the base knew.",
-        default=0.0,
+        "average with what was learnt, where that makes the loss on dev less; default: the best of "
+        "0 to 0.5.",
+        default=None,
         ge=0,
         lt=1,
     )

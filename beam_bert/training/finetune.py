@@ -67,10 +67,12 @@ from beam_bert.training.saving import (
     put_in_place,
     save_model,
 )
+from beam_bert.training.soup import StartShare
 from beam_bert.training.splitting import contradicting_rows, leaking_rows, split_holdout
 from beam_bert.training.student import make_student, needs_student
 
 DEFAULT_MAX_LENGTH = 512
+START_SHARES = (0.1, 0.2, 0.3, 0.4, 0.5)
 
 
 @dataclass(frozen=True, eq=False)
@@ -138,7 +140,7 @@ def finetune(config: FinetuneConfig) -> Delivered:
         f"{' (held out)' if data.held_out else ''}, {len(data.labels)} labels, "
         f"{run.network.config.num_layers} layers, {run.trained_size / 1e6:.1f} M parameters trained"
     )
-    delivered = run_training(run, work, key, start=run.start, start_share=config.start_share)
+    delivered = run_training(run, work, key, start=run.start, start_share=run.start_share())
     say(f"model: {delivered.location} (in {time.monotonic() - started:,.0f} s)")
     return delivered
 
@@ -296,6 +298,20 @@ class FineTuning:
             self.objective.fit_head(self.config.seed)
             say("head fitted to the encoder as it is")
         return self.objective.evaluate()
+
+    def start_share(self) -> StartShare | None:
+        """What `--start_share` asks for."""
+        asked = self.config.start_share
+        candidates = START_SHARES if asked is None else (asked,)
+        return StartShare(candidates, self.dev_loss) if any(candidates) else None
+
+    def dev_loss(self) -> float:
+        """The loss on dev, as calibrated: weights that are only less sure shall not look better."""
+        logits, targets = self.objective.dev_logits(), self.data.dev_targets
+        if self.data.problem_type != REGRESSION:
+            temperature = fit_temperature(logits, targets, self.data.problem_type)
+            logits = logits / np.float32(temperature)
+        return dev_metrics(logits, targets, self.data.problem_type)["loss"]
 
     def plans(self) -> list[Plan]:
         """One training, or as many as `--soup` says: other orders of the rows, other dropout."""

@@ -40,7 +40,7 @@ from beam_bert.training.saving import (
     publish,
     put_in_place,
 )
-from beam_bert.training.soup import train_soup
+from beam_bert.training.soup import StartShare, train_soup
 
 _STALE_S = 30 * 24 * 3600.0
 SOFTWARE = ("torch", "transformers", "tokenizers", "pyarrow")
@@ -102,7 +102,7 @@ def run_training(
     work: Path,
     key: str,
     start: Start | None = None,
-    start_share: float = 0.0,
+    start_share: StartShare | None = None,
 ) -> Delivered:
     """Train, from the last checkpoint on if there is one, deliver, and tell how good it is.
 

@@ -15,7 +15,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from beam_bert.training.checkpoint import TrainingState, named, read_state, write_state
@@ -26,11 +25,23 @@ from beam_bert.training.loop import (
     Start,
     Trained,
     as_point,
-    standard_error,
     told,
     train,
 )
 from beam_bert.training.weights import copied, put, same_shapes
+
+
+@dataclass(frozen=True)
+class StartShare:
+    """How much of the start there may be in the result.
+
+    Attributes:
+      candidates: its weights to try, 0 < weight < 1; the one of the least loss is taken, or none.
+      dev_loss: of the network as it is, calibrated.
+    """
+
+    candidates: Sequence[float]
+    dev_loss: Callable[[], float]
 
 
 @dataclass(frozen=True)
@@ -78,7 +89,7 @@ class _Pot:
         weights = copied(weights)
         return replace(
             self,
-            total={name: weight + self.total[name] for name, weight in weights.items()},
+            total={name: weight + self.total.get(name, 0.0) for name, weight in weights.items()},
             best=weights if progress.kept_value > self.best_value else self.best,
             finished=[*self.finished, vars(progress)],
         )
@@ -94,21 +105,20 @@ def train_soup(
     progress: Sequence[Progress],
     say: Callable[[str], None],
     start: Start | None = None,
-    start_share: float = 0.0,
+    start_share: StartShare | None = None,
 ) -> Progress:
     """Train once for each plan, from the same start, and average what they came to.
 
     Where the average does worse on dev than the trainings do in the mean, they ended in different
     basins, and the best one's weights are kept instead. (The best one's own value is no measure of
     the average: it is the highest of many, and some of that is chance.) The start then gets its
-    share, unless that is worse by more than a standard error, or the start is worth nothing yet.
-    Goes on from its last checkpoint.
+    share, where that makes the loss on dev less. Goes on from its last checkpoint.
 
     Args:
       network, objective, work, key, say, start: see `beam_bert.training.loop.train`.
       plans: one for each training.
       progress: one for each training; filled in as they go.
-      start_share: weight of the start in the result, 0 to 1.
+      start_share: what share the start may have; None: none.
 
     Returns:
       What all of them went through: their curves, and a last point for each average.
@@ -116,13 +126,16 @@ def train_soup(
     Raises:
       RunFailed: as `train`.
     """
-    if len(plans) == 1 and not start_share:
+    if len(plans) == 1 and start_share is None:
         train(network, objective, plans[0], work=work, key=key, progress=progress[0], say=say,
               start=start)  # fmt: skip
         return progress[0]
     parameters = network.trained_parameters()
-    pot = _Pot.read(work, key, parameters) or _first_pot(parameters, start)
-    pot.write(work, key)
+    pot = _Pot.read(work, key, parameters)
+    if pot is None:
+        worth = None if start is None else start()
+        pot = _Pot(copied(parameters), worth, {}, {}, [])
+        pot.write(work, key)
     worth = pot.worth
     for done, values in zip(progress, pot.finished, strict=False):
         vars(done).update(values)
@@ -135,10 +148,13 @@ def train_soup(
         train(network, objective, plans[number], work=own, key=key, progress=now, say=say,
               start=lambda: worth)  # fmt: skip
         pot = pot.add(parameters, now)
-        pot.write(work, key)
-        shutil.rmtree(own, ignore_errors=True)
+        if number + 1 < len(plans):  # the last one's own checkpoint says it all
+            pot.write(work, key)
+            shutil.rmtree(own, ignore_errors=True)
     found = _all_of(progress)
-    _average(network, objective, pot, start_share, found, say)
+    _average(network, objective, pot, found, say)
+    if start_share is not None:
+        _mix_in_start(network, objective, pot, start_share, found, say)
     return found
 
 
@@ -146,48 +162,62 @@ def _average(
     network: Trained,
     objective: Objective,
     pot: _Pot,
-    start_share: float,
     found: Progress,
     say: Callable[[str], None],
 ) -> None:
-    """Leave the network with what `train_soup` says of the finished trainings and the start."""
+    """Leave the network with what `train_soup` says of the finished trainings."""
     parameters, count = network.trained_parameters(), len(pot.finished)
-
-    def measured(what: str, line: str) -> float:
-        metrics = objective.evaluate()
-        point = {"training": what, "epoch": "", "step": ""}
-        found.curves["epochs"].append(point | as_point(metrics))
-        say(f"{line}: dev {told(metrics)}")
-        return metrics[objective.metric]
-
     put(parameters, {name: total / count for name, total in pot.total.items()})
-    value = pot.best_value
-    if count > 1:
-        value = measured("average", f"weights of {count} trainings averaged")
-        if value < sum(each["kept_value"] for each in pot.finished) / count:
-            value = pot.best_value
-            best = f"{objective.metric} {value:.4f}"
-            say(f"alone they do better: the best of them, with {best} on dev, is kept")
-            put(parameters, pot.best)
-    if start_share and pot.worth is None:
-        say("the start, whose head is random, is left out of the average")
-    elif start_share:
-        alone = copied(parameters)
-        put(
-            parameters,
-            {name: own.lerp(pot.start[name], start_share) for name, own in alone.items()},
-        )
-        line = f"the start averaged in, with a weight of {start_share:g}"
-        if measured("with the start", line) < value - standard_error(value, objective.dev_size):
-            say("clearly worse: the start is left out")
-            put(parameters, alone)
+    if count == 1:
+        return
+    value = _measured(objective, "average", found, say, f"weights of {count} trainings averaged")
+    if value < sum(each["kept_value"] for each in pot.finished) / count:
+        best = f"{objective.metric} {pot.best_value:.4f}"
+        say(f"alone they do better: the best of them, with {best} on dev, is kept")
+        put(parameters, pot.best)
 
 
-def _first_pot(parameters: Mapping[str, Tensor], start: Start | None) -> _Pot:
-    worth = None if start is None else start()
-    begin = copied(parameters)
-    nothing = {name: torch.zeros_like(weight) for name, weight in begin.items()}
-    return _Pot(begin, worth, nothing, {}, [])
+def _mix_in_start(
+    network: Trained,
+    objective: Objective,
+    pot: _Pot,
+    start_share: StartShare,
+    found: Progress,
+    say: Callable[[str], None],
+) -> None:
+    """Give the start the share that makes dev's loss least."""
+    if pot.worth is None:
+        say("the start, whose head is random, gets no share")
+        return
+    parameters = network.trained_parameters()
+    alone = copied(parameters)
+
+    def mix(share: float) -> None:
+        put(parameters, {name: own.lerp(pot.start[name], share) for name, own in alone.items()})
+
+    losses = {}
+    for share in (0.0, *start_share.candidates):
+        mix(share)
+        losses[share] = start_share.dev_loss()
+    best = min(losses, key=lambda share: losses[share])
+    mix(best)
+    what = f"calibrated loss on dev {losses[best]:.4f} in place of {losses[0.0]:.4f}"
+    if best:
+        _measured(objective, f"{best:g} of the start", found, say, f"{best:g} of the start: {what}")
+    else:
+        say("the start gets no share: with it the calibrated loss on dev is not less")
+
+
+def _measured(
+    objective: Objective, training: str, found: Progress, say: Callable[[str], None], line: str
+) -> float:
+    """The metric of the network as it is; told, and noted as a point of the curves."""
+    metrics = objective.evaluate()
+    found.curves["epochs"].append(
+        {"training": training, "epoch": "", "step": ""} | as_point(metrics)
+    )
+    say(f"{line}; dev {told(metrics)}")
+    return metrics[objective.metric]
 
 
 def _all_of(trainings: Sequence[Progress]) -> Progress:

@@ -195,15 +195,15 @@ def test_dropout_of_ones_own_replaces_that_of_the_base(finetune: Finetune) -> No
 
 
 def test_accumulated_batches_weigh_their_rows_alike(finetune: Finetune) -> None:
-    without_dropout = ("--epochs", "1", "--batch_tokens")
-    one = finetune(*without_dropout, "100000", output="one")
-    two = finetune(*without_dropout, "500", "--gradient_accumulation", "1000", output="two")
+    flags = ("--epochs", "1", "--start_share", "0", "--batch_tokens")
+    one = finetune(*flags, "100000", output="one")
+    two = finetune(*flags, "500", "--gradient_accumulation", "1000", output="two")
     assert training(one)["curves"]["epochs"][-1]["step"] == 1
     assert training(two)["curves"]["epochs"][-1]["step"] == 1
 
 
 def test_a_good_epoch_is_kept_and_the_curves_tell_all(finetune: Finetune) -> None:
-    found = training(finetune("--epochs", "4", "--learning_rate", "2e-3"))
+    found = training(finetune("--epochs", "4", "--learning_rate", "2e-3", "--start_share", "0"))
     values = [epoch["accuracy"] for epoch in found["curves"]["epochs"]]
     assert len(values) == 1 + 4  # the first as the head was fitted
     error = standard_error(max(values), 24)  # rows held out of 240

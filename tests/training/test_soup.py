@@ -11,7 +11,7 @@ import pytest
 from torch import Tensor
 
 from beam_bert.training.loop import LoopSettings, Plan, Progress
-from beam_bert.training.soup import train_soup
+from beam_bert.training.soup import StartShare, train_soup
 from tests.training.one_number import OneNumber
 
 Finetune = Callable[..., Path]
@@ -37,7 +37,10 @@ class Pulled:
         return 0.1 * (self.network.number - float(rows[0])).square().sum()
 
     def evaluate(self) -> dict[str, float]:
-        return {"nearness": -min(abs(self.network.value - aim) for aim in self.aims)}
+        return {"nearness": -self.dev_loss()}
+
+    def dev_loss(self) -> float:
+        return min(abs(self.network.value - aim) for aim in self.aims)
 
 
 def cook(
@@ -45,21 +48,22 @@ def cook(
     aims: tuple[float, ...],
     pulls: tuple[int, ...] = (1, -1),
     stop_after: int = -1,
-    start_share: float = 0.0,
+    start_shares: tuple[float, ...] = (),
 ) -> tuple[float, Progress, list[str]]:
     network, said = OneNumber(), list[str]()
+    objective = Pulled(network, *aims, stop_after=stop_after)
     settings = LoopSettings(0.1, "constant", 0.0, 0.0, 0, False)
     plans = [Plan([[np.array([pull])] * STEPS], settings) for pull in pulls]
     found = train_soup(
         network,
-        Pulled(network, *aims, stop_after=stop_after),
+        objective,
         plans,
         work=work,
         key="k",
         progress=[Progress() for _ in plans],
         say=said.append,
-        start=lambda: {"nearness": -9.0} if start_share else None,
-        start_share=start_share,
+        start=lambda: {"nearness": -9.0} if start_shares else None,
+        start_share=StartShare(start_shares, objective.dev_loss) if start_shares else None,
     )
     return network.value, found, said
 
@@ -121,43 +125,67 @@ def test_the_start_gets_its_share_also_after_a_kill(
     tmp_path: Path, pulls: tuple[int, ...], steps: int
 ) -> None:
     alone, _, _ = cook(tmp_path / "alone", (0.0,), pulls)
-    value, found, _ = cook(tmp_path / "whole", (0.0,), pulls, start_share=0.25)
+    value, found, _ = cook(tmp_path / "whole", (0.0,), pulls, start_shares=(0.25,))
     assert value == pytest.approx(0.75 * alone)  # the start is 0
-    assert found.curves["epochs"][-1]["training"] == "with the start"
+    assert found.curves["epochs"][-1]["training"] == "0.25 of the start"
     with pytest.raises(Stopped):
-        cook(tmp_path / "on", (0.0,), pulls, stop_after=steps - 1, start_share=0.25)
-    after, found_after, _ = cook(tmp_path / "on", (0.0,), pulls, start_share=0.25)
+        cook(tmp_path / "on", (0.0,), pulls, stop_after=steps - 1, start_shares=(0.25,))
+    after, found_after, _ = cook(tmp_path / "on", (0.0,), pulls, start_shares=(0.25,))
     assert after == value
     assert found_after.curves == found.curves
 
 
-def test_the_start_is_left_out_where_that_is_clearly_better(tmp_path: Path) -> None:
+def test_a_run_that_was_killed_after_its_last_step_trains_no_more(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole, found, _ = cook(tmp_path / "whole", (0.0,), (1,), start_shares=(0.25,))
+    with monkeypatch.context() as patched, pytest.raises(Stopped):
+        patched.setattr("beam_bert.training.soup._mix_in_start", _stop)
+        cook(tmp_path / "on", (0.0,), (1,), start_shares=(0.25,))
+    after, found_after, _ = cook(tmp_path / "on", (0.0,), (1,), 0, start_shares=(0.25,))
+    assert after == whole
+    assert found_after.curves == found.curves
+
+
+def _stop(*_: object) -> None:
+    raise Stopped
+
+
+def test_the_start_gets_the_share_of_the_least_loss(tmp_path: Path) -> None:
+    alone, _, _ = cook(tmp_path / "alone", (9.0,), (1,))
+    near = 0.7 * alone  # the start is 0
+    value, _, said = cook(tmp_path / "both", (near,), (1,), start_shares=(0.2, 0.3, 0.4))
+    assert value == pytest.approx(near)
+    assert said[-1].startswith("0.3 of the start: calibrated loss on dev 0.0000 in place of ")
+
+
+def test_the_start_gets_no_share_where_that_is_worse(tmp_path: Path) -> None:
     alone, _, _ = cook(tmp_path / "alone", (9.0,), (1, 2))
-    value, _, said = cook(tmp_path / "both", (9.0,), (1, 2), start_share=0.25)
+    value, _, said = cook(tmp_path / "both", (9.0,), (1, 2), start_shares=(0.25, 0.5))
     assert value == alone
-    assert any("left out" in line for line in said)
+    assert "no share" in said[-1]
 
 
 @pytest.mark.parametrize("soup", ["1", "2"])
-def test_finetune_averages_the_start_in(finetune: Finetune, soup: str) -> None:
-    folder = finetune("--epochs", "2", "--soup", soup, "--start_share", "0.3")
+def test_finetune_gives_the_start_a_share(finetune: Finetune, soup: str) -> None:
+    folder = finetune("--epochs", "2", "--soup", soup)
     found = json.loads((folder / "training.json").read_text("utf-8"))
     last = found["curves"]["epochs"][-1]
     assert ("kept_epoch" in found) == (soup == "1")
-    assert last["training"] == "with the start"
+    assert last["training"].endswith(" of the start")
     assert found["metrics"]["accuracy"] == pytest.approx(last["accuracy"], abs=1e-4)
-    assert "| with the start |" in (folder / "README.md").read_text("utf-8")
+    assert f"| {last['training']} |" in (folder / "README.md").read_text("utf-8")
 
 
 def test_a_start_with_a_random_head_has_no_share(
     finetune: Finetune, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    finetune("--epochs", "1", "--head", "random", "--start_share", "0.3")
-    assert "is left out of the average" in capfd.readouterr().err
+    finetune("--epochs", "1", "--head", "random")
+    assert "whose head is random, gets no share" in capfd.readouterr().err
 
 
 def test_finetune_publishes_the_average_and_tells_each_training(finetune: Finetune) -> None:
-    folder = finetune("--epochs", "2", "--soup", "2")
+    folder = finetune("--epochs", "2", "--soup", "2", "--start_share", "0")
     found = json.loads((folder / "training.json").read_text("utf-8"))
     told = {(point["training"], point["epoch"]) for point in found["curves"]["epochs"]}
     assert told == {(1, 0), (1, 1), (1, 2), (2, 0), (2, 1), (2, 2), ("average", "")}
