@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from beam_bert.tasks.classification import MULTI_LABEL
+from beam_bert.tasks.classification import MULTI_LABEL, REGRESSION
 from beam_bert.training.metrics import (
     calibration_error,
+    dev_metrics,
     negative_log_likelihood,
     probabilities,
     score_metrics,
@@ -40,6 +41,13 @@ def fit_temperature(logits: np.ndarray, targets: np.ndarray, problem_type: str) 
         else:
             low = left
     return float(np.exp((low + high) / 2))
+
+
+def calibrated_loss(logits: np.ndarray, targets: np.ndarray, problem_type: str) -> float:
+    """The loss at the fitted temperature: to be only more or less sure makes no difference."""
+    if problem_type != REGRESSION:
+        logits = logits / np.float32(fit_temperature(logits, targets, problem_type))
+    return dev_metrics(logits, targets, problem_type)["loss"]
 
 
 def cross_fitted_error(logits: np.ndarray, targets: np.ndarray, problem_type: str) -> float:

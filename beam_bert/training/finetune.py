@@ -18,7 +18,12 @@ from beam_bert.sources import SourceSpec
 from beam_bert.tasks.classification import MULTI_LABEL, REGRESSION
 from beam_bert.tokenization import DocumentTokenizer, WindowSettings
 from beam_bert.training.batches import plan_epochs
-from beam_bert.training.calibration import cross_fitted_error, fit_temperature, fit_threshold
+from beam_bert.training.calibration import (
+    calibrated_loss,
+    cross_fitted_error,
+    fit_temperature,
+    fit_threshold,
+)
 from beam_bert.training.card import Card, render
 from beam_bert.training.card_audit import audit_rows
 from beam_bert.training.config import FinetuneConfig
@@ -303,15 +308,12 @@ class FineTuning:
         """What `--start_share` asks for."""
         asked = self.config.start_share
         candidates = START_SHARES if asked is None else (asked,)
-        return StartShare(candidates, self.dev_loss) if any(candidates) else None
 
-    def dev_loss(self) -> float:
-        """The loss on dev, as calibrated: weights that are only less sure shall not look better."""
-        logits, targets = self.objective.dev_logits(), self.data.dev_targets
-        if self.data.problem_type != REGRESSION:
-            temperature = fit_temperature(logits, targets, self.data.problem_type)
-            logits = logits / np.float32(temperature)
-        return dev_metrics(logits, targets, self.data.problem_type)["loss"]
+        def dev_loss() -> float:
+            logits, data = self.objective.dev_logits(), self.data
+            return calibrated_loss(logits, data.dev_targets, data.problem_type)
+
+        return StartShare(candidates, dev_loss) if any(candidates) else None
 
     def plans(self) -> list[Plan]:
         """One training, or as many as `--soup` says: other orders of the rows, other dropout."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from beam_bert.training.calibration import cross_fitted_error, fit_temperature
+from beam_bert.training.calibration import calibrated_loss, cross_fitted_error, fit_temperature
 from beam_bert.training.metrics import calibration_error, probabilities
 
 SINGLE, MULTI = "single_label_classification", "multi_label_classification"
@@ -32,6 +32,20 @@ def test_the_temperature_that_was_put_in_is_found(problem_type: str, factor: flo
     before = calibration_error(probabilities(logits, problem_type), targets, problem_type)
     after = probabilities(logits / temperature, problem_type)
     assert calibration_error(after, targets, problem_type) < min(before, 0.02)
+
+
+@pytest.mark.parametrize("problem_type", [SINGLE, MULTI])
+def test_the_calibrated_loss_is_that_of_what_is_known_not_of_how_sure(problem_type: str) -> None:
+    logits, targets = overconfident(problem_type, 1.0)
+    loss = calibrated_loss(logits, targets, problem_type)
+    assert calibrated_loss(logits * 3, targets, problem_type) == pytest.approx(loss, rel=1e-3)
+    noise = np.random.default_rng(1).normal(0, 1, logits.shape).astype(np.float32)
+    assert calibrated_loss(logits + noise, targets, problem_type) > 1.02 * loss
+
+
+def test_the_calibrated_loss_of_values_is_their_mean_square() -> None:
+    off = np.array([[1.0], [2.0], [4.0]], np.float32)
+    assert calibrated_loss(off, off - [[0.0], [1.0], [2.0]], "regression") == pytest.approx(5 / 3)
 
 
 def test_a_model_without_a_mistake_on_dev_is_not_made_sure_of_everything() -> None:
