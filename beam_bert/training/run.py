@@ -150,11 +150,16 @@ def run_training(
 
 def _drop_stale(folder: Path) -> None:
     """Remove what nobody has gone on with for a month: trainings on labels that changed since."""
-    for state in folder.glob(f"*/{CHECKPOINT}"):
-        is_ours = re.fullmatch("[0-9a-f]{16}", state.parent.name)
-        if is_ours and time.time() - state.stat().st_mtime > _STALE_S:
-            say(f"removed {state.parent}: a training that nobody went on with for 30 days")
-            shutil.rmtree(state.parent, ignore_errors=True)
+    for work in {state.parent for state in folder.glob(f"*/{CHECKPOINT}")}:
+        # Of a soup, or one that the start is mixed into, each training has a state of its own.
+        try:
+            newest = max(state.stat().st_mtime for state in work.rglob(CHECKPOINT))
+        except (FileNotFoundError, ValueError):  # somebody goes on with it, or is done with it, now
+            continue
+        is_ours = re.fullmatch("[0-9a-f]{16}", work.name)
+        if is_ours and time.time() - newest > _STALE_S:
+            say(f"removed {work}: a training that nobody went on with for 30 days")
+            shutil.rmtree(work, ignore_errors=True)
 
 
 @contextmanager

@@ -105,6 +105,21 @@ def test_a_training_that_nobody_went_on_with_for_a_month_is_removed(
     assert f"removed {states[0].parent}" in capfd.readouterr().err
 
 
+def test_a_training_that_takes_longer_than_a_month_is_not_removed(
+    finetune: Finetune, tmp_path: Path
+) -> None:
+    start = tmp_path / "work" / "0123456789abcdef" / "state.safetensors"
+    now = start.parent / "training-1" / "state.safetensors"
+    now.parent.mkdir(parents=True)
+    for state in (start, now):
+        state.write_bytes(b"")
+    long_ago = time.time() - 31 * 24 * 3600
+    os.utime(start, (long_ago, long_ago))
+    finetune("--work_folder", str(tmp_path / "work"))
+    assert start.exists()
+    assert now.exists()
+
+
 def test_the_digest_of_a_training_goes_by_the_label_names_and_not_by_where_they_lie(
     tmp_path: Path,
 ) -> None:
