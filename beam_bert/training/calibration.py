@@ -45,9 +45,10 @@ def fit_temperature(logits: np.ndarray, targets: np.ndarray, problem_type: str) 
 
 def calibrated_loss(logits: np.ndarray, targets: np.ndarray, problem_type: str) -> float:
     """The loss at the fitted temperature: to be only more or less sure makes no difference."""
-    if problem_type != REGRESSION:
-        logits = logits / np.float32(fit_temperature(logits, targets, problem_type))
-    return dev_metrics(logits, targets, problem_type)["loss"]
+    if problem_type == REGRESSION:
+        return dev_metrics(logits, targets, problem_type)["loss"]
+    temperature = np.float32(fit_temperature(logits, targets, problem_type))
+    return negative_log_likelihood(logits / temperature, targets, problem_type)
 
 
 def cross_fitted_error(logits: np.ndarray, targets: np.ndarray, problem_type: str) -> float:
