@@ -61,7 +61,10 @@ TASKS = {
         "banking77/train.csv",
         "",
         BANKING,
-        ["--soup", "3", "--start_share", "0.3", "--holdout", "0.05"],
+        [
+            *("--soup", "2", "--epochs", "8", "--consistency", "0.5", "--dropout", "0.2"),
+            *("--holdout", "0.05"),
+        ],
     ),
     "once": Task("accuracy", None, "banking77/train.csv", "", BANKING),
     "groups": Task(
