@@ -10,7 +10,7 @@ out some of the training rows to choose the epoch, the temperature and the thres
 banking77, each seed another tenth (or the file that `--test` names; then all of train.csv is
 trained on). "once" is banking77 at finetune's defaults. The student learns from the same seed's
 banking77 model. Minutes are CPU time of training alone, by all its threads. What `--work` has the
-result of is not run again.
+result of is not run again, unless the task's settings have changed.
 
 So few rows show a calibration error even where every confidence is right: "by chance". "Together"
 is that of all seeds' answers in one curve, which chance moves less.
@@ -166,10 +166,12 @@ def _together(results: list[Found]) -> float:
 def _run(
     name: str, seed: int, arguments: argparse.Namespace, tests: dict[str, str], work: Path
 ) -> Found:
+    task = TASKS[name]
     kept = work / f"{name}-{seed}.json"
     if kept.is_file():
-        return Found(**json.loads(kept.read_text("utf-8")))
-    task = TASKS[name]
+        earlier = json.loads(kept.read_text("utf-8"))
+        if earlier["settings"] == task.settings:
+            return Found(**earlier["found"])
     train, test = _files(name, seed, arguments.data, tests, work)
     columns = [each.format(data=arguments.data) for each in task.columns]
     model, report = work / f"{name}-{seed}", work / f"{name}-{seed}-report"
@@ -203,7 +205,8 @@ def _run(
         _parameters(model),
         minutes,
     )
-    kept.write_text(json.dumps(asdict(found)), encoding="utf-8")
+    result = {"settings": task.settings, "found": asdict(found)}
+    kept.write_text(json.dumps(result), encoding="utf-8")
     return found
 
 
