@@ -39,7 +39,7 @@ def label_loss(
 
 
 def agreement_loss(first: Tensor, second: Tensor, problem_type: str) -> Tensor:
-    """R-Drop (Wu et al. 2021, arXiv:2106.14448): both ways' divergence of two dropout passes."""
+    """R-Drop (Liang et al. 2021, arXiv:2106.14448): both ways' divergence of two dropout passes."""
     if problem_type == SINGLE_LABEL:
         p, q = F.log_softmax(first, dim=1), F.log_softmax(second, dim=1)
         return ((p.exp() - q.exp()) * (p - q)).sum(dim=1) / 2
