@@ -8,7 +8,7 @@ banking77 (14 tokens a row) that is a seventh of all arithmetic.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +21,9 @@ from beam_bert.encoder.answering import HEAD as SPAN_HEAD
 from beam_bert.encoder.config import EncoderConfig, read_config
 from beam_bert.encoder.families import FAMILIES
 from beam_bert.encoder.packing import PackedBatch, pack
-from beam_bert.encoder.plan import Int64Array, MicroBatch, Run, plan_micro_batches
+from beam_bert.encoder.plan import Int64Array, MicroBatch, plan_micro_batches
 from beam_bert.errors import ModelError
+from beam_bert.training.attention import attend
 from beam_bert.training.data import Tokens
 from beam_bert.training.pooling import add_mean_layer
 
@@ -181,38 +182,6 @@ class PackedNetwork(nn.Module):
 
     def _base(self, part: str) -> str:
         return self._name(self._family.embeddings.get(part, part))
-
-
-def attend(
-    query: Tensor,
-    key: Tensor,
-    value: Tensor,
-    runs: Sequence[Run],
-    first_only: bool,
-) -> Tensor:
-    """Attention within each sequence; shapes as in `beam_bert.encoder.attention.attend`.
-
-    Split and concatenated, not written in place: autograd would copy the whole of a tensor for
-    each slice that is taken from it or written to it. Without dropout of the probabilities, which
-    would keep torch from its fused kernel: 9 ms instead of 32 for a layer of 62 banking77 rows.
-    """
-    tokens = [run.count * run.length for run in runs]
-    queries = query.split([run.count for run in runs] if first_only else tokens)
-    attention: Callable[..., Tensor] = F.scaled_dot_product_attention
-    if query.device.type == "cpu" and query.dtype == torch.bfloat16:
-        attention = _attention_by_products
-    out = []
-    for run, q, k, v in zip(runs, queries, key.split(tokens), value.split(tokens), strict=True):
-        shape = (run.count, -1)
-        q, k, v = (part.unflatten(0, shape).transpose(1, 2) for part in (q, k, v))
-        out.append(attention(q, k, v).transpose(1, 2).flatten(0, 1))
-    return torch.cat(out).flatten(1)
-
-
-def _attention_by_products(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
-    """As `F.scaled_dot_product_attention`, whose backward in bf16 is slow on CPUs (torch 2.13)."""
-    scores = (query * query.shape[-1] ** -0.5) @ key.transpose(-1, -2)
-    return torch.softmax(scores, dim=-1).to(value.dtype) @ value
 
 
 def packed(
