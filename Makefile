@@ -2,7 +2,7 @@
 #   make demo    the main job on the example reviews, with the model in the package
 #   make test    every check that CI runs
 PYTHON ?= python3
-CHECKED = beam_bert pipelines tests benchmarks examples terraform
+CHECKED = beam_bert pipelines tests benchmarks examples terraform tools
 
 .PHONY: demo test clean
 

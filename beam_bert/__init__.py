@@ -16,14 +16,18 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from beam_bert.rows import ClassifyText as ClassifyText
-    from beam_bert.transforms import Classify as Classify
-    from beam_bert.transforms import ReadDocuments as ReadDocuments
+    from beam_bert.pipeline.classify import Classify as Classify
+    from beam_bert.pipeline.classify_text import ClassifyText as ClassifyText
+    from beam_bert.pipeline.read import ReadDocuments as ReadDocuments
 
 __version__ = "0.1.0"
 __all__ = ["Classify", "ClassifyText", "ReadDocuments", "__version__"]
 
-_MODULES = {"ClassifyText": "rows", "Classify": "transforms", "ReadDocuments": "transforms"}
+_MODULES = {
+    "ClassifyText": "pipeline.classify_text",
+    "Classify": "pipeline.classify",
+    "ReadDocuments": "pipeline.read",
+}
 
 
 def __getattr__(name: str) -> Any:

@@ -33,15 +33,15 @@ import pyarrow as pa
 import torch
 import transformers
 
-from beam_bert.answering import decode
-from beam_bert.batch import SliceBatch
-from beam_bert.checked import CheckedModel
 from beam_bert.encoder import load_span_finder
 from beam_bert.encoder.precision import has_native_bf16
-from beam_bert.handler import score
+from beam_bert.inference.fp32_recheck import CheckedModel
+from beam_bert.inference.model_handler import score
 from beam_bert.models import ResolvedModel
-from beam_bert.schema import document_schema, rejects_batch
-from beam_bert.slices import Slice
+from beam_bert.pipeline.answer import decode
+from beam_bert.slices.batch import SliceBatch
+from beam_bert.slices.plan import Slice
+from beam_bert.slices.schema import document_schema, rejects_batch
 from beam_bert.tasks import AnswerTask
 from beam_bert.tokenization import QuestionTokenizer, WindowSettings
 from beam_bert.tokenization.questions import most_context

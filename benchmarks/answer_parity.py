@@ -3,7 +3,7 @@
     PYTHONPATH=. python benchmarks/answer_parity.py --model FOLDER --squad FILE
         [--precision fp32] [--recheck GAP] [--every 1] [--max_length 384] [--stride 128]
 
-The reference (`tests/answering/reference.py`) reads one window at a time with
+The reference (`tests/pipeline/answering/reference.py`) reads one window at a time with
 `AutoModelForQuestionAnswering`, at fp32. Every question of the file (or every so many-th, from
 `--first` on) is asked of its text. An answer is the same where it stands at the same place.
 Each precision runs as in a job, close calls computed again at fp32 included (`--recheck 0`: none).
@@ -23,13 +23,13 @@ from pathlib import Path
 import numpy as np
 from transformers import AutoModelForQuestionAnswering, AutoTokenizer
 
-from beam_bert.checked import CheckedModel
 from beam_bert.encoder import load_span_finder
+from beam_bert.evaluation.answering.scoring import TOP_SPANS, answers_of
+from beam_bert.inference.fp32_recheck import CheckedModel
+from beam_bert.labelled.answers import Asked, read_asked
 from beam_bert.tasks import AnswerTask
 from beam_bert.tokenization import QuestionTokenizer, WindowSettings
-from beam_bert.training.answering.data import Asked, read_asked
-from beam_bert.training.answering.evaluation import TOP_SPANS, answers_of
-from tests.answering import reference
+from tests.pipeline.answering import reference
 
 
 def main() -> None:

@@ -37,8 +37,8 @@ import transformers
 from tokenizers import Tokenizer
 
 from beam_bert.encoder import load_classifier
+from beam_bert.encoder.cpu_threads import LANES
 from beam_bert.encoder.int8 import Int8Linear, multiply, prepack
-from beam_bert.encoder.lanes import LANES
 from beam_bert.encoder.linear import MklLinear, OneDnnLinear
 from beam_bert.encoder.precision import has_native_bf16, make_linear
 

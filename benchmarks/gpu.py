@@ -39,10 +39,10 @@ sys.path.insert(0, str(Path(__file__).parent))
 import engine as cpu_benchmark
 import job as job_benchmark
 
-from beam_bert.bench import bench
-from beam_bert.config import EMBEDDED_SENTIMENT, BenchConfig
 from beam_bert.encoder import SequenceClassifier, attention, load_classifier
+from beam_bert.jobs.benchmark import bench
 from beam_bert.models.resolve import EMBEDDED_FOLDER
+from beam_bert.settings.inference import EMBEDDED_SENTIMENT, BenchConfig
 from beam_bert.sinks import Manifest
 
 PIPELINE_BATCHES = (32, 128, 512)

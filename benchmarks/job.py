@@ -24,10 +24,10 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from beam_bert.config import EMBEDDED_SENTIMENT, ClassifyConfig
 from beam_bert.encoder import SequenceClassifier, load_classifier
-from beam_bert.jobs import classify
+from beam_bert.jobs.run import classify
 from beam_bert.models.resolve import EMBEDDED_FOLDER
+from beam_bert.settings.inference import EMBEDDED_SENTIMENT, ClassifyConfig
 from beam_bert.sinks import Manifest
 
 MAX_LENGTH = 256

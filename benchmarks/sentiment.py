@@ -3,7 +3,7 @@
     python benchmarks/sentiment.py --data DIR [--teacher DIR]
 
 DIR holds goemotions/ and vader/. The held-out rows are those of
-`beam_bert.training.sentiment.distil.dev_sets`, which training never sees. vaderSentiment (PyPI,
+`tools.sentiment_model.distil.dev_sets`, which training never sees. vaderSentiment (PyPI,
 MIT) gives one polarity, so it has no three classes of its own: its authors' cut-offs of ±0.05 make
 them. A second table is about long text alone: how a model does when it reads the start of it, all
 of it in windows (--long_documents of the pipelines), and by the length of the text.
@@ -20,9 +20,9 @@ from tokenizers import Tokenizer
 from transformers import AutoModelForSequenceClassification
 from vaderSentiment.vaderSentiment import SentimentIntensityAnalyzer
 
-from beam_bert.training.sentiment import distil, evaluation, reviews
-from beam_bert.training.sentiment.data import NEUTRAL, Example
-from beam_bert.training.sentiment.training import Forward, load_teacher
+from tools.sentiment_model import distil, evaluation, reviews
+from tools.sentiment_model.data import NEUTRAL, Example
+from tools.sentiment_model.training import Forward, load_teacher
 
 EMBEDDED = Path(__file__).parents[1] / "beam_bert" / "models" / "embedded" / "sentiment-small-en"
 VADER_CUT_OFF = 0.05

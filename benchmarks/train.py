@@ -29,8 +29,8 @@ import numpy as np
 import torch
 import transformers
 
-from beam_bert.training.config import FinetuneConfig
-from beam_bert.training.data import Tokens
+from beam_bert.labelled.rows import Tokens
+from beam_bert.settings.training import FinetuneConfig
 from beam_bert.training.finetune import FineTuning, Labelled, read_labelled, tokens_reader
 from beam_bert.training.loop import Progress, train
 from beam_bert.training.run import find_model

@@ -5,9 +5,9 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 
-from beam_bert.cli import run_from_command_line
-from beam_bert.training.answering.config import AnswerEvaluateConfig
-from beam_bert.training.evaluation.config import EvaluateConfig
+from beam_bert.jobs.command_line import run_from_command_line
+from beam_bert.settings.answer_training import AnswerEvaluateConfig
+from beam_bert.settings.evaluation import EvaluateConfig
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -16,9 +16,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         "evaluate",
         EvaluateConfig,
         argv,
-        module="beam_bert.training.evaluation.run",
+        module="beam_bert.evaluation.run",
         beam=False,
-        tasks={"answer": (AnswerEvaluateConfig, "beam_bert.training.answering.evaluate")},
+        tasks={"answer": (AnswerEvaluateConfig, "beam_bert.evaluation.answering.run")},
     )
 
 

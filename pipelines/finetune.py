@@ -5,9 +5,9 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 
-from beam_bert.cli import run_from_command_line
-from beam_bert.training.answering.config import AnswerFinetuneConfig
-from beam_bert.training.config import FinetuneConfig
+from beam_bert.jobs.command_line import run_from_command_line
+from beam_bert.settings.answer_training import AnswerFinetuneConfig
+from beam_bert.settings.training import FinetuneConfig
 
 
 def main(argv: Sequence[str] | None = None) -> int:

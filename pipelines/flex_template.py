@@ -12,9 +12,9 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 
-from beam_bert.cli import parse_config
 from beam_bert.errors import BeamBertError, one_line
-from beam_bert.flex_template import TASKS, task_of, to_flags
+from beam_bert.jobs.command_line import parse_config
+from beam_bert.jobs.flex_template import TASKS, task_of, to_flags
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -23,7 +23,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         task, parameters = task_of(sys.argv[1:] if argv is None else argv)
         flags = to_flags(parameters, TASKS[task])
         config, beam_flags = parse_config(TASKS[task], flags, "pipelines.flex_template")
-        from beam_bert.jobs import launch  # Beam and torch: not before the flags are right
+        from beam_bert.jobs.run import launch  # Beam and torch: not before the flags are right
 
         launch(task, config, beam_flags)
     except BeamBertError as error:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 
-from beam_bert.cli import run_from_command_line
-from beam_bert.config import SentimentConfig
+from beam_bert.jobs.command_line import run_from_command_line
+from beam_bert.settings.inference import SentimentConfig
 
 
 def main(argv: Sequence[str] | None = None) -> int:

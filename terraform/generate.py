@@ -35,7 +35,7 @@ BIGQUERY_TYPES = {
 
 def generated_files() -> dict[Path, str]:
     """Every generated file and what it should hold."""
-    from beam_bert.flex_template import DEFAULT_TASK, TASKS, metadata
+    from beam_bert.jobs.flex_template import DEFAULT_TASK, TASKS, metadata
 
     files = {
         HERE / "flex_template" / f"metadata{'' if t == DEFAULT_TASK else f'-{t}'}.json": _json(
@@ -58,7 +58,7 @@ def generated_files() -> dict[Path, str]:
 
 def warehouse_columns() -> dict[str, list[dict[str, str]]]:
     """BigQuery columns of the output: what every run has, what lists add, the rejects."""
-    from beam_bert.schema import ID_FIELDS, ORIGIN_FIELDS, REJECT_SCHEMA
+    from beam_bert.slices.schema import ID_FIELDS, ORIGIN_FIELDS, REJECT_SCHEMA
     from beam_bert.tasks import ClassificationTask
 
     scores = ClassificationTask(labels=("a", "b", "c")).fields()

@@ -60,8 +60,8 @@ def load_classifier(
       precision: "auto", "fp32", "bf16", "int8" (CPU) or "fp8" (GPU); auto is bf16 where the
         hardware multiplies it, else fp32. The two of 8 bits have to show first that they agree.
       device: "auto", "cpu", "cuda" or "cuda:<n>"; auto is a GPU where there is one.
-      batch_tokens: tokens of a micro-batch; None: `beam_bert.encoder.budget` has a default, and
-        measures others once there is much to compute.
+      batch_tokens: tokens of a micro-batch; None: `beam_bert.encoder.micro_batch_size` has a
+        default, and measures others once there is much to compute.
 
     Raises:
       ModelError: the folder holds no model that this encoder computes; the message says why.

@@ -18,7 +18,11 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from beam_bert.encoder.budget import (
+from beam_bert.encoder.checkpoint import Checkpoint
+from beam_bert.encoder.config import EncoderConfig
+from beam_bert.encoder.cpu_threads import LANES
+from beam_bert.encoder.memory import keep_freed_memory
+from beam_bert.encoder.micro_batch_size import (
     WORTH_MEASURING,
     Measurement,
     candidates,
@@ -26,10 +30,6 @@ from beam_bert.encoder.budget import (
     forward_bytes,
     measure,
 )
-from beam_bert.encoder.checkpoint import Checkpoint
-from beam_bert.encoder.config import EncoderConfig
-from beam_bert.encoder.lanes import LANES
-from beam_bert.encoder.memory import keep_freed_memory
 from beam_bert.encoder.model import Encoder
 from beam_bert.encoder.packing import PackedBatch, pack
 from beam_bert.encoder.plan import (

@@ -27,7 +27,7 @@ def resolve_precision(precision: str, device: torch.device) -> str:
 
     On a GPU bf16 takes compute capability 8.0 (A100, L4, H100) and fp8 8.9 (L4, H100). int8 (CPU)
     and fp8 (GPU) are never chosen: they are asked for, and have to prove their agreement first (see
-    `beam_bert.proof`).
+    `beam_bert.jobs.precision_check`).
 
     Raises:
       ConfigError: the name is unknown, or this device does not run it.

@@ -5,7 +5,7 @@ the last step `commit_run`, once over all records. Paths may be local or gs://.
 """
 
 from beam_bert.sinks.commit import commit_run
-from beam_bert.sinks.ledger import Ledger, read_ledger
+from beam_bert.sinks.committed_files import Ledger, read_ledger
 from beam_bert.sinks.manifest import (
     Failure,
     Manifest,

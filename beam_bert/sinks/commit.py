@@ -1,7 +1,7 @@
 """`commit_run`: the last step of a run, once over all of its records.
 
 Count, judge, verify, then write the journal. Up to there nothing outside staging was touched; from
-there on the commit only goes forward (see `beam_bert.sinks.journal`).
+there on the commit only goes forward (see `beam_bert.sinks.commit_journal`).
 """
 
 from __future__ import annotations
@@ -12,8 +12,7 @@ from collections.abc import Iterable
 import pyarrow as pa
 
 from beam_bert.errors import BeamBertError, RunFailed
-from beam_bert.sinks.books import Books, check_reject_rate, close_books
-from beam_bert.sinks.journal import (
+from beam_bert.sinks.commit_journal import (
     Journal,
     builds_upon_all,
     drop_staging,
@@ -22,7 +21,7 @@ from beam_bert.sinks.journal import (
     read_journal,
     roll_forward,
 )
-from beam_bert.sinks.ledger import Ledger, read_ledger
+from beam_bert.sinks.committed_files import Ledger, read_ledger
 from beam_bert.sinks.manifest import (
     Counts,
     Manifest,
@@ -34,9 +33,10 @@ from beam_bert.sinks.manifest import (
     write_failure,
 )
 from beam_bert.sinks.records import ShardFile, ShardRecord
+from beam_bert.sinks.replacing import supersede
 from beam_bert.sinks.run import TABLES, RunSpec, Table
 from beam_bert.sinks.shards import stage_file
-from beam_bert.sinks.superseding import supersede
+from beam_bert.sinks.totals import Books, check_reject_rate, close_books
 from beam_bert.storage import Storage, in_parallel, open_storage
 
 _REWRITERS = 4  # each holds one shard in memory, or two

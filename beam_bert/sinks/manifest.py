@@ -12,10 +12,10 @@ from typing import Any
 import pyarrow as pa
 from pydantic import BaseModel, ConfigDict, Field
 
-from beam_bert.schema import SCHEMA_VERSION
-from beam_bert.sinks.books import Books
 from beam_bert.sinks.records import SourceFile
 from beam_bert.sinks.run import RunSpec, failure_path, manifest_path
+from beam_bert.sinks.totals import Books
+from beam_bert.slices.schema import SCHEMA_VERSION
 from beam_bert.storage import open_storage
 
 # Raise it when a field of the manifest is renamed, removed or changes its meaning.

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from beam_bert.errors import OutputError
-from beam_bert.sinks.journal import foreign_files, pending_journals, roll_forward
+from beam_bert.sinks.commit_journal import foreign_files, pending_journals, roll_forward
 from beam_bert.sinks.records import forget_listings
 from beam_bert.sinks.run import TABLES, RunSpec, partition_levels
 from beam_bert.storage import Storage, open_storage

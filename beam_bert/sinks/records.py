@@ -47,7 +47,7 @@ class ShardRecord(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     name: str = Field(description="Shard name without suffix.")
-    key: str = Field(description="Key of the slice (see beam_bert.slices.slice_key).")
+    key: str = Field(description="Key of the slice (see beam_bert.slices.plan.slice_key).")
     ordinal: int = Field(description="Place of the planned unit in the listing.")
     cut: int = Field(description="Piece within the unit.")
     rows_read: int = Field(description="Rows that the source counted.")

@@ -13,11 +13,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from beam_bert.batch import SliceBatch
 from beam_bert.errors import RunFailed
-from beam_bert.schema import REJECT_SCHEMA
 from beam_bert.sinks.records import ShardFile, ShardRecord, SourceFile, write_record
 from beam_bert.sinks.run import RunSpec, Table, check_partition_columns
+from beam_bert.slices.batch import SliceBatch
+from beam_bert.slices.schema import REJECT_SCHEMA
 from beam_bert.storage import Storage, crc32c_base64, open_storage
 
 ROW_GROUP_ROWS = 131_072

@@ -37,7 +37,7 @@ A reject has one of these reasons, which do not change:
 Rejects of files have no row number and count as one row read.
 """
 
-from beam_bert.slices import FileEntry
+from beam_bert.slices.plan import FileEntry
 from beam_bert.sources.cutting import cut_unit
 from beam_bert.sources.listing import list_files
 from beam_bert.sources.reading import read_slice

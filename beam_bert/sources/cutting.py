@@ -11,7 +11,7 @@ from typing import BinaryIO
 
 import numpy as np
 
-from beam_bert.slices import FileEntry, Segment, Slice, Unit, slices_of_unit
+from beam_bert.slices.plan import FileEntry, Segment, Slice, Unit, slices_of_unit
 from beam_bert.sources.delimited import HeaderError, delimited_splitter, header_of
 from beam_bert.sources.formats import compression_of, format_of, wide_encoding
 from beam_bert.sources.opening import open_binary

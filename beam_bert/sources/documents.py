@@ -13,7 +13,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from beam_bert.schema import REJECT_RAW_LIMIT, document_schema, rejects_batch
+from beam_bert.slices.schema import REJECT_RAW_LIMIT, document_schema, rejects_batch
 from beam_bert.sources.spec import SourceSpec
 
 # Reasons that the splitters and parsers give with a message that needs no value.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pyarrow as pa
 
-from beam_bert.sources.halving import refused
+from beam_bert.sources.bisect import refused
 from beam_bert.sources.json_values import as_text
 
 _CAST_ERRORS = (pa.ArrowInvalid, pa.ArrowNotImplementedError, pa.ArrowTypeError)

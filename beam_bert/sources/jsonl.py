@@ -15,9 +15,9 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.json
 
+from beam_bert.sources.bisect import refused
 from beam_bert.sources.documents import MESSAGES, Columns, Reject
 from beam_bert.sources.fitting import fitted
-from beam_bert.sources.halving import refused
 from beam_bert.sources.json_values import (
     TOO_DEEP,
     Flaw,

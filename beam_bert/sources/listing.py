@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from beam_bert.errors import InputError
-from beam_bert.slices import FileEntry
+from beam_bert.slices.plan import FileEntry
 from beam_bert.sources.formats import named_format
 from beam_bert.sources.opening import file_systems, is_url, translated
 from beam_bert.storage import require_gs

@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet
 
-from beam_bert.slices import Segment
+from beam_bert.slices.plan import Segment
 from beam_bert.sources.documents import MESSAGES, Columns, Reject
 from beam_bert.sources.fitting import fitted, is_text, plain_type, valid_text
 from beam_bert.sources.spec import SourceSpec

@@ -6,8 +6,8 @@ import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from beam_bert.batch import FileRead, SliceBatch
-from beam_bert.slices import FileEntry, Slice, slice_key
+from beam_bert.slices.batch import FileRead, SliceBatch
+from beam_bert.slices.plan import FileEntry, Slice, slice_key
 from beam_bert.sources.documents import Documents
 from beam_bert.sources.formats import compression_of
 from beam_bert.sources.segments import Piece, read_segment

@@ -9,8 +9,8 @@ from dataclasses import replace
 import pyarrow as pa
 
 from beam_bert.errors import InputError
-from beam_bert.schema import carried_name
-from beam_bert.slices import FileEntry
+from beam_bert.slices.plan import FileEntry
+from beam_bert.slices.schema import carried_name
 from beam_bert.sources.fitting import is_text
 from beam_bert.sources.json_types import Shape, type_of
 from beam_bert.sources.sampling import Sample, sample_files

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 import pyarrow as pa
 
 from beam_bert.errors import InputError
-from beam_bert.slices import FileEntry
+from beam_bert.slices.plan import FileEntry
 from beam_bert.sources.compression import DamagedFileError, Readable, Unpacked
 from beam_bert.sources.delimited import HeaderError, header_of
 from beam_bert.sources.fitting import plain_type

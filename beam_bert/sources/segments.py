@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import BinaryIO
 
-from beam_bert.slices import Segment
+from beam_bert.slices.plan import Segment
 from beam_bert.sources.compression import DamagedFileError, Readable, Unpacked
 from beam_bert.sources.delimited import (
     HeaderError,

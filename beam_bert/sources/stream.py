@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from beam_bert.schema import REJECT_RAW_LIMIT
+from beam_bert.slices.schema import REJECT_RAW_LIMIT
 from beam_bert.sources.compression import DamagedFileError, Readable
 from beam_bert.sources.records import Offsets, Splitter
 

@@ -17,7 +17,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from beam_bert.encoder import Spans
-from beam_bert.schema import described
+from beam_bert.slices.schema import described
 
 # Logits; see benchmarks/README.md, "Close calls". Spans that differ by a token are often near.
 _CLOSE_GAP = {"bf16": 0.4, "int8": 0.5, "fp8": 0.5}

@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from beam_bert.encoder.precision import EIGHT_BITS
-from beam_bert.schema import described
+from beam_bert.slices.schema import described
 
 SINGLE_LABEL = "single_label_classification"
 MULTI_LABEL = "multi_label_classification"

@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 
 from beam_bert.errors import ModelError
-from beam_bert.schema import described
+from beam_bert.slices.schema import described
 from beam_bert.tasks.classification import SINGLE_LABEL, ClassificationTask
 
 _STARS = re.compile(r"(\d+)[ _-]?stars?", re.IGNORECASE)

@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
-from beam_bert.batch import SliceBatch
 from beam_bert.errors import ConfigError
+from beam_bert.slices.batch import SliceBatch
 from beam_bert.tokenization.backend import Template, encode, load_backend
 from beam_bert.tokenization.windows import WindowSettings, fit_pair, lay_out, plan_windows
 

@@ -19,8 +19,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from beam_bert.batch import SliceBatch
 from beam_bert.errors import ConfigError
+from beam_bert.slices.batch import SliceBatch
 from beam_bert.tokenization.backend import Template, chunks, encode, load_backend
 from beam_bert.tokenization.windows import WindowSettings, lay_out, plan_windows
 
@@ -67,7 +67,7 @@ class QuestionTokenizer:
         return int(self._backend.get_vocab_size())
 
     def tokenize(self, batch: SliceBatch) -> SliceBatch:
-        """Add the columns of `beam_bert.schema`'s TokenBatch, and those of question answering.
+        """Add the columns of slices.schema's TokenBatch, and those of question answering.
 
         A document whose text or question has no token, or whose question leaves the text no room,
         becomes a reject. Equal texts and equal questions of a slice are tokenized once.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from beam_bert.batch import SliceBatch
+from beam_bert.slices.batch import SliceBatch
 
 
 class Tokenizer(Protocol):

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import numpy as np
 
-from beam_bert.tasks.classification import MULTI_LABEL, REGRESSION
-from beam_bert.training.metrics import (
+from beam_bert.evaluation.metrics import (
     calibration_error,
     dev_metrics,
     negative_log_likelihood,
     probabilities,
     score_metrics,
 )
+from beam_bert.tasks.classification import MULTI_LABEL, REGRESSION
 
 _LOG_RANGE = (-3.0, 3.0)
 _LOG_SPREAD = 0.3  # 19 of 20 temperatures between 0.55 and 1.8, beforehand

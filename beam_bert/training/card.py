@@ -11,8 +11,8 @@ from typing import Any
 
 import yaml
 
+from beam_bert.labelled.provenance import SourceRecord
 from beam_bert.reports import evaluation as report
-from beam_bert.training.provenance import SourceRecord
 
 
 @dataclass(frozen=True)

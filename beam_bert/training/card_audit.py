@@ -9,12 +9,12 @@ import numpy as np
 import torch
 
 from beam_bert.errors import ModelError
+from beam_bert.evaluation.audit import Answers, BiasAudit
+from beam_bert.evaluation.identity_terms import load_identity_terms
+from beam_bert.evaluation.metrics import Array, FloatArray, probabilities
+from beam_bert.labelled.rows import Rows, Tokens
 from beam_bert.reports import evaluation as report
 from beam_bert.tasks.sentiment import valences
-from beam_bert.training.audit import Answers, BiasAudit
-from beam_bert.training.data import Rows, Tokens
-from beam_bert.training.identity_terms import load_identity_terms
-from beam_bert.training.metrics import Array, FloatArray, probabilities
 from beam_bert.training.network import PackedNetwork, network_outputs
 
 

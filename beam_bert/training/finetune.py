@@ -13,7 +13,20 @@ import torch
 
 from beam_bert.encoder.config import EncoderConfig, read_config
 from beam_bert.errors import ConfigError, InputError
+from beam_bert.evaluation.metrics import CHOOSING_METRICS, dev_metrics
+from beam_bert.labelled.labels import (
+    LabelReader,
+    as_targets,
+    label_names,
+    labels_without_rows,
+    read_label_names,
+)
+from beam_bert.labelled.provenance import SourceRecord, data_yaml
+from beam_bert.labelled.rows import Rows, Tokens, tokenize_rows
+from beam_bert.labelled.splitting import contradicting_rows, leaking_rows, split_holdout
 from beam_bert.reports import evaluation as report
+from beam_bert.settings.training import FinetuneConfig
+from beam_bert.software import software_versions
 from beam_bert.sources import SourceSpec
 from beam_bert.tasks.classification import MULTI_LABEL, REGRESSION
 from beam_bert.tokenization import DocumentTokenizer, WindowSettings
@@ -26,22 +39,11 @@ from beam_bert.training.calibration import (
 )
 from beam_bert.training.card import Card, render
 from beam_bert.training.card_audit import audit_rows
-from beam_bert.training.config import FinetuneConfig
-from beam_bert.training.data import Rows, Tokens, tokenize_rows
-from beam_bert.training.labels import (
-    LabelReader,
-    as_targets,
-    label_names,
-    labels_without_rows,
-    read_label_names,
-)
 from beam_bert.training.loop import Plan, Progress
 from beam_bert.training.masking import find_mask_token
-from beam_bert.training.metrics import CHOOSING_METRICS, dev_metrics
 from beam_bert.training.network import load_network, network_outputs
 from beam_bert.training.objective import ClassifierObjective, Teacher, TrainingRows
 from beam_bert.training.pooling import resolve_pooling
-from beam_bert.training.provenance import SourceRecord, data_yaml
 from beam_bert.training.run import (
     Delivered,
     StartingPoint,
@@ -57,7 +59,6 @@ from beam_bert.training.run import (
     run_training,
     say,
     settings_of,
-    software_versions,
     source_dicts,
     training_device,
     training_digest,
@@ -73,7 +74,6 @@ from beam_bert.training.saving import (
     save_model,
 )
 from beam_bert.training.soup import StartShare
-from beam_bert.training.splitting import contradicting_rows, leaking_rows, split_holdout
 from beam_bert.training.student import make_student, needs_student
 
 DEFAULT_MAX_LENGTH = 512
@@ -154,7 +154,7 @@ def read_labelled(config: FinetuneConfig) -> Labelled:
     """Read and check all rows: labels, hold-out, leaks.
 
     Raises:
-      InputError: see `beam_bert.training.data.read_rows` and `beam_bert.training.labels`; or
+      InputError: see `beam_bert.labelled.rows.read_rows` and `beam_bert.labelled.labels`; or
         training rows leak into dev and `leaks` is "refuse".
     """
     reader = LabelReader(

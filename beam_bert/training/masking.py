@@ -12,7 +12,7 @@ from torch import Tensor
 from beam_bert.encoder.packing import PackedBatch
 from beam_bert.encoder.plan import Int64Array, plan_micro_batches
 from beam_bert.errors import ModelError
-from beam_bert.training.data import Tokens
+from beam_bert.labelled.rows import Tokens
 from beam_bert.training.network import PackedNetwork, as_encoder_config, from_pretrained, packed
 
 _DEV_SEED = 20_190_524  # the same tokens are hidden at each evaluation, of any run

@@ -23,8 +23,8 @@ from beam_bert.encoder.families import FAMILIES
 from beam_bert.encoder.packing import PackedBatch, pack
 from beam_bert.encoder.plan import Int64Array, MicroBatch, plan_micro_batches
 from beam_bert.errors import ModelError
+from beam_bert.labelled.rows import Tokens
 from beam_bert.training.attention import attend
-from beam_bert.training.data import Tokens
 from beam_bert.training.pooling import add_mean_layer
 
 _ACTIVATIONS = {

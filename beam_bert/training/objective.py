@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 from beam_bert.encoder.plan import Int64Array
+from beam_bert.labelled.rows import Tokens
 from beam_bert.tasks.classification import REGRESSION
-from beam_bert.training.data import Tokens
 from beam_bert.training.losses import (
     agreement_loss,
     balanced_weights,

@@ -14,15 +14,17 @@ from beam_bert.encoder.checkpoint import Checkpoint
 from beam_bert.encoder.config import read_config
 from beam_bert.encoder.families import FAMILIES
 from beam_bert.errors import ConfigError, InputError
+from beam_bert.labelled.provenance import SourceRecord, data_yaml
+from beam_bert.labelled.rows import Rows, Tokens, tokenize_rows
+from beam_bert.labelled.splitting import split_holdout
+from beam_bert.settings.training import PretrainConfig
+from beam_bert.software import software_versions
 from beam_bert.sources import SourceSpec
 from beam_bert.tokenization import DocumentTokenizer, WindowSettings
 from beam_bert.training.batches import plan_epochs
 from beam_bert.training.card import Card, render
-from beam_bert.training.config import PretrainConfig
-from beam_bert.training.data import Rows, Tokens, tokenize_rows
 from beam_bert.training.loop import Plan, Progress
 from beam_bert.training.masking import MaskedObjective, load_language_model, mask_token
-from beam_bert.training.provenance import SourceRecord, data_yaml
 from beam_bert.training.run import (
     Delivered,
     StartingPoint,
@@ -37,14 +39,12 @@ from beam_bert.training.run import (
     run_training,
     say,
     settings_of,
-    software_versions,
     source_dicts,
     training_device,
     unlicensed_notes,
     work_folder,
 )
 from beam_bert.training.saving import TRAINING_FILE, as_json, save_model
-from beam_bert.training.splitting import split_holdout
 
 DEFAULT_MAX_LENGTH = 512
 WEIGHTS = "model.safetensors"

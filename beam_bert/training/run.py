@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import fcntl
 import hashlib
-import importlib.metadata
 import json
 import os
 import re
@@ -19,20 +18,20 @@ from typing import Any, Protocol
 
 import torch
 
-import beam_bert
-from beam_bert import console
 from beam_bert.encoder.precision import resolve_precision
 from beam_bert.errors import ConfigError, InputError, OutputError, RunFailed
+from beam_bert.labelled.labels import read_label_names
+from beam_bert.labelled.provenance import SourceRecord, check_sources
+from beam_bert.labelled.rows import Rows, read_rows
 from beam_bert.models import ModelStore, ResolvedModel, fetch_model, resolve_model
 from beam_bert.models.cache import cache_folder
 from beam_bert.models.store import split_reference
+from beam_bert.reports.progress import Snapshot, show_progress
+from beam_bert.settings.training import TrainingConfig
+from beam_bert.software import software_versions
 from beam_bert.sources import SourceSpec, list_files
 from beam_bert.training.checkpoint import NAME as CHECKPOINT
-from beam_bert.training.config import TrainingConfig
-from beam_bert.training.data import Rows, read_rows
-from beam_bert.training.labels import read_label_names
 from beam_bert.training.loop import LoopSettings, Objective, Plan, Progress, Start, Trained
-from beam_bert.training.provenance import SourceRecord, check_sources
 from beam_bert.training.saving import (
     check_folder,
     check_writable,
@@ -43,7 +42,6 @@ from beam_bert.training.saving import (
 from beam_bert.training.soup import StartShare, train_soup
 
 _STALE_S = 30 * 24 * 3600.0
-SOFTWARE = ("torch", "transformers", "tokenizers", "pyarrow")
 # Settings that say where and how, not what: another value gives the same model.
 _PLACES = {
     "output", "layout", "alias", "overwrite", "work_folder", "checkpoint_s", "data",
@@ -119,18 +117,18 @@ def run_training(
     plans = training.plans()
     progress = [Progress() for _ in plans]
 
-    def snapshot() -> console.Snapshot:
-        earlier = console.Snapshot(
+    def snapshot() -> Snapshot:
+        earlier = Snapshot(
             sum(each.resumed_rows for each in progress),
             sum(each.resumed_share for each in progress) / len(plans),
         )
         rows = sum(each.rows for each in progress)
         share = sum(each.share for each in progress) / len(plans)
-        return console.Snapshot(rows, share, "rows", earlier)
+        return Snapshot(rows, share, "rows", earlier)
 
     with _alone(work):
         _drop_stale(work.parent)
-        with console.progress(snapshot):
+        with show_progress(snapshot):
             found = train_soup(
                 training.network,
                 training.objective,
@@ -257,12 +255,6 @@ def work_folder(config: TrainingConfig, key: str) -> Path:
     if config.work_folder is not None:
         return Path(config.work_folder).expanduser() / key
     return cache_folder() / "training" / key
-
-
-def software_versions() -> dict[str, str]:
-    """Names and versions of what computes."""
-    versions = {name: importlib.metadata.version(name) for name in SOFTWARE}
-    return {"beam-bert": beam_bert.__version__, **versions}
 
 
 def say(line: str) -> None:
@@ -395,7 +387,7 @@ def read_and_tell(
     max_reject_rate: float,
     flag: str,
 ) -> Rows:
-    """`beam_bert.training.data.read_rows`, and a line about rows that it had to leave out."""
+    """`beam_bert.labelled.rows.read_rows`, and a line about rows that it had to leave out."""
     rows = read_rows(
         patterns, spec, label_column=label_column, max_reject_rate=max_reject_rate, flag=flag
     )

@@ -18,7 +18,7 @@ import torch
 
 from beam_bert.encoder.config import read_config
 from beam_bert.errors import ConfigError, ModelError
-from beam_bert.training.config import FinetuneConfig
+from beam_bert.settings.training import FinetuneConfig
 from beam_bert.training.network import from_pretrained
 from beam_bert.training.saving import save_model
 

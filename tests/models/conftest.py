@@ -7,7 +7,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from model_folders import make_model
+
+from tests.models.model_folders import make_model
 
 _counter = itertools.count()
 

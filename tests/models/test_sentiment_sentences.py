@@ -231,7 +231,7 @@ def test_no_fewer_than_before_of_the_sentences_written_later_are_right(
 
 
 def test_no_sentence_here_is_made_by_the_training_templates() -> None:
-    augmentation = pytest.importorskip("beam_bert.training.sentiment.augmentation")
+    augmentation = pytest.importorskip("tools.sentiment_model.augmentation")
     import random
 
     def plain(text: str) -> str:

@@ -7,11 +7,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from model_folders import make_model
 
 from beam_bert.errors import ConfigError, ModelError, StoreConflict
 from beam_bert.models import ModelStore, fetch_model, resolve_model
 from beam_bert.models.records import VersionRecord
+from tests.models.model_folders import make_model
 
 
 def test_a_published_model_is_listed_with_what_was_said_about_it(

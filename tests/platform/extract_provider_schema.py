@@ -19,7 +19,7 @@ import zipfile
 from pathlib import Path
 from typing import Any
 
-from terraform_files import ROOT, google_types
+from tests.platform.terraform_files import ROOT, google_types
 
 TARGET = Path(__file__).with_name("provider_schema.json")
 SCHEMA_LINK = re.compile(r"#(\w+) ")

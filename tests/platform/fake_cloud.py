@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from workflow_interpreter import Workflow, http_error
+
+from tests.platform.workflow_interpreter import Workflow, http_error
 
 ROOT = Path(__file__).parents[2]
 WORKFLOW = ROOT / "terraform/modules/nightly/nightly.yaml"

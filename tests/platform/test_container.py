@@ -8,7 +8,8 @@ import re
 from pathlib import Path
 
 import yaml
-from terraform_files import ROOT
+
+from tests.platform.terraform_files import ROOT
 
 DOCKERFILE = (ROOT / "Dockerfile").read_text(encoding="utf-8")
 INSTRUCTIONS = re.sub(r"\\\n", " ", re.sub(r"^\s*#.*\n", "", DOCKERFILE, flags=re.MULTILINE))

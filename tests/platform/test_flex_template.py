@@ -12,12 +12,10 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from terraform_files import ROOT
 
-from beam_bert import jobs
-from beam_bert.cli import parse_config
-from beam_bert.config import ClassifyConfig, is_fixed
-from beam_bert.flex_template import (
+from beam_bert.jobs import run as jobs
+from beam_bert.jobs.command_line import parse_config
+from beam_bert.jobs.flex_template import (
     DEFAULT_TASK,
     TASKS,
     container_spec,
@@ -28,7 +26,10 @@ from beam_bert.flex_template import (
     task_of,
     to_flags,
 )
+from beam_bert.settings.fields import is_fixed
+from beam_bert.settings.inference import ClassifyConfig
 from pipelines import flex_template as launcher
+from tests.platform.terraform_files import ROOT
 
 IMAGE = "europe-west1-docker.pkg.dev/p/r/beam-bert@sha256:" + "a1" * 32
 NEEDED = ["--input=gs://b/in/*.jsonl", "--output=gs://b/out", "--model=gs://m/x"]
@@ -162,7 +163,7 @@ def test_a_template_names_its_image_by_digest(capsys: pytest.CaptureFixture[str]
 def test_the_committed_metadata_is_what_the_settings_say() -> None:
     committed = (ROOT / "terraform/flex_template/metadata.json").read_text(encoding="utf-8")
     done = subprocess.run(
-        [sys.executable, "-m", "beam_bert.flex_template"],
+        [sys.executable, "-m", "beam_bert.jobs.flex_template"],
         capture_output=True, text=True, check=True, cwd=ROOT,
     )  # fmt: skip
     assert done.stdout == committed, "run: python terraform/generate.py"

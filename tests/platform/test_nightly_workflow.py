@@ -8,10 +8,10 @@ from collections.abc import Iterator
 
 import pytest
 import yaml
-from fake_cloud import CLASSIFY, EXECUTION, NIGHT, PARTITION, ROOT, WORKFLOW, Cloud
-from workflow_interpreter import WorkflowError, http_error
 
-from beam_bert.config import RUN_ID
+from beam_bert.settings.inference import RUN_ID
+from tests.platform.fake_cloud import CLASSIFY, EXECUTION, NIGHT, PARTITION, ROOT, WORKFLOW, Cloud
+from tests.platform.workflow_interpreter import WorkflowError, http_error
 
 GATE = "gates/20261124/gate.json"
 LAUNCH = "flexTemplates.launch"

@@ -13,7 +13,8 @@ from typing import Any
 
 import hcl2
 import pytest
-from terraform_files import (
+
+from tests.platform.terraform_files import (
     ROOT,
     TERRAFORM,
     Block,
@@ -242,7 +243,8 @@ def test_the_network_lets_out_to_googles_apis_and_nothing_else() -> None:
 
 def test_the_alerts_read_counters_that_the_pipeline_has() -> None:
     source = (TERRAFORM / "modules/monitoring/main.tf").read_text(encoding="utf-8")
-    transforms = (ROOT / "beam_bert/transforms.py").read_text(encoding="utf-8")
+    pipeline = ROOT / "beam_bert/pipeline"
+    transforms = "".join((pipeline / f).read_text("utf-8") for f in ("read.py", "write.py"))
     assert r"metric_name=\"rows_read\"" in source
     assert 'Metrics.counter(NAMESPACE, "rows_read")' in transforms
     assert r"full_match(\"rejects_.+\")" in source

@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from terraform_files import TERRAFORM
+
+from tests.platform.terraform_files import TERRAFORM
 
 pytestmark = pytest.mark.skipif(shutil.which("terraform") is None, reason="needs terraform")
 
@@ -90,7 +91,7 @@ def test_the_launch_environment_is_what_dataflow_takes(evaluate: Callable[..., A
 
 
 def test_the_workflows_settings_are_those_that_its_tests_use(evaluate: Callable[..., Any]) -> None:
-    from fake_cloud import CLASSIFY, SETTINGS, TRAINING
+    from tests.platform.fake_cloud import CLASSIFY, SETTINGS, TRAINING
 
     training = {
         "image": IMAGE,

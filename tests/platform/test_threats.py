@@ -12,11 +12,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from terraform_files import ROOT, TERRAFORM
 
-from beam_bert.cli import parse_config
-from beam_bert.config import ClassifyConfig
 from beam_bert.errors import ConfigError
+from beam_bert.jobs.command_line import parse_config
+from beam_bert.settings.inference import ClassifyConfig
+from tests.platform.terraform_files import ROOT, TERRAFORM
 
 PAGES = [
     *sorted((ROOT / "docs").glob("*.md")),
@@ -59,7 +59,7 @@ READ_A_BOMB = """
 import gzip, resource, sys
 from pathlib import Path
 from beam_bert.sources import SourceSpec, cut_unit, inspect_source, list_files, read_slice
-from beam_bert.slices import plan_units
+from beam_bert.slices.plan import plan_units
 
 def read(file, mebibytes):
     with gzip.open(file, "wb", compresslevel=1) as out:

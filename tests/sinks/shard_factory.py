@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pyarrow as pa
 
-from beam_bert.batch import FileRead, SliceBatch
-from beam_bert.schema import described, output_schema, rejects_batch
 from beam_bert.sinks import RunSpec, ShardRecord, write_shard
-from beam_bert.slices import Segment, Slice
+from beam_bert.slices.batch import FileRead, SliceBatch
+from beam_bert.slices.plan import Segment, Slice
+from beam_bert.slices.schema import described, output_schema, rejects_batch
 
 SCHEMA = output_schema(
     pa.schema([("stars", pa.int64())]),

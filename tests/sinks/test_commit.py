@@ -9,10 +9,8 @@ import threading
 from pathlib import Path
 
 import pytest
-from committed import doc_ids, snapshot, table
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from shard_factory import SCHEMA, make_batch, make_run, stage
 
 from beam_bert.errors import RunFailed
 from beam_bert.sinks import (
@@ -25,6 +23,8 @@ from beam_bert.sinks import (
     write_shard,
 )
 from beam_bert.storage import crc32c_base64, open_storage
+from tests.sinks.committed import doc_ids, snapshot, table
+from tests.sinks.shard_factory import SCHEMA, make_batch, make_run, stage
 
 PREDICTIONS = "predictions/run_date=2026-11-23"
 REJECTS = "rejects/run_date=2026-11-23"
@@ -356,8 +356,8 @@ def test_rows_read_are_rows_published_whatever_the_order_and_repetition(
 
 
 def test_many_thousand_records_fit_into_the_books_and_a_manifest() -> None:
-    from beam_bert.sinks.books import close_books
     from beam_bert.sinks.commit import _manifest
+    from beam_bert.sinks.totals import close_books
 
     batch = make_batch(0, 3)
     with tempfile.TemporaryDirectory() as output:

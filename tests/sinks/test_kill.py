@@ -11,8 +11,6 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from committed import snapshot, table
-from shard_factory import SCHEMA, make_batch, make_run, stage
 
 from beam_bert.errors import BeamBertError
 from beam_bert.sinks import (
@@ -27,6 +25,8 @@ from beam_bert.sinks import (
 from beam_bert.storage import open_storage
 from beam_bert.storage.gcs import GcsStorage
 from beam_bert.storage.local import LocalStorage
+from tests.sinks.committed import snapshot, table
+from tests.sinks.shard_factory import SCHEMA, make_batch, make_run, stage
 
 OLD = [(6, 1), (4, 0), (0, 2)]
 NEW = [(10, 1), (7, 0), (0, 3), (5, 2)]
@@ -234,7 +234,7 @@ SLOW_COMMIT = """
 import sys, time
 from beam_bert.sinks import RunSpec, commit_run, staged_records
 from beam_bert.storage.local import LocalStorage
-from shard_factory import SCHEMA
+from tests.sinks.shard_factory import SCHEMA
 
 publish = LocalStorage.publish
 LocalStorage.publish = lambda *args: (time.sleep(0.01), publish(*args))[1]

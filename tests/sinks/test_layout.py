@@ -8,9 +8,9 @@ import duckdb
 import pandas as pd
 import pyarrow.dataset as ds
 import pytest
-from shard_factory import SCHEMA, make_batch, make_run, stage
 
 from beam_bert.sinks import RunSpec, commit_run, prepare_output, write_shard
+from tests.sinks.shard_factory import SCHEMA, make_batch, make_run, stage
 
 DAYS = ("2026-11-22", "2026-11-23")
 

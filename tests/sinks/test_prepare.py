@@ -4,17 +4,17 @@ import os
 from pathlib import Path
 
 import pytest
-from committed import snapshot
 from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
-from shard_factory import SCHEMA, make_batch, make_run, stage
 
 from beam_bert.errors import OutputError, RunFailed
 from beam_bert.sinks import commit_run, prepare_output, write_shard
-from beam_bert.sinks.journal import pending_journals
+from beam_bert.sinks.commit_journal import pending_journals
 from beam_bert.sinks.run import RunSpec, partition_levels
 from beam_bert.storage import open_storage
+from tests.sinks.committed import snapshot
+from tests.sinks.shard_factory import SCHEMA, make_batch, make_run, stage
 
 
 def test_a_fresh_output_is_ready_and_left_untouched(output: str) -> None:

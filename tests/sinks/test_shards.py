@@ -11,11 +11,8 @@ import pyarrow.parquet as pq
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from shard_factory import SCHEMA, make_batch, make_run
 
-from beam_bert.batch import FileRead
 from beam_bert.errors import OutputError, RunFailed
-from beam_bert.schema import REJECT_SCHEMA
 from beam_bert.sinks import (
     find_record,
     prepare_output,
@@ -25,7 +22,10 @@ from beam_bert.sinks import (
 )
 from beam_bert.sinks.records import record_path
 from beam_bert.sinks.shards import ROW_GROUP_ROWS, parquet_bytes, row_group_rows
+from beam_bert.slices.batch import FileRead
+from beam_bert.slices.schema import REJECT_SCHEMA
 from beam_bert.storage import crc32c_base64, open_storage
+from tests.sinks.shard_factory import SCHEMA, make_batch, make_run
 
 
 def test_a_slice_becomes_a_shard_its_rejects_and_a_record_in_staging(output: str) -> None:

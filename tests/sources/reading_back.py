@@ -16,9 +16,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import zstandard
 
-from beam_bert.batch import SliceBatch
-from beam_bert.schema import REJECT_SCHEMA, document_schema
-from beam_bert.slices import Slice, plan_units
+from beam_bert.slices.batch import SliceBatch
+from beam_bert.slices.plan import Slice, plan_units
+from beam_bert.slices.schema import REJECT_SCHEMA, document_schema
 from beam_bert.sources import SourceSpec, cut_unit, inspect_source, list_files, read_slice
 
 COMPRESS: dict[str, Callable[[bytes], bytes]] = {

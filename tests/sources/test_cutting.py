@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from beam_bert.slices import FileEntry, Segment, Unit
+from beam_bert.slices.plan import FileEntry, Segment, Unit
 from beam_bert.sources import SourceSpec, cut_unit
 from beam_bert.sources.compression import Readable
 from beam_bert.sources.records import Delimited, Lines, Splitter

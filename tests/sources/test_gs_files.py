@@ -6,11 +6,11 @@ import gzip
 from typing import Any
 
 import pytest
-from reading_back import parquet_bytes, read_back
 
 from beam_bert.errors import InputError
-from beam_bert.slices import Segment, Slice
+from beam_bert.slices.plan import Segment, Slice
 from beam_bert.sources import list_files, read_slice
+from tests.sources.reading_back import parquet_bytes, read_back
 
 
 @pytest.fixture

@@ -12,11 +12,11 @@ import pyarrow.parquet as pq
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from reading_back import COMPRESS, jsonl_bytes, parquet_bytes, read_back
 
 from beam_bert.errors import InputError
-from beam_bert.slices import Segment, Slice, plan_units
+from beam_bert.slices.plan import Segment, Slice, plan_units
 from beam_bert.sources import SourceSpec, cut_unit, inspect_source, list_files, read_slice
+from tests.sources.reading_back import COMPRESS, jsonl_bytes, parquet_bytes, read_back
 
 GOOD = b'{"text":"good"}\n'
 fuzz = settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])

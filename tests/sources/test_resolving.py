@@ -13,10 +13,10 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from reading_back import jsonl_bytes, read_back
 
 from beam_bert.errors import InputError
 from beam_bert.sources import SourceSpec, inspect_source, list_files
+from tests.sources.reading_back import jsonl_bytes, read_back
 
 
 def inspected(folder: Path, reserved: tuple[str, ...] = (), **wishes: Any) -> SourceSpec:

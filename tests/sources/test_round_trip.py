@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from reading_back import (
+
+from tests.sources.reading_back import (
     COMPRESS,
     csv_bytes,
     jsonl_bytes,

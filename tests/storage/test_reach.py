@@ -10,7 +10,7 @@ import pytest
 
 from beam_bert.storage import reach
 from pipelines import classify, models
-from tests.test_job import write_jsonl
+from tests.jobs.test_run import write_jsonl
 
 
 @pytest.fixture

@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from beam_bert.models import ModelStore
-from beam_bert.training.config import FinetuneConfig
+from beam_bert.settings.training import FinetuneConfig
 from beam_bert.training.finetune import read_labelled
 from pipelines.finetune import main
 from tests.training.conftest import COMMON, labelled_rows, write_csv

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from beam_bert.evaluation.metrics import calibration_error, probabilities
 from beam_bert.training.calibration import calibrated_loss, cross_fitted_error, fit_temperature
-from beam_bert.training.metrics import calibration_error, probabilities
 
 SINGLE, MULTI = "single_label_classification", "multi_label_classification"
 

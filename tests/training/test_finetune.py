@@ -21,7 +21,7 @@ from transformers import AutoModelForSequenceClassification
 
 from beam_bert.encoder import load_classifier
 from beam_bert.models import ModelStore
-from beam_bert.training.config import FinetuneConfig
+from beam_bert.settings.training import FinetuneConfig
 from beam_bert.training.loop import standard_error
 from beam_bert.training.run import training_digest
 from pipelines.finetune import main

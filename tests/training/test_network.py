@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from beam_bert.encoder.config import read_config
-from beam_bert.training.data import Tokens
+from beam_bert.labelled.rows import Tokens
 from beam_bert.training.masking import drop_words
 from beam_bert.training.network import PackedNetwork, load_network, network_outputs, packed
 

@@ -6,8 +6,8 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
+from beam_bert.labelled.splitting import contradicting_rows, leaking_rows, split_holdout
 from beam_bert.training.batches import plan_epochs
-from beam_bert.training.splitting import contradicting_rows, leaking_rows, split_holdout
 
 lengths = st.lists(st.integers(1, 60), min_size=1, max_size=80)
 

@@ -12,7 +12,7 @@ import torch
 from safetensors.torch import load_file
 from transformers import AutoModelForMaskedLM
 
-from beam_bert.training.data import Tokens
+from beam_bert.labelled.rows import Tokens
 from beam_bert.training.masking import hide
 from beam_bert.training.network import packed
 from pipelines.pretrain import main

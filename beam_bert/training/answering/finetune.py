@@ -15,20 +15,22 @@ import torch
 
 from beam_bert.encoder.config import read_config
 from beam_bert.errors import InputError
-from beam_bert.training.answering.config import AnswerFinetuneConfig
-from beam_bert.training.answering.data import Asked, LabelCheck, read_asked
-from beam_bert.training.answering.features import (
+from beam_bert.labelled.answers import Asked, LabelCheck, read_asked
+from beam_bert.labelled.provenance import SourceRecord, data_yaml
+from beam_bert.labelled.question_windows import (
     answer_windows,
     check_questions,
     question_tokenizer,
 )
+from beam_bert.labelled.rows import content_key
+from beam_bert.labelled.splitting import leaking_rows, split_holdout
+from beam_bert.settings.answer_training import AnswerFinetuneConfig
+from beam_bert.software import software_versions
 from beam_bert.training.answering.objective import SpanObjective
 from beam_bert.training.batches import plan_epoch
 from beam_bert.training.card import Card, render
-from beam_bert.training.data import content_key
 from beam_bert.training.loop import Plan, Progress
 from beam_bert.training.network import load_span_network
-from beam_bert.training.provenance import SourceRecord, data_yaml
 from beam_bert.training.run import (
     Delivered,
     StartingPoint,
@@ -42,7 +44,6 @@ from beam_bert.training.run import (
     run_training,
     say,
     settings_of,
-    software_versions,
     source_dicts,
     training_device,
     training_digest,
@@ -50,7 +51,6 @@ from beam_bert.training.run import (
     work_folder,
 )
 from beam_bert.training.saving import TRAINING_FILE, as_json, save_model
-from beam_bert.training.splitting import leaking_rows, split_holdout
 
 
 @dataclass(frozen=True, eq=False)

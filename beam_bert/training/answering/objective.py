@@ -14,15 +14,15 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from beam_bert.checked import CheckedModel
 from beam_bert.encoder.packing import PackedBatch
 from beam_bert.encoder.plan import Int32Array, Int64Array, plan_micro_batches
 from beam_bert.encoder.spans import best_spans
+from beam_bert.evaluation.answering.scoring import TOP_SPANS, answers_of, best_thresholds
+from beam_bert.inference.fp32_recheck import CheckedModel
+from beam_bert.labelled.answers import Asked
+from beam_bert.labelled.question_windows import AnswerWindows
+from beam_bert.labelled.rows import Tokens
 from beam_bert.tokenization import QuestionTokenizer
-from beam_bert.training.answering.data import Asked
-from beam_bert.training.answering.evaluation import TOP_SPANS, answers_of, best_thresholds
-from beam_bert.training.answering.features import AnswerWindows
-from beam_bert.training.data import Tokens
 from beam_bert.training.network import PackedNetwork, packed
 
 _DEV_BATCH_TOKENS = 4096
@@ -78,7 +78,7 @@ def by_sequence(logits: Tensor, batch: PackedBatch) -> Tensor:
 
 
 class _TrainedSpanFinder:
-    """The network as it is, as `beam_bert.handler.score` takes a model."""
+    """The network as it is, as `beam_bert.inference.model_handler.score` takes a model."""
 
     precision = "fp32"
 

@@ -32,7 +32,7 @@ data "google_storage_bucket_object_content" "template" {
   lifecycle {
     postcondition {
       condition     = can(regex("@sha256:[0-9a-f]{64}$", jsondecode(self.content).image))
-      error_message = "The template's image is not given by its digest; write it with python -m beam_bert.flex_template --image NAME@sha256:…"
+      error_message = "The template's image is not given by its digest; write it with python -m beam_bert.jobs.flex_template --image NAME@sha256:…"
     }
 
     postcondition {

@@ -114,7 +114,7 @@ resource "google_monitoring_alert_policy" "slow" {
   }
 }
 
-# Rejected rows of every reason over rows read: counters that every run has (beam_bert/transforms.py).
+# Rejected rows of every reason over rows read: counters that every run has (beam_bert/pipeline/read.py, write.py).
 resource "google_monitoring_alert_policy" "rejects" {
   project               = var.project_id
   display_name          = "${var.name}: many rows rejected"

@@ -1,0 +1,1 @@
+"""Measuring answers to questions: `run.evaluate` is the way in."""

@@ -1,0 +1,220 @@
+"""How good a question-answering model is on questions whose answers are known."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from beam_bert.errors import InputError
+from beam_bert.evaluation.answering.metrics import (
+    Definition,
+    FloatArray,
+    answer_scores,
+    best_null_threshold,
+    has_han,
+    question_word,
+)
+from beam_bert.evaluation.intervals import percentile_interval
+from beam_bert.inference.fp32_recheck import CheckedModel
+from beam_bert.inference.model_handler import score
+from beam_bert.labelled.answers import Asked
+from beam_bert.labelled.question_windows import asked_batch
+from beam_bert.models import ResolvedModel
+from beam_bert.pipeline.answer import decode
+from beam_bert.reports import answering as report
+from beam_bert.reports.evaluation import FEWEST_FOR_INTERVAL, Metric
+from beam_bert.tasks import AnswerTask
+from beam_bert.tokenization import QuestionTokenizer
+
+# More than any score gap: every question gets its best span, and the threshold is chosen after.
+_TASK = AnswerTask(None, null_threshold=1e30)
+TOP_SPANS = _TASK.top_spans
+# Questions that go through the model together: enough to sort by length, few texts in memory.
+_QUESTIONS = 64
+_NONE = -1e9  # the threshold at which no question is answered, as a number that JSON has
+LENGTH_BOUNDS = (5, 10, 20)  # words of a question (Chinese: characters), up to and including
+
+
+@dataclass(frozen=True, eq=False)
+class Predictions:
+    """What the model says of each question, in their order.
+
+    Attributes:
+      answers: its best span's text, whatever the null score; "" where no span has characters.
+      starts: int64 [n], where it stands in the context, in code points; -1 for "".
+      gaps: float64 [n], null score - score.
+      windows: that the model read; `computed_again`: those of them whose calls were close.
+    """
+
+    answers: list[str]
+    starts: npt.NDArray[np.int64]
+    gaps: FloatArray
+    windows: int
+    computed_again: int
+
+    def at(self, null_threshold: float) -> list[str]:
+        """The answers, "" where there is none."""
+        pairs = zip(self.answers, self.gaps, strict=True)
+        return [text if gap <= null_threshold else "" for text, gap in pairs]
+
+
+def answers_of(
+    asked: Sequence[Asked],
+    tokenizer: QuestionTokenizer,
+    model: CheckedModel,
+    *,
+    on_questions: Callable[[int], None] = lambda done: None,
+) -> Predictions:
+    """The best answer to each question, by the steps of the inference job.
+
+    Args:
+      asked: the questions, which `check_questions` let pass.
+      tokenizer: made with `questions=None`.
+      model: gives `TOP_SPANS` spans of a window.
+      on_questions: told how many more are done, now and then.
+
+    Raises:
+      InputError: a question breaks the model.
+    """
+    answers = [""] * len(asked)
+    starts = np.full(len(asked), -1, np.int64)
+    gaps = np.full(len(asked), 1e30)
+    windows = computed_again = 0
+    for first in range(0, len(asked), _QUESTIONS):
+        some = asked[first : first + _QUESTIONS]
+        scored = score(tokenizer.tokenize(asked_batch(some)), model)
+        found = decode(scored, tokenizer, task=_TASK, model=ResolvedModel("", "", ""))
+        for reject in found.rejects.to_pylist():
+            if reject["reason"] != "no_offsets":
+                raise InputError(f"{reject['source_file']}: {reject['message']}")
+        rows = found.rows
+        place = first + rows["source_row"].to_numpy()
+        for row, answer in zip(place.tolist(), rows["answer"].to_pylist(), strict=True):
+            answers[row] = answer
+        starts[place] = rows["answer_start"].to_numpy(zero_copy_only=False)
+        gaps[place] = rows["null_score"].to_numpy().astype(np.float64) - rows["score"].to_numpy()
+        windows += int(scored.stats["windows"])
+        computed_again += int(scored.stats["windows_computed_again"])
+        on_questions(len(some))
+    return Predictions(answers, starts, gaps, windows, computed_again)
+
+
+def best_thresholds(
+    asked: Sequence[Asked], predictions: Predictions, definition: Definition = "auto"
+) -> dict[str, report.BestThreshold]:
+    """Exact match and F1, from 0 to 1, at the null threshold that is best for each."""
+    right = _right(asked)
+    has_answer = np.array([bool(each) for each in right])
+    values = answer_scores(predictions.answers, right, definition)
+    found = {}
+    for name, scores in zip(("exact", "f1"), values, strict=True):
+        best = best_null_threshold(scores, predictions.gaps, has_answer)
+        threshold = float(np.clip(best.threshold, _NONE, -_NONE))
+        found[name] = report.BestThreshold(threshold=threshold, value=best.value)
+    return found
+
+
+@dataclass(frozen=True)
+class Intervals:
+    """How the intervals of means are drawn."""
+
+    replicates: int
+    seed: int
+
+    def of(self, values: FloatArray) -> Metric:
+        """The mean with its 95 % interval, where there are values enough for one."""
+        mean = float(values.mean())
+        if len(values) < FEWEST_FOR_INTERVAL:
+            return Metric(value=mean)
+        generator = np.random.default_rng(self.seed)
+        drawn = [
+            values[generator.integers(len(values), size=len(values))].mean()
+            for _ in range(self.replicates)
+        ]
+        low, high = percentile_interval(np.array(drawn))
+        return Metric(value=mean, low=low, high=high)
+
+
+def evaluate_answers(
+    asked: Sequence[Asked],
+    predictions: Predictions,
+    *,
+    null_threshold: float = 0.0,
+    definition: Definition = "auto",
+    intervals: Intervals = Intervals(1_000, 0),
+) -> report.AnswerScores:
+    """Compare predictions with the answers that are right (see `answering.metrics`)."""
+    right = _right(asked)
+    has_answer = np.array([bool(each) for each in right])
+    given = predictions.at(null_threshold)
+    exact, f1 = answer_scores(given, right, definition)
+
+    def of(chosen: npt.NDArray[np.bool_]) -> report.GroupScore:
+        return report.GroupScore(
+            questions=int(chosen.sum()),
+            exact=intervals.of(exact[chosen]),
+            f1=intervals.of(f1[chosen]),
+        )
+
+    def by(groups: Sequence[str]) -> dict[str, report.GroupScore]:
+        keys = np.array(groups)
+        return {name: of(keys == name) for name in dict.fromkeys(sorted(groups, key=_by_bound))}
+
+    return report.AnswerScores(
+        null_threshold=null_threshold,
+        overall=of(np.ones(len(asked), bool)),
+        with_answer=of(has_answer) if has_answer.any() else None,
+        without_answer=of(~has_answer) if (~has_answer).any() else None,
+        answered=sum(map(bool, given)),
+        best=best_thresholds(asked, predictions, definition),
+        by_word=by([question_word(each.question) for each in asked]),
+        by_length=by([_length_group(each.question) for each in asked]),
+    )
+
+
+def wrong_answers(
+    asked: Sequence[Asked],
+    predictions: Predictions,
+    null_threshold: float,
+    definition: Definition,
+    most: int,
+) -> list[report.WrongAnswer]:
+    """Answers that are not right exactly, those with the least F1 first, then the surest."""
+    right, given = _right(asked), predictions.at(null_threshold)
+    exact, f1 = answer_scores(given, right, definition)
+    sure = np.abs(predictions.gaps - null_threshold)
+    order = np.lexsort((-sure, f1))
+    return [
+        report.WrongAnswer(
+            id=asked[n].id,
+            question=asked[n].question,
+            right=list(dict.fromkeys(right[n])),
+            given=given[n],
+            f1=float(f1[n]),
+            gap=float(predictions.gaps[n]),
+        )
+        for n in order[exact[order] < 1][:most].tolist()
+    ]
+
+
+def _right(asked: Sequence[Asked]) -> list[list[str]]:
+    return [[text for _, text in each.answers] for each in asked]
+
+
+def _length_group(question: str) -> str:
+    words = question.split()
+    # Spaces part words where they part more than one, and never in Chinese.
+    length = len(words) if len(words) > 1 and not has_han(question) else len("".join(words))
+    for bound in LENGTH_BOUNDS:
+        if length <= bound:
+            return f"up to {bound}"
+    return f"over {LENGTH_BOUNDS[-1]}"
+
+
+def _by_bound(group: str) -> tuple[bool, int, str]:
+    """Lengths in order of number, longest last; words by the alphabet."""
+    number = group.split()[-1]
+    return group.startswith("over"), int(number) if number.isdigit() else 0, group

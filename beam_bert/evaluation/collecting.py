@@ -1,0 +1,258 @@
+"""One pass over labelled rows: what every later number is made of, and nothing of the texts."""
+
+from __future__ import annotations
+
+import heapq
+from collections import Counter
+from dataclasses import dataclass, field
+
+import numpy as np
+import pyarrow as pa
+
+from beam_bert.errors import InputError
+from beam_bert.evaluation.audit import BiasAudit, shown_text
+from beam_bert.evaluation.data import POSITION, LabelledSource, check_rejects
+from beam_bert.evaluation.languages import guess_language
+from beam_bert.evaluation.metrics import Array, FloatArray, given_labels, row_losses, true_labels
+from beam_bert.evaluation.scoring import Scored, Scorer
+from beam_bert.evaluation.targets import TargetReader
+from beam_bert.labelled.labels import NO_LABEL, no_label_message
+from beam_bert.reports import evaluation as report
+from beam_bert.settings.evaluation import EvaluateConfig
+from beam_bert.slices.batch import SliceBatch
+from beam_bert.tasks.classification import REGRESSION
+
+
+@dataclass
+class Collected:
+    """Numbers of the rows that were evaluated; arrays come in pieces, one a slice.
+
+    Attributes:
+      scores, other_scores: float32 [n, labels], both in the first model's order of labels.
+      targets: see `beam_bert.evaluation.metrics`.
+      num_tokens: int32 [n].
+      slices: for each slice column, the code of each row's value, int64 [n].
+      slice_values: for each slice column, code of each value (None: null).
+      sources, languages: rows of each.
+      rejects: rows of each reason, and where the first one stands, with its message.
+    """
+
+    scores: list[Array] = field(default_factory=list)
+    other_scores: list[Array] = field(default_factory=list)
+    targets: list[Array] = field(default_factory=list)
+    num_tokens: list[Array] = field(default_factory=list)
+    slices: dict[str, list[Array]] = field(default_factory=dict)
+    slice_values: dict[str, dict[str | None, int]] = field(default_factory=dict)
+    sources: Counter[str] = field(default_factory=Counter)
+    languages: Counter[str] = field(default_factory=Counter)
+    rejects: Counter[str] = field(default_factory=Counter)
+    first_reject: str = ""
+    rows_read: int = 0
+    rows: int = 0
+    truncated: int = 0
+    hardest: list[tuple[float, int, report.Example]] = field(default_factory=list)
+
+    def reject(self, rejects: pa.RecordBatch) -> None:
+        """Note rows that cannot be used."""
+        if rejects.num_rows == 0:
+            return
+        self.rejects.update(rejects["reason"].to_pylist())
+        if not self.first_reject:
+            first = rejects.slice(0, 1).to_pylist()[0]
+            row = "" if first["source_row"] is None else f"#{first['source_row']}"
+            self.first_reject = f"{first['source_file']}{row}: {first['message']}"
+
+
+class Collector:
+    """Scores the rows of a source, slice by slice, and keeps their numbers.
+
+    Args:
+      config: the settings.
+      source: the rows.
+      reader: what their labels mean.
+      scorer: the model.
+      other: the model to compare with, and where each of our labels stands in its scores.
+      audit: is shown every row, if there is one.
+    """
+
+    def __init__(
+        self,
+        config: EvaluateConfig,
+        source: LabelledSource,
+        reader: TargetReader,
+        scorer: Scorer,
+        other: tuple[Scorer, Array] | None = None,
+        audit: BiasAudit | None = None,
+    ) -> None:
+        self._config, self._source, self._reader = config, source, reader
+        self._scorer, self._other, self._audit = scorer, other, audit
+        self.collected = Collected(
+            slices={name: [] for name in source.slice_columns},
+            slice_values={name: {} for name in source.slice_columns},
+        )
+
+    def check(self) -> int:
+        """Read all rows and their labels, which is cheap, before any is scored; how many there are.
+
+        Raises:
+          InputError: a label is none of the model's, more rows than may be cannot be used, or
+            none can.
+        """
+        found = Collected()
+        for batch in self._source.batches():
+            found.rows_read += batch.rows_read
+            batch, targets, _ = self._labelled(batch)
+            found.reject(batch.rejects)
+            found.rows += len(targets)
+        self._require_rows(found)
+        return found.rows_read
+
+    def run(self) -> Collected:
+        """Score all rows.
+
+        Raises:
+          InputError: as `check`, where the model cannot use rows that could be read.
+        """
+        for batch in self._source.batches():
+            self._add(batch)
+        self._require_rows(self.collected)
+        return self.collected
+
+    def _require_rows(self, found: Collected) -> None:
+        if found.rows_read and found.rows == 0:
+            raise InputError(
+                f"there is not one usable row in {found.rows_read:,}; the first of them: "
+                f"{found.first_reject}"
+            )
+        if found.rows == 0:
+            raise InputError(f"{' '.join(self._config.input)}: there is not one row")
+        check_rejects(
+            found.rejects, found.first_reject, found.rows_read, self._config.max_reject_rate
+        )
+
+    def _labelled(self, batch: SliceBatch) -> tuple[SliceBatch, Array, Array]:
+        """The batch without the rows that have no label, the targets, and which rows are left."""
+        places = _places(batch.rows)
+        labels = self._source.column(batch.rows, self._source.label_column).to_pylist()
+        targets, labelled = self._reader.read(labels, places)
+        lacking = np.setdiff1d(np.arange(len(batch)), labelled)
+        message = no_label_message(self._source.label_column)
+        batch = batch.reject(lacking.tolist(), NO_LABEL, [message] * len(lacking))
+        return batch, targets, labelled
+
+    def _add(self, batch: SliceBatch) -> None:
+        found = self.collected
+        found.rows_read += batch.rows_read
+        batch, targets, labelled = self._labelled(batch)
+        found.reject(batch.rejects)
+        if len(batch) == 0:
+            return
+        clean = SliceBatch(batch.slice, "", batch.rows, batch.rejects.slice(0, 0))
+        scored = self._scorer.score(clean)
+        found.reject(scored.rejects)
+        kept, other = scored.positions, None
+        if self._other is not None:
+            other = self._other[0].score(clean)
+            first_rejects = set(_places(scored.rejects))
+            news = [place not in first_rejects for place in _places(other.rejects)]
+            found.reject(other.rejects.filter(pa.array(news, pa.bool_())))
+            kept = np.intersect1d(kept, other.positions)
+        if len(kept) == 0:
+            return
+        place_in_batch = np.searchsorted(batch.rows[POSITION].to_numpy(), kept)
+        rows = batch.rows.take(pa.array(place_in_batch))
+        self._keep(rows, targets[np.searchsorted(labelled, kept)], scored, other, kept)
+
+    def _keep(
+        self,
+        rows: pa.RecordBatch,
+        targets: Array,
+        scored: Scored,
+        other: Scored | None,
+        kept: Array,
+    ) -> None:
+        found, at = self.collected, scored.at(kept)
+        scores = scored.scores[at]
+        found.scores.append(scores.astype(np.float32))
+        if other is not None and self._other is not None:
+            order = self._other[1]
+            found.other_scores.append(other.scores[other.at(kept)][:, order].astype(np.float32))
+        found.targets.append(targets)
+        found.num_tokens.append(scored.num_tokens[at])
+        found.truncated += int(scored.truncated[at].sum())
+        found.sources.update(rows["source_file"].to_pylist())
+        texts = rows["text"].to_pylist()
+        pairs = rows["text_pair"].to_pylist() if "text_pair" in rows.schema.names else None
+        self._count_languages(rows, texts)
+        for name in self._source.slice_columns:
+            values = found.slice_values[name]
+            column = self._source.column(rows, name).to_pylist()
+            codes = [values.setdefault(_as_text(value), len(values)) for value in column]
+            found.slices[name].append(np.array(codes, np.int64))
+        self._keep_hardest(rows, targets, scores)
+        found.rows += len(texts)
+        if self._audit is not None:
+            self._audit.add(rows["doc_id"].to_pylist(), texts, pairs, scores)
+
+    def _count_languages(self, rows: pa.RecordBatch, texts: list[str]) -> None:
+        column = self._source.language_column
+        if column is None:
+            self.collected.languages.update(guess_language(text) for text in texts)
+            return
+        values = self._source.column(rows, column).to_pylist()
+        self.collected.languages.update(_as_text(value) or "(none)" for value in values)
+
+    def _keep_hardest(self, rows: pa.RecordBatch, targets: Array, scores: FloatArray) -> None:
+        kept, wanted = self.collected.hardest, self._config.examples
+        if wanted == 0:
+            return
+        task, pair = self._scorer.task, "text_pair" in rows.schema.names
+        losses = row_losses(scores, targets, task.problem_type)
+        for row in np.argsort(-losses, kind="stable")[:wanted]:
+            loss = float(losses[row])
+            if len(kept) == wanted and loss <= kept[0][0]:
+                break
+            example = report.Example(
+                doc_id=rows["doc_id"][row].as_py(),
+                source_file=rows["source_file"][row].as_py(),
+                source_row=rows["source_row"][row].as_py(),
+                text=shown_text(
+                    rows["text"][row].as_py(),
+                    rows["text_pair"][row].as_py() if pair else None,
+                ),
+                truth=self._true_names(targets[row : row + 1]),
+                given=self._given_names(scores[row : row + 1]),
+                score=float(
+                    scores[row, 0] if task.problem_type == REGRESSION else scores[row].max()
+                ),
+                loss=loss,
+            )
+            # Of equally hard rows the first stays: later ones have a lower order.
+            heapq.heappush(kept, (loss, -self.collected.rows - int(row), example))
+            if len(kept) > wanted:
+                heapq.heappop(kept)
+
+    def _true_names(self, targets: Array) -> list[str]:
+        """The labels of one row, from targets of it alone."""
+        task = self._scorer.task
+        if task.problem_type == REGRESSION:
+            return [f"{np.ravel(targets)[0]:.4g}"]
+        mask = true_labels(targets, task.problem_type, len(task.labels))
+        return [task.labels[label] for label in np.flatnonzero(mask[0])]
+
+    def _given_names(self, scores: FloatArray) -> list[str]:
+        """The labels that the model gives one row, from scores [1, labels]."""
+        task = self._scorer.task
+        if task.problem_type == REGRESSION:
+            return [f"{scores[0, 0]:.4g}"]
+        mask = given_labels(scores, task.problem_type, task.threshold)
+        return [task.labels[label] for label in np.flatnonzero(mask[0])]
+
+
+def _places(rows: pa.RecordBatch) -> list[str]:
+    pairs = zip(rows["source_file"].to_pylist(), rows["source_row"].to_pylist(), strict=True)
+    return [f"{file}#{row}" for file, row in pairs]
+
+
+def _as_text(value: object) -> str | None:
+    return None if value is None else str(value)

@@ -1,0 +1,107 @@
+"""Labelled rows, by the readers of the inference jobs: label and slices are carried columns."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import pyarrow as pa
+
+from beam_bert.errors import InputError
+from beam_bert.settings.evaluation import EvaluateConfig
+from beam_bert.slices.batch import SliceBatch
+from beam_bert.slices.plan import FileEntry, plan_units
+from beam_bert.sources import SourceSpec, cut_unit, inspect_source, list_files, read_slice
+from beam_bert.sources.formats import named_format
+
+LANGUAGE = "language"
+# Small enough for a bar that moves and few texts in memory, large enough to sort by length.
+SLICE_BYTES = 2**18
+POSITION = "position"  # column with a row's place in its batch, which outlives rejects
+
+
+@dataclass(frozen=True)
+class LabelledSource:
+    """The files of an evaluation, and how to read them.
+
+    Attributes:
+      files: the listing.
+      spec: resolved; its carried columns are the label's, the slices' and the language's.
+      label_column, slice_columns, language_column: their names; no language: None.
+    """
+
+    files: list[FileEntry]
+    spec: SourceSpec
+    label_column: str
+    slice_columns: tuple[str, ...]
+    language_column: str | None
+
+    def batches(self) -> Iterator[SliceBatch]:
+        """Every slice, in the order of the listing, its rows with `POSITION`."""
+        for unit in plan_units(self.files, self.spec.slice_bytes):
+            for slice_ in cut_unit(unit, self.spec):
+                for batch in read_slice(slice_, self.spec, ""):
+                    places = pa.array(np.arange(len(batch)), pa.int64())
+                    yield batch.with_rows(batch.rows.append_column(POSITION, places))
+
+    def column(self, rows: pa.RecordBatch, name: str) -> pa.Array:
+        """A carried column."""
+        return rows["carried"].field(self.spec.carried_from.index(name))
+
+
+def open_source(config: EvaluateConfig) -> LabelledSource:
+    """List the files and find the columns.
+
+    Raises:
+      InputError: nothing to read, or a column that was named is in no file.
+    """
+    files = list_files(config.input)
+    wished = SourceSpec(
+        format=config.format,
+        text_columns=config.text_column,
+        text_pair_column=config.text_pair_column,
+        id_column=config.id_column,
+        column_names=config.column_names,
+        quoting=config.quoting,
+        slice_bytes=SLICE_BYTES,
+        max_document_bytes=config.max_document_bytes,
+    )
+    columns = inspect_source(files, wished).carried_from
+    if not columns and all(named_format(file.path) in (None, "text") for file in files):
+        raise InputError(
+            f"{files[0].path} is plain text, which has no labels; give CSV, TSV, JSON lines or "
+            "Parquet with a label column"
+        )
+    slices = config.slices or ()
+    language = config.language_column or (LANGUAGE if LANGUAGE in columns else None)
+    wanted = {
+        "--label_column": [config.label_column],
+        "--slices": list(slices),
+        "--language_column": [language] if language else [],
+    }
+    for flag, names in wanted.items():
+        _check(files, wished, names, flag)
+    carry = tuple(dict.fromkeys(name for names in wanted.values() for name in names))
+    spec = inspect_source(files, replace(wished, carry=carry))
+    return LabelledSource(files, spec, config.label_column, slices, language)
+
+
+def _check(files: Sequence[FileEntry], spec: SourceSpec, names: Sequence[str], flag: str) -> None:
+    try:
+        inspect_source(files, replace(spec, carry=tuple(names)))
+    except InputError as error:
+        raise InputError(str(error).replace("--carry", flag)) from None
+
+
+def check_rejects(
+    reasons: dict[str, int], first: str, rows_read: int, max_reject_rate: float
+) -> None:
+    """Raise InputError, naming the first, where more rows cannot be used than may be."""
+    rejected = sum(reasons.values())
+    if rejected <= max_reject_rate * rows_read:
+        return
+    raise InputError(
+        f"{rejected:,} of {rows_read:,} rows cannot be used, the first is {first}; mend or remove "
+        f"them, or raise --max_reject_rate (now {max_reject_rate:g}) to go on without them"
+    )

@@ -1,0 +1,241 @@
+"""How sure the metrics are: bootstrap intervals (Efron 1979), seeded, vectorised, in plain numpy.
+
+A replicate draws as many rows as there are, with replacement. Rows that look alike to the metric
+(the same true and given labels) are one kind, so a replicate is one multinomial draw over kinds:
+exactly the same distribution as drawing rows, at a cost that does not grow with the rows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import TypeVar
+
+import numpy as np
+
+from beam_bert.evaluation.metrics import (
+    Array,
+    BoolArray,
+    FloatArray,
+    LabelCounts,
+    correlation,
+    given_labels,
+    ranks,
+    true_labels,
+)
+from beam_bert.tasks.classification import REGRESSION
+
+T = TypeVar("T")
+
+REPLICATES = 1_000
+LEVEL = 0.95
+_CHUNK_DRAWS = 4_000_000  # numbers held at once: 32 MB
+_MOST_DRAWS = 200_000_000  # fewer replicates where there are more kinds of rows than this allows
+_FEWEST_REPLICATES = 200
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A metric and its 95 % percentile interval."""
+
+    value: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
+class Bootstrap:
+    """What the metrics of one model are in many replicates of its rows.
+
+    Attributes:
+      values: the metrics on the rows as they are, by name.
+      replicates: float64 [replicates] for each of them.
+      label_f1: float64 [replicates, labels]; None for regression.
+    """
+
+    values: Mapping[str, float]
+    replicates: Mapping[str, FloatArray]
+    label_f1: FloatArray | None = None
+
+    def intervals(self) -> dict[str, Interval]:
+        """Each metric with its interval."""
+        return {
+            name: Interval(value, *percentile_interval(self.replicates[name]))
+            for name, value in self.values.items()
+        }
+
+    def label_f1_intervals(self) -> FloatArray:
+        """float64 [labels, 2]: low and high end of each label's F1."""
+        assert self.label_f1 is not None
+        tail = (1 - LEVEL) / 2
+        return np.quantile(self.label_f1, [tail, 1 - tail], axis=0).T
+
+
+def bootstrap(
+    scores: Array,
+    targets: Array,
+    problem_type: str,
+    thresholds: Array | float = 0.5,
+    *,
+    replicates: int = REPLICATES,
+    seed: int = 0,
+) -> Bootstrap:
+    """Accuracy, macro- and weighted F1, or the metrics of regression, in replicates of the rows.
+
+    Arguments as in `beam_bert.evaluation.metrics.score_metrics`; the same seed draws the same rows.
+    """
+    return bootstrap_together(
+        [scores], targets, problem_type, thresholds, replicates=replicates, seed=seed
+    )[0]
+
+
+def bootstrap_together(
+    scores: list[Array],
+    targets: Array,
+    problem_type: str,
+    thresholds: Array | float = 0.5,
+    *,
+    replicates: int = REPLICATES,
+    seed: int = 0,
+) -> list[Bootstrap]:
+    """As `bootstrap`, for several models over the very same replicates: their differences are
+    those of a paired bootstrap.
+    """
+    if problem_type == REGRESSION:
+        true = np.asarray(targets, np.float64).reshape(len(targets), -1)[:, 0]
+        found = [np.asarray(each, np.float64).reshape(len(true), -1)[:, 0] for each in scores]
+        return _regression(found, true, replicates, seed)
+    labels = true_labels(targets, problem_type, scores[0].shape[1])
+    given = [given_labels(each, problem_type, thresholds) for each in scores]
+    return _labels(given, labels, replicates, seed)
+
+
+def percentile_interval(replicates: Array, level: float = LEVEL) -> tuple[float, float]:
+    """The middle `level` of the replicates."""
+    tail = (1 - level) / 2
+    low, high = np.quantile(replicates, [tail, 1 - tail])
+    return float(low), float(high)
+
+
+def chance_of_none(differences: Array) -> float:
+    """Two-sided p-value of a difference being 0, from its replicates (never quite 0)."""
+    total = len(differences) + 1
+    below, above = (differences <= 0).sum() + 1, (differences >= 0).sum() + 1
+    return float(min(1.0, 2 * min(below, above) / total))
+
+
+def _labels(given: list[BoolArray], true: BoolArray, replicates: int, seed: int) -> list[Bootstrap]:
+    first, counts = distinct_rows(true, *given)
+    true, given = true[first], [each[first] for each in given]
+    draws = list(_draws(counts, replicates, seed, lambda drawn: _counted(drawn, given, true)))
+    whole = _counted(counts[None, :].astype(np.float64), given, true)
+    found = []
+    for model in range(len(given)):
+        parts = [chunk[model] for chunk in draws]
+        found.append(
+            Bootstrap(
+                {name: float(values[0]) for name, values in whole[model][0].items()},
+                {
+                    name: np.concatenate([values[name] for values, _ in parts])
+                    for name in whole[model][0]
+                },
+                np.concatenate([f1 for _, f1 in parts]),
+            )
+        )
+    return found
+
+
+def _counted(
+    drawn: FloatArray, given: list[BoolArray], true: BoolArray
+) -> list[tuple[dict[str, FloatArray], FloatArray]]:
+    """Metrics, and F1 a label, of each model in each replicate; drawn is [replicates, kinds]."""
+    rows = drawn.sum(axis=1)
+    support = drawn @ true.astype(np.float64)
+    found = []
+    for each in given:
+        counts = LabelCounts(
+            hits=drawn @ (each & true).astype(np.float64),
+            given=drawn @ each.astype(np.float64),
+            true=support,
+        )
+        right = drawn @ (each == true).all(axis=1).astype(np.float64)
+        metrics = {
+            "accuracy": right / rows,
+            "macro_f1": counts.macro_f1,
+            "weighted_f1": counts.weighted_f1,
+        }
+        found.append((metrics, counts.f1))
+    return found
+
+
+def _regression(
+    found: list[FloatArray], true: FloatArray, replicates: int, seed: int
+) -> list[Bootstrap]:
+    """All metrics are functions of weighted sums; Spearman keeps the ranks of the whole sample."""
+    columns = [_moments(each, true) for each in found]
+    ones = np.ones(len(true), np.int64)
+    draws = list(
+        _draws(ones, replicates, seed, lambda drawn: [_of_moments(drawn @ c) for c in columns])
+    )
+    result = []
+    for model, values in enumerate(found):
+        squared = float(((values - true) ** 2).mean())
+        result.append(
+            Bootstrap(
+                {
+                    "spearman": correlation(ranks(values), ranks(true)),
+                    "pearson": correlation(values, true),
+                    "mean_absolute_error": float(np.abs(values - true).mean()),
+                    "root_mean_squared_error": float(np.sqrt(squared)),
+                },
+                {name: np.concatenate([d[model][name] for d in draws]) for name in draws[0][model]},
+            )
+        )
+    return result
+
+
+def _moments(found: FloatArray, true: FloatArray) -> FloatArray:
+    error = found - true
+    columns = [np.ones_like(true), np.abs(error), error**2]
+    for a, b in ((found, true), (ranks(found), ranks(true))):
+        a, b = a - a.mean(), b - b.mean()  # small numbers: the differences below lose no digits
+        columns += [a, b, a * a, b * b, a * b]
+    return np.stack(columns, axis=1)
+
+
+def _of_moments(sums: FloatArray) -> dict[str, FloatArray]:
+    means = sums / sums[:, :1]
+    return {
+        "spearman": _correlations(means[:, 8:13]),
+        "pearson": _correlations(means[:, 3:8]),
+        "mean_absolute_error": means[:, 1],
+        "root_mean_squared_error": np.sqrt(means[:, 2]),
+    }
+
+
+def _correlations(means: FloatArray) -> FloatArray:
+    a, b, aa, bb, ab = means.T
+    norm = np.sqrt(np.maximum(aa - a * a, 0) * np.maximum(bb - b * b, 0))
+    return np.where(norm > 1e-300, (ab - a * b) / np.where(norm > 1e-300, norm, 1), 0.0)
+
+
+def distinct_rows(*columns: BoolArray) -> tuple[Array, Array]:
+    """Of rows that are equal in all of bool [n, …], the first one's number, and how many."""
+    packed = np.ascontiguousarray(np.packbits(np.concatenate(columns, axis=1), axis=1))
+    whole = packed.view(np.dtype((np.void, packed.shape[1])))[:, 0]
+    _, first, counts = np.unique(whole, return_index=True, return_counts=True)
+    return first, counts
+
+
+def _draws(
+    counts: Array, replicates: int, seed: int, measure: Callable[[FloatArray], T]
+) -> Iterator[T]:
+    generator = np.random.default_rng(seed)
+    rows, kinds = int(counts.sum()), len(counts)
+    allowed = max(_FEWEST_REPLICATES, _MOST_DRAWS // kinds)
+    left = min(replicates, allowed)
+    while left > 0:
+        size = min(left, max(1, _CHUNK_DRAWS // kinds))
+        drawn = generator.multinomial(rows, counts / rows, size=size)
+        yield measure(drawn.astype(np.float64))
+        left -= size

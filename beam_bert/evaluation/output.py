@@ -1,0 +1,119 @@
+"""Where an evaluation goes: evaluation.json, report.html, and a summary on the terminal."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TypeVar
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from beam_bert.errors import OutputError, printable
+from beam_bert.evaluation.collecting import Collected
+from beam_bert.reports import AnswerEvaluation, Evaluation, MissingExtra
+from beam_bert.reports.progress import Snapshot, show_progress
+from beam_bert.reports.wording import label_text, metric_text, name_text, share_text
+from beam_bert.storage import Wording, open_storage
+
+Document = TypeVar("Document", Evaluation, AnswerEvaluation)
+JSON_NAME = "evaluation.json"
+HTML_NAME = "report.html"
+_OUTPUT = Wording(name="--output", error=OutputError, again="run the same command again")
+_SHOWN = 10
+
+
+def check(output: str) -> None:
+    """Raise OutputError where nothing could be written, before any work is done."""
+    open_storage(output, _OUTPUT).size(JSON_NAME)
+
+
+@contextmanager
+def progress(collected: Collected, rows: int) -> Iterator[None]:
+    """Show on stderr how many of the rows are done while the body runs."""
+    with show_progress(
+        lambda: Snapshot(collected.rows, collected.rows_read / max(rows, 1), "rows")
+    ):
+        yield
+
+
+def write(evaluation: Document, output: str, render: Callable[[Document], str]) -> None:
+    """Write both files, each whole or not at all; without the extra [report], the JSON alone."""
+    storage = open_storage(output, _OUTPUT)
+    try:
+        html = render(evaluation)
+    except MissingExtra as error:
+        print(f"no {HTML_NAME}: {error}", file=sys.stderr)
+    else:
+        storage.write(HTML_NAME, html.encode())
+    storage.write(JSON_NAME, evaluation.to_json())
+
+
+def show(evaluation: Evaluation, output: str, seconds: float) -> None:
+    """Print the table that ends an evaluation."""
+    rows = evaluation.rows
+    table = Table(show_header=False)
+    table.add_column()
+    table.add_column(justify="right")
+    _add_row(table, "rows evaluated", f"{rows.evaluated:,}")
+    for reason, count in rows.rejects_by_reason.items():
+        _add_row(table, f"rejected: {reason}", f"{count:,}")
+    for name, metric in evaluation.metrics.items():
+        _add_row(table, name_text(name), metric_text(metric))
+    if evaluation.calibration_error_by_chance is not None:
+        by_chance = f"{evaluation.calibration_error_by_chance:.4f}"
+        _add_row(table, "that of so few rows, were every confidence right", by_chance)
+    weakest = sorted((r for r in evaluation.per_label if r.support), key=lambda r: r.f1.value)
+    for label in weakest[: _SHOWN // 2]:
+        _add_row(table, f"F1 of {label.label} ({label.support:,} rows)", metric_text(label.f1))
+    for part in [part for part in evaluation.slices if part.worse][:_SHOWN]:
+        name = f"{part.column}={part.value} ({part.rows:,} rows), worse than the whole"
+        _add_row(table, name, metric_text(part.metrics[evaluation.main_metric]))
+    if evaluation.audit is not None:
+        for axis in (a for a in evaluation.audit.axes if a.rows_with_terms):
+            name = f"answer changes when {axis.axis} is swapped ({axis.rows_with_terms:,} rows)"
+            _add_row(table, name, share_text(axis.flip_rate))
+    print(f"evaluate {evaluation.model.name} (version {evaluation.model.version})")
+    Console().print(table)
+    if evaluation.comparison is not None:
+        print(evaluation.comparison.verdict)
+    _show_place(output, seconds)
+
+
+def show_answers(evaluation: AnswerEvaluation, output: str, seconds: float) -> None:
+    """The same for question answering."""
+    scores = evaluation.scores
+    table = Table("", "questions", "exact match", "F1")
+    groups = {
+        "all": scores.overall,
+        "with an answer": scores.with_answer,
+        "without": scores.without_answer,
+        **scores.by_word,
+        **{f"length {name}": group for name, group in scores.by_length.items()},
+    }
+    for name, group in groups.items():
+        if group is not None:
+            count = f"{group.questions:,}"
+            _add_row(table, name, count, share_text(group.exact), share_text(group.f1))
+    print(f"evaluate {evaluation.model.name} (version {evaluation.model.version})")
+    print(label_text(evaluation.labels))
+    Console().print(table)
+    print(f"at a null threshold of {scores.null_threshold:g}; ", end="")
+    print(
+        "; ".join(
+            f"{name_text(name)} would be best at {best.threshold:.4g}: {100 * best.value:.1f} %"
+            for name, best in scores.best.items()
+        )
+    )
+    _show_place(output, seconds)
+
+
+def _show_place(output: str, seconds: float) -> None:
+    print(f"in {seconds:,.1f} s: {output.rstrip('/')}/{JSON_NAME}, {HTML_NAME}")
+
+
+def _add_row(table: Table, *cells: str) -> None:
+    # Labels and values come from documents: [brackets] are no markup, escape codes no commands.
+    table.add_row(*(Text(printable(cell)) for cell in cells))

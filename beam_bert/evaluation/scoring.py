@@ -1,0 +1,158 @@
+"""A model as the classify job runs it: the same tokenizer, windows, engine and task."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from beam_bert.encoder import load_classifier
+from beam_bert.errors import ConfigError, ModelError
+from beam_bert.evaluation.data import POSITION
+from beam_bert.evaluation.metrics import Array, FloatArray
+from beam_bert.inference.fp32_recheck import CheckedModel
+from beam_bert.inference.model_handler import score
+from beam_bert.models import ResolvedModel, fetch_model, resolve_model
+from beam_bert.settings.evaluation import EvaluateConfig
+from beam_bert.settings.inference import stride_of
+from beam_bert.slices.batch import SliceBatch
+from beam_bert.slices.plan import Slice
+from beam_bert.slices.schema import document_schema, rejects_batch
+from beam_bert.slices.token_arrays import flat_logits
+from beam_bert.tasks import ClassificationTask
+from beam_bert.tokenization import DocumentTokenizer, WindowSettings
+
+DEFAULT_MAX_LENGTH = 512
+
+
+@dataclass(frozen=True, eq=False)
+class Scored:
+    """What a model made of a batch.
+
+    Attributes:
+      positions: int64 [n], the rows that have scores, by `POSITION`, rising.
+      scores: float64 [n, labels].
+      num_tokens: int32 [n]; truncated: bool [n], as in the output of the classify job.
+      rejects: rows that the tokenizer or the model could not use.
+    """
+
+    positions: Array
+    scores: FloatArray
+    num_tokens: Array
+    truncated: Array
+    rejects: pa.RecordBatch
+
+    def at(self, positions: Array) -> Array:
+        """Where these positions stand in the arrays."""
+        return np.searchsorted(self.positions, positions)
+
+
+@dataclass(frozen=True, eq=False)
+class Scorer:
+    """A loaded model and what it takes to score text with it."""
+
+    resolved: ResolvedModel
+    checked: CheckedModel
+    task: ClassificationTask
+    tokenizer: DocumentTokenizer
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """The model's labels, in the order of its scores."""
+        return self.task.labels
+
+    def score(self, batch: SliceBatch) -> Scored:
+        """Score the rows of a batch of documents that has `POSITION`."""
+        scored = score(self.tokenizer.tokenize(batch), self.checked)
+        rows = scored.rows
+        counts = pc.list_value_length(rows["logits"]).to_numpy(zero_copy_only=False)
+        scores = np.zeros((0, len(self.labels)))
+        if len(counts):
+            scores = self.task.probabilities(flat_logits(rows), counts.astype(np.int64))
+        return Scored(
+            positions=rows[POSITION].to_numpy(),
+            scores=scores,
+            num_tokens=rows["num_tokens"].to_numpy(),
+            truncated=rows["truncated"].to_numpy(zero_copy_only=False),
+            rejects=scored.rejects,
+        )
+
+    def score_texts(self, texts: Sequence[str], pairs: Sequence[str] | None = None) -> Scored:
+        """Score texts (and their second segments) that stand in no file."""
+        count = len(texts)
+        columns = {
+            "doc_id": pa.array([str(i) for i in range(count)], pa.string()),
+            "text": pa.array(texts, pa.string()),
+            **({} if pairs is None else {"text_pair": pa.array(pairs, pa.string())}),
+            "source_file": pa.array([""] * count, pa.string()),
+            "source_row": pa.array(np.arange(count), pa.int64()),
+            "carried": pa.Array.from_buffers(pa.struct([]), count, [None]),
+        }
+        schema = document_schema(pa.schema([]), pair=pairs is not None)
+        rows = pa.RecordBatch.from_arrays(list(columns.values()), schema=schema)
+        rows = rows.append_column(POSITION, pa.array(np.arange(count), pa.int64()))
+        return self.score(SliceBatch(Slice(0, ()), "", rows, rejects_batch([])))
+
+
+def load_scorer(config: EvaluateConfig, name: str) -> Scorer:
+    """Resolve and load a model for an evaluation.
+
+    Raises:
+      ModelError: it cannot be found or loaded, or has no classification head.
+      ConfigError: it does not read `--max_length` tokens.
+    """
+    resolved = resolve_model(name)
+    folder = fetch_model(resolved)
+    load = partial(load_classifier, folder, device=config.device, batch_tokens=config.batch_tokens)
+    model = load(precision=config.precision)
+    limit = model.config.max_length
+    if config.max_length is not None and config.max_length > limit:
+        raise ConfigError(
+            f"--max_length {config.max_length}: model {name} reads {limit} tokens at most"
+        )
+    max_length = config.max_length or min(limit, DEFAULT_MAX_LENGTH)
+    windows = WindowSettings(
+        max_length=max_length,
+        overlapping=config.long_documents == "window",
+        stride=stride_of(config, max_length),
+    )
+    tokenizer = DocumentTokenizer(folder, windows, pair=config.text_pair_column is not None)
+    if tokenizer.vocab_size > model.config.vocab_size:
+        raise ModelError(
+            f"model {name}: its tokenizer has {tokenizer.vocab_size} tokens, its table "
+            f"{model.config.vocab_size}; use the tokenizer that it was trained with"
+        )
+    task = ClassificationTask(
+        labels=model.config.labels,
+        problem_type=model.config.problem_type,
+        threshold=model.config.threshold if config.threshold is None else config.threshold,
+        combine=config.combine_windows,
+    )
+    checked = CheckedModel.of(model, task, partial(load, precision="fp32"), config.recheck)
+    return Scorer(resolved, checked, task, tokenizer)
+
+
+def check_comparable(first: Scorer, second: Scorer) -> Array:
+    """Where each of the first model's labels stands in the second's scores.
+
+    Raises:
+      ModelError: they give other labels, or another kind of answer.
+    """
+    if first.task.problem_type != second.task.problem_type:
+        raise ModelError(
+            f"--compare {second.resolved.name} is a {second.task.problem_type} model, "
+            f"{first.resolved.name} a {first.task.problem_type} one; compare models of one kind"
+        )
+    mine, other = set(first.labels), set(second.labels)
+    if mine != other:
+        odd = sorted(mine ^ other)[0]
+        who = first if odd in mine else second
+        raise ModelError(
+            f"--compare {second.resolved.name} has other labels than {first.resolved.name}: only "
+            f"{who.resolved.name} has {odd!r}; compare models with the same labels"
+        )
+    return np.array([second.labels.index(label) for label in first.labels])

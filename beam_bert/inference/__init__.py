@@ -1,0 +1,1 @@
+"""A slice's tokens through the model, as Beam's RunInference calls it."""

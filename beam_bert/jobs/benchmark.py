@@ -1,0 +1,221 @@
+"""`python -m pipelines.bench`: what a model costs on your own text and machine, and how precise.
+
+Every precision runs over the same documents, in turns, so that a machine whose speed drifts does
+not favour one; medians are shown, and each precision's answers are compared with fp32's. Each runs
+as in a job, close calls computed again at fp32 included.
+"""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from rich.console import Console
+from rich.table import Table
+
+from beam_bert.encoder import SequenceClassifier, load_classifier
+from beam_bert.encoder.plan import PADDED_BATCH, padded_tokens
+from beam_bert.errors import ConfigError, InputError
+from beam_bert.inference.fp32_recheck import CheckedModel, Outputs
+from beam_bert.jobs.plan import check_vocabulary, source_spec, window_settings
+from beam_bert.jobs.precision_check import LEAST_AGREEMENT
+from beam_bert.jobs.sampling import SLICE_BYTES, Sample, sample_documents
+from beam_bert.models import fetch_model, resolve_model
+from beam_bert.settings.inference import BenchConfig
+from beam_bert.sources import inspect_source, list_files
+from beam_bert.tasks import ClassificationTask
+from beam_bert.tokenization import DocumentTokenizer
+
+
+@dataclass(frozen=True)
+class Measured:
+    """One precision on the sample.
+
+    Attributes:
+      documents_per_s, tokens_per_s: medians over the rounds; tokens are real, none is padding.
+      agreement: share of documents that say what they say at fp32.
+      computed_again: share of windows whose calls were close and made at fp32.
+      largest_difference: of a logit from fp32's.
+      batch_tokens: of a micro-batch, measured beforehand unless it was given.
+    """
+
+    precision: str
+    documents_per_s: float
+    tokens_per_s: float
+    agreement: float
+    computed_again: float
+    largest_difference: float
+    batch_tokens: int
+
+
+@dataclass(frozen=True)
+class BenchReport:
+    """What `bench` measured, and what it advises.
+
+    Attributes:
+      broken: windows whose logits at fp32 are not finite numbers.
+      padding_saved: share of the arithmetic that batches of 32 in input order would spend on
+        padding.
+      skipped: precisions that did not run, and why.
+    """
+
+    device: str
+    documents: int
+    tokens: int
+    broken: int
+    padding_saved: float
+    measured: tuple[Measured, ...]
+    skipped: dict[str, str]
+    recommended: str
+    price_an_hour: float | None
+
+    def cost_of_a_million(self, precision: str) -> float | None:
+        """Price of a million documents like these, in the currency of `price_an_hour`."""
+        if self.price_an_hour is None:
+            return None
+        (row,) = [each for each in self.measured if each.precision == precision]
+        return 1e6 / row.documents_per_s / 3600 * self.price_an_hour
+
+
+def bench(config: BenchConfig) -> BenchReport:
+    """Measure every precision that runs here on a sample of the input, print and return it.
+
+    Raises:
+      UserError: the input or model cannot be used.
+    """
+    folder = fetch_model(resolve_model(config.model))
+    models, skipped = _load(folder, config)
+    reference = models["fp32"]
+    windows = window_settings(config, reference.config)
+    tokenizer = DocumentTokenizer(folder, windows, pair=config.text_pair_column is not None)
+    check_vocabulary(config.model, tokenizer, reference.config)
+    sample = _sample(config, tokenizer)
+    rows, tokens = sample.rows, sample.tokens
+    task = ClassificationTask(
+        labels=reference.config.labels,
+        problem_type=reference.config.problem_type,
+        threshold=reference.config.threshold,
+    )
+    checked = {
+        precision: CheckedModel.of(model, task, lambda: reference, config.recheck)
+        for precision, model in models.items()
+    }
+    for model in models.values():
+        model.choose_batch_tokens(tokens.ids, tokens.offsets)
+    seconds: dict[str, list[float]] = {precision: [] for precision in models}
+    found: dict[str, Outputs] = {}
+    for number in range(config.rounds + 1):
+        for precision, each in checked.items():
+            started = time.perf_counter()
+            found[precision] = each.outputs(rows)
+            if number:  # the first round warms up
+                seconds[precision].append(time.perf_counter() - started)
+    expected = found["fp32"].values
+    measured = tuple(
+        Measured(
+            precision,
+            rows.num_rows / statistics.median(seconds[precision]),
+            len(tokens.ids) / statistics.median(seconds[precision]),
+            float(task.same(rows, found[precision].values, expected).mean()),
+            found[precision].again / len(expected),
+            float(np.nanmax(np.abs(found[precision].values - expected), initial=0)),
+            model.batch_tokens,
+        )
+        for precision, model in models.items()
+    )
+    report = BenchReport(
+        device=reference.device,
+        documents=rows.num_rows,
+        tokens=len(tokens.ids),
+        broken=int((~np.isfinite(expected).all(axis=1)).sum()),
+        padding_saved=_padding_share(np.diff(tokens.offsets)),
+        measured=measured,
+        skipped=skipped,
+        recommended=_recommended(measured),
+        price_an_hour=config.price_an_hour,
+    )
+    _print(report)
+    return report
+
+
+def _load(
+    folder: Path, config: BenchConfig
+) -> tuple[dict[str, SequenceClassifier], dict[str, str]]:
+    models: dict[str, SequenceClassifier] = {}
+    skipped: dict[str, str] = {}
+    for precision in ("fp32", *config.precisions):
+        try:
+            models[precision] = load_classifier(
+                folder,
+                precision=precision,
+                device=config.device,
+                batch_tokens=config.batch_tokens,
+            )
+        except ConfigError as error:
+            if precision == "fp32":
+                raise
+            skipped[precision] = str(error)
+    return models, skipped
+
+
+def _sample(config: BenchConfig, tokenizer: DocumentTokenizer) -> Sample:
+    files = list_files(config.input)
+    spec = inspect_source(files, source_spec(config, SLICE_BYTES), ())
+    try:
+        return sample_documents(files, spec, tokenizer, config.documents)
+    except InputError as error:
+        raise InputError(f"{' '.join(config.input)}: {error}") from None
+
+
+def _padding_share(lengths: np.ndarray) -> float:
+    return float(1 - lengths.sum() / padded_tokens(lengths))
+
+
+def _recommended(measured: Sequence[Measured]) -> str:
+    sound = [row for row in measured if row.agreement >= LEAST_AGREEMENT]
+    return max(sound, key=lambda row: row.documents_per_s).precision
+
+
+def _print(report: BenchReport) -> None:
+    print(f"{report.documents:,} documents, {report.tokens:,} tokens, on {report.device}")
+    table = Table()
+    # So narrow that 80 columns hold all of it, which is what a file or a pipe is given.
+    names = ("", "docs/s", "tokens/s", "as fp32", "again", "logit change", "batch")
+    for name in names:
+        table.add_column(name, justify="right")
+    if report.price_an_hour is not None:
+        table.add_column("a million cost", justify="right")
+    for row in report.measured:
+        cells = [
+            row.precision,
+            f"{row.documents_per_s:,.1f}",
+            f"{row.tokens_per_s:,.0f}",
+            f"{row.agreement:.2%}",
+            f"{row.computed_again:.1%}",
+            f"{row.largest_difference:.4f}",
+            f"{row.batch_tokens:,}",
+        ]
+        cost = report.cost_of_a_million(row.precision)
+        table.add_row(*cells, *([] if cost is None else [f"{cost:,.2f}"]))
+    Console().print(table)
+    for precision, reason in report.skipped.items():
+        print(f"{precision} was not measured: {reason}")
+    if report.broken:
+        print(f"{report.broken:,} windows break the model: a job rejects their documents")
+    padding = f"{report.padding_saved:.0%}"
+    print(f"padding in batches of {PADDED_BATCH} in the order of the input: {padding}; here none")
+    print("as fp32: documents that get fp32's label; batch: tokens that are computed at once")
+    print("again: windows with close calls, computed again at fp32 (--recheck)")
+    print(
+        f"use --precision {report.recommended}: the fastest that keeps "
+        f"{LEAST_AGREEMENT:.1%} of fp32's labels"
+    )
+    cost = report.cost_of_a_million(report.recommended)
+    if cost is None:
+        print("--price_an_hour N says what a million documents like these cost")
+    else:
+        print(f"a million documents like these cost {cost:,.2f} then")

@@ -1,0 +1,311 @@
+"""The command line: flags from a job's pydantic model, a YAML file under them, the rest to Beam.
+
+Flags are Beam-style (`--snake_case`). What the job does not know goes to Beam's PipelineOptions;
+what Beam does not know either is an error that suggests the nearest name. Torch and Beam are
+imported only once the flags are right, so `--help` answers at once.
+"""
+
+from __future__ import annotations
+
+import argparse
+import difflib
+import importlib
+import logging
+import sys
+import typing
+from collections.abc import Mapping, Sequence
+from typing import Any, TypeVar
+
+import yaml
+from pydantic import BaseModel, ValidationError
+
+from beam_bert.errors import BeamBertError, ConfigError, one_line
+from beam_bert.settings.fields import field_group, is_fixed
+
+Config = TypeVar("Config", bound=BaseModel)
+
+
+def parse_config(
+    config: type[Config], argv: Sequence[str], prog: str, *, beam: bool = True
+) -> tuple[Config, list[str]]:
+    """Read a job's settings from flags and the YAML file they name.
+
+    Args:
+      config: the model of the settings.
+      argv: the flags.
+      prog: the module that is run, for messages.
+      beam: whether other flags go to Beam; else they are errors.
+
+    Returns:
+      The settings, and the flags that are Beam's.
+
+    Raises:
+      ConfigError: a flag or field is unknown, missing or out of range, or the file is not YAML.
+      SystemExit: after --help.
+    """
+    parser = _parser(config, prog, beam=beam)
+    known, beam_flags = parser.parse_known_args(list(argv))
+    values = {name: value for name, value in vars(known).items() if value is not None}
+    config_file = values.pop("config", None)
+    from_file = _read_yaml(config_file) if config_file else {}
+    extra = {
+        name: from_file.pop(name) for name in list(from_file) if name not in config.model_fields
+    }
+    file_flags = _as_flags(extra)
+    _check_other_flags(config, [*file_flags, *beam_flags], beam=beam)
+    try:
+        return config.model_validate({**from_file, **values}), [*file_flags, *beam_flags]
+    except ValidationError as error:
+        raise ConfigError(_one_line(error, config, prog)) from None
+
+
+def run_from_command_line(
+    job: str,
+    config_type: type[BaseModel],
+    argv: Sequence[str] | None = None,
+    *,
+    module: str = "beam_bert.jobs.run",
+    beam: bool = True,
+    tasks: Mapping[str, tuple[type[BaseModel], str]] | None = None,
+) -> int:
+    """Parse the flags of `python -m pipelines.<job>`, run the job, and say how it went.
+
+    Args:
+      job: name of the function that runs it.
+      config_type: its settings.
+      argv: the flags; None: those of this process.
+      module: where that function is; imported once the flags are right.
+      beam: whether it is a Beam pipeline, which takes Beam's flags too.
+      tasks: settings and module of the other tasks that `--task` names.
+
+    Returns:
+      The exit code: 0, 2 for a mistake that the user can mend, 1 for a failed run.
+    """
+    flags = sys.argv[1:] if argv is None else argv
+    try:
+        config_type, module = (tasks or {}).get(_task_of(flags), (config_type, module))
+        config, beam_flags = parse_config(config_type, flags, f"pipelines.{job}", beam=beam)
+        # Beam warns on import of every optional package that is not there.
+        logging.disable(logging.WARNING)
+        run = getattr(importlib.import_module(module), job)
+        logging.disable(logging.NOTSET)
+        run(config, beam_flags) if beam else run(config)
+    except BeamBertError as error:
+        print(f"error: {one_line(error)}", file=sys.stderr, flush=True)
+        return error.exit_code
+    except KeyboardInterrupt:
+        print("stopped; the same command goes on from here", file=sys.stderr, flush=True)
+        return 130
+    return 0
+
+
+def flags_table(config: type[BaseModel], beside: type[BaseModel] | None = None) -> str:
+    """A Markdown table of the flags: what the README shows (a test keeps them equal).
+
+    Args:
+      config: the settings.
+      beside: leave out the flags that these settings have, and say, too.
+    """
+    known = _flag_rows(beside) if beside is not None else []
+    rows = [row for row in _flag_rows(config) if row not in known]
+    return "\n".join(["| flag | default | what it does |", "| --- | --- | --- |", *rows])
+
+
+def _flag_rows(config: type[BaseModel]) -> list[str]:
+    lines = []
+    for name, field in config.model_fields.items():
+        if is_fixed(config, name):
+            continue
+        text = field.description or ""
+        if typing.get_origin(field.annotation) is typing.Literal:
+            text += " One of " + ", ".join(map(str, typing.get_args(field.annotation))) + "."
+        lines.append(f"| `--{name}` | {_default_text(field) or 'required'} | {text} |")
+    return lines
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> typing.NoReturn:
+        raise ConfigError(f"{message} (see --help)")
+
+
+def _parser(config: type[BaseModel], prog: str, *, beam: bool) -> argparse.ArgumentParser:
+    sections = [name for name in config.model_fields if _is_section(config, name)]
+    first = next(n for n in ("input", "train", *config.model_fields) if n in config.model_fields)
+    needed = "--config FILE" if sections else f"--{first} PATTERN … --output PLACE"
+    parser = _Parser(
+        prog=f"python -m {prog}",
+        usage=f"python -m {prog} {needed} [--FLAG VALUE …]",
+        description=(config.__doc__ or "").strip(),
+        epilog="Any other flag goes to Apache Beam: --runner, --project, --temp_location, …"
+        if beam
+        else None,
+        allow_abbrev=False,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument(
+        "--config", metavar="FILE", help="YAML file with the same names; flags win."
+    )
+    groups: dict[str, argparse._ArgumentGroup] = {}
+    for name, field in config.model_fields.items():
+        if is_fixed(config, name):
+            continue
+        group = field_group(config, name)
+        if group not in groups:
+            groups[group] = parser.add_argument_group(group)
+        if name in sections:
+            about = f"{name}: {field.description}"
+            groups[group].description = "\n".join(filter(None, [groups[group].description, about]))
+            continue
+        default = _default_text(field)
+        help_text = (field.description or "") + (
+            f" [{default}]" if default not in ("", "none") else ""
+        )
+        groups[group].add_argument(
+            f"--{name}", help=help_text.replace("%", "%%"), **_argument_kind(field.annotation)
+        )
+    return parser
+
+
+def _task_of(argv: Sequence[str]) -> str:
+    """What `--task` says, in the flags or else in the YAML file; "" where it says nothing."""
+    parser = _Parser(add_help=False, allow_abbrev=False)
+    parser.add_argument("--task")
+    parser.add_argument("--config")
+    known, _ = parser.parse_known_args(list(argv))
+    if known.task is None and known.config is not None:
+        return str(_read_yaml(known.config).get("task", ""))
+    return known.task or ""
+
+
+def _is_section(config: type[BaseModel], name: str) -> bool:
+    """Whether a setting is a model of its own, which stands in the YAML file alone."""
+    annotation = config.model_fields[name].annotation
+    kinds = (annotation, *typing.get_args(annotation))
+    return any(isinstance(kind, type) and issubclass(kind, BaseModel) for kind in kinds)
+
+
+def _argument_kind(annotation: Any) -> dict[str, Any]:
+    """How argparse reads a field: values stay text, pydantic converts and checks them."""
+    options = [each for each in typing.get_args(annotation) if each is not type(None)]
+    inner = options[0] if type(None) in typing.get_args(annotation) and options else annotation
+    if typing.get_origin(inner) is tuple:
+        nargs = "*" if inner is not annotation else "+"
+        return {"nargs": nargs, "action": "extend", "metavar": "VALUE"}
+    if inner is bool:
+        return {"nargs": "?", "const": "true", "metavar": "BOOL"}
+    if typing.get_origin(inner) is typing.Literal:
+        return {"metavar": "{" + ",".join(map(str, typing.get_args(inner))) + "}"}
+    return {"metavar": {int: "N", float: "X"}.get(inner, "TEXT")}
+
+
+def _default_text(field: Any) -> str:
+    if field.is_required():
+        return ""
+    default = field.default
+    if default is None or default == "":
+        return "none"
+    if isinstance(default, bool):
+        return str(default).lower()
+    return " ".join(default) if isinstance(default, tuple) else str(default)
+
+
+class _UniqueNames(yaml.SafeLoader):
+    """As YAML has it, names are unique; PyYAML would take the last one and lose the others."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        seen = set()
+        for key in (key for key, _ in node.value if isinstance(key, yaml.ScalarNode)):
+            if key.value in seen:
+                fault = f"{key.value!r} is given twice"
+                raise yaml.MarkedYAMLError(problem=fault, problem_mark=key.start_mark)
+            seen.add(key.value)
+        return super().construct_mapping(node, deep)
+
+
+def _read_yaml(path: str) -> dict[str, Any]:
+    from beam_bert.sources.opening import read_text  # not before --help was answered
+
+    try:
+        data = yaml.load(read_text(path), _UniqueNames)
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"--config {path}: cannot be read ({error})") from None
+    except yaml.YAMLError as error:
+        raise ConfigError(f"--config {path}: not YAML: {error}") from None
+    if data is None:
+        return {}
+    if not isinstance(data, dict) or not all(isinstance(key, str) for key in data):
+        raise ConfigError(f"--config {path}: must hold `name: value` lines at its top level")
+    # One pattern or column may stand without the brackets of a list.
+    lists = ("input", "text_column", "carry", "column_names", "steps", "question")
+    return {k: [v] if k in lists and isinstance(v, str) else v for k, v in data.items()}
+
+
+def _as_flags(values: dict[str, Any]) -> list[str]:
+    flags = []
+    for name, value in values.items():
+        for item in value if isinstance(value, list) else [value]:
+            if item is True:
+                flags.append(f"--{name}")
+            elif item not in (None, False):
+                flags.append(f"--{name}={item}")
+    return flags
+
+
+def _check_other_flags(config: type[BaseModel], flags: Sequence[str], *, beam: bool) -> None:
+    """Raise ConfigError for a flag that neither the job nor Beam knows."""
+    if not flags:
+        return
+    names = [f"--{name}" for name in (*config.model_fields, "config")]
+    if not beam:
+        raise _unknown_flag(flags[0], names)
+    from apache_beam.options.pipeline_options import PipelineOptions, _BeamArgumentParser
+
+    class Parser(_BeamArgumentParser):
+        def error(self, message: str) -> typing.NoReturn:  # its own prints all of Beam's flags
+            raise ConfigError(f"Beam cannot read its flags: {message}")
+
+    parser = Parser(allow_abbrev=False, add_help=False)
+    for options in _all_subclasses(PipelineOptions):
+        if "_add_argparse_args" in vars(options):
+            options._add_argparse_args(parser)
+    _, unknown = parser.parse_known_args(list(flags))
+    if not unknown:
+        return
+    names += [name for name in parser._option_string_actions if name.startswith("--")]
+    raise _unknown_flag(unknown[0], names)
+
+
+def _unknown_flag(given: str, names: Sequence[str]) -> ConfigError:
+    flag = given.split("=")[0]
+    near = difflib.get_close_matches(flag, names, n=1, cutoff=0.6)
+    hint = f"; did you mean {near[0]}?" if near else " (see --help)"
+    if not flag.startswith("-"):
+        hint = "; a value needs its flag before it"
+    return ConfigError(f"unknown flag {flag}{hint}")
+
+
+def _all_subclasses(cls: type) -> list[Any]:
+    found: list[Any] = []
+    children: list[Any] = cls.__subclasses__()
+    for child in children:
+        found += [child, *_all_subclasses(child)]
+    return found
+
+
+def _one_line(error: ValidationError, config: type[BaseModel], prog: str) -> str:
+    parts = []
+    for each in error.errors():
+        place = "--" + str(each["loc"][0]) if each["loc"] else "settings"
+        if each["loc"] and _is_section(config, str(each["loc"][0])):
+            place = ".".join(map(str, each["loc"]))
+        if each["type"] == "missing" and len(each["loc"]) > 1:
+            parts.append(f"{place} is missing")
+            continue
+        if each["type"] == "missing":
+            text = (config.model_fields[str(each["loc"][0])].description or "").rstrip(".")
+            parts.append(f"{place} is missing: {text[:1].lower()}{text[1:]}")
+            continue
+        message = each["msg"].removeprefix("Value error, ")
+        given = "" if each["type"] == "value_error" else f", got {each['input']!r}"
+        parts.append(f"{place}: {message[:1].lower()}{message[1:]}{given}")
+    return "; ".join(parts) + f" (see python -m {prog} --help)"

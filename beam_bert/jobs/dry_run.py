@@ -1,0 +1,242 @@
+"""`--dry_run`: what a job would read, on which machines, for how long and at what cost.
+
+The plan is exact (files, bytes); everything after it is an estimate from a sample of documents and
+either this machine's measured speed or a table of prices and speeds that the user can replace.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import time
+from collections.abc import Sequence
+from importlib import resources
+
+import numpy as np
+import yaml
+from apache_beam.options.pipeline_options import WorkerOptions
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from beam_bert.encoder import EncoderConfig
+from beam_bert.errors import ConfigError, InputError
+from beam_bert.jobs.plan import JobPlan, runner_of
+from beam_bert.jobs.runners import MAX_WORKERS, parse_gpu
+from beam_bert.jobs.sampling import SLICE_BYTES, Sample, sample_documents
+from beam_bert.slices.plan import FileEntry
+from beam_bert.sources.opening import read_text
+
+SAMPLED_DOCUMENTS = 1_000
+# Measuring stops at the first call after this long: a large model on a laptop is slow.
+MEASURED_S = 5.0
+MEASURED_WINDOWS = 64
+
+
+class Machine(BaseModel):
+    """One machine: its price, and the tokens that it computes for the table's model."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    price_an_hour: float = Field(ge=0)
+    tokens_a_second: float = Field(gt=0)
+
+
+class PriceTable(BaseModel):
+    """What `--prices` holds; `beam_bert/jobs/prices.yaml` explains every field."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", coerce_numbers_to_str=True)
+
+    date: object
+    note: str = ""
+    currency: str = "USD"
+    mflop_a_token: float = Field(gt=0)
+    start_s: float = Field(ge=0)
+    default_machine: str
+    machines: dict[str, Machine]
+    gpus: dict[str, Machine] = {}
+
+
+@dataclasses.dataclass(frozen=True)
+class Estimate:
+    """What a job would do.
+
+    Attributes:
+      files, bytes: what matched, exact.
+      documents, tokens, slices: estimated from `sampled_documents` documents; tokens are those
+        that the model computes, special ones included.
+      is_exact_sample: False where a long compressed file was left early, see `sample`.
+      workers: machines (Dataflow), or 1.
+      tokens_a_second: of all workers together; None where nothing is known of the machine.
+      seconds, cost: None where nothing is known of the machine; cost also on machines of one's own.
+    """
+
+    files: int
+    bytes: int
+    documents: int
+    tokens: int
+    sampled_documents: int
+    is_exact_sample: bool
+    slices: int
+    runner: str
+    machine: str
+    workers: int
+    tokens_a_second: float | None
+    seconds: float | None
+    cost: float | None
+    currency: str
+    basis: str
+
+
+def read_prices(path: str | None) -> PriceTable:
+    """The price table of `--prices`, or the package's.
+
+    Raises:
+      ConfigError: the file cannot be read or is no price table.
+    """
+    name = f"--prices {path}"
+    try:
+        if path is None:
+            text = resources.files("beam_bert.jobs").joinpath("prices.yaml").read_text("utf-8")
+        else:
+            text = read_text(path)
+        return PriceTable.model_validate(yaml.safe_load(text))
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{name}: cannot be read ({error})") from None
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{name}: not YAML: {error}") from None
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(map(str, first["loc"])) or "the file"
+        raise ConfigError(
+            f"{name}: {place}: {first['msg']}; beam_bert/jobs/prices.yaml shows the form"
+        ) from None
+
+
+def flop_a_token(encoder: EncoderConfig) -> float:
+    """Arithmetic of one token in the linear layers, two operations a weight; BERT-base: 170 M.
+
+    Attention's own products are left out: they depend on the text, and are a tenth at 512 tokens.
+    """
+    layer = 4 * encoder.hidden_size**2 + 2 * encoder.hidden_size * encoder.intermediate_size
+    return 2.0 * encoder.num_layers * layer
+
+
+def estimate(plan: JobPlan, files: Sequence[FileEntry]) -> Estimate:
+    """Sample `files` and reckon what the job would take.
+
+    Raises:
+      UserError: the price table cannot be used.
+    """
+    prices = read_prices(plan.config.prices)
+    total = sum(file.size for file in files)
+    tokenizer = plan.predict.tokenizer()
+    spec = dataclasses.replace(plan.spec, slice_bytes=SLICE_BYTES)
+    try:
+        sample = sample_documents(files, spec, tokenizer, SAMPLED_DOCUMENTS)
+    except InputError as error:
+        raise InputError(f"{' '.join(plan.config.input)}: {error}") from None
+    documents = round(sample.rows_read * total / max(sample.stored_bytes, 1))
+    tokens = round(documents * len(sample.tokens.ids) / sample.rows.num_rows)
+    known = Estimate(
+        files=len(files),
+        bytes=total,
+        documents=documents,
+        tokens=tokens,
+        sampled_documents=sample.rows.num_rows,
+        is_exact_sample=sample.is_exact,
+        slices=max(math.ceil(total / plan.spec.slice_bytes), 1),
+        runner=runner_of(plan.options),
+        machine="this machine",
+        workers=1,
+        tokens_a_second=None,
+        seconds=None,
+        cost=None,
+        currency=prices.currency,
+        basis="",
+    )
+    if known.runner == "DataflowRunner":
+        return _on_dataflow(known, plan, prices)
+    speed = _measured(plan, sample)
+    return dataclasses.replace(
+        known,
+        tokens_a_second=speed,
+        seconds=tokens / speed,
+        basis="speed measured here on the sample, in one process",
+    )
+
+
+def _on_dataflow(known: Estimate, plan: JobPlan, prices: PriceTable) -> Estimate:
+    worker = plan.options.view_as(WorkerOptions)
+    machine = worker.machine_type or prices.default_machine
+    entry = prices.machines.get(machine)
+    if plan.config.gpu is not None:
+        gpu = parse_gpu(plan.config.gpu)
+        name = f"{gpu.type}:{gpu.count}"
+        machine = f"{worker.machine_type or gpu.machine_type} with {name}"
+        entry = prices.gpus.get(name)
+    workers = max(min(worker.max_num_workers or MAX_WORKERS, known.slices), 1)
+    known = dataclasses.replace(known, machine=machine, workers=workers)
+    if entry is None:
+        return dataclasses.replace(
+            known, basis=f"the price table of {prices.date} does not hold {machine}: see --prices"
+        )
+    speed = entry.tokens_a_second * prices.mflop_a_token * 1e6 / flop_a_token(plan.encoder)
+    seconds = prices.start_s + known.tokens / (speed * workers)
+    note = f" ({prices.note})" if prices.note else ""
+    return dataclasses.replace(
+        known,
+        tokens_a_second=speed * workers,
+        seconds=seconds,
+        cost=workers * seconds / 3600 * entry.price_an_hour,
+        basis=f"prices and speeds of {prices.date}{note}",
+    )
+
+
+def _measured(plan: JobPlan, sample: Sample) -> float:
+    """Tokens a second of this machine on the sample, after one call that warms up."""
+    model = plan.predict.load_model()
+    everything = sample.tokens
+    windows = len(everything.offsets) - 1
+    spent, tokens = 0.0, 0
+    for start in range(-MEASURED_WINDOWS, windows, MEASURED_WINDOWS):
+        at = max(start, 0)
+        part = everything.windows(np.arange(at, min(at + MEASURED_WINDOWS, windows)))
+        started = time.perf_counter()
+        model.outputs(*part.arguments)
+        if start >= 0:
+            spent += time.perf_counter() - started
+            tokens += len(part.ids)
+        if spent > MEASURED_S:
+            break
+    return tokens / max(spent, 1e-9)
+
+
+def show(found: Estimate) -> None:
+    """Print an estimate for a person."""
+    lines = [
+        ("files", f"{found.files:,}, {found.bytes:,} bytes"),
+        ("documents", f"about {found.documents:,}"),
+        ("tokens", f"about {found.tokens:,}"),
+        ("slices", f"about {found.slices:,}"),
+        ("runner", found.runner),
+        ("machine", f"{found.workers} x {found.machine}" if found.workers > 1 else found.machine),
+    ]
+    if found.tokens_a_second is not None and found.seconds is not None:
+        lines += [
+            ("speed", f"about {found.tokens_a_second:,.0f} tokens/s"),
+            ("duration", f"about {_duration(found.seconds)}"),
+        ]
+    if found.cost is not None:
+        lines.append(("cost", f"about {found.cost:,.2f} {found.currency}"))
+    print("dry run: nothing is submitted or written")
+    for name, text in lines:
+        print(f"{name + ':':<11}{text}")
+    print(f"an estimate from {found.sampled_documents:,} documents; {found.basis}")
+    if not found.is_exact_sample:
+        print(
+            "long compressed files were read in part, and taken to unpack to four times their size"
+        )
+
+
+def _duration(seconds: float) -> str:
+    whole = math.ceil(seconds)
+    return f"{whole // 3600}:{whole // 60 % 60:02}:{whole % 60:02} (h:mm:ss)"

@@ -1,0 +1,302 @@
+"""What a job knows before the first document is read: everything that can be checked, checked."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+from collections.abc import Callable, Sequence
+from datetime import datetime, timezone
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+from apache_beam.io.filesystems import FileSystems
+from apache_beam.options.pipeline_options import PipelineOptions
+
+from beam_bert.encoder import EncoderConfig, load_classifier, load_span_finder
+from beam_bert.errors import ConfigError, InputError, ModelError
+from beam_bert.jobs.precision_check import prove
+from beam_bert.jobs.runners import (
+    LOCAL_RUNNER,
+    configure,
+    parse_gpu,
+    pipeline_options,
+    runner_of,
+    runs_on_cuda,
+    use_threads,
+)
+from beam_bert.models import ResolvedModel, fetch_model, resolve_model
+from beam_bert.pipeline.answer import Answer
+from beam_bert.pipeline.classify import DEFAULT_MAX_LENGTH, Classify
+from beam_bert.pipeline.predict import Predict
+from beam_bert.settings.answer import CPU_SLICE_BYTES as ANSWER_CPU_SLICE_BYTES
+from beam_bert.settings.answer import DEFAULT_MAX_LENGTH as ANSWER_MAX_LENGTH
+from beam_bert.settings.answer import GPU_SLICE_BYTES as ANSWER_GPU_SLICE_BYTES
+from beam_bert.settings.answer import AnswerConfig
+from beam_bert.settings.inference import (
+    CPU_SLICE_BYTES,
+    GPU_SLICE_BYTES,
+    ClassifyConfig,
+    InferenceConfig,
+    JobConfig,
+    SourceConfig,
+    stride_of,
+)
+from beam_bert.sinks import RunSpec, check_partition_columns
+from beam_bert.slices.plan import FileEntry
+from beam_bert.slices.schema import ID_FIELDS, ORIGIN_FIELDS, SCHEMA_VERSION, output_schema
+from beam_bert.software import software_versions
+from beam_bert.sources import SourceSpec, inspect_source, list_files
+from beam_bert.tasks import AnswerTask, ClassificationTask, SentimentTask
+from beam_bert.tokenization import Tokenizer, WindowSettings
+
+
+@dataclasses.dataclass(frozen=True)
+class JobPlan:
+    """Everything that is known before the first document is read."""
+
+    config: JobConfig
+    options: PipelineOptions
+    accelerator: str | None
+    files: list[FileEntry]
+    spec: SourceSpec
+    model: ResolvedModel
+    predict: Predict
+    encoder: EncoderConfig
+    schema: pa.Schema
+    settings_digest: str
+    run: RunSpec
+
+
+def plan_job(job: str, config: JobConfig, beam_flags: Sequence[str] = ()) -> JobPlan:
+    """Check input, model and settings, in the order in which a user would mend them.
+
+    Raises:
+      UserError: something about them is wrong.
+    """
+    options = pipeline_options(beam_flags)
+    FileSystems.set_options(options)  # as Pipeline() does, but before the input is listed
+    gpu = parse_gpu(config.gpu) if config.gpu else None
+    accelerator = None
+    if runner_of(options) == "DataflowRunner":
+        accelerator = configure(options, gpu, job)
+    elif gpu is not None:
+        raise ConfigError(f"--gpu is for --runner=DataflowRunner, not {runner_of(options)}")
+    elif runner_of(options) == LOCAL_RUNNER and runs_on_cuda(config.device):
+        use_threads(options, config.device)
+    files = list_files(config.input)
+    model = resolve_model(config.model)
+    folder = fetch_model(model)
+    predict, encoder = PREDICTORS[job](config, model, folder, accelerator)
+    tokenizer = predict.tokenizer()
+    check_vocabulary(config.model, tokenizer, encoder)
+    reserved = [field.name for field in (*ID_FIELDS, *predict.task.fields(), *ORIGIN_FIELDS)]
+    spec = _inspected(config, files, reserved)
+    schema = output_schema(spec.carried, predict.task.fields())
+    check_partition_columns(config.partition, schema)
+    digest = _settings_digest(job, config, model, schema)
+    proof = prove(config, predict, files, spec)
+    return JobPlan(
+        config=config,
+        options=options,
+        accelerator=accelerator,
+        files=files,
+        spec=spec,
+        model=model,
+        predict=predict,
+        encoder=encoder,
+        schema=schema,
+        settings_digest=digest,
+        run=_run_spec(job, config, model, digest, proof),
+    )
+
+
+def _classify(
+    task_type: type[ClassificationTask],
+    config: ClassifyConfig,
+    model: ResolvedModel,
+    folder: Path,
+    accelerator: str | None,
+) -> tuple[Predict, EncoderConfig]:
+    # Loading it here finds a damaged checkpoint before a single worker starts; once more is cheap.
+    encoder = load_classifier(folder, precision="fp32", device="cpu").config
+    task = task_type(
+        labels=encoder.labels,
+        problem_type=encoder.problem_type,
+        top_k=config.top_k,
+        all_scores=config.all_scores,
+        threshold=encoder.threshold if config.threshold is None else config.threshold,
+        combine=config.combine_windows,
+    )
+    predict = Classify(
+        model,
+        task,
+        window_settings(config, encoder),
+        pair=config.pair_column is not None,
+        **_handler_options(config, accelerator),
+    )
+    return predict, encoder
+
+
+def _answer(
+    config: AnswerConfig, model: ResolvedModel, folder: Path, accelerator: str | None
+) -> tuple[Predict, EncoderConfig]:
+    encoder = load_span_finder(folder, precision="fp32", device="cpu").config
+    ours = {field.name for field in (*ID_FIELDS, *ORIGIN_FIELDS)}
+    taken = sorted(ours.intersection(config.names or ())) if config.answers == "wide" else []
+    if taken:
+        raise ConfigError(f"--question: {taken[0]} is a column already, use another name")
+    task = AnswerTask(
+        questions=config.questions,
+        names=config.names,
+        layout=config.answers,
+        top_k=config.top_k,
+        null_threshold=encoder.null_threshold
+        if config.null_threshold is None
+        else config.null_threshold,
+    )
+    predict = Answer(
+        model,
+        task,
+        window_settings(config, encoder, ANSWER_MAX_LENGTH),
+        max_answer_tokens=config.max_answer_tokens,
+        **_handler_options(config, accelerator),
+    )
+    return predict, encoder
+
+
+def _handler_options(config: JobConfig, accelerator: str | None) -> dict[str, Any]:
+    return {
+        "precision": config.precision,
+        "device": config.device,
+        "batch_tokens": config.batch_tokens,
+        "recheck": config.recheck,
+        "accelerator": accelerator,
+    }
+
+
+# What differs from job to job: loads the model once to check it, and says what is done with it.
+PREDICTORS: dict[str, Callable[..., tuple[Predict, EncoderConfig]]] = {
+    "classify": partial(_classify, ClassificationTask),
+    "sentiment": partial(_classify, SentimentTask),
+    "answer": _answer,
+}
+
+
+def _slice_bytes(config: JobConfig) -> int:
+    if config.slice_bytes is not None:
+        return config.slice_bytes
+    on_gpu = config.gpu is not None or runs_on_cuda(config.device)
+    if isinstance(config, AnswerConfig):
+        return ANSWER_GPU_SLICE_BYTES if on_gpu else ANSWER_CPU_SLICE_BYTES
+    return GPU_SLICE_BYTES if on_gpu else CPU_SLICE_BYTES
+
+
+def _inspected(
+    config: JobConfig, files: Sequence[FileEntry], reserved: Sequence[str]
+) -> SourceSpec:
+    try:
+        return inspect_source(files, source_spec(config, _slice_bytes(config)), reserved)
+    except InputError as error:
+        if not isinstance(config, AnswerConfig):
+            raise
+        # The source's second text is the question there, and so is the flag to mend.
+        raise InputError(str(error).replace("--text_pair_column", "--question_column")) from None
+
+
+def source_spec(config: SourceConfig, slice_bytes: int) -> SourceSpec:
+    """How to read the input, before anything is known of the files."""
+    return SourceSpec(
+        format=config.format,
+        text_columns=config.text_column,
+        text_pair_column=config.pair_column,
+        id_column=config.id_column,
+        carry=config.carry,
+        keep_text=config.keep_text,
+        text_unit=config.text_unit,
+        column_names=config.column_names,
+        quoting=config.quoting,
+        slice_bytes=slice_bytes,
+        max_document_bytes=config.max_document_bytes,
+    )
+
+
+def check_vocabulary(model: str, tokenizer: Tokenizer, encoder: EncoderConfig) -> None:
+    """Refuse a tokenizer that knows tokens which the model does not.
+
+    Raises:
+      ModelError: it is such a one.
+    """
+    if tokenizer.vocab_size > encoder.vocab_size:
+        raise ModelError(
+            f"model {model}: its tokenizer has {tokenizer.vocab_size} tokens, its table "
+            f"{encoder.vocab_size}; use the tokenizer that it was trained with"
+        )
+
+
+def window_settings(
+    config: InferenceConfig, encoder: EncoderConfig, default_max_length: int = DEFAULT_MAX_LENGTH
+) -> WindowSettings:
+    """How documents are cut for a model.
+
+    Raises:
+      ConfigError: the model cannot read windows that long.
+    """
+    limit = encoder.max_length
+    if config.max_length is not None and config.max_length > limit:
+        raise ConfigError(
+            f"--max_length {config.max_length}: the model reads {limit} tokens at most; "
+            f"give {limit} or less; longer documents are read whole in windows"
+            + ("" if config.long_documents == "window" else " with --long_documents window")
+        )
+    max_length = config.max_length or min(limit, default_max_length)
+    return WindowSettings(
+        max_length=max_length,
+        overlapping=config.long_documents == "window",
+        stride=stride_of(config, max_length),
+    )
+
+
+def _settings_digest(job: str, config: JobConfig, model: ResolvedModel, schema: pa.Schema) -> str:
+    """Stands for all that changes a shard beside the bytes of its slice."""
+    settings = {
+        "job": job,
+        "settings": config.output_settings(),
+        # The digest decides the answers; the names stand in the rows beside them.
+        "model": [model.name, model.shown_version, model.version],
+        "schema_version": SCHEMA_VERSION,
+        "schema": str(schema),
+        "versions": software_versions(beam=True),
+    }
+    return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()
+
+
+def _answers_key(job: str, config: JobConfig, model: ResolvedModel) -> str:
+    """Stands for what an incremental run does over: not for software, which moves last bits."""
+    decisive = [job, config.answer_settings(), model.version, SCHEMA_VERSION]
+    return hashlib.sha256(json.dumps(decisive, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def _run_spec(
+    job: str, config: JobConfig, model: ResolvedModel, digest: str, proof: dict[str, Any]
+) -> RunSpec:
+    now = datetime.now(timezone.utc)
+    work = json.dumps([config.partition, list(config.input), digest])
+    run_key = hashlib.sha256(work.encode()).hexdigest()[:16]
+    return RunSpec(
+        run_id=config.run_id or f"{now:%Y%m%dT%H%M%S%f}"[:-3] + f"Z-{run_key[:8]}",
+        run_key=run_key,
+        output=config.output,
+        partition=config.partition,
+        overwrite=config.overwrite,
+        incremental=config.incremental,
+        answers_key=_answers_key(job, config, model),
+        max_reject_rate=config.max_reject_rate,
+        job=job,
+        config=config.model_dump(mode="json"),
+        model=dataclasses.asdict(model) | proof,
+        versions=software_versions(beam=True),
+        started_at=now.isoformat(timespec="seconds"),
+    )

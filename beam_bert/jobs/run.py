@@ -1,0 +1,275 @@
+"""A whole job: check everything that can be checked, build one pipeline, run it, tell how it went.
+
+`classify`, `sentiment` and `answer` are what `python -m pipelines.classify` and its siblings call;
+they take the same settings from Python.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import apache_beam as beam
+from apache_beam.metrics import MetricsFilter
+from apache_beam.runners.runner import PipelineResult
+
+from beam_bert import errors
+from beam_bert.errors import BeamBertError, ConfigError, ModelError, OutputError, RunFailed
+from beam_bert.inference.model_handler import LOADING_METRIC, NAMESPACE
+from beam_bert.jobs import console
+from beam_bert.jobs.dry_run import estimate, show
+from beam_bert.jobs.plan import JobPlan, plan_job, runner_of
+from beam_bert.pipeline.commit import CommitRun
+from beam_bert.pipeline.read import DONE, ReadDocuments
+from beam_bert.pipeline.write import WriteShards
+from beam_bert.reports import MissingExtra, render_run_report
+from beam_bert.reports.progress import Snapshot, show_progress
+from beam_bert.settings.answer import AnswerConfig
+from beam_bert.settings.inference import ClassifyConfig, JobConfig, SentimentConfig
+from beam_bert.sinks import (
+    Manifest,
+    RunSpec,
+    failure_path,
+    prepare_output,
+    read_failure,
+    read_ledger,
+    read_manifest,
+    staged_progress,
+)
+from beam_bert.slices.live_counts import LIVE
+from beam_bert.slices.plan import FileEntry
+from beam_bert.storage import open_storage
+
+_STEP = re.compile(r" \[while running .*")  # what Beam adds to a worker's error
+LOCAL_RUNNERS = ("DirectRunner", "FnApiRunner", "BundleBasedDirectRunner", "PrismRunner")
+
+
+def classify(config: ClassifyConfig, beam_flags: Sequence[str] = ()) -> Manifest | None:
+    """Run the classification job.
+
+    Returns:
+      The manifest of the committed run; None where an incremental run had nothing to do, and
+      after a dry run.
+
+    Raises:
+      UserError: something about the settings, input, model or output is wrong; nothing was done.
+      RunFailed: the run did not finish, or too many rows were rejected; nothing was committed.
+    """
+    return _run("classify", config, beam_flags)
+
+
+def answer(config: AnswerConfig, beam_flags: Sequence[str] = ()) -> Manifest | None:
+    """Run the question-answering job; as `classify`, with answers in the output."""
+    return _run("answer", config, beam_flags)
+
+
+def sentiment(config: SentimentConfig, beam_flags: Sequence[str] = ()) -> Manifest | None:
+    """Run the sentiment job; as `classify`, with `sentiment` and `polarity` in the output."""
+    return _run("sentiment", config, beam_flags)
+
+
+def _run(job: str, config: JobConfig, beam_flags: Sequence[str]) -> Manifest | None:
+    started = time.monotonic()
+    plan = plan_job(job, config, beam_flags)
+    if config.dry_run:
+        _show_estimate(plan)
+        return None
+    _check_run_id(plan)
+    prepared = prepare_output(plan.run)
+    is_done = not _pending(plan)
+    if is_done and prepared.finished_run_id is None:
+        print(f"nothing to do: all {len(plan.files)} files are done with this model and settings")
+        return None
+    loading_s = None
+    manifest = _finished_before(plan, prepared.finished_run_id, is_done)
+    if manifest is None:
+        manifest, loading_s = _execute(plan)
+    console.summary(manifest, config.output, time.monotonic() - started, loading_s)
+    _write_report(manifest, config.output)
+    return manifest
+
+
+def _show_estimate(plan: JobPlan) -> None:
+    pending = _pending(plan)
+    if pending:
+        show(estimate(plan, pending))
+    else:
+        print(f"nothing to do: all {len(plan.files)} files are done with this model and settings")
+
+
+def _check_run_id(plan: JobPlan) -> None:
+    """A name stands for one committed run; a failed one may be used again."""
+    run_id = plan.config.run_id
+    if run_id is None:
+        return
+    if read_manifest(plan.run.output, run_id) is not None:
+        raise OutputError(
+            f"{plan.run.output} holds a committed run {run_id} already; give another --run_id"
+        )
+    # What an earlier launch of that name failed of would be told as this one's reason.
+    open_storage(plan.run.output).delete(failure_path(run_id))
+
+
+def _write_report(manifest: Manifest, output: str) -> None:
+    """Put a page about the run beside its manifest, where the extra [report] is installed."""
+    try:
+        page = render_run_report(manifest)
+    except MissingExtra:
+        return
+    path = f"runs/{manifest.run_id}/report.html"
+    storage = open_storage(output)
+    storage.write(path, page.encode())
+    print(f"report:      {storage.uri(path)}")
+
+
+def _pending(plan: JobPlan) -> list[FileEntry]:
+    """The files that this run has to read."""
+    if not plan.config.incremental:
+        return plan.files
+    return read_ledger(plan.run.output).pending(plan.files, plan.run.answers_key)
+
+
+def _finished_before(plan: JobPlan, run_id: str | None, is_done: bool) -> Manifest | None:
+    """The manifest of a launch of this very work that was killed inside its commit.
+
+    Preparing the output has finished it; there is nothing left to do unless the input has changed.
+    """
+    if run_id is None or plan.config.overwrite:
+        return None
+    manifest = _manifest(plan.run.output, run_id)
+    if plan.config.incremental:
+        return manifest if is_done else None
+    listed = {file.path for file in plan.files}
+    if {file.path for file in manifest.inputs} != listed:
+        raise OutputError(
+            f"{plan.run.output} holds run {run_id}, whose commit was finished now; its input was "
+            "another: give --overwrite to replace it, or another --partition"
+        )
+    return manifest
+
+
+def _manifest(output: str, run_id: str) -> Manifest:
+    manifest = read_manifest(output, run_id)
+    if manifest is None:
+        raise RunFailed(f"{output}/runs/{run_id} has no manifest: the run committed nothing")
+    return manifest
+
+
+def launch(job: str, config: JobConfig, beam_flags: Sequence[str] = ()) -> PipelineResult | None:
+    """Check, prepare and start a job, and do not wait for it: what a template's launcher does.
+
+    An incremental job is started even if there is nothing for it to do: Dataflow counts a launcher
+    that ends without a job's graph as failed.
+
+    Returns:
+      Beam's handle of the job; None after a dry run.
+
+    Raises:
+      UserError: something about the settings, input, model or output is wrong; nothing was done.
+    """
+    plan = plan_job(job, config, beam_flags)
+    if config.dry_run:
+        _show_estimate(plan)
+        return None
+    _check_run_id(plan)
+    prepare_output(plan.run)
+    return submit(plan)
+
+
+def submit(plan: JobPlan) -> PipelineResult:
+    """Build the pipeline and start it; local runners return when it is done.
+
+    Raises:
+      ModelError: the runner's workers are other machines and cannot see the model.
+      ConfigError: Beam refuses its flags.
+    """
+    if plan.model.is_local and runner_of(plan.options) == "DataflowRunner":
+        raise ModelError(
+            f"model {plan.model.name} is a folder of this machine; jobs on other machines need a "
+            "gs:// prefix, a Hugging Face id or an embedded model"
+        )
+    try:
+        pipeline = beam.Pipeline(options=plan.options)
+    except ValueError as error:  # Beam's own check of its options
+        raise ConfigError(f"Beam refuses these flags: {error}") from None
+    build(pipeline, plan)
+    return pipeline.run()
+
+
+def _execute(plan: JobPlan) -> tuple[Manifest, float | None]:
+    """Run the pipeline; its manifest, and the seconds that loading the model took on a worker."""
+    if runner_of(plan.options) in LOCAL_RUNNERS:
+        # A person reads the terminal: Beam's own notes about its runners do not belong there.
+        logging.getLogger("apache_beam").setLevel(logging.ERROR)
+        logging.getLogger("root").setLevel(logging.ERROR)
+        logging.getLogger("beam_bert").setLevel(logging.WARNING)  # but what we say does
+        logging.getLogger("apache_beam.runners.common").addFilter(_OursIsTold())
+    try:
+        with show_progress(_snapshots(plan)):
+            result = submit(plan)
+            result.wait_until_finish()
+    except Exception as error:  # whatever a runner wraps a worker's error in
+        raise _failure(plan.run, error) from error
+    return _manifest(plan.run.output, plan.run.run_id), _loading_s(result)
+
+
+def _loading_s(result: PipelineResult) -> float | None:
+    """RunInference's own measure, the longest of all workers; None where a runner does not tell."""
+    try:
+        found = result.metrics().query(MetricsFilter().with_namespace(NAMESPACE))["distributions"]
+    except Exception:  # a finished run does not fail for a number that it shows
+        return None
+    loads = [m.result.max for m in found if m.key.metric.name.endswith(LOADING_METRIC)]
+    return max(loads) / 1000 if loads else None
+
+
+def build(pipeline: beam.Pipeline, plan: JobPlan) -> Any:
+    """Put the whole job into a pipeline; returns the PCollection with the one Manifest."""
+    read = pipeline | "Read" >> ReadDocuments(
+        plan.config.input, plan.spec, plan.settings_digest, plan.run
+    )
+    written = read.documents | plan.predict | "Write" >> WriteShards(plan.run, plan.schema)
+    records = (written, read[DONE]) | "Records" >> beam.Flatten()
+    return records | "Commit" >> CommitRun(plan.run, plan.schema)
+
+
+def _snapshots(plan: JobPlan) -> Callable[[], Snapshot]:
+    total_bytes = max(sum(file.size for file in _pending(plan)), 1)
+
+    def snapshot() -> Snapshot:
+        _, rows, bytes_ = staged_progress(plan.run)
+        # Live counts see inside a slice, but only in this process.
+        documents = max(rows, int(LIVE.documents))
+        if LIVE.rows_read:
+            share = min(LIVE.documents / LIVE.rows_read, 1.0)
+            bytes_ = max(bytes_, int(LIVE.bytes_read * share))
+        return Snapshot(documents, min(bytes_ / total_bytes, 1.0))
+
+    return snapshot
+
+
+def _failure(run: RunSpec, error: Exception) -> BeamBertError:
+    """The one line that says why a run failed, whatever the runner made of the worker's error."""
+    if isinstance(error, BeamBertError):
+        return type(error)(_STEP.sub("", str(error)))
+    failure = read_failure(run.output, run.run_id)
+    if failure is not None:
+        return RunFailed(failure.message)
+    # Runners hand on a worker's error as text, with its traceback.
+    found = re.findall(r"^beam_bert\.errors\.(\w+): (.*)$", str(error), re.MULTILINE)
+    if found:
+        name, message = found[-1]
+        kind = getattr(errors, name, RunFailed)
+        return kind(_STEP.sub("", message))
+    last = [line for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
+    return RunFailed(f"the pipeline failed: {_STEP.sub('', last[-1])}")
+
+
+class _OursIsTold(logging.Filter):
+    """Drops what Beam logs, with its traceback, of an error that ends as one line anyway."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        return not (record.exc_info and isinstance(record.exc_info[1], BeamBertError))

@@ -1,0 +1,1 @@
+"""Labelled rows: what training and evaluation both read."""

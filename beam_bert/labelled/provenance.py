@@ -1,0 +1,204 @@
+"""Where the training text came from, and whether it may be used: `data.yaml` and its check.
+
+sources:
+  - path: banking/*.csv          # of files beside data.yaml, or their whole path or URL
+    origin: https://github.com/PolyAI-LDN/task-specific-datasets
+    licence: CC-BY-4.0           # an SPDX name, or "own"
+    date: 2020-03-10
+    sha256: …                    # optional: then the file must have it
+"""
+
+from __future__ import annotations
+
+import datetime
+import fnmatch
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from beam_bert.errors import InputError
+from beam_bert.labelled.rows import sha256_of
+from beam_bert.slices.plan import FileEntry
+
+DEFAULT_NAME = "data.yaml"
+
+
+class DeclaredSource(BaseModel):
+    """One entry of data.yaml."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    path: str = Field(min_length=1)
+    origin: str = Field(min_length=1)
+    licence: str = Field(min_length=1)
+    date: datetime.date
+    sha256: str | None = None
+
+
+class _DataFile(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    sources: tuple[DeclaredSource, ...]
+
+
+@dataclass(frozen=True)
+class SourceRecord:
+    """A file that a model was trained on.
+
+    Attributes:
+      path: where it was read.
+      use: the flag that named it, without dashes.
+      size: bytes.
+      sha256: of its bytes.
+      origin, licence, date: as declared; None where they were not.
+      allowed: whether the licence is one of those allowed.
+    """
+
+    path: str
+    use: str
+    size: int
+    sha256: str
+    origin: str | None
+    licence: str | None
+    date: str | None
+    allowed: bool
+
+
+def check_sources(
+    files: Sequence[tuple[str, FileEntry]],
+    *,
+    declared_in: str | None,
+    allowed: Iterable[str],
+    accept_unlicensed: bool,
+) -> list[SourceRecord]:
+    """Look up every file's declaration, compute its digest, and refuse what is not licensed.
+
+    Args:
+      files: each with the flag that named it.
+      declared_in: the YAML file; None: data.yaml beside each file, or in the folder above.
+      allowed: licences.
+      accept_unlicensed: go on all the same.
+
+    Raises:
+      InputError: a file has no declaration or no allowed licence (and that is not accepted), its
+        digest is not the declared one, or the YAML file is not as it should be.
+    """
+    names = {_plain(licence): licence for licence in allowed}
+    read: dict[str, list[DeclaredSource]] = {}
+    records = []
+    for use, file in files:
+        where, found = _declaration(file.path, declared_in, read)
+        digest = sha256_of(file.path)
+        if found is None and not accept_unlicensed:
+            raise InputError(
+                f"{file.path} is not declared in {where}: add its path, origin, licence and date "
+                "there (see README, Provenance), or say --accept_unlicensed"
+            )
+        if found is not None and found.sha256 not in (None, digest):
+            raise InputError(
+                f"{file.path} has sha256 {digest}, and {where} declares {found.sha256}: "
+                "it is not the file that was declared"
+            )
+        licence = None if found is None else names.get(_plain(found.licence))
+        if found is not None and licence is None and not accept_unlicensed:
+            raise InputError(
+                f"{file.path} has licence {found.licence!r} in {where}, which is not one of those "
+                f"allowed ({', '.join(names.values())}); leave it out, add it to "
+                "--allowed_licences, or say --accept_unlicensed"
+            )
+        records.append(
+            SourceRecord(
+                path=file.path,
+                use=use,
+                size=file.size,
+                sha256=digest,
+                origin=found.origin if found else None,
+                licence=licence or (found.licence if found else None),
+                date=found.date.isoformat() if found else None,
+                allowed=licence is not None,
+            )
+        )
+    return records
+
+
+def data_yaml(records: Sequence[SourceRecord]) -> str:
+    """The sources as a data.yaml, digests included: it goes with the model."""
+    sources: list[dict[str, Any]] = [
+        {
+            "path": record.path,
+            "use": record.use,
+            "origin": record.origin,
+            "licence": record.licence,
+            "date": record.date,
+            "sha256": record.sha256,
+        }
+        for record in records
+    ]
+    return yaml.safe_dump({"sources": sources}, sort_keys=False, allow_unicode=True)
+
+
+def _declaration(
+    path: str, declared_in: str | None, read: dict[str, list[DeclaredSource]]
+) -> tuple[str, DeclaredSource | None]:
+    """The file that should declare `path`, and what it says."""
+    folder = path[: path.rfind("/") + 1] or "./"
+    above = folder.rstrip("/")
+    above = above[: above.rfind("/") + 1] or "./"
+    places = [declared_in] if declared_in else [folder + DEFAULT_NAME, above + DEFAULT_NAME]
+    for place in places:
+        if place not in read:
+            read[place] = _read(place, required=declared_in is not None)
+        for source in read[place]:
+            if _matches(path, source.path, place):
+                return place, source
+    return next((place for place in places if read[place]), places[0]), None
+
+
+def _matches(path: str, pattern: str, place: str) -> bool:
+    """Whether a declared path or glob, relative to the YAML file or whole, is that of the file."""
+    beside = place[: place.rfind("/") + 1] + pattern
+    return any(_fits(path, each) for each in (pattern, beside))
+
+
+def _fits(path: str, pattern: str) -> bool:
+    """As a shell would: a `*` stays in its folder, or one line would license all that is below."""
+    if "://" not in path:
+        path, pattern = str(Path(path).absolute()), str(Path(pattern).expanduser().absolute())
+    parts, patterns = path.split("/"), pattern.split("/")
+    return path == pattern or (
+        len(parts) == len(patterns) and all(map(fnmatch.fnmatchcase, parts, patterns))
+    )
+
+
+def _read(place: str, *, required: bool) -> list[DeclaredSource]:
+    from beam_bert.sources.opening import open_binary
+
+    try:
+        with open_binary(place) as file:
+            values = yaml.safe_load(file.read())
+        return list(_DataFile.model_validate(values or {}).sources)
+    except FileNotFoundError:
+        if required:
+            raise InputError(f"--data {place}: there is no such file") from None
+        return []
+    except yaml.YAMLError as error:
+        raise InputError(f"{place} is not YAML: {' '.join(str(error).split())}") from None
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(map(str, first["loc"])) or "sources"
+        raise InputError(
+            f"{place}: {where}: {first['msg']}; it needs `sources:`, each with path, origin, "
+            "licence and date (2020-03-10), sha256 if you like"
+        ) from None
+    except OSError as error:
+        raise InputError(f"{place} cannot be read: {error}") from None
+
+
+def _plain(licence: str) -> str:
+    """A licence's name without case and separators: CC BY 4.0 is CC-BY-4.0."""
+    return re.sub(r"[^a-z0-9.]", "", licence.casefold())

@@ -1,0 +1,146 @@
+"""What an extractive head learns from: windows, and where in each the answer starts and ends."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+
+from beam_bert.encoder.config import EncoderConfig
+from beam_bert.encoder.plan import Int64Array
+from beam_bert.errors import ConfigError, InputError, ModelError
+from beam_bert.labelled.answers import Asked
+from beam_bert.labelled.rows import Tokens
+from beam_bert.settings.answer import DEFAULT_MAX_LENGTH
+from beam_bert.settings.answer_training import AnswerEvaluateConfig, AnswerFinetuneConfig
+from beam_bert.settings.inference import stride_of
+from beam_bert.slices.batch import SliceBatch
+from beam_bert.slices.plan import Slice
+from beam_bert.slices.schema import rejects_batch
+from beam_bert.slices.token_arrays import FlatTokens
+from beam_bert.tokenization import QuestionTokenizer, WindowSettings
+
+_QUESTIONS = 64  # checked together: few texts in memory
+
+
+@dataclass(frozen=True, eq=False)
+class AnswerWindows:
+    """Windows of questions and contexts, with their targets.
+
+    Attributes:
+      tokens: the windows, as the encoder takes them.
+      starts: int64 [windows], token of the window at which the answer starts; 0, the first token,
+        where the whole answer is not in it (Devlin et al. 2018, section 4.3). `ends` likewise.
+      asked: int64 [windows], the question of each.
+    """
+
+    tokens: Tokens
+    starts: Int64Array
+    ends: Int64Array
+    asked: Int64Array
+
+    @property
+    def has_answer(self) -> np.ndarray:
+        """bool [windows]."""
+        return np.asarray(self.ends > 0)
+
+    def sample(self, without_answer: float, seed: Sequence[int]) -> Int64Array:
+        """Windows to train on: all with an answer, and `without_answer` times as many others."""
+        have, lack = np.flatnonzero(self.has_answer), np.flatnonzero(~self.has_answer)
+        count = min(len(lack), round(without_answer * max(len(have), 1)))
+        chosen = np.random.default_rng(seed).choice(lack, count, replace=False)
+        return np.sort(np.concatenate([have, chosen]))
+
+
+def question_tokenizer(
+    folder: Path, encoder: EncoderConfig, config: AnswerFinetuneConfig | AnswerEvaluateConfig
+) -> QuestionTokenizer:
+    """How questions of a file are laid out for a model, as `pipelines.answer` does.
+
+    Raises:
+      ConfigError: the model does not read windows that long, or the stride leaves them no room.
+      ModelError: the folder has no tokenizer, or another model's.
+    """
+    limit, max_length = encoder.max_length, config.max_length
+    if max_length is not None and max_length > limit:
+        raise ConfigError(f"--max_length {max_length}: the model reads {limit} at most")
+    length = max_length or min(limit, DEFAULT_MAX_LENGTH)
+    stride = stride_of(config, length)
+    if stride >= length:
+        raise ConfigError(f"--stride {stride} leaves no room in windows of {length} tokens")
+    tokenizer = QuestionTokenizer(folder, WindowSettings(length, True, stride), None)
+    if tokenizer.vocab_size > encoder.vocab_size:
+        raise ModelError(
+            f"model {folder}: its tokenizer has {tokenizer.vocab_size} tokens, its table "
+            f"{encoder.vocab_size}; use the tokenizer that it was trained with"
+        )
+    return tokenizer
+
+
+def asked_batch(asked: Sequence[Asked]) -> SliceBatch:
+    """Questions as the document rows of one slice."""
+    columns = {
+        "doc_id": pa.array([each.id for each in asked], pa.string()),
+        "text": pa.array([each.context for each in asked], pa.string()),
+        "text_pair": pa.array([each.question for each in asked], pa.string()),
+        "source_file": pa.array([each.place for each in asked], pa.string()),
+        "source_row": pa.array(np.arange(len(asked))),
+        "carried": pa.Array.from_buffers(pa.struct([]), len(asked), [None]),
+    }
+    return SliceBatch(Slice(0, ()), "", pa.RecordBatch.from_pydict(columns), rejects_batch([]))
+
+
+def check_questions(asked: Sequence[Asked], tokenizer: QuestionTokenizer) -> None:
+    """See that every question can be asked, before hours go into the others.
+
+    Raises:
+      InputError: a question or context has no token, or a question leaves its context no room.
+    """
+    for first in range(0, len(asked), _QUESTIONS):
+        _refuse_rejects(tokenizer.tokenize(asked_batch(asked[first : first + _QUESTIONS])))
+
+
+def _refuse_rejects(batch: SliceBatch) -> None:
+    if batch.rejects.num_rows:
+        first = batch.rejects.slice(0, 1).to_pylist()[0]
+        raise InputError(f"{first['source_file']}: {first['message']}; remove the question")
+
+
+def answer_windows(asked: Sequence[Asked], tokenizer: QuestionTokenizer) -> AnswerWindows:
+    """Lay out questions for training; each learns its first answer.
+
+    Args:
+      asked: questions whose labels were checked.
+      tokenizer: made with `questions=None`.
+
+    Raises:
+      InputError: a question or context has no token, or a question leaves its context no room.
+    """
+    batch = tokenizer.tokenize(asked_batch(asked))
+    _refuse_rejects(batch)
+    rows = batch.rows
+    tokens = FlatTokens.of(rows)
+    owners = np.repeat(np.arange(len(asked)), tokens.counts)
+    begins = rows["begins"].flatten().to_numpy().astype(np.int64)
+    assert tokens.ranges is not None  # the tokenizer of questions gives them
+    ranges = tokens.ranges.astype(np.int64)
+    spans = np.full((len(asked), 2), -1, np.int64)
+    labelled = np.array([n for n, each in enumerate(asked) if each.answers], np.int64)
+    places = [asked[n].answers[0] for n in labelled]
+    spans[labelled] = tokenizer.tokens_of(
+        [each.context for each in asked],
+        labelled,
+        np.array([start for start, _ in places], np.int64),
+        np.array([start + len(text) for start, text in places], np.int64),
+    )
+    first, last = (spans[owners] - begins[:, None]).T
+    inside = (spans[owners, 0] >= 0) & (first >= 0) & (last < ranges[:, 1])
+    return AnswerWindows(
+        tokens=Tokens(tokens.ids, tokens.offsets, tokens.first_lengths),
+        starts=np.where(inside, ranges[:, 0] + first, 0),
+        ends=np.where(inside, ranges[:, 0] + last, 0),
+        asked=owners,
+    )

@@ -1,0 +1,174 @@
+"""Question answering as a PTransform: `Answer`, beside
+`beam_bert.pipeline.classify.Classify`.
+
+    document rows -> windows of question and text -> best spans -> answers
+
+What is new beside classification stands in three places: `beam_bert.tokenization.questions`
+(windows), `beam_bert.encoder.spans` (the search) and `beam_bert.tasks.answering` (which spans are
+answers). Here they meet. Offsets are made last, for the documents whose answers need them.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from beam_bert.encoder import load_span_finder
+from beam_bert.models import ResolvedModel
+from beam_bert.pipeline.predict import Predict
+from beam_bert.slices.batch import SliceBatch
+from beam_bert.slices.schema import output_schema
+from beam_bert.slices.token_arrays import flat_logits
+from beam_bert.tasks.answering import (
+    AnswerTask,
+    Candidates,
+    answer_arrays,
+    candidates_of,
+    rank_within,
+)
+from beam_bert.tokenization import QuestionTokenizer, WindowSettings
+
+_SHOWN = ["doc_id", "carried", "num_tokens", "truncated", "source_file", "source_row"]
+
+
+class Answer(Predict):
+    """Document rows -> answer rows, through Beam's RunInference.
+
+    Args:
+      model: which model, as `beam_bert.models.resolve_model` found it.
+      task: what is asked, and which answers are kept.
+      windows: how documents are cut.
+      max_answer_tokens: longest answer.
+      handler_options: `precision`, `device`, `batch_tokens`, `recheck`, `accelerator` of
+        `BertModelHandler`.
+    """
+
+    def __init__(
+        self,
+        model: ResolvedModel,
+        task: AnswerTask,
+        windows: WindowSettings,
+        *,
+        max_answer_tokens: int = 30,
+        **handler_options: Any,
+    ) -> None:
+        super().__init__(
+            model,
+            tokenizer_of=partial(QuestionTokenizer, settings=windows, questions=task.questions),
+            load=partial(
+                load_span_finder,
+                max_answer_tokens=max_answer_tokens,
+                top_spans=task.top_spans,
+            ),
+            decode=partial(decode, task=task, model=model),
+            task=task,
+            **handler_options,
+        )
+
+
+def decode(
+    batch: SliceBatch, tokenizer: QuestionTokenizer, *, task: AnswerTask, model: ResolvedModel
+) -> SliceBatch:
+    """A ScoreBatch as the rows that the user reads.
+
+    A document with a question whose best spans stand for no characters becomes a reject.
+    """
+    each = task.questions_a_document
+    candidates, windows = candidates_of(batch.rows, flat_logits(batch.rows), each)
+    texts = batch.rows["text"].to_pylist()
+    answers = task.beats_null(candidates)
+    places = np.full((len(answers), 2), -1, np.int64)
+    some = candidates.take(np.flatnonzero(answers))
+    places[answers] = tokenizer.locate(texts, some.pair // each, some.start, some.end)
+    chosen = _chosen(candidates, answers, places, task.top_k)
+    lost = np.unique(some.pair[~np.isin(some.pair, candidates.pair[chosen])] // each)
+    if len(lost):
+        message = "the best answers stand for no characters of the text"
+        batch = batch.reject(lost.tolist(), "no_offsets", [message] * len(lost))
+        return decode(batch, tokenizer, task=task, model=model)
+    shown, places = candidates.take(chosen), places[chosen]
+    found = [
+        texts[pair // each][start:end] if start >= 0 else None
+        for pair, (start, end) in zip(shown.pair.tolist(), places.tolist(), strict=True)
+    ]
+    columns = answer_arrays(shown, places, found)
+    if task.layout == "wide":
+        owners = np.arange(len(batch))
+        structs = pa.StructArray.from_arrays(columns, fields=_struct_fields(task))
+        columns = [structs.take(pa.array(owners * each + place)) for place in range(each)]
+        windows = windows.reshape(-1, each).sum(axis=1)
+    else:
+        owners, windows = shown.pair // each, windows[shown.pair]
+        columns = [
+            *_asked(batch.rows, task, shown.pair),
+            *columns,
+            pa.array(rank_within(shown.pair) + 1, pa.int32()),
+        ]
+    return batch.with_rows_of(
+        _rows(batch.rows, owners, columns, windows, task, model),
+        owners,
+        questions_answered=float(len(np.unique(shown.pair[places[:, 0] >= 0]))),
+    )
+
+
+def _chosen(
+    candidates: Candidates, answers: np.ndarray, places: np.ndarray, top_k: int
+) -> np.ndarray:
+    """Which candidates are shown: each pair's best `top_k` different answers, or its best span.
+
+    Spans of other tokens that are the same text, at the same place, are one answer: the best one.
+    """
+    usable = np.flatnonzero(answers & (places[:, 0] >= 0))
+    keys = np.column_stack([candidates.pair[usable], places[usable]])
+    _, first = np.unique(keys, axis=0, return_index=True)
+    usable = usable[np.sort(first)]
+    kept = usable[rank_within(candidates.pair[usable]) < top_k]
+    best = np.flatnonzero(rank_within(candidates.pair) == 0)
+    without = best[~np.isin(candidates.pair[best], candidates.pair[answers])]
+    return np.sort(np.concatenate([kept, without]))
+
+
+def _asked(rows: pa.RecordBatch, task: AnswerTask, pairs: np.ndarray) -> list[pa.Array]:
+    """The columns question_name and question, a row an answer."""
+    if task.questions is None:
+        names = pa.nulls(len(pairs), pa.string())
+        return [names, rows["text_pair"].take(pa.array(pairs))]
+    number = pa.array(pairs % len(task.questions))
+    named = task.names or (None,) * len(task.questions)
+    return [
+        pa.array(named, pa.string()).take(number),
+        pa.array(task.questions, pa.string()).take(number),
+    ]
+
+
+def _struct_fields(task: AnswerTask) -> list[pa.Field]:
+    return list(task.fields()[0].type)
+
+
+def _rows(
+    rows: pa.RecordBatch,
+    owners: np.ndarray,
+    columns: list[pa.Array],
+    windows: np.ndarray,
+    task: AnswerTask,
+    model: ResolvedModel,
+) -> pa.RecordBatch:
+    schema = output_schema(pa.schema(list(rows.schema.field("carried").type)), task.fields())
+    # Not with the logits, which would be copied for each answer of a document.
+    rows = rows.select(_SHOWN).take(pa.array(owners))
+    constant = (model.name, model.shown_version)
+    arrays = [
+        rows["doc_id"],
+        *rows["carried"].flatten(),
+        *columns,
+        rows["num_tokens"],
+        pa.array(windows, pa.int32()),
+        rows["truncated"],
+        rows["source_file"],
+        rows["source_row"],
+        *(pa.repeat(pa.scalar(value), len(rows)) for value in constant),
+    ]
+    return pa.RecordBatch.from_arrays(arrays, schema=schema)

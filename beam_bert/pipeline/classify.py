@@ -1,0 +1,110 @@
+"""Document rows -> prediction rows: tokenize, RunInference, decode."""
+
+from __future__ import annotations
+
+import logging
+from functools import partial
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from beam_bert.encoder import load_classifier
+from beam_bert.encoder.config import read_config
+from beam_bert.encoder.precision import EIGHT_BITS
+from beam_bert.models import ResolvedModel, fetch_model, resolve_model
+from beam_bert.pipeline.predict import Predict
+from beam_bert.slices.batch import SliceBatch
+from beam_bert.slices.schema import output_schema
+from beam_bert.slices.token_arrays import flat_logits
+from beam_bert.tasks import ClassificationTask
+from beam_bert.tokenization import DocumentTokenizer, Tokenizer, WindowSettings
+
+logger = logging.getLogger(__name__)
+
+DEFAULT_MAX_LENGTH = 512  # what BERT reads, and enough for most documents
+
+
+class Classify(Predict):
+    """Document rows -> rows with labels and scores.
+
+    Args:
+      model: which model, as `beam_bert.models.resolve_model` found it, or as `--model` names it.
+      task: what its logits mean; None: the best label and its score, as the model's config says.
+      windows: how long documents are cut; None: they are cut off where the model's windows end.
+      pair: whether rows have a `text_pair`.
+      handler_options: `precision`, `device`, `batch_tokens`, `recheck`, `accelerator` of
+        `BertModelHandler`.
+
+    Raises:
+      ModelError: the model cannot be used; when the transform is made.
+    """
+
+    def __init__(
+        self,
+        model: ResolvedModel | str,
+        task: ClassificationTask | None = None,
+        windows: WindowSettings | None = None,
+        *,
+        pair: bool = False,
+        **handler_options: Any,
+    ) -> None:
+        if isinstance(model, str):
+            model = resolve_model(model)
+            warn_if_unproved(handler_options.get("precision", "auto"))
+        if task is None or windows is None:
+            encoder = read_config(fetch_model(model))
+            task = task or ClassificationTask(
+                labels=encoder.labels,
+                problem_type=encoder.problem_type,
+                threshold=encoder.threshold,
+            )
+            windows = windows or WindowSettings(min(encoder.max_length, DEFAULT_MAX_LENGTH))
+        super().__init__(
+            model,
+            tokenizer_of=partial(DocumentTokenizer, settings=windows, pair=pair),
+            load=load_classifier,
+            decode=partial(_decode_labels, task=task, model=model),
+            task=task,
+            **handler_options,
+        )
+
+
+def warn_if_unproved(precision: str) -> None:
+    """Say that nothing was compared with fp32, which the jobs do and a bare transform cannot."""
+    if precision in EIGHT_BITS:
+        logger.warning(
+            "precision %s was not compared with fp32 on your text; python -m pipelines.bench does",
+            precision,
+        )
+
+
+def _decode_labels(
+    batch: SliceBatch, tokenizer: Tokenizer, *, task: ClassificationTask, model: ResolvedModel
+) -> SliceBatch:
+    return decode(batch, task, model)
+
+
+def decode(batch: SliceBatch, task: ClassificationTask, model: ResolvedModel) -> SliceBatch:
+    """A ScoreBatch as the rows that the user reads (`beam_bert.slices.schema.output_schema`)."""
+    rows = batch.rows
+    windows = pc.list_value_length(rows["logits"])
+    counts = windows.to_numpy(zero_copy_only=False).astype(np.int64)
+    constant = {"model": model.name, "model_version": model.shown_version}
+    columns = [
+        rows["doc_id"],
+        *rows["carried"].flatten(),
+        *task.decode(flat_logits(rows), counts),
+        rows["num_tokens"],
+        windows,
+        rows["truncated"],
+        rows["source_file"],
+        rows["source_row"],
+        *(pa.repeat(pa.scalar(value), len(batch)) for value in constant.values()),
+    ]
+    schema = output_schema(pa.schema(list(rows.schema.field("carried").type)), task.fields())
+    truncated = pc.sum(rows["truncated"]).as_py() or 0
+    return batch.with_rows(
+        pa.RecordBatch.from_arrays(columns, schema=schema), truncated=float(truncated)
+    )

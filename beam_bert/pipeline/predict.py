@@ -1,0 +1,128 @@
+"""`Predict`: what every task's transform does, whatever its model says and its rows show."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import apache_beam as beam
+from apache_beam.metrics import Metrics
+from apache_beam.ml.inference.base import RunInference
+from apache_beam.utils.shared import Shared
+
+from beam_bert.encoder import PackedModel
+from beam_bert.inference.fp32_recheck import NAMESPACE, CheckedModel
+from beam_bert.inference.model_handler import BertModelHandler
+from beam_bert.models import ResolvedModel, fetch_model
+from beam_bert.slices.batch import SliceBatch
+from beam_bert.tasks import Task
+from beam_bert.tokenization import Tokenizer
+
+
+class Predict(beam.PTransform):
+    """Document rows -> prediction rows, through Beam's RunInference: what all tasks share.
+
+    Args:
+      model: which model, as `beam_bert.models.resolve_model` found it.
+      tokenizer_of: makes the tokenizer from the model's folder.
+      load: makes the model, see `BertModelHandler`.
+      decode: makes the output's rows of a ScoreBatch, given the tokenizer too.
+      task: what the model's outputs mean.
+      handler_options: `precision`, `device`, `batch_tokens`, `recheck`, `accelerator` of
+        `BertModelHandler`.
+    """
+
+    def __init__(
+        self,
+        model: ResolvedModel,
+        *,
+        tokenizer_of: Callable[[Path], Any],
+        load: Callable[..., PackedModel],
+        decode: Callable[[SliceBatch, Any], SliceBatch],
+        task: Task,
+        **handler_options: Any,
+    ) -> None:
+        super().__init__()
+        self.model = model
+        self.task = task
+        self._tokenizer_of = tokenizer_of
+        self._load = load
+        self._decode = decode
+        self._handler_options = handler_options
+
+    def expand(self, batches: Any) -> Any:
+        """Tokenize, run the model, decode."""
+        tokenizer = _SharedTokenizer(self.model, self._tokenizer_of)
+        handler = BertModelHandler(
+            self.model, load=self._load, task=self.task, **self._handler_options
+        )
+        return (
+            batches
+            | "Tokenize" >> beam.ParDo(_Tokenize(tokenizer))
+            | "RunInference" >> RunInference(handler)
+            | "Decode" >> beam.ParDo(_Decode(tokenizer, self._decode))
+        )
+
+    def tokenizer(self) -> Tokenizer:
+        """The tokenizer, here and now."""
+        found: Tokenizer = self._tokenizer_of(fetch_model(self.model))
+        return found
+
+    def load_model(self, **options: Any) -> PackedModel:
+        """The model, here and now; `options` go before those of the workers."""
+        others = ("accelerator", "recheck")
+        kept = {k: v for k, v in self._handler_options.items() if k not in others}
+        return self._load(fetch_model(self.model), **{**kept, **options})
+
+    def load_checked(self) -> CheckedModel:
+        """The model as the workers run it, here and now."""
+        gap = self._handler_options.get("recheck")
+        exact = partial(self.load_model, precision="fp32")
+        return CheckedModel.of(self.load_model(), self.task, exact, gap)
+
+
+class _SharedTokenizer:
+    """One tokenizer a process, for all steps and threads of it."""
+
+    def __init__(self, model: ResolvedModel, tokenizer_of: Callable[[Path], Tokenizer]) -> None:
+        self._model = model
+        self._tokenizer_of = tokenizer_of
+        self._shared = Shared()
+
+    def acquire(self) -> Tokenizer:
+        """The tokenizer, made on first use."""
+        found: Tokenizer = self._shared.acquire(self._make)
+        return found
+
+    def _make(self) -> Tokenizer:
+        return self._tokenizer_of(fetch_model(self._model))
+
+
+class _Tokenize(beam.DoFn):
+    def __init__(self, tokenizer: _SharedTokenizer) -> None:
+        self._acquire = tokenizer.acquire
+        self._tokens = Metrics.counter(NAMESPACE, "tokens")
+
+    def setup(self) -> None:
+        self._tokenizer = self._acquire()
+
+    def process(self, batch: SliceBatch) -> Iterator[SliceBatch]:
+        tokenized = self._tokenizer.tokenize(batch)
+        self._tokens.inc(int(tokenized.stats["tokens"]))
+        yield tokenized
+
+
+class _Decode(beam.DoFn):
+    def __init__(
+        self, tokenizer: _SharedTokenizer, decode: Callable[[SliceBatch, Any], SliceBatch]
+    ) -> None:
+        self._acquire = tokenizer.acquire
+        self._decode = decode
+
+    def setup(self) -> None:
+        self._tokenizer = self._acquire()
+
+    def process(self, batch: SliceBatch) -> Iterator[SliceBatch]:
+        yield self._decode(batch, self._tokenizer)

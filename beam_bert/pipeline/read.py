@@ -1,0 +1,96 @@
+"""Files -> SliceBatches with document rows.
+
+Elements are whole slices: Beam costs about 20 µs an element and stage, so they are few and large,
+and only descriptors are ever shuffled.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+import apache_beam as beam
+from apache_beam.metrics import Metrics
+
+from beam_bert.inference.model_handler import NAMESPACE
+from beam_bert.sinks import RunSpec, find_record, read_ledger, source_files
+from beam_bert.slices.live_counts import LIVE
+from beam_bert.slices.plan import Slice, Unit, plan_units
+from beam_bert.sources import SourceSpec, cut_unit, inspect_source, list_files, read_slice
+
+DONE = "done"  # tag of the records of shards that an earlier, unfinished run left in staging
+
+
+class ReadDocuments(beam.PTransform):
+    """Files -> SliceBatches with document rows (`beam_bert.slices.schema.document_schema`).
+
+    Args:
+      patterns: files, folders or globs, local or gs://; one may stand without a list.
+      spec: how to read them, as `beam_bert.sources.inspect_source` completed it; None: it looks
+        at the files now, with every setting at its default.
+      settings_digest: stands for all that, beside the bytes, changes the output (shard keys).
+      run: where shards may wait from an earlier, unfinished run; those come out at the tag `done`
+        as ShardRecords and are not read into documents again. None: there is no such tag.
+
+    Raises:
+      InputError: without a spec: the files cannot be used; when the transform is made.
+    """
+
+    def __init__(
+        self,
+        patterns: str | Iterable[str],
+        spec: SourceSpec | None = None,
+        settings_digest: str = "",
+        run: RunSpec | None = None,
+    ) -> None:
+        super().__init__()
+        self._patterns = (patterns,) if isinstance(patterns, str) else tuple(patterns)
+        self._spec = spec or inspect_source(list_files(self._patterns), SourceSpec())
+        self._settings_digest = settings_digest
+        self._run = run
+
+    def expand(self, begin: Any) -> Any:
+        """Plan, spread the descriptors, cut, spread again, read."""
+        read = (
+            begin
+            | "Patterns" >> beam.Create([self._patterns])
+            | "PlanUnits" >> beam.FlatMap(_plan, self._spec, self._run)
+            | "SpreadUnits" >> beam.Reshuffle()
+            | "CutUnits" >> beam.FlatMap(cut_unit, self._spec)
+            | "SpreadSlices" >> beam.Reshuffle()
+            | "ReadSlice"
+            >> beam.ParDo(_ReadSlice(self._spec, self._settings_digest, self._run)).with_outputs(
+                DONE, main="documents"
+            )
+        )
+        return read if self._run else read.documents
+
+
+def _plan(patterns: tuple[str, ...], spec: SourceSpec, run: RunSpec | None) -> list[Unit]:
+    files = list_files(patterns)
+    if run is not None and run.incremental:
+        files = read_ledger(run.output).pending(files, run.answers_key)
+    return plan_units(files, spec.slice_bytes)
+
+
+class _ReadSlice(beam.DoFn):
+    def __init__(self, spec: SourceSpec, settings_digest: str, run: RunSpec | None) -> None:
+        self._spec = spec
+        self._settings_digest = settings_digest
+        self._run = run
+        self._rows = Metrics.counter(NAMESPACE, "rows_read")
+        self._reused = Metrics.counter(NAMESPACE, "slices_reused")
+
+    def process(self, slice_: Slice) -> Iterator[Any]:
+        for batch in read_slice(slice_, self._spec, self._settings_digest):
+            self._rows.inc(batch.rows_read)
+            LIVE.add_read(batch.rows_read, sum(file.bytes for file in batch.files))
+            record = self._run and find_record(self._run, batch.slice.shard_name(batch.key))
+            if record:
+                self._reused.inc()
+                LIVE.add_documents(batch.rows_read)
+                # The rows are the same; the files may have been touched since.
+                record = record.model_copy(update={"files": source_files(batch)})
+                yield beam.pvalue.TaggedOutput(DONE, record)
+            else:
+                yield batch

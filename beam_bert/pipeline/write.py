@@ -1,0 +1,40 @@
+"""Prediction rows -> one staged shard, and one ShardRecord, a slice."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import apache_beam as beam
+import pyarrow as pa
+from apache_beam.metrics import Metrics
+
+from beam_bert.inference.model_handler import NAMESPACE
+from beam_bert.sinks import RunSpec, ShardRecord, write_shard
+from beam_bert.slices.batch import SliceBatch
+
+
+class WriteShards(beam.PTransform):
+    """Prediction rows -> one staged shard, and one ShardRecord, a slice."""
+
+    def __init__(self, run: RunSpec, schema: pa.Schema) -> None:
+        super().__init__()
+        self._run = run
+        self._schema = schema
+
+    def expand(self, batches: Any) -> Any:
+        """Write each slice where it is."""
+        return batches | "WriteShard" >> beam.ParDo(_WriteShard(self._run, self._schema))
+
+
+class _WriteShard(beam.DoFn):
+    def __init__(self, run: RunSpec, schema: pa.Schema) -> None:
+        self._run = run
+        self._schema = schema
+
+    def process(self, batch: SliceBatch) -> Iterator[ShardRecord]:
+        record = write_shard(self._run, batch, self._schema)
+        Metrics.counter(NAMESPACE, "rows_predicted").inc(record.rows_predicted)
+        for reason, rows in record.rejects_by_reason.items():
+            Metrics.counter(NAMESPACE, f"rejects_{reason}").inc(rows)
+        yield record

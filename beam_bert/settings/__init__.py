@@ -1,0 +1,1 @@
+"""What a person may say: every pydantic model; the only place with defaults."""

@@ -1,0 +1,144 @@
+"""The settings of `pipelines.answer`; defaults stand nowhere else."""
+
+from __future__ import annotations
+
+import re
+from typing import Any, Literal
+
+from pydantic import field_validator, model_validator
+
+from beam_bert.settings.fields import setting
+from beam_bert.settings.inference import JobConfig
+
+# A window and the overlap that published models were fine-tuned with (run_squad.py's defaults).
+DEFAULT_MAX_LENGTH = 384
+DEFAULT_STRIDE = 128
+
+# Every question reads all of the text, in overlapping windows: a quarter of the other jobs' bytes.
+CPU_SLICE_BYTES = 2**20
+GPU_SLICE_BYTES = 16 * 2**20
+
+# What Python makes of bytes of the command line that are not UTF-8; no tokenizer takes it.
+_SURROGATE = re.compile("[\ud800-\udfff]")
+_NAMED = re.compile(r"([^\W\d]\w*)=(.*)", re.DOTALL)
+
+
+class AnswerConfig(JobConfig):
+    """Ask every document: raw text in, answers and where they stand out, as Parquet."""
+
+    # Fixed here, so no flags: what comes second is the text itself, and it is read whole.
+    text_pair_column: None = None
+    long_documents: Literal["window"] = "window"
+
+    question: tuple[str, ...] = setting(
+        "Questions",
+        "Asked of every document; several may be given, each as TEXT or name=TEXT. In YAML a list "
+        "or a mapping of names to questions.",
+        output=True,
+        default=(),
+    )
+    question_column: str | None = setting(
+        "Questions",
+        "Column with the question, where each row has its own.",
+        output=True,
+        default=None,
+    )
+    model: str = setting(
+        "Model", "Folder, gs:// prefix, store@alias or Hugging Face id of a *ForQuestionAnswering."
+    )
+    max_length: int | None = setting(
+        "Model",
+        "Tokens of a window, the question and special ones included; default: the model's limit, "
+        f"{DEFAULT_MAX_LENGTH} at most.",
+        output=True,
+        default=None,
+        ge=8,
+    )
+    stride: int = setting(
+        "Model",
+        "Tokens that neighbouring windows share.",
+        output=True,
+        default=DEFAULT_STRIDE,
+        ge=0,
+    )
+    slice_bytes: int | None = setting(
+        "Work",
+        "Input bytes of one unit of work and shard; default: 1 MiB on CPU, 16 MiB on a GPU.",
+        output=True,
+        default=None,
+        ge=1,
+    )
+    answers: Literal["long", "wide"] = setting(
+        "Results",
+        "long: a row an answer; wide: a row a document, a column a named question.",
+        output=True,
+        default="long",
+    )
+    top_k: int = setting(
+        "Results", "Answers to keep of each question.", output=True, default=1, ge=1, le=1_000
+    )
+    null_threshold: float | None = setting(
+        "Results",
+        "A question has no answer where null_score - score is above this (SQuAD 2.0); 1e9: it "
+        "always has one; default: the model's own, else 0.",
+        output=True,
+        default=None,
+        allow_inf_nan=False,
+    )
+    max_answer_tokens: int = setting(
+        "Results", "Longest answer.", output=True, default=30, ge=1, le=512
+    )
+
+    @field_validator("question", mode="before")
+    @classmethod
+    def _from_mapping(cls, value: Any) -> Any:
+        """YAML may map names to questions."""
+        if not isinstance(value, dict):
+            return value
+        for name, text in value.items():
+            if not isinstance(text, str) or not _NAMED.fullmatch(f"{name}="):
+                raise ValueError(
+                    f"{name!r}: {text!r} is no name (letters, digits, _) with a question"
+                )
+        return tuple(f"{name}={text}" for name, text in value.items())
+
+    @model_validator(mode="after")
+    def _check_questions(self) -> AnswerConfig:
+        if bool(self.question) == (self.question_column is not None):
+            fault = "one of them, not both" if self.question else "one of them is missing"
+            raise ValueError(f"give --question or --question_column: {fault}")
+        if any(not text.strip() for text in self.questions or ()):
+            raise ValueError("--question: a question is empty")
+        if any(_SURROGATE.search(text) for text in self.question):
+            raise ValueError("--question: a question holds bytes that are no text (UTF-8)")
+        if self.question_column in self.text_column:
+            raise ValueError(f"column {self.question_column!r} cannot be both text and question")
+        names = [name.casefold() for name in self.names or () if name is not None]
+        twice = sorted({name for name in names if names.count(name) > 1})
+        if twice:
+            raise ValueError(f"--question: two questions are named {twice[0]!r}")
+        if self.answers == "wide" and len(names) < max(len(self.question), 1):
+            raise ValueError("--answers wide needs named questions: --question name=TEXT")
+        if self.answers == "wide" and self.top_k > 1:
+            raise ValueError("--answers wide shows one answer a question: it needs --top_k 1")
+        return self
+
+    @property
+    def pair_column(self) -> str | None:
+        """The source's second text: the question, where each row has its own."""
+        return self.question_column
+
+    @property
+    def questions(self) -> tuple[str, ...] | None:
+        """Texts of the questions asked of every document; None where rows have their own."""
+        return tuple(_parted(each)[1] for each in self.question) or None
+
+    @property
+    def names(self) -> tuple[str | None, ...] | None:
+        """Their names, None for one without."""
+        return tuple(_parted(each)[0] for each in self.question) or None
+
+
+def _parted(question: str) -> tuple[str | None, str]:
+    named = _NAMED.fullmatch(question)
+    return (named[1], named[2].strip()) if named else (None, question.strip())

@@ -1,0 +1,193 @@
+"""The settings of `--task answer` of `pipelines.finetune` and `pipelines.evaluate`."""
+
+from __future__ import annotations
+
+from copy import copy
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, field_validator, model_validator
+
+from beam_bert.settings.answer import DEFAULT_MAX_LENGTH, DEFAULT_STRIDE, AnswerConfig
+from beam_bert.settings.fields import setting
+from beam_bert.settings.training import FinetuneConfig, TrainingConfig, task_field
+
+_QUESTIONS = "Questions with their answers, SQuAD's JSON (v1, v2) or flat rows: "
+# Chinese has no words to compare: `beam_bert.evaluation.answering.metrics`.
+Definition = Literal["auto", "squad", "cmrc"]
+
+
+@dataclass(frozen=True)
+class AskedColumns:
+    """Names of the columns of flat rows.
+
+    `answer` and `start` may hold one label or a list of them, or be null: no answer.
+    """
+
+    question: str = "question"
+    context: str = "context"
+    answer: str = "answer_text"
+    start: str = "answer_start"
+    id: str | None = None
+
+
+def _same(config: type[BaseModel], name: str) -> Any:
+    """The setting of that name as another job has it."""
+    return copy(config.model_fields[name])
+
+
+def _column(name: str, what: str) -> Any:
+    return setting("Data", f"Flat rows: column with {what}.", default=name)
+
+
+class _FlatColumns(BaseModel):
+    """Where flat rows have what."""
+
+    task: Literal["classify", "answer"] = task_field("answer")
+    format: Literal["auto", "text", "jsonl", "csv", "tsv", "parquet"] = setting(
+        "Data", "Format of flat rows; auto goes by the file name.", default="auto"
+    )
+    question_column: str = _column("question", "the question")
+    text_column: str = _column("context", "the text to find the answer in")
+    answer_column: str = _column("answer_text", "the answer, or a list of them; null: none")
+    start_column: str = _column("answer_start", "where it begins in the text, in code points")
+    id_column: str | None = setting("Data", "Flat rows: column with a name.", default=None)
+    max_reject_rate: float = setting(
+        "Data",
+        "Share of flat rows without usable text or question to go on without.",
+        default=0.0,
+        ge=0,
+        le=1,
+    )
+
+    def columns(self) -> AskedColumns:
+        """The columns, as `read_asked` takes them."""
+        return AskedColumns(
+            question=self.question_column,
+            context=self.text_column,
+            answer=self.answer_column,
+            start=self.start_column,
+            id=self.id_column,
+        )
+
+    @field_validator("task")
+    @classmethod
+    def _check_task(cls, value: str) -> str:
+        if value != "answer":
+            raise ValueError("classify has settings of its own: FinetuneConfig, EvaluateConfig")
+        return value
+
+    @model_validator(mode="after")
+    def _check_columns(self) -> _FlatColumns:
+        names = (self.question_column, self.text_column, self.answer_column, self.start_column)
+        twice = [name for name in names if names.count(name) > 1]
+        if twice:
+            raise ValueError(f"column {twice[0]!r} cannot be two of question, text, answer, start")
+        return self
+
+
+class AnswerFinetuneConfig(_FlatColumns, TrainingConfig):
+    """Fine-tune an encoder on questions with their answers, and publish a model that answers."""
+
+    train: tuple[str, ...] = setting(
+        "Data", f"{_QUESTIONS}files, folders or globs, local or gs://.", min_length=1
+    )
+    dev: tuple[str, ...] = setting(
+        "Data", "The same to choose on; default: texts held out from train.", default=()
+    )
+    holdout: float = setting(
+        "Data",
+        "Share of the texts of train held out, with all of their questions, where there is no dev.",
+        default=0.1,
+        gt=0,
+        lt=1,
+    )
+    leaks: Literal["remove", "refuse"] = setting(
+        "Data",
+        "Questions of train that dev asks of the same text: leave out, or stop.",
+        default="remove",
+    )
+
+    max_length: int | None = setting(
+        "Training",
+        "Tokens of a window, the question and special ones included; default: the model's limit, "
+        f"{DEFAULT_MAX_LENGTH} at most.",
+        default=None,
+        ge=8,
+    )
+    stride: int = setting(
+        "Training", "Tokens that neighbouring windows share.", default=DEFAULT_STRIDE, ge=0
+    )
+    max_answer_tokens: int = setting(
+        "Training", "Longest answer that dev's questions get.", default=30, ge=1, le=512
+    )
+    without_answer: float = setting(
+        "Training",
+        "Windows without the answer to learn from, for each that has it; drawn anew each epoch.",
+        default=1.0,
+        ge=0,
+    )
+    epochs: int = setting("Training", "Passes over the training windows.", default=3, ge=1)
+    learning_rate: float = setting("Training", "Its peak, at the head.", default=5e-5, gt=0)
+    layer_decay: float = _same(FinetuneConfig, "layer_decay")
+    warmup: float = _same(FinetuneConfig, "warmup")
+    schedule: Literal["linear", "cosine", "constant"] = _same(FinetuneConfig, "schedule")
+    weight_decay: float = _same(FinetuneConfig, "weight_decay")
+    batch_tokens: int = setting(
+        "Training", "Tokens of a batch; nothing is padded.", default=4096, ge=1
+    )
+    early_stopping: int = _same(FinetuneConfig, "early_stopping")
+    metric: Literal["f1", "exact"] = setting(
+        "Training", "Dev metric that chooses the epoch, at its best null threshold.", default="f1"
+    )
+
+    @model_validator(mode="after")
+    def _check_base(self) -> AnswerFinetuneConfig:
+        if self.base is None:
+            raise ValueError("--base is missing: the encoder to start from")
+        return self
+
+
+class AnswerEvaluateConfig(_FlatColumns):
+    """Measure a question-answering model: how often it is right, and on which questions."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    input: tuple[str, ...] = setting(
+        "Data", f"{_QUESTIONS}files, folders or globs, local or gs://.", min_length=1
+    )
+    model: str = _same(AnswerConfig, "model")
+    precision: Literal["auto", "fp32", "bf16", "int8", "fp8"] = _same(AnswerConfig, "precision")
+    recheck: float | None = _same(AnswerConfig, "recheck")
+    device: Literal["auto", "cpu", "cuda"] = _same(AnswerConfig, "device")
+    max_length: int | None = _same(AnswerConfig, "max_length")
+    stride: int = _same(AnswerConfig, "stride")
+    batch_tokens: int | None = _same(AnswerConfig, "batch_tokens")
+    null_threshold: float | None = _same(AnswerConfig, "null_threshold")
+    max_answer_tokens: int = _same(AnswerConfig, "max_answer_tokens")
+
+    output: str = setting("Report", "Folder or gs:// prefix for evaluation.json and report.html.")
+    definition: Definition = setting(
+        "Report",
+        "What is right: squad compares words, cmrc (Chinese) characters; auto: cmrc where an "
+        "answer has Chinese characters.",
+        default="auto",
+    )
+    examples: int = setting("Report", "Wrong answers to show.", default=20, ge=0, le=1_000)
+    replicates: int = setting(
+        "Report", "Bootstrap replicates behind the intervals.", default=1_000, ge=100, le=100_000
+    )
+    seed: int = setting("Report", "The same seed draws the same replicates.", default=0, ge=0)
+
+    @field_validator("input", mode="before")
+    @classmethod
+    def _list_one(cls, value: Any) -> Any:
+        """One pattern may stand in YAML without the brackets of a list."""
+        return (value,) if isinstance(value, str) else value
+
+    @field_validator("output", "model")
+    @classmethod
+    def _check_not_empty(cls, value: str) -> str:
+        if not value.strip():
+            raise ValueError("is empty")
+        return value

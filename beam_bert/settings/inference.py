@@ -1,0 +1,340 @@
+"""The settings of every job: one pydantic model a job, the only place with defaults.
+
+The command line (`beam_bert.jobs.command_line`), the YAML file and the README's table of flags are
+all made from these models. A field says by `setting(group, …, output=True)` that it changes what is
+written: such fields are part of every shard's key.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal, Protocol
+
+from pydantic import BaseModel, ConfigDict, field_validator, model_validator
+
+from beam_bert.settings.fields import changes_output, setting
+
+EMBEDDED_SENTIMENT = "sentiment-small-en"
+
+CPU_SLICE_BYTES = 4 * 2**20
+GPU_SLICE_BYTES = 64 * 2**20
+
+# GPUs that --gpu takes: type as Dataflow names it -> GPUs of a machine -> that machine. H100
+# machines with fewer than eight exist at Compute Engine; that Dataflow takes them is unconfirmed.
+GPU_MACHINES = {
+    "nvidia-l4": {1: "g2-standard-8", 2: "g2-standard-24", 4: "g2-standard-48"},
+    "nvidia-tesla-t4": {1: "n1-standard-8", 2: "n1-standard-16", 4: "n1-standard-32"},
+    "nvidia-a100-80gb": {1: "a2-ultragpu-1g", 2: "a2-ultragpu-2g", 4: "a2-ultragpu-4g"},
+    "nvidia-h100-80gb": {1: "a3-highgpu-1g", 2: "a3-highgpu-2g", 8: "a3-highgpu-8g"},
+}
+
+# Names that are safe as one part of a path, locally and on gs://.
+RUN_ID = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,199}$"
+
+
+class _HasStride(Protocol):
+    stride: int
+
+    @property
+    def model_fields_set(self) -> set[str]: ...
+
+
+def stride_of(config: _HasStride, max_length: int) -> int:
+    """The stride of windows of `max_length` tokens.
+
+    One that nobody gave is a third of the window at most: short windows work without one.
+    """
+    given = "stride" in config.model_fields_set
+    return config.stride if given else min(config.stride, max_length // 3)
+
+
+class SourceConfig(BaseModel):
+    """What everything that reads text takes: which files, and how."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    input: tuple[str, ...] = setting(
+        "Input",
+        "Files, folders or globs, local or gs://; may be given several times.",
+        min_length=1,
+    )
+    format: Literal["auto", "text", "jsonl", "csv", "tsv", "parquet"] = setting(
+        "Input",
+        "Input format; auto goes by the file name (.gz .bz2 .zst included).",
+        output=True,
+        default="auto",
+    )
+    text_column: tuple[str, ...] = setting(
+        "Input",
+        "Column that holds the text; several are joined by a space.",
+        output=True,
+        default=("text",),
+        min_length=1,
+    )
+    text_pair_column: str | None = setting(
+        "Input",
+        "Column with the second segment, for models that read text pairs.",
+        output=True,
+        default=None,
+    )
+    id_column: str | None = setting(
+        "Input",
+        "Column that becomes doc_id; default: <source_file>#<source_row>.",
+        output=True,
+        default=None,
+    )
+    carry: tuple[str, ...] | None = setting(
+        "Input",
+        "Columns to copy to the output; default: all but the text. No value: none.",
+        output=True,
+        default=None,
+    )
+    keep_text: bool = setting(
+        "Input", "Copy the text to the output too.", output=True, default=False
+    )
+    text_unit: Literal["line", "file"] = setting(
+        "Input", "Format text: a document is a line, or a whole file.", output=True, default="line"
+    )
+    column_names: tuple[str, ...] | None = setting(
+        "Input",
+        "Names of the columns of CSV or TSV files that have no header line.",
+        output=True,
+        default=None,
+    )
+    quoting: bool | None = setting(
+        "Input",
+        'Whether " quotes fields; default: true for CSV, false for TSV.',
+        output=True,
+        default=None,
+    )
+    max_document_bytes: int = setting(
+        "Input", "A longer document becomes a reject.", output=True, default=16 * 2**20, ge=1
+    )
+
+    @field_validator("input")
+    @classmethod
+    def _check_inputs(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        if any(not pattern.strip() for pattern in value):
+            raise ValueError("one of the patterns is empty")
+        return value
+
+    @property
+    def pair_column(self) -> str | None:
+        """Column of a second text beside each text, where there is one."""
+        return self.text_pair_column
+
+    def output_settings(self) -> dict[str, Any]:
+        """The settings that change what is written, by name, JSON types only."""
+        fields = type(self).model_fields
+        values = self.model_dump(mode="json")
+        return {name: values[name] for name in sorted(values) if changes_output(fields[name])}
+
+
+class InferenceConfig(SourceConfig):
+    """What everything that runs a model takes: text, the model, how it reads and computes."""
+
+    model: str = setting(
+        "Model",
+        "Folder, gs:// prefix, store@alias, Hugging Face id, or "
+        f"{EMBEDDED_SENTIMENT} (in the package).",
+    )
+    precision: Literal["auto", "fp32", "bf16", "int8", "fp8"] = setting(
+        "Model",
+        "Arithmetic; auto: bf16 where the hardware has it, else fp32; int8 (CPU) and fp8 (L4, "
+        "H100) first have to say what fp32 says on 99.5 % of a sample of the input.",
+        output=True,
+        default="auto",
+    )
+    recheck: float | None = setting(
+        "Model",
+        "Close calls are computed again at fp32: labels or answers whose logits are nearer than "
+        "this; 0: never; default: 0, in 8 bits 0.1 (0.2 where several labels may be right), for "
+        "answers 0.5 there and 0.4 at bf16.",
+        output=True,
+        default=None,
+        ge=0,
+        allow_inf_nan=False,
+    )
+    device: Literal["auto", "cpu", "cuda"] = setting(
+        "Model", "Where the model runs; auto: CUDA where there is one.", output=True, default="auto"
+    )
+    max_length: int | None = setting(
+        "Model",
+        "Tokens of a window, special ones included; default: the model's limit, 512 at most.",
+        output=True,
+        default=None,
+        ge=8,
+    )
+    long_documents: Literal["truncate", "window"] = setting(
+        "Model",
+        "Longer documents: read the start only, or all of it in overlapping windows.",
+        output=True,
+        default="truncate",
+    )
+    stride: int = setting(
+        "Model", "Tokens that neighbouring windows share.", output=True, default=64, ge=0
+    )
+    # Matrix products may round by their size, so this can move the last bits of a score.
+    batch_tokens: int | None = setting(
+        "Model",
+        "Tokens computed at once; default: what suits the device, measured on long inputs.",
+        output=True,
+        default=None,
+        ge=1,
+    )
+
+    @field_validator("model")
+    @classmethod
+    def _check_model(cls, value: str) -> str:
+        if not value.strip():
+            raise ValueError("is empty")
+        return value
+
+
+class JobConfig(InferenceConfig):
+    """What every inference job takes: text, the model, and where results go."""
+
+    output: str = setting("Output", "Folder or gs:// prefix of the dataset.")
+    partition: str = setting(
+        "Output",
+        "Partition to write, such as run_date=2026-11-24 (levels joined by /).",
+        output=True,
+        default="",
+    )
+    overwrite: bool = setting("Output", "Replace what the partition holds.", default=False)
+    incremental: bool = setting(
+        "Output",
+        "Read only files that are new or changed, or not yet read with this model and settings; "
+        "their rows join the table, and replace what it held of those files.",
+        default=False,
+    )
+    max_reject_rate: float = setting(
+        "Output",
+        "Share of rejected rows above which the run fails and commits nothing.",
+        default=0.05,
+        ge=0,
+        le=1,
+    )
+
+    gpu: str | None = setting(
+        "Work",
+        f"GPU of Dataflow's workers, TYPE or TYPE:COUNT: {', '.join(GPU_MACHINES)}.",
+        output=True,
+        default=None,
+    )
+    slice_bytes: int | None = setting(
+        "Work",
+        "Input bytes of one unit of work and shard; default: 4 MiB on CPU, 64 MiB on a GPU.",
+        output=True,
+        default=None,
+        ge=1,
+    )
+    run_id: str | None = setting(
+        "Work",
+        "Name of this run, by which its manifest.json or failure.json is found; default: made "
+        "from the time.",
+        default=None,
+        pattern=RUN_ID,
+    )
+    dry_run: bool = setting(
+        "Work",
+        "Print the plan, with duration and cost estimated from a sample, and run nothing.",
+        default=False,
+    )
+    prices: str | None = setting(
+        "Work",
+        "YAML file of machines, their prices and speeds, for --dry_run; default: the package's "
+        "beam_bert/jobs/prices.yaml, to be replaced by your own.",
+        default=None,
+    )
+
+    @field_validator("output")
+    @classmethod
+    def _check_output(cls, value: str) -> str:
+        if not value.strip():
+            raise ValueError("is empty")
+        return value
+
+    @model_validator(mode="after")
+    def _check_way(self) -> JobConfig:
+        if self.overwrite and self.incremental:
+            raise ValueError(
+                "overwrite and incremental cannot be combined: one replaces the partition, the "
+                "other adds to the table"
+            )
+        return self
+
+    def answer_settings(self) -> dict[str, Any]:
+        """The settings that decide what a row says, and not where it is put."""
+        placing = ("partition", "slice_bytes")
+        return {k: v for k, v in self.output_settings().items() if k not in placing}
+
+
+class ClassifyConfig(JobConfig):
+    """Classify every document: raw text in, labels and scores out, as Parquet."""
+
+    top_k: int = setting(
+        "Results", "Labels and scores to keep for each document.", output=True, default=1, ge=1
+    )
+    all_scores: bool = setting(
+        "Results",
+        "Keep the score of every label, in the model's order.",
+        output=True,
+        default=False,
+    )
+    threshold: float | None = setting(
+        "Results",
+        "Multi-label models: a label is given from this probability on; default: the model's "
+        "own, else 0.5.",
+        output=True,
+        default=None,
+        ge=0,
+        le=1,
+    )
+    combine_windows: Literal["mean", "max"] = setting(
+        "Results",
+        "How the probabilities of a document's windows become one.",
+        output=True,
+        default="mean",
+    )
+
+    @model_validator(mode="after")
+    def _check_results(self) -> ClassifyConfig:
+        if self.all_scores and self.top_k > 1:
+            raise ValueError(
+                "all_scores and top_k cannot be combined: all_scores keeps every label"
+            )
+        return self
+
+
+class SentimentConfig(ClassifyConfig):
+    """Say how positive or negative every document is: raw text in, Parquet out."""
+
+    model: str = setting(
+        "Model",
+        "Folder, gs:// prefix or Hugging Face id whose labels say negative and positive.",
+        default=EMBEDDED_SENTIMENT,
+    )
+    # A review's verdict may stand at its end; benchmarks/README.md has what was measured.
+    long_documents: Literal["truncate", "window"] = setting(
+        "Model",
+        "Longer documents: read all of them in overlapping windows, or the start only.",
+        output=True,
+        default="window",
+    )
+
+
+class BenchConfig(InferenceConfig):
+    """Measure the model on your own text and machine: speed, agreement, cost."""
+
+    documents: int = setting(
+        "Bench", "Documents to measure with, taken from all over the input.", default=2_000, ge=1
+    )
+    precisions: tuple[Literal["bf16", "int8", "fp8"], ...] = setting(
+        "Bench", "What to measure beside fp32.", default=("bf16", "int8", "fp8")
+    )
+    rounds: int = setting(
+        "Bench", "Times that each precision is measured; medians are shown.", default=3, ge=1
+    )
+    price_an_hour: float | None = setting(
+        "Bench", "Price of this machine an hour, in your currency.", default=None, ge=0
+    )

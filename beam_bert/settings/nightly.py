@@ -1,0 +1,171 @@
+"""The settings of the nightly job: those of the other jobs, one section each, and the gate's."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any, Final, Literal, get_args
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
+
+from beam_bert.settings.evaluation import EvaluateConfig
+from beam_bert.settings.fields import setting
+from beam_bert.settings.inference import ClassifyConfig
+from beam_bert.settings.training import FinetuneConfig
+
+Step = Literal["train", "gate", "promote", "classify"]
+STEPS: Final[tuple[Step, ...]] = ("train", "gate", "promote", "classify")
+DATE = "{date}"
+# What evaluate compares two models by.
+LabelMetric = Literal["accuracy", "macro_f1", "weighted_f1"]
+ValueMetric = Literal["spearman", "pearson", "mean_absolute_error", "root_mean_squared_error"]
+
+
+class GateConfig(BaseModel):
+    """What a candidate must reach on the rows of `evaluate` to replace the model in production."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    metric: Literal["auto", LabelMetric, ValueMetric] = Field(
+        default="auto",
+        description="auto: the one that evaluate leads with; of labels, accuracy, macro_f1 or "
+        "weighted_f1; of values, spearman, pearson, mean_absolute_error or "
+        "root_mean_squared_error.",
+    )
+    minimum: float | None = Field(
+        default=None, description="What it must reach; of errors: what it must not exceed."
+    )
+    max_fall: float = Field(
+        default=0.0, ge=0, description="How much worse than production it may be."
+    )
+    rule: Literal["proven_fall", "any_fall", "proven_safe"] = Field(
+        default="proven_fall",
+        description="A fall by more than max_fall counts if it is more than chance (proven_fall), "
+        "in any case (any_fall), or unless the 95 % interval rules it out (proven_safe).",
+    )
+
+
+class NightlyConfig(BaseModel):
+    """Refresh the model if that is due and helps, then classify what is new."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    store: str = setting("Night", "Model store of the versions: folder or gs:// prefix.")
+    date: str = setting(
+        "Night",
+        f"Night, YYYY-MM-DD; stands for {DATE} in output and classify.partition; default: today.",
+        default="",
+    )
+    steps: tuple[Step, ...] = setting(
+        "Night",
+        "Steps to take, for schedulers that run each as a job of its own.",
+        default=STEPS,
+        min_length=1,
+    )
+    output: str | None = setting(
+        "Night",
+        "Folder or gs:// prefix for the evaluation's report; default: nights/{date} below that of "
+        "classify.",
+        default=None,
+    )
+    task: Literal["classify", "sentiment"] = setting(
+        "Night", "Which job classifies.", default="classify"
+    )
+    finetune: FinetuneConfig | None = setting(
+        "Sections", "As pipelines.finetune; left out: the model is not trained.", default=None
+    )
+    evaluate: EvaluateConfig | None = setting(
+        "Sections", "As pipelines.evaluate; left out: nothing is promoted.", default=None
+    )
+    gate: GateConfig = setting(
+        "Sections", "metric, minimum, max_fall, rule.", default_factory=GateConfig
+    )
+    classify: ClassifyConfig = setting("Sections", "As pipelines.classify.")
+
+    @field_validator("store")
+    @classmethod
+    def _check_store(cls, value: str) -> str:
+        if not value.strip() or "@" in value.rsplit("/", 1)[-1]:
+            raise ValueError("must be a model store, without @alias")
+        return value
+
+    @field_validator("date")
+    @classmethod
+    def _check_date(cls, value: str) -> str:
+        try:
+            known = not value or value == datetime.strptime(value, "%Y-%m-%d").strftime("%Y-%m-%d")
+        except ValueError:
+            known = False
+        if not known:
+            raise ValueError(f"{value!r} is no day, YYYY-MM-DD")
+        return value
+
+    @field_validator("finetune", mode="before")
+    @classmethod
+    def _complete_finetune(cls, value: Any, info: ValidationInfo) -> Any:
+        ours = {"output": _store(info), "layout": "store", "alias": "candidate"}
+        return _completed("finetune", FinetuneConfig, value, ours)
+
+    @field_validator("evaluate", mode="before")
+    @classmethod
+    def _complete_evaluate(cls, value: Any, info: ValidationInfo) -> Any:
+        ours = {"model": f"{_store(info)}@candidate", "compare": None, "output": "nights"}
+        return _completed("evaluate", EvaluateConfig, value, ours)
+
+    @field_validator("classify", mode="before")
+    @classmethod
+    def _complete_classify(cls, value: Any, info: ValidationInfo) -> Any:
+        ours = {
+            "model": f"{_store(info)}@production",
+            "incremental": True,
+            "overwrite": False,
+            "run_id": None,
+            "dry_run": False,
+        }
+        return _completed("classify", ClassifyConfig, value, ours)
+
+    @model_validator(mode="after")
+    def _check_sections(self) -> NightlyConfig:
+        if self.finetune is not None and self.evaluate is None:
+            raise ValueError("finetune needs a section evaluate: nothing is promoted unseen")
+        if self.finetune is not None and self.gate.metric != "auto":
+            trains_values = self.finetune.problem_type == "regression"
+            if trains_values != (self.gate.metric in get_args(ValueMetric)):
+                kind = "values" if trains_values else "labels"
+                raise ValueError(f"gate.metric {self.gate.metric} is none of a model of {kind}")
+        return self
+
+    def on(self, date: str) -> NightlyConfig:
+        """The settings of one night: its date put in, and nothing left to default."""
+        output = self.output or f"{self.classify.output.rstrip('/')}/nights/{DATE}"
+        partition = self.classify.partition.replace(DATE, date)
+        return self.model_copy(
+            update={
+                "date": date,
+                "output": output.replace(DATE, date),
+                "classify": self.classify.model_copy(update={"partition": partition}),
+            }
+        )
+
+
+def _store(info: ValidationInfo) -> str:
+    return str(info.data.get("store", "?")).rstrip("/")  # "?": the store itself is refused already
+
+
+def _completed(
+    section: str, config: type[BaseModel], value: Any, ours: Mapping[str, object]
+) -> Any:
+    """A section with the settings that the nightly job makes itself."""
+    if not isinstance(value, Mapping):
+        return value
+    for name in ours:
+        if name in value:
+            raise ValueError(f"{section}.{name} is the nightly job's to set; leave it out")
+    listed = {
+        name: (each,)
+        for name, each in value.items()
+        if isinstance(each, str)
+        and name in config.model_fields
+        and "tuple[" in str(config.model_fields[name].annotation)
+    }
+    return {**value, **listed, **ours}

@@ -1,0 +1,363 @@
+"""The settings of the training jobs; defaults stand nowhere else."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+
+from beam_bert.settings.inference import SourceConfig
+
+# SPDX names under which text may be used to train a model that is passed on; "own": it is yours.
+ALLOWED_LICENCES = (
+    "own",
+    "Apache-2.0",
+    "BSD-2-Clause",
+    "BSD-3-Clause",
+    "CC0-1.0",
+    "CC-BY-3.0",
+    "CC-BY-4.0",
+    "CC-BY-SA-4.0",
+    "ISC",
+    "MIT",
+    "ODC-By-1.0",
+    "PDDL-1.0",
+    "Unlicense",
+)
+
+
+def _field(group: str, description: str, **kwargs: Any) -> Any:
+    return Field(
+        description=description, json_schema_extra={"group": group, "output": True}, **kwargs
+    )
+
+
+def task_field(default: str) -> Any:
+    """`--task`, which chooses between settings of finetune and evaluate."""
+    return _field(
+        "Task",
+        "classify: labels of documents; answer: answers to questions, with flags of their own "
+        "(--task answer --help).",
+        default=default,
+    )
+
+
+def _as_in_source(name: str, group: str = "Data") -> Any:
+    """The setting of that name as the inference jobs have it: the readers are the same."""
+    field = SourceConfig.model_fields[name]
+    return _field(group, str(field.description), default=field.default)
+
+
+class TrainingConfig(BaseModel):
+    """What fine-tuning and pre-training both take."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    base: str | None = _field(
+        "Model",
+        "Encoder to start from: folder, gs:// prefix, store@alias or Hugging Face id.",
+        default=None,
+    )
+    output: str = _field("Output", "Model store (folder or gs:// prefix) or, see layout, a folder.")
+    layout: Literal["store", "folder"] = _field(
+        "Output",
+        "store: publish a version there and point the alias at it; folder: write the model itself.",
+        default="store",
+    )
+    alias: str = _field("Output", "Alias that a published version gets.", default="candidate")
+    overwrite: bool = _field("Output", "Layout folder: replace a model there.", default=False)
+    work_folder: str | None = _field(
+        "Output",
+        "Local folder for checkpoints; default: one of this run's own in the cache folder.",
+        default=None,
+    )
+    checkpoint_s: float = _field(
+        "Output", "Seconds between checkpoints within an epoch.", default=120.0, gt=0
+    )
+
+    data: str | None = _field(
+        "Provenance",
+        "YAML file that declares the sources; default: data.yaml beside the files.",
+        default=None,
+    )
+    allowed_licences: tuple[str, ...] = _field(
+        "Provenance", "Licences that a source may have.", default=ALLOWED_LICENCES
+    )
+    accept_unlicensed: bool = _field(
+        "Provenance",
+        "Train although a source has no allowed licence; the model card says so.",
+        default=False,
+    )
+
+    seed: int = _field("Training", "The same seed gives the same model.", default=0, ge=0)
+    precision: Literal["auto", "fp32", "bf16"] = _field(
+        "Training", "Arithmetic; auto: bf16 where the hardware has it, else fp32.", default="auto"
+    )
+    device: Literal["auto", "cpu", "cuda"] = _field(
+        "Training", "Where to train; auto: CUDA where there is one.", default="auto"
+    )
+    gradient_accumulation: int = _field(
+        "Training", "Batches that one step of the optimizer sums up.", default=1, ge=1
+    )
+    max_length: int | None = _field(
+        "Training",
+        "Tokens read of a document, special ones too; default: the model's limit, 512 at most.",
+        default=None,
+        ge=8,
+    )
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _list_one(cls, value: Any, info: Any) -> Any:
+        """One pattern or column may stand in YAML without the brackets of a list."""
+        annotation = str(cls.model_fields[info.field_name].annotation)
+        return (value,) if isinstance(value, str) and "tuple[" in annotation else value
+
+    @field_validator("output", "base")
+    @classmethod
+    def _check_not_empty(cls, value: str | None) -> str | None:
+        if value is not None and not value.strip():
+            raise ValueError("is empty")
+        return value
+
+
+class FinetuneConfig(TrainingConfig):
+    """Fine-tune an encoder on labelled text, and publish the classifier."""
+
+    task: Literal["classify", "answer"] = task_field("classify")
+    pooling: Literal["auto", "cls", "mean"] = _field(
+        "Model",
+        "What a new head reads; mean: a layer is added that starts as the mean over all tokens. "
+        "auto: mean where the base is a sentence encoder that pools so.",
+        default="auto",
+    )
+    head: Literal["fitted", "random"] = _field(
+        "Model",
+        "How a new head starts; fitted: as the best linear answer from the encoder as it is.",
+        default="fitted",
+    )
+    train: tuple[str, ...] = _field(
+        "Data", "Labelled rows: files, folders or globs, local or gs://.", min_length=1
+    )
+    dev: tuple[str, ...] = _field(
+        "Data",
+        "Labelled rows to choose and calibrate on; default: held out from train.",
+        default=(),
+    )
+    unlabelled: tuple[str, ...] = _field(
+        "Data", "With a teacher: more text, without labels, for the student.", default=()
+    )
+    format: Literal["auto", "text", "jsonl", "csv", "tsv", "parquet"] = _as_in_source("format")
+    text_column: tuple[str, ...] = _as_in_source("text_column")
+    text_pair_column: str | None = _as_in_source("text_pair_column")
+    column_names: tuple[str, ...] | None = _as_in_source("column_names")
+    quoting: bool | None = _as_in_source("quoting")
+    max_document_bytes: int = _as_in_source("max_document_bytes")
+    label_column: str = _field("Data", "Column with the label, the labels or the value.")
+    label_separator: str | None = _field(
+        "Data",
+        "Text that parts several labels of a row, such as ','; lists need none.",
+        default=None,
+    )
+    label_names: str | None = _field(
+        "Data",
+        "File that names label 0, 1, 2, … line by line, where the rows have numbers.",
+        default=None,
+    )
+    problem_type: Literal["auto", "single_label", "multi_label", "regression"] = _field(
+        "Data",
+        "What a label is; auto: multi_label for lists or with a separator, else single_label.",
+        default="auto",
+    )
+    holdout: float = _field(
+        "Data", "Share of train held out where there is no dev.", default=0.1, gt=0, lt=1
+    )
+    leaks: Literal["remove", "refuse"] = _field(
+        "Data", "Training rows whose text stands in dev too: leave out, or stop.", default="remove"
+    )
+    max_reject_rate: float = _field(
+        "Data",
+        "Share of rows without usable text or label to go on without.",
+        default=0.0,
+        ge=0,
+        le=1,
+    )
+
+    teacher: str | None = _field(
+        "Distillation", "Model whose answers the student learns, named as base is.", default=None
+    )
+    student_layers: int | None = _field(
+        "Distillation",
+        "Layers of the student, spread over the base's; default: all.",
+        default=None,
+        ge=1,
+    )
+    student_hidden: int | None = _field(
+        "Distillation",
+        "Hidden size of the student, which then starts from random weights; default: the base's.",
+        default=None,
+        ge=8,
+    )
+    student_vocabulary: int | None = _field(
+        "Distillation",
+        "WordPieces that the student keeps, the commonest in the text; default: all.",
+        default=None,
+        ge=64,
+    )
+    teacher_weight: float = _field(
+        "Distillation",
+        "Share of the teacher's answers in the loss; labels are the rest.",
+        default=0.7,
+        ge=0,
+        le=1,
+    )
+    teacher_temperature: float = _field(
+        "Distillation", "Temperature of teacher and student in that loss.", default=2.0, gt=0
+    )
+    hidden_weight: float = _field(
+        "Distillation",
+        "Weight of the loss between [CLS] states, where widths are equal.",
+        default=1.0,
+        ge=0,
+    )
+
+    epochs: int = _field("Training", "Passes over the training rows.", default=6, ge=1)
+    learning_rate: float = _field("Training", "Its peak, at the head.", default=2e-4, gt=0)
+    layer_decay: float = _field(
+        "Training",
+        "Factor on the learning rate from each layer to the one below.",
+        default=1.0,
+        gt=0,
+        le=1,
+    )
+    warmup: float = _field("Training", "Share of the steps that warm up.", default=0.1, ge=0, lt=1)
+    schedule: Literal["linear", "cosine", "constant"] = _field(
+        "Training", "How the learning rate falls after that.", default="linear"
+    )
+    weight_decay: float = _field("Training", "AdamW's, on matrices.", default=0.01, ge=0)
+    batch_tokens: int = _field(
+        "Training", "Tokens of a batch; nothing is padded.", default=1024, ge=1
+    )
+    label_smoothing: float = _field(
+        "Training",
+        "Probability that single-label targets give to other labels.",
+        default=0.0,
+        ge=0,
+        lt=1,
+    )
+    consistency: float = _field(
+        "Training",
+        "Weight of R-Drop: two dropout passes should agree; doubles the cost.",
+        default=0.0,
+        ge=0,
+    )
+    dropout: float | None = _field(
+        "Training",
+        "Share of the hidden values that is dropped at each step; default: the base's own, as a "
+        "rule 0.1. On a few thousand rows and a small encoder 0.3 may do better.",
+        default=None,
+        ge=0,
+        lt=1,
+    )
+    word_dropout: float = _field(
+        "Training",
+        "Share of the tokens that is masked at each step, drawn anew: no word alone decides.",
+        default=0.15,
+        ge=0,
+        lt=1,
+    )
+    average: float = _field(
+        "Training",
+        "Epochs over which the weights are averaged as they change; 0: the last ones as they are.",
+        default=0.5,
+        ge=0,
+    )
+    soup: int = _field(
+        "Training",
+        "Trainings whose weights are averaged: as a rule better, as cheap to run as one.",
+        default=1,
+        ge=1,
+    )
+    start_share: float | None = _field(
+        "Training",
+        "Weight of the start (the base with its fitted head, or the model gone on from) in an "
+        "average with what was learnt, where that makes the loss on dev less; default: the best of "
+        "0 to 0.5.",
+        default=None,
+        ge=0,
+        lt=1,
+    )
+    class_weights: Literal["none", "balanced"] = _field(
+        "Training", "balanced: rare labels weigh more in the loss.", default="none"
+    )
+    early_stopping: int = _field(
+        "Training",
+        "Stop after so many epochs without a better dev metric; 0: never.",
+        default=0,
+        ge=0,
+    )
+    metric: Literal["auto", "accuracy", "macro_f1", "spearman"] = _field(
+        "Training",
+        "Dev metric that chooses the epoch: the latest within a standard error of the best; auto: "
+        "accuracy, macro_f1 (multi_label), spearman.",
+        default="auto",
+    )
+
+    audit_variants: int = _field(
+        "Output",
+        "Dev rows with identity terms swapped, to score for the card's bias audit; 0: no audit.",
+        default=1_000,
+        ge=0,
+    )
+
+    @field_validator("task")
+    @classmethod
+    def _check_task(cls, value: str) -> str:
+        if value != "classify":
+            raise ValueError("answer has settings of its own: AnswerFinetuneConfig")
+        return value
+
+    @model_validator(mode="after")
+    def _check_distillation(self) -> FinetuneConfig:
+        if self.base is None and self.teacher is None:
+            raise ValueError("--base is missing: the encoder to start from")
+        if self.unlabelled and self.teacher is None:
+            raise ValueError("--unlabelled needs a --teacher that answers for its rows")
+        return self
+
+
+class PretrainConfig(TrainingConfig):
+    """Go on with an encoder's masked-language-model training on raw text of a domain."""
+
+    input: tuple[str, ...] = _field(
+        "Data", "Raw text: files, folders or globs, local or gs://.", min_length=1
+    )
+    format: Literal["auto", "text", "jsonl", "csv", "tsv", "parquet"] = _as_in_source("format")
+    text_column: tuple[str, ...] = _as_in_source("text_column")
+    text_unit: Literal["line", "file"] = _as_in_source("text_unit")
+    column_names: tuple[str, ...] | None = _as_in_source("column_names")
+    quoting: bool | None = _as_in_source("quoting")
+    max_document_bytes: int = _as_in_source("max_document_bytes")
+    holdout: float = _field(
+        "Data", "Share of the texts that the loss is measured on.", default=0.02, gt=0, lt=1
+    )
+    max_reject_rate: float = _field(
+        "Data", "Share of rows without usable text to go on without.", default=0.05, ge=0, le=1
+    )
+    mask_rate: float = _field("Training", "Share of the tokens to guess.", default=0.15, gt=0, lt=1)
+    epochs: int = _field("Training", "Passes over the text.", default=1, ge=1)
+    learning_rate: float = _field("Training", "Its peak.", default=1e-4, gt=0)
+    warmup: float = _field("Training", "Share of the steps that warm up.", default=0.06, ge=0, lt=1)
+    schedule: Literal["linear", "cosine", "constant"] = _field(
+        "Training", "How the learning rate falls after that.", default="linear"
+    )
+    weight_decay: float = _field("Training", "AdamW's, on matrices.", default=0.01, ge=0)
+    batch_tokens: int = _field(
+        "Training", "Tokens of a batch; nothing is padded.", default=4096, ge=1
+    )
+
+    @model_validator(mode="after")
+    def _check_base(self) -> PretrainConfig:
+        if self.base is None:
+            raise ValueError("--base is missing: the encoder to start from")
+        return self

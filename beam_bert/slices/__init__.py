@@ -1,0 +1,1 @@
+"""What flows through the pipeline: slices, their batches and schemas."""

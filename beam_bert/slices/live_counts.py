@@ -1,0 +1,32 @@
+"""What this process has done so far, for a display beside the pipeline."""
+
+from __future__ import annotations
+
+import threading
+
+
+class LiveCounts:
+    """Documents read, predicted and their bytes, added up by the workers' threads.
+
+    Only a local, single-process run can see them grow; they are a display, never the books.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self.rows_read = 0
+        self.bytes_read = 0
+        self.documents = 0.0
+
+    def add_read(self, rows: int, bytes_: int) -> None:
+        """A slice was read."""
+        with self._lock:
+            self.rows_read += rows
+            self.bytes_read += bytes_
+
+    def add_documents(self, documents: float) -> None:
+        """Documents went through the model (fractions, since windows finish one by one)."""
+        with self._lock:
+            self.documents += documents
+
+
+LIVE = LiveCounts()

@@ -1,0 +1,16 @@
+"""The software that an answer depends on, by name and version."""
+
+from __future__ import annotations
+
+import importlib.metadata
+
+import beam_bert
+
+COMPUTING = ("torch", "transformers", "tokenizers", "pyarrow")
+
+
+def software_versions(*, beam: bool = False) -> dict[str, str]:
+    """Names and versions of what computes; with Beam's, which only the pipelines run on."""
+    names = ("apache-beam", *COMPUTING) if beam else COMPUTING
+    versions = {name: importlib.metadata.version(name) for name in names}
+    return {"beam-bert": beam_bert.__version__, **versions}

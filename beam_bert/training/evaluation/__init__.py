@@ -1,1 +1,0 @@
-"""Measuring a classifier on labelled rows: `run.evaluate` is the way in."""

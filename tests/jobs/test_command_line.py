@@ -1,0 +1,115 @@
+"""Flags and YAML become settings; a mistake becomes one line and exit code 2."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from beam_bert.errors import ConfigError
+from beam_bert.jobs.command_line import flags_table, parse_config, run_from_command_line
+from beam_bert.settings.inference import ClassifyConfig, SentimentConfig
+
+NEEDED = ["--input", "in/*.jsonl", "--output", "out", "--model", "m"]
+
+
+def parse(*flags: str, config: type = ClassifyConfig) -> tuple[ClassifyConfig, list[str]]:
+    return parse_config(config, flags, "pipelines.classify")
+
+
+def test_flags_become_typed_settings() -> None:
+    config, beam_flags = parse(
+        *NEEDED, "--input", "b", "c", "--top_k=3", "--keep_text", "--overwrite=false", "--carry"
+    )
+    assert config.input == ("in/*.jsonl", "b", "c")
+    assert (config.top_k, config.keep_text, config.overwrite, config.carry) == (3, True, False, ())
+    assert beam_flags == []
+
+
+def test_what_the_job_does_not_know_goes_to_beam() -> None:
+    flags = ["--runner=DirectRunner", "--direct_num_workers", "2", "--temp_location=gs://b/t"]
+    _, beam_flags = parse(*NEEDED, *flags)
+    assert beam_flags == flags
+
+
+def test_flags_win_over_the_yaml_file_and_its_other_names_go_to_beam(tmp_path: Path) -> None:
+    file = tmp_path / "job.yaml"
+    file.write_text("input: a.csv\noutput: o\nmodel: m\ntop_k: 2\nrunner: DirectRunner\n")
+    config, beam_flags = parse("--config", str(file), "--top_k", "5")
+    assert (config.input, config.top_k) == (("a.csv",), 5)
+    assert beam_flags == ["--runner=DirectRunner"]
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (NEEDED[2:], r"--input is missing: files, folders or globs"),
+        ([*NEEDED, "--max_lenght=3"], r"unknown flag --max_lenght; did you mean --max_length\?"),
+        ([*NEEDED, "--temp_locatoin=x"], r"unknown flag --temp_locatoin; did you mean --temp_loc"),
+        ([*NEEDED, "stray"], r"stray"),
+        ([*NEEDED, "--top_k=0"], r"--top_k: .*greater than or equal to 1, got '0'"),
+        ([*NEEDED, "--top_k=many"], r"--top_k: .*integer.*got 'many'"),
+        ([*NEEDED, "--format=xml"], r"--format: .*'auto', 'text'.*got 'xml'"),
+        ([*NEEDED, "--max_reject_rate=2"], r"--max_reject_rate: .*less than or equal to 1"),
+        ([*NEEDED, "--all_scores", "--top_k=2"], r"all_scores and top_k cannot be combined"),
+        ([*NEEDED, "--output="], r"--output: is empty"),
+        (["--config", "/nowhere.yaml"], r"--config /nowhere\.yaml: cannot be read"),
+    ],
+)
+def test_a_mistake_is_one_line_that_names_the_flag_and_the_way_out(
+    flags: list[str], message: str
+) -> None:
+    with pytest.raises(ConfigError, match=message) as raised:
+        parse(*flags)
+    assert "\n" not in str(raised.value)
+
+
+@pytest.mark.parametrize("text", ["- a\n- b\n", "a: [", "\x00"])
+def test_a_yaml_file_that_is_none_is_named(tmp_path: Path, text: str) -> None:
+    file = tmp_path / "job.yaml"
+    file.write_text(text)
+    with pytest.raises(ConfigError, match=r"job\.yaml"):
+        parse("--config", str(file))
+
+
+def test_a_mistake_ends_with_exit_code_2_and_no_traceback(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert run_from_command_line("classify", ClassifyConfig, ["--top_k=1"]) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("error: ")
+    assert error.count("\n") == 1
+
+
+def test_sentiment_needs_no_model() -> None:
+    config, _ = parse("--input", "a.txt", "--output", "o", config=SentimentConfig)
+    assert config.model == "sentiment-small-en"
+    assert config.long_documents == "window"
+
+
+def test_help_is_grouped_and_does_not_wait_for_torch_or_beam() -> None:
+    started = time.monotonic()
+    done = subprocess.run(
+        [sys.executable, "-X", "importtime", "-m", "pipelines.classify", "--help"],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert time.monotonic() - started < 10  # a hang, not a speed: loaded machines are slow
+    for group in ("Input:", "Model:", "Output:", "Results:", "Work:"):
+        assert f"\n{group}\n" in done.stdout
+    for name in ClassifyConfig.model_fields:
+        assert f"--{name} " in done.stdout
+    for heavy in ("torch", "apache_beam", "pyarrow", "transformers"):
+        assert f"| {heavy}\n" not in done.stderr
+
+
+def test_the_readme_shows_every_flag_as_the_code_has_it() -> None:
+    readme = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
+    assert flags_table(ClassifyConfig) in readme, (
+        "the table of flags in README.md is stale; paste what this prints: python -c 'from "
+        "beam_bert import cli, config; print(cli.flags_table(config.ClassifyConfig))'"
+    )

@@ -1,0 +1,340 @@
+"""`pipelines.answer`, end to end: files in, answers out, whatever is asked and however."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pyarrow.dataset as ds
+import pyarrow.parquet as pq
+import pytest
+import yaml
+from transformers import AutoModelForQuestionAnswering, AutoTokenizer
+
+from beam_bert.errors import ConfigError
+from beam_bert.jobs.command_line import flags_table, parse_config
+from beam_bert.settings.answer import AnswerConfig
+from beam_bert.settings.inference import ClassifyConfig
+from beam_bert.tokenization import questions
+from pipelines import answer as command
+from tests.pipeline.answering import reference
+from tests.pipeline.answering.conftest import SENTENCES
+from tests.pipeline.answering.reference import Settings
+from tests.pipeline.answering.test_same_answers import check
+
+ASKED = ["Who is the supplier?", "When does it end?"]
+WINDOWS = ("--max_length=64", "--stride=16")
+AS_REFERENCE = "--precision=fp32"  # the reference's, where the hardware would choose bf16
+
+
+def run(source: Path, output: Path, model: Path, *flags: str) -> int:
+    given = ["--input", str(source), "--output", str(output), "--model", str(model)]
+    return command.main([*given, *WINDOWS, *flags])
+
+
+def table(output: Path, kind: str = "predictions") -> list[dict[str, Any]]:
+    found = ds.dataset(output / kind, partitioning="hive").to_table().to_pylist()
+    return sorted(found, key=lambda row: (row["source_file"], row["source_row"]))
+
+
+def counts(output: Path) -> dict[str, Any]:
+    (path,) = (output / "runs").glob("*/manifest.json")
+    found: dict[str, Any] = json.loads(path.read_text())["counts"]
+    return found
+
+
+def write_jsonl(path: Path, rows: list[dict[str, Any]]) -> Path:
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    return path
+
+
+def expected(model: Path, question: str, text: str, settings: Settings) -> list[reference.Found]:
+    return reference.answer(
+        AutoModelForQuestionAnswering.from_pretrained(str(model)).eval(),
+        AutoTokenizer.from_pretrained(str(model)),
+        question,
+        text,
+        settings,
+    )
+
+
+def test_the_same_questions_are_asked_of_every_file(tmp_path: Path, reader: Path) -> None:
+    folder = tmp_path / "in"
+    folder.mkdir()
+    texts = {"a.txt": "\ufeffgood day\r\n\r\n" + SENTENCES[0] * 3, "b.txt": SENTENCES[1]}
+    for name, text in texts.items():
+        (folder / name).write_bytes(text.encode())
+    flags = ["--text_unit=file", "--keep_text", "--top_k=2", "--null_threshold=1e9", AS_REFERENCE]
+    questions = [flag for question in ASKED for flag in ("--question", question)]
+    assert run(folder, tmp_path / "out", reader, *questions, *flags) == 0
+    rows = table(tmp_path / "out")
+    assert len(rows) == 8
+    assert counts(tmp_path / "out")["rows_predicted"] == 2
+    assert counts(tmp_path / "out")["rows_written"] == 8
+    settings = Settings(max_length=64, stride=16, top_k=2, null_threshold=1e9)
+    for name in texts:
+        for question in ASKED:
+            some = [
+                row
+                for row in rows
+                if row["doc_id"].startswith(str(folder / name)) and row["question"] == question
+            ]
+            text = some[0]["text"]
+            assert "\r\n" in text or name == "b.txt"
+            check(some, expected(reader, question, text, settings), text)
+
+
+def test_each_row_has_its_own_question_and_keeps_its_columns(tmp_path: Path, reader: Path) -> None:
+    rows = [
+        {"id": f"r{n}", "question": ASKED[n % 2], "context": text, "answer": n, "language": "x"}
+        for n, text in enumerate(SENTENCES)
+    ]
+    source = write_jsonl(tmp_path / "in.jsonl", rows)
+    flags = ["--question_column=question", "--text_column=context", "--id_column=id", AS_REFERENCE]
+    assert run(source, tmp_path / "out", reader, *flags) == 0
+    found = table(tmp_path / "out")
+    assert [row["doc_id"] for row in found] == [row["id"] for row in rows]
+    assert [row["question"] for row in found] == [row["question"] for row in rows]
+    assert [row["input_answer"] for row in found] == list(range(len(rows)))
+    assert {row["language"] for row in found} == {"x"}
+    for row, given in zip(found, rows, strict=True):
+        settings = Settings(max_length=64, stride=16)
+        check(
+            [row], expected(reader, row["question"], given["context"], settings), given["context"]
+        )
+
+
+def test_wide_answers_are_a_column_for_each_named_question(tmp_path: Path, reader: Path) -> None:
+    source = write_jsonl(tmp_path / "in.jsonl", [{"text": text} for text in SENTENCES])
+    config = tmp_path / "fields.yaml"
+    asked = {"supplier": ASKED[0], "end": ASKED[1]}
+    config.write_text(yaml.safe_dump({"question": asked, "answers": "wide"}))
+    assert run(source, tmp_path / "wide", reader, "--config", str(config)) == 0
+    flags = [f"--question={name}={question}" for name, question in asked.items()]
+    assert run(source, tmp_path / "long", reader, *flags) == 0
+    wide, long = table(tmp_path / "wide"), table(tmp_path / "long")
+    assert len(wide) == len(SENTENCES)
+    assert len(long) == 2 * len(SENTENCES)
+    for row in wide:
+        for name in asked:
+            (same,) = [
+                other
+                for other in long
+                if (other["doc_id"], other["question_name"]) == (row["doc_id"], name)
+            ]
+            assert row[name] == {key: same[key] for key in row[name]}
+    (shard,) = (tmp_path / "wide" / "predictions").glob("*.parquet")
+    field = pq.read_schema(shard).field("supplier")
+    assert field.metadata[b"description"].decode() == ASKED[0]
+
+
+def test_rows_that_cannot_be_used_are_rejects_and_the_books_balance(
+    tmp_path: Path, reader: Path
+) -> None:
+    rows: list[dict[str, Any]] = [
+        {"question": ASKED[0], "text": SENTENCES[0]},
+        {"question": None, "text": SENTENCES[0]},
+        {"question": "  ", "text": SENTENCES[0]},
+        {"text": SENTENCES[0]},
+        {"question": "good " * 80, "text": SENTENCES[0]},
+        {"question": "\u200b", "text": SENTENCES[0]},
+        {"question": ASKED[0], "text": "\u200b"},
+        {"question": ASKED[0], "text": " "},
+        {"question": "a question that is longer than its text", "text": "x"},
+    ]
+    source = write_jsonl(tmp_path / "in.jsonl", rows)
+    flags = ["--question_column=question", "--max_reject_rate=1"]
+    assert run(source, tmp_path / "out", reader, *flags) == 0
+    assert [row["source_row"] for row in table(tmp_path / "out")] == [0, 8]
+    rejects = {row["source_row"]: row["reason"] for row in table(tmp_path / "out", "rejects")}
+    assert rejects == {
+        1: "missing_text",
+        2: "empty_text",
+        3: "missing_text",
+        4: "question_too_long",
+        5: "no_question_tokens",
+        6: "no_tokens",
+        7: "empty_text",
+    }
+    found = counts(tmp_path / "out")
+    assert (found["rows_read"], found["rows_predicted"], found["rows_rejected"]) == (9, 2, 7)
+
+
+@pytest.mark.parametrize("layout", ["long", "wide"])
+def test_a_document_whose_answers_stand_nowhere_is_a_reject(
+    tmp_path: Path, reader: Path, monkeypatch: pytest.MonkeyPatch, layout: str
+) -> None:
+    def place(text: str, *span: Any) -> tuple[int, int]:
+        return (-1, -1) if "Lieferant" in text else located(text, *span)
+
+    located = questions._characters
+    monkeypatch.setattr(questions, "_characters", place)
+    source = write_jsonl(tmp_path / "in.jsonl", [{"text": text} for text in SENTENCES])
+    asked = [f"{name}={question}" for name, question in zip("ab", ASKED, strict=True)]
+    flags = ["--null_threshold=1e9", "--max_reject_rate=1", f"--answers={layout}"]
+    assert run(source, tmp_path / "out", reader, "--question", *asked, *flags) == 0
+    rejects = table(tmp_path / "out", "rejects")
+    assert [(row["source_row"], row["reason"]) for row in rejects] == [(2, "no_offsets")]
+    assert rejects[0]["raw"].decode() == SENTENCES[2]
+    rows = [row["source_row"] for row in table(tmp_path / "out")]
+    assert sorted(set(rows)) == [n for n in range(len(SENTENCES)) if n != 2]
+    assert len(rows) == (len(SENTENCES) - 1) * (2 if layout == "long" else 1)
+
+
+@pytest.mark.parametrize(
+    ("content", "flags", "reasons"),
+    [
+        ("", ["--question", ASKED[0]], []),
+        ('{"text": "\u200b"}', ["--question", ASKED[0], ASKED[1]], ["no_tokens"]),
+        ('{"text": "x", "q": "\u200b"}', ["--question_column=q"], ["no_question_tokens"]),
+        (
+            '{"text": "\u200b"}',
+            ["--question", f"a={ASKED[0]}", "--answers=wide", "--precision=bf16"],
+            ["no_tokens"],
+        ),
+    ],
+)
+def test_a_file_without_one_usable_row_is_no_failure(
+    tmp_path: Path, reader: Path, content: str, flags: list[str], reasons: list[str]
+) -> None:
+    source = tmp_path / "in.jsonl"
+    source.write_text(content, encoding="utf-8")
+    assert run(source, tmp_path / "out", reader, *flags, "--max_reject_rate=1") == 0
+    assert table(tmp_path / "out") == []
+    found = table(tmp_path / "out", "rejects") if reasons else []
+    assert [row["reason"] for row in found] == reasons
+
+
+def test_two_runs_write_the_same_bytes_and_what_is_asked_twice_is_computed_once(
+    tmp_path: Path, reader: Path
+) -> None:
+    once = [{"text": text} for text in SENTENCES]
+    source = write_jsonl(tmp_path / "in.jsonl", once * 3)
+    for name in ("one", "two"):
+        assert run(source, tmp_path / name, reader, "--question", ASKED[0]) == 0
+    shards = [
+        {path.name: path.read_bytes() for path in (tmp_path / name / "predictions").glob("*")}
+        for name in ("one", "two")
+    ]
+    assert shards[0] == shards[1] != {}
+    answers = [
+        [(row["answer"], row["score"]) for row in table(tmp_path / "one")][start : start + 10]
+        for start in (0, 10, 20)
+    ]
+    assert answers[0] == answers[1] == answers[2]
+
+
+def test_a_dry_run_estimates_the_windows_of_all_questions(
+    tmp_path: Path, reader: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    source = write_jsonl(tmp_path / "in.jsonl", [{"text": text} for text in SENTENCES])
+    assert run(source, tmp_path / "out", reader, "--question", *ASKED, "--dry_run") == 0
+    assert "documents: about 10" in capsys.readouterr().out
+
+
+def test_int8_answers_are_fp32s_and_the_manifest_has_the_proof(
+    tmp_path: Path,
+    reader: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr("beam_bert.jobs.precision_check.TOKENS", 2_000)  # fewer than there are
+    source = write_jsonl(tmp_path / "in.jsonl", [{"text": text * 3} for text in SENTENCES * 3])
+    questions = [flag for question in ASKED for flag in ("--question", question)]
+    places = {}
+    for precision in ("fp32", "int8"):
+        flags = [*questions, f"--precision={precision}", "--top_k=2"]
+        assert run(source, tmp_path / precision, reader, *flags) == 0
+        rows = table(tmp_path / precision)
+        places[precision] = [
+            (row["doc_id"], row["answer_start"], row["answer_end"]) for row in rows
+        ]
+    assert places["int8"] == places["fp32"]
+    (path,) = (tmp_path / "int8" / "runs").glob("*/manifest.json")
+    manifest = json.loads(path.read_text())
+    proof = manifest["model"]["proof"]
+    assert proof["agreement"] == 1
+    assert 0 < proof["documents"] < len(SENTENCES) * 3
+    assert 0 < proof["largest_logit_change"] < 0.3
+    assert 0 < manifest["stats"]["windows_computed_again"] < manifest["stats"]["windows"]
+    assert "close calls made at fp32" in capsys.readouterr().out
+
+
+NEEDED = ["--input", "a", "--output", "o", "--model", "m"]
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        ([], r"give --question or --question_column: one of them is missing"),
+        (["--question", "a", "--question_column=q"], r"one of them, not both"),
+        (["--question", " "], r"a question is empty"),
+        (["--question", "end= "], r"a question is empty"),
+        (["--question", "who \udcff?"], r"a question holds bytes that are no text"),
+        (["--question", "end=a", "--question", "End=b"], r"two questions are named 'end'"),
+        (["--question_column=text"], r"column 'text' cannot be both text and question"),
+        (["--question", "a", "--answers=wide"], r"wide needs named questions"),
+        (["--question_column=q", "--answers=wide"], r"wide needs named questions"),
+        (["--question", "a=b", "--answers=wide", "--top_k=2"], r"wide shows one answer"),
+        (["--question", "a", "--recheck=-1"], r"--recheck"),
+        (["--question", "a", "--text_pair_column=b"], r"unknown flag --text_pair_column"),
+    ],
+)
+def test_a_mistake_is_one_line_that_names_the_way_out(flags: list[str], message: str) -> None:
+    with pytest.raises(ConfigError, match=message) as raised:
+        parse_config(AnswerConfig, [*NEEDED, *flags], "pipelines.answer")
+    assert "\n" not in str(raised.value)
+
+
+def test_questions_have_names_where_they_are_given_some(tmp_path: Path) -> None:
+    flags = ["--question", "end=When?", "What is 1+1=2?", "E=mc2=?"]
+    config, _ = parse_config(AnswerConfig, [*NEEDED, *flags], "pipelines.answer")
+    assert config.questions == ("When?", "What is 1+1=2?", "mc2=?")
+    assert config.names == ("end", None, "E")
+    file = tmp_path / "job.yaml"
+    file.write_text("question:\n  'bad name': When?\n")
+    with pytest.raises(ConfigError, match="'bad name'"):
+        parse_config(AnswerConfig, [*NEEDED, "--config", str(file)], "pipelines.answer")
+    file.write_text("question:\n  end: When?\n  who: Who?\n  end: Where?\n")
+    with pytest.raises(ConfigError, match=r"'end' is given twice\s.*line 4"):
+        parse_config(AnswerConfig, [*NEEDED, "--config", str(file)], "pipelines.answer")
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (["--question", "num_tokens=who?", "--answers=wide"], "num_tokens is a column already"),
+        (["--question", "good " * 80], "has 80 tokens and leaves 0 of a window"),
+        (["--question_column=texts"], "no file has a column 'texts' (--question_column)"),
+    ],
+)
+def test_what_the_model_makes_impossible_stops_before_the_run(
+    tmp_path: Path,
+    reader: Path,
+    capsys: pytest.CaptureFixture[str],
+    flags: list[str],
+    message: str,
+) -> None:
+    source = write_jsonl(tmp_path / "in.jsonl", [{"text": "good"}])
+    assert run(source, tmp_path / "out", reader, *flags) == 2
+    assert message in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_classifier_is_refused_by_name(
+    tmp_path: Path, bert: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    source = write_jsonl(tmp_path / "in.jsonl", [{"text": "good"}])
+    assert run(source, tmp_path / "out", bert, "--question", "who?") == 2
+    assert "python -m pipelines.classify runs it" in capsys.readouterr().err
+
+
+def test_the_readme_shows_every_flag_of_its_own_as_the_code_has_it() -> None:
+    readme = (Path(__file__).parents[3] / "README.md").read_text(encoding="utf-8")
+    assert flags_table(AnswerConfig, ClassifyConfig) in readme, (
+        "the table of pipelines.answer's flags in README.md is stale; paste the output of: "
+        "python -c 'from beam_bert.jobs.command_line import *; "
+        "from beam_bert.settings.answer import *; from beam_bert.settings.inference import *; "
+        "print(flags_table(AnswerConfig, ClassifyConfig))'"
+    )

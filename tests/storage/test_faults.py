@@ -1,0 +1,121 @@
+"""A whole job from gs:// to gs:// behind a proxy that spoils a fifth of its requests."""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+
+from beam_bert.storage import open_storage
+from pipelines import classify as classify_command
+from tests.jobs.test_run import ROWS, write_jsonl
+from tests.jobs.test_run_gs import upload
+from tests.storage.faulty_proxy import FaultyProxy, hurry
+
+
+@pytest.fixture(params=[1, 2])
+def faulty(request: pytest.FixtureRequest, emulator: str) -> Iterator[FaultyProxy]:
+    proxy = FaultyProxy(emulator, share=0.2, seed=request.param)
+    yield proxy
+    proxy.stop()
+
+
+@pytest.fixture
+def command(
+    new_gs_output: Callable[[], str], bert: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> list[str]:
+    """A job over two files; the last flag is its output."""
+    monkeypatch.setenv("BEAM_BERT_CACHE", str(tmp_path / "cache"))
+    bucket = new_gs_output()
+    local = tmp_path / "in"
+    local.mkdir()
+    write_jsonl(local / "a.jsonl", ROWS[:50])
+    write_jsonl(local / "b.jsonl", ROWS[50:])
+    source, model = upload(local, f"{bucket}/in"), upload(bert, f"{bucket}/model")
+    return [
+        *("--input", f"{source}/*.jsonl", "--model", model, "--slice_bytes=3000", "--device=cpu"),
+        *("--output", f"{bucket}/out"),
+    ]
+
+
+def names(output: str) -> list[str]:
+    return [each.path for each in open_storage(output).list_files("")]
+
+
+def check_nothing_is_visible(output: str, error: str) -> None:
+    """One line, and no table; what is whole in staging serves the next launch.
+
+    A commit that has begun cannot be taken back: its journal says what the next launch finishes.
+    """
+    lines = [line for line in error.splitlines() if line.strip()]
+    assert len([line for line in lines if line.startswith("error: ")]) == 1, error
+    assert "Traceback" not in error
+    if not [n for n in names(output) if n.endswith("/commit.json")]:
+        assert not [n for n in names(output) if n.startswith(("predictions/", "rejects/"))]
+    assert not [n for n in names(output) if n.endswith("manifest.json")]
+
+
+def check_every_row_is_there_once(output: str) -> None:
+    storage = open_storage(output)
+    rows = [
+        row
+        for name in names(output)
+        if name.startswith("predictions/")
+        for row in pq.read_table(io.BytesIO(storage.read(name) or b"")).to_pylist()
+    ]
+    found = {(row["source_file"].rsplit("/", 1)[-1], row["source_row"]) for row in rows}
+    expected = {("a.jsonl", n) for n in range(50)} | {("b.jsonl", n) for n in range(len(ROWS) - 50)}
+    assert found == expected and len(rows) == len(expected)
+    (manifest,) = [name for name in names(output) if name.endswith("manifest.json")]
+    counts = json.loads(storage.read(manifest) or b"")["counts"]
+    assert (counts["rows_read"], counts["rows_rejected"]) == (len(ROWS), 0)
+
+
+def test_a_job_finishes_with_every_row_or_shows_nothing(
+    faulty: FaultyProxy,
+    emulator: str,
+    command: list[str],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    hurry(monkeypatch)
+    monkeypatch.setenv("STORAGE_EMULATOR_HOST", faulty.address)
+    code = classify_command.main(command)
+    error = capsys.readouterr().err
+    monkeypatch.setenv("STORAGE_EMULATOR_HOST", emulator)
+    assert sum(faulty.seen.values()) > 5, faulty.seen
+    if code != 0:
+        check_nothing_is_visible(command[-1], error)
+        assert classify_command.main(command) == 0
+    check_every_row_is_there_once(command[-1])
+
+
+def test_a_service_that_goes_away_in_the_middle_fails_the_job_in_a_line_and_costs_no_row(
+    emulator: str,
+    command: list[str],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    hurry(monkeypatch, give_up_s=0.3)
+
+    def run_through(proxy: FaultyProxy, output: str) -> int:
+        monkeypatch.setenv("STORAGE_EMULATOR_HOST", proxy.address)
+        code = classify_command.main([*command[:-1], output])
+        monkeypatch.setenv("STORAGE_EMULATOR_HOST", emulator)
+        proxy.stop()
+        return code
+
+    whole = FaultyProxy(emulator, share=0)
+    assert run_through(whole, f"{command[-1]}-whole") == 0
+    for spared in (whole.requests // 3, whole.requests * 3 // 4):
+        output = f"{command[-1]}-{spared}"
+        capsys.readouterr()
+        away = FaultyProxy(emulator, share=1, faults=("503",), spared=spared)
+        assert run_through(away, output) in (1, 2)
+        check_nothing_is_visible(output, capsys.readouterr().err)
+        assert classify_command.main([*command[:-1], output]) == 0
+        check_every_row_is_there_once(output)
