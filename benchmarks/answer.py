@@ -35,7 +35,7 @@ import transformers
 
 from beam_bert.encoder import load_span_finder
 from beam_bert.encoder.precision import has_native_bf16
-from beam_bert.inference.fp32_recheck import CheckedModel
+from beam_bert.inference.fp32_recheck import RecheckedModel
 from beam_bert.inference.model_handler import score
 from beam_bert.models import ResolvedModel
 from beam_bert.pipeline.answer import decode
@@ -81,7 +81,7 @@ def slice_of(work: Work) -> SliceBatch:
 
 
 def product(
-    batch: SliceBatch, tokenizer: QuestionTokenizer, task: AnswerTask, model: CheckedModel
+    batch: SliceBatch, tokenizer: QuestionTokenizer, task: AnswerTask, model: RecheckedModel
 ) -> tuple[Answers, int]:
     """The job's steps."""
     scored = score(tokenizer.tokenize(batch), model)
@@ -199,7 +199,7 @@ def _engines(
     )
     exact = load(precision="fp32")
     for precision in [*peers, "int8"]:
-        model = CheckedModel.of(load(precision=precision), task, lambda: exact, None)
+        model = RecheckedModel.of(load(precision=precision), task, lambda: exact, None)
         engines[f"beam_bert {precision}"] = partial(product, slice_of(work), ours, task, model)
     for precision in peers:
         peer = network if precision == "fp32" else deepcopy(network).to(torch.bfloat16)

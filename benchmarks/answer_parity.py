@@ -1,12 +1,13 @@
 """Whether the job answers as the plain reference does, row by row.
 
     PYTHONPATH=. python benchmarks/answer_parity.py --model FOLDER --squad FILE
-        [--precision fp32] [--recheck GAP] [--every 1] [--max_length 384] [--stride 128]
+        [--precision fp32] [--recheck_margin GAP] [--every 1] [--max_length 384] [--stride 128]
 
 The reference (`tests/pipeline/answering/reference.py`) reads one window at a time with
 `AutoModelForQuestionAnswering`, at fp32. Every question of the file (or every so many-th, from
 `--first` on) is asked of its text. An answer is the same where it stands at the same place.
-Each precision runs as in a job, close calls computed again at fp32 included (`--recheck 0`: none).
+Each precision runs as in a job, low margins rechecked at fp32
+included (`--recheck_margin 0`: none).
 Printed: rows, the shares that are the same, the largest difference of null score - score, windows
 that were computed again.
 """
@@ -25,7 +26,7 @@ from transformers import AutoModelForQuestionAnswering, AutoTokenizer
 
 from beam_bert.encoder import load_span_finder
 from beam_bert.evaluation.answering.scoring import TOP_SPANS, answers_of
-from beam_bert.inference.fp32_recheck import CheckedModel
+from beam_bert.inference.fp32_recheck import RecheckedModel
 from beam_bert.labelled.answers import Asked, read_asked
 from beam_bert.tasks import AnswerTask
 from beam_bert.tokenization import QuestionTokenizer, WindowSettings
@@ -38,7 +39,7 @@ def main() -> None:
     parser.add_argument("--model", type=Path, required=True)
     parser.add_argument("--squad", required=True)
     parser.add_argument("--precision", nargs="+", default=["fp32"])
-    parser.add_argument("--recheck", type=float)
+    parser.add_argument("--recheck_margin", type=float)
     parser.add_argument("--every", type=int, default=1)
     parser.add_argument("--first", type=int, default=0)
     parser.add_argument("--max_length", type=int, default=384)
@@ -51,7 +52,7 @@ def main() -> None:
     expected = [_reference(flags.model, each, settings) for each in asked]
     seconds = time.process_time() - started
     for precision in flags.precision:
-        _compare(flags.model, asked, expected, settings, precision, flags.recheck, seconds)
+        _compare(flags.model, asked, expected, settings, precision, flags.recheck_margin, seconds)
 
 
 def _reference(folder: Path, asked: Asked, settings: reference.Settings) -> reference.Found:
@@ -71,7 +72,7 @@ def _compare(
     expected: list[reference.Found],
     settings: reference.Settings,
     precision: str,
-    recheck: float | None,
+    recheck_margin: float | None,
     reference_seconds: float,
 ) -> None:
     windows = WindowSettings(settings.max_length, True, settings.stride)
@@ -84,8 +85,8 @@ def _compare(
         top_spans=TOP_SPANS,
     )
     task = AnswerTask(None, null_threshold=settings.null_threshold)
-    model = CheckedModel.of(
-        load(precision=precision), task, partial(load, precision="fp32"), recheck
+    model = RecheckedModel.of(
+        load(precision=precision), task, partial(load, precision="fp32"), recheck_margin
     )
     started = time.process_time()
     found = answers_of(asked, tokenizer, model)

@@ -37,7 +37,7 @@ import transformers
 from tokenizers import Tokenizer
 
 from beam_bert.encoder import load_classifier
-from beam_bert.encoder.cpu_threads import LANES
+from beam_bert.encoder.cpu_threads import CPU_THREADS
 from beam_bert.encoder.int8 import Int8Linear, multiply, prepack
 from beam_bert.encoder.linear import MklLinear, OneDnnLinear
 from beam_bert.encoder.precision import has_native_bf16, make_linear
@@ -302,8 +302,8 @@ def products(config: transformers.BertConfig, precision: str, tokens: int) -> En
             product()
 
     def engine() -> np.ndarray:
-        with LANES.open() as pool:
-            list(pool.map(multiply, range(LANES.count)))
+        with CPU_THREADS.open() as pool:
+            list(pool.map(multiply, range(CPU_THREADS.count)))
         return np.zeros(0)
 
     return engine
@@ -478,7 +478,7 @@ def report(
     ours = [name for name in difference if name.startswith("beam_bert")]
     for name in took:
         if name.startswith("products"):
-            flop = layer_flop(config) * CEILING_TOKENS * LANES.count
+            flop = layer_flop(config) * CEILING_TOKENS * CPU_THREADS.count
             rates = [flop / s / 1e9 for s in took[name]]
             took[name] = [whole / rate / 1e9 for rate in rates]
             print(f"{name}: {statistics.median(rates):.0f} GFLOP/s")

@@ -268,7 +268,7 @@ def where_the_time_goes(name: str, run: Run) -> float:
 def labels_kept(model: str, texts: list[str], folder: Path) -> None:
     """Print what a trained model's precisions say of the texts, alone and as in a job."""
     source = job_benchmark.write_documents(folder / "labelled.jsonl", texts)
-    for name, recheck in (("alone", 0.0), ("as in a job", None)):
+    for name, recheck_margin in (("alone", 0.0), ("as in a job", None)):
         config = BenchConfig(
             input=(str(source),),
             model=model,
@@ -276,7 +276,7 @@ def labels_kept(model: str, texts: list[str], folder: Path) -> None:
             documents=LABELLED_DOCUMENTS,
             precisions=("bf16", "fp8"),
             rounds=1,
-            recheck=recheck,
+            recheck_margin=recheck_margin,
         )
         print(f"{model}, 8 bits {name}:", flush=True)
         for row in bench(config).measured:

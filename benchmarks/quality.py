@@ -62,7 +62,7 @@ TASKS = {
         "",
         BANKING,
         [
-            *("--soup", "2", "--epochs", "8", "--consistency", "0.5", "--dropout", "0.2"),
+            *("--soup", "2", "--epochs", "8", "--r_drop_weight", "0.5", "--dropout", "0.2"),
             *("--holdout", "0.05"),
         ],
     ),
@@ -73,7 +73,7 @@ TASKS = {
         "goemotions/group-train.tsv",
         "goemotions/group-dev.tsv",
         [*COLUMNS, "--label_names", "{data}/goemotions/group-labels.txt"],
-        ["--epochs", "2", "--learning_rate", "1e-4", "--word_dropout", "0"],
+        ["--epochs", "2", "--learning_rate", "1e-4", "--token_mask_rate", "0"],
     ),
     "emotions": Task(
         "macro_f1",
@@ -81,7 +81,7 @@ TASKS = {
         "goemotions/original-train.tsv",
         "goemotions/original-dev.tsv",
         [*COLUMNS, "--label_names", "{data}/goemotions/original-labels.txt"],
-        ["--epochs", "1", "--learning_rate", "1e-4", "--word_dropout", "0"],
+        ["--epochs", "1", "--learning_rate", "1e-4", "--token_mask_rate", "0"],
     ),
     "student": Task(
         "accuracy",

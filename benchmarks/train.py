@@ -153,8 +153,8 @@ def main() -> None:
         max_length=arguments.max_length,
         precision=arguments.precision,
         pooling=arguments.pooling,
-        word_dropout=0.0,
-        average=0.0,
+        token_mask_rate=0.0,
+        ema_epochs=0.0,
     )
     data = read_labelled(config)
     data = _some(data, arguments.rows)

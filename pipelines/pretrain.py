@@ -1,20 +1,11 @@
 """`python -m pipelines.pretrain`: see --help."""
 
-from __future__ import annotations
-
 import sys
-from collections.abc import Sequence
+from functools import partial
 
-from beam_bert.jobs.command_line import run_from_command_line
-from beam_bert.settings.training import PretrainConfig
+from beam_bert.jobs.commands import run_command
 
-
-def main(argv: Sequence[str] | None = None) -> int:
-    """Run the job from the command line; returns the exit code."""
-    return run_from_command_line(
-        "pretrain", PretrainConfig, argv, module="beam_bert.training.pretrain", beam=False
-    )
-
+main = partial(run_command, "pretrain")
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -20,7 +20,7 @@ import torch
 
 from beam_bert.encoder.checkpoint import Checkpoint
 from beam_bert.encoder.config import EncoderConfig
-from beam_bert.encoder.cpu_threads import LANES
+from beam_bert.encoder.cpu_threads import CPU_THREADS
 from beam_bert.encoder.memory import keep_freed_memory
 from beam_bert.encoder.micro_batch_size import (
     WORTH_MEASURING,
@@ -116,8 +116,8 @@ class PackedModel(ABC):
         self.measured: Measurement | None = None
         self._may_measure = batch_tokens is None and config.num_layers > 0
         self._encoder = Encoder(checkpoint, config, self.precision, target)
-        self._lanes = LANES if target.type == "cpu" else None
-        if self._lanes:
+        self._threads = CPU_THREADS if target.type == "cpu" else None
+        if self._threads:
             keep_freed_memory()
         # Threads of one process share the model; a GPU gets its work from one at a time.
         self._lock = threading.Lock()
@@ -127,7 +127,7 @@ class PackedModel(ABC):
         """Most memory that forwards take beside the weights; known before they run."""
         largest = max(candidates(self.batch_tokens)) if self._may_measure else self.batch_tokens
         longest = max(largest, self.config.max_length)
-        at_once = self._lanes.count if self._lanes else 1
+        at_once = self._threads.count if self._threads else 1
         return at_once * forward_bytes(self.config, longest, self.precision)
 
     def outputs(
@@ -176,9 +176,9 @@ class PackedModel(ABC):
                 if on_batch is not None:
                     on_batch(int(copies[done.batch.rows].sum()), done.batch.num_tokens)
 
-        with self._lanes.open() if self._lanes else nullcontext() as pool:
-            lanes = self._lanes.count if self._lanes else 1
-            pending = deque(plan_micro_batches(lengths, self.batch_tokens, lanes))
+        with self._threads.open() if self._threads else nullcontext() as pool:
+            threads = self._threads.count if self._threads else 1
+            pending = deque(plan_micro_batches(lengths, self.batch_tokens, threads))
             try:
                 while pending:
                     batch = pending.popleft()
@@ -189,7 +189,7 @@ class PackedModel(ABC):
                         pending = deque(half for b in [batch, *pending] for half in self._cut(b))
                     else:
                         running.append(started)
-                    finish(leave=2 * lanes)
+                    finish(leave=2 * threads)
                 finish(leave=0)
             finally:
                 for each in running:
@@ -260,12 +260,12 @@ class PackedModel(ABC):
             self._may_measure = False
 
     def _measure(self, batches: Mapping[int, PackedBatch]) -> Measurement:
-        """On all lanes at once, since they share caches and memory; one of them is believed."""
-        if self._lanes is None:
+        """On all threads at once, since they share caches and memory; one of them is believed."""
+        if self._threads is None:
             return measure(self._encoder, batches)
-        with self._lanes.open() as pool:
-            all_lanes = range(self._lanes.count)
-            found = list(pool.map(lambda lane: measure(self._encoder, batches), all_lanes))
+        with self._threads.open() as pool:
+            all_threads = range(self._threads.count)
+            found = list(pool.map(lambda _: measure(self._encoder, batches), all_threads))
         return found[0]
 
     def _check(self, input_ids: Int32Array, offsets: Int64Array) -> None:

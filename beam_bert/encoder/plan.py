@@ -23,7 +23,7 @@ Int64Array = npt.NDArray[np.int64]
 PADDED_BATCH = 32
 # FlashAttention gives each sequence a row of blocks, and a GPU's grid has no more rows.
 MOST_SEQUENCES = 65_535
-# Fewer tokens are not worth a lane: each has to read all of the weights.
+# Fewer tokens are not worth a thread: each has to read all of the weights.
 _FEWEST_TOKENS = 256
 
 
@@ -78,12 +78,14 @@ class MicroBatch:
                 start, start_token = stop, run.tokens.stop
 
 
-def plan_micro_batches(lengths: Int64Array, batch_tokens: int, lanes: int = 1) -> list[MicroBatch]:
+def plan_micro_batches(
+    lengths: Int64Array, batch_tokens: int, threads: int = 1
+) -> list[MicroBatch]:
     """Cut sequences of `lengths` (int64 [n], each at least 1) into micro-batches, longest first.
 
     Each has at most `batch_tokens` tokens, or is a single sequence that alone is longer, and at
     most `MOST_SEQUENCES`. Longest first, so that what does not fit in memory shows at once. Ties
-    keep the caller's order. Where several `lanes` compute at once, the cuts are such that all of
+    keep the caller's order. Where several `threads` compute at once, the cuts are such that all of
     them have about as much to do: a multiple of their number, of one size.
     """
     if batch_tokens < 1:
@@ -92,7 +94,7 @@ def plan_micro_batches(lengths: Int64Array, batch_tokens: int, lanes: int = 1) -
     ends = np.cumsum(lengths[order])
     middles = ends - lengths[order] / 2
     total = int(lengths.sum())
-    shares = _even_shares(total, batch_tokens, lanes)
+    shares = _even_shares(total, batch_tokens, threads)
     batches: list[MicroBatch] = []
     start, used = 0, 0
     while start < len(order):
@@ -108,9 +110,9 @@ def plan_micro_batches(lengths: Int64Array, batch_tokens: int, lanes: int = 1) -
     return batches
 
 
-def _even_shares(tokens: int, batch_tokens: int, lanes: int) -> int:
-    """How many micro-batches of one size leave no lane without work; 0: there is one lane."""
-    busy = min(lanes, tokens // _FEWEST_TOKENS)
+def _even_shares(tokens: int, batch_tokens: int, threads: int) -> int:
+    """How many micro-batches of one size leave no thread without work; 0: there is one."""
+    busy = min(threads, tokens // _FEWEST_TOKENS)
     if busy < 2:
         return 0
     # Not filled to the brim: cuts fall between sequences, and what were too much would be left.

@@ -82,16 +82,16 @@ def open_source(config: EvaluateConfig) -> LabelledSource:
     }
     for flag, names in wanted.items():
         _check(files, wished, names, flag)
-    carry = tuple(dict.fromkeys(name for names in wanted.values() for name in names))
-    spec = inspect_source(files, replace(wished, carry=carry))
+    keep_columns = tuple(dict.fromkeys(name for names in wanted.values() for name in names))
+    spec = inspect_source(files, replace(wished, keep_columns=keep_columns))
     return LabelledSource(files, spec, config.label_column, slices, language)
 
 
 def _check(files: Sequence[FileEntry], spec: SourceSpec, names: Sequence[str], flag: str) -> None:
     try:
-        inspect_source(files, replace(spec, carry=tuple(names)))
+        inspect_source(files, replace(spec, keep_columns=tuple(names)))
     except InputError as error:
-        raise InputError(str(error).replace("--carry", flag)) from None
+        raise InputError(str(error).replace("--keep_columns", flag)) from None
 
 
 def check_rejects(

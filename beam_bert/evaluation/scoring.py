@@ -14,7 +14,7 @@ from beam_bert.encoder import load_classifier
 from beam_bert.errors import ConfigError, ModelError
 from beam_bert.evaluation.data import POSITION
 from beam_bert.evaluation.metrics import Array, FloatArray
-from beam_bert.inference.fp32_recheck import CheckedModel
+from beam_bert.inference.fp32_recheck import RecheckedModel
 from beam_bert.inference.model_handler import score
 from beam_bert.models import ResolvedModel, fetch_model, resolve_model
 from beam_bert.settings.evaluation import EvaluateConfig
@@ -22,7 +22,7 @@ from beam_bert.settings.inference import stride_of
 from beam_bert.slices.batch import SliceBatch
 from beam_bert.slices.plan import Slice
 from beam_bert.slices.schema import document_schema, rejects_batch
-from beam_bert.slices.token_arrays import flat_logits
+from beam_bert.slices.token_arrays import logits_array
 from beam_bert.tasks import ClassificationTask
 from beam_bert.tokenization import DocumentTokenizer, WindowSettings
 
@@ -56,7 +56,7 @@ class Scorer:
     """A loaded model and what it takes to score text with it."""
 
     resolved: ResolvedModel
-    checked: CheckedModel
+    checked: RecheckedModel
     task: ClassificationTask
     tokenizer: DocumentTokenizer
 
@@ -72,7 +72,7 @@ class Scorer:
         counts = pc.list_value_length(rows["logits"]).to_numpy(zero_copy_only=False)
         scores = np.zeros((0, len(self.labels)))
         if len(counts):
-            scores = self.task.probabilities(flat_logits(rows), counts.astype(np.int64))
+            scores = self.task.probabilities(logits_array(rows), counts.astype(np.int64))
         return Scored(
             positions=rows[POSITION].to_numpy(),
             scores=scores,
@@ -132,7 +132,7 @@ def load_scorer(config: EvaluateConfig, name: str) -> Scorer:
         threshold=model.config.threshold if config.threshold is None else config.threshold,
         combine=config.combine_windows,
     )
-    checked = CheckedModel.of(model, task, partial(load, precision="fp32"), config.recheck)
+    checked = RecheckedModel.of(model, task, partial(load, precision="fp32"), config.recheck_margin)
     return Scorer(resolved, checked, task, tokenizer)
 
 

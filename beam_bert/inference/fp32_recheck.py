@@ -1,4 +1,4 @@
-"""`CheckedModel`: a fast model whose close calls are made at fp32.
+"""`RecheckedModel`: a fast model whose low margins are rechecked at fp32.
 
 Rounding moves logits a little, and so can only change a call (a label, an answer) that was close to
 another. Where a precision's roundings are known to matter, those few calls are computed again:
@@ -20,14 +20,14 @@ from apache_beam.metrics import Metrics
 from beam_bert.errors import RunFailed
 from beam_bert.inference.busy_time import SharedSeconds
 from beam_bert.slices.live_counts import LIVE
-from beam_bert.slices.token_arrays import FlatTokens
+from beam_bert.slices.token_arrays import TokenArrays
 from beam_bert.tasks import Task
 
 NAMESPACE = "beam_bert"  # of all of this package's metrics
 
 
 class Computes(Protocol):
-    """What a `CheckedModel` needs of a model: `PackedModel` has it, and a network in training."""
+    """What a `RecheckedModel` needs of a model: `PackedModel` has it, and a network in training."""
 
     width: int
     precision: str
@@ -46,26 +46,26 @@ class Computes(Protocol):
 
 
 @dataclass(frozen=True, eq=False)
-class CheckedModel:
+class RecheckedModel:
     """A model, and the same at fp32 for the calls that a faster precision may get wrong.
 
     Attributes:
       model: in the precision asked for.
       exact: at fp32; None: what `model` says is taken as it is.
-      close_calls: given the rows of a TokenBatch and `model`'s outputs, the windows that `exact`
+      low_margin: given the rows of a TokenBatch and `model`'s outputs, the windows that `exact`
         computes again, bool [windows].
       seconds: in which they were busy.
     """
 
     model: Computes
     exact: Computes | None = None
-    close_calls: Callable[[pa.RecordBatch, np.ndarray], np.ndarray] | None = None
+    low_margin: Callable[[pa.RecordBatch, np.ndarray], np.ndarray] | None = None
     seconds: SharedSeconds = field(default_factory=SharedSeconds)
 
     @staticmethod
     def of(
         model: Computes, task: Task, load_exact: Callable[[], Computes], gap: float | None
-    ) -> CheckedModel:
+    ) -> RecheckedModel:
         """With a model at fp32 where the precision and the task ask for one.
 
         Args:
@@ -76,8 +76,8 @@ class CheckedModel:
         """
         gap = task.close_gap(model.precision) if gap is None else gap
         if model.precision == "fp32" or gap == 0:
-            return CheckedModel(model)
-        return CheckedModel(model, load_exact(), partial(task.close_calls, gap=gap))
+            return RecheckedModel(model)
+        return RecheckedModel(model, load_exact(), partial(task.low_margin, gap=gap))
 
     @property
     def device(self) -> str:
@@ -86,13 +86,13 @@ class CheckedModel:
 
     def outputs(self, rows: pa.RecordBatch) -> Outputs:
         """What the model says of the windows of a TokenBatch."""
-        tokens = FlatTokens.of(rows)
+        tokens = TokenArrays.of(rows)
         values, broken = _outputs_or_errors(self.model, tokens, _progress(tokens))
-        if self.exact is None or self.close_calls is None:
+        if self.exact is None or self.low_margin is None:
             return Outputs(tokens, values, broken, 0)
         is_exact = np.zeros(len(values), bool)
-        # What is computed again may fall back to what was not: until no close call is left.
-        while len(chosen := np.flatnonzero(self.close_calls(rows, values) & ~is_exact)):
+        # What is computed again may fall back to what was not: until no low margin is left.
+        while len(chosen := np.flatnonzero(self.low_margin(rows, values) & ~is_exact)):
             values[chosen], _ = _outputs_or_errors(self.exact, tokens.windows(chosen), None)
             is_exact[chosen] = True
         return Outputs(tokens, values, broken, int(is_exact.sum()))
@@ -100,7 +100,7 @@ class CheckedModel:
 
 @dataclass(frozen=True, eq=False)
 class Outputs:
-    """What a `CheckedModel` says of windows.
+    """What a `RecheckedModel` says of windows.
 
     Attributes:
       tokens: of the windows, as the model was given them.
@@ -109,14 +109,14 @@ class Outputs:
       again: windows that were computed again at fp32.
     """
 
-    tokens: FlatTokens
+    tokens: TokenArrays
     values: np.ndarray
     broken: dict[int, str]
     again: int
 
 
 def _outputs_or_errors(
-    model: Computes, tokens: FlatTokens, on_batch: Callable[[int, int], None] | None
+    model: Computes, tokens: TokenArrays, on_batch: Callable[[int, int], None] | None
 ) -> tuple[np.ndarray, dict[int, str]]:
     """Outputs for all windows, NaN for documents that break the model, and what they broke it with.
 
@@ -146,7 +146,7 @@ def _outputs_or_errors(
     return np.concatenate([left, right]), errors
 
 
-def _progress(tokens: FlatTokens) -> Callable[[int, int], None]:
+def _progress(tokens: TokenArrays) -> Callable[[int, int], None]:
     documents_a_window = len(tokens.counts) / max(len(tokens.offsets) - 1, 1)
     sizes = Metrics.distribution(NAMESPACE, "batch_tokens")
 

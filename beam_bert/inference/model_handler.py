@@ -20,7 +20,7 @@ from apache_beam.ml.inference.base import ModelHandler
 from beam_bert.encoder import PackedModel, load_classifier
 from beam_bert.encoder.plan import padded_tokens
 from beam_bert.encoder.replicas import Replicas, devices_of
-from beam_bert.inference.fp32_recheck import NAMESPACE, CheckedModel
+from beam_bert.inference.fp32_recheck import NAMESPACE, RecheckedModel
 from beam_bert.models import ResolvedModel, fetch_model
 from beam_bert.slices.batch import SliceBatch
 from beam_bert.slices.schema import logits_type
@@ -30,7 +30,7 @@ LOADING_METRIC = "load_model_latency_milli_secs"  # ends the name that RunInfere
 _READ = ("input_ids", "first_lengths", "ranges")  # columns that end here
 
 
-class BertModelHandler(ModelHandler[SliceBatch, SliceBatch, Replicas[CheckedModel]]):
+class BertModelHandler(ModelHandler[SliceBatch, SliceBatch, Replicas[RecheckedModel]]):
     """Runs a model over TokenBatches and gives ScoreBatches (see `schema`).
 
     A document whose logits are not numbers, or that breaks the model, becomes a reject, alone.
@@ -40,7 +40,7 @@ class BertModelHandler(ModelHandler[SliceBatch, SliceBatch, Replicas[CheckedMode
       load: makes it from its folder, `beam_bert.encoder.load_classifier` or the like.
       precision, device, batch_tokens: as in `beam_bert.encoder.load_classifier`.
       task: which calls are close, and so computed again at fp32; None: none is.
-      recheck: gap in logits below which they are; None: the task's own for the precision.
+      recheck_margin: gap in logits below which they are; None: the task's own for the precision.
       accelerator: resource hint of this step, for runners that give GPUs to those who ask.
 
     Raises:
@@ -56,12 +56,12 @@ class BertModelHandler(ModelHandler[SliceBatch, SliceBatch, Replicas[CheckedMode
         device: str = "auto",
         batch_tokens: int | None = None,
         task: Task | None = None,
-        recheck: float | None = None,
+        recheck_margin: float | None = None,
         accelerator: str | None = None,
     ) -> None:
         super().__init__()
         self._task = task
-        self._recheck = recheck
+        self._recheck_margin = recheck_margin
         self._resolved = model
         self._load = load
         self._precision = precision
@@ -69,17 +69,19 @@ class BertModelHandler(ModelHandler[SliceBatch, SliceBatch, Replicas[CheckedMode
         self._batch_tokens = batch_tokens
         self._accelerator = accelerator
 
-    def load_model(self) -> Replicas[CheckedModel]:
+    def load_model(self) -> Replicas[RecheckedModel]:
         """Bring the model to this worker and load it, once a process and GPU."""
         folder = fetch_model(self._resolved)
         return Replicas([self._checked(folder, device) for device in devices_of(self._device)])
 
-    def _checked(self, folder: Path, device: str) -> CheckedModel:
+    def _checked(self, folder: Path, device: str) -> RecheckedModel:
         load = partial(self._load, folder, device=device, batch_tokens=self._batch_tokens)
         model = load(precision=self._precision)
         if self._task is None:
-            return CheckedModel(model)
-        return CheckedModel.of(model, self._task, lambda: load(precision="fp32"), self._recheck)
+            return RecheckedModel(model)
+        return RecheckedModel.of(
+            model, self._task, lambda: load(precision="fp32"), self._recheck_margin
+        )
 
     def should_skip_batching(self) -> bool:
         """A slice is a batch already."""
@@ -100,7 +102,7 @@ class BertModelHandler(ModelHandler[SliceBatch, SliceBatch, Replicas[CheckedMode
     def run_inference(
         self,
         batch: Any,
-        model: Replicas[CheckedModel],
+        model: Replicas[RecheckedModel],
         inference_args: dict[str, Any] | None = None,
     ) -> Iterable[SliceBatch]:
         """Replace a slice's `input_ids` by `logits`."""
@@ -108,7 +110,7 @@ class BertModelHandler(ModelHandler[SliceBatch, SliceBatch, Replicas[CheckedMode
             return [_run(batch, chosen)]
 
 
-def _run(batch: SliceBatch, checked: CheckedModel) -> SliceBatch:
+def _run(batch: SliceBatch, checked: RecheckedModel) -> SliceBatch:
     """A slice scored, with what its micro-batches were."""
     model = cast(PackedModel, checked.model)  # what a handler loads is one
     was_measured = model.measured is not None
@@ -121,7 +123,7 @@ def _run(batch: SliceBatch, checked: CheckedModel) -> SliceBatch:
     return scored.with_rows(scored.rows, **stats)
 
 
-def score(batch: SliceBatch, checked: CheckedModel) -> SliceBatch:
+def score(batch: SliceBatch, checked: RecheckedModel) -> SliceBatch:
     """Run the model over a TokenBatch.
 
     Returns:
@@ -150,7 +152,7 @@ def score(batch: SliceBatch, checked: CheckedModel) -> SliceBatch:
         inference_s=seconds,
         tokens_computed=float(lengths.sum()),
         padding_tokens_saved=float(padding_saved),
-        windows_computed_again=float(found.again),
+        windows_rechecked=float(found.again),
         # Which arithmetic made these rows, so that the manifest can tell.
         **{f"rows_{model.precision}_{model.device.split(':')[0]}": float(len(batch))},
     )

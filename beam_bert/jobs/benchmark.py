@@ -2,7 +2,7 @@
 
 Every precision runs over the same documents, in turns, so that a machine whose speed drifts does
 not favour one; medians are shown, and each precision's answers are compared with fp32's. Each runs
-as in a job, close calls computed again at fp32 included.
+as in a job, low margins rechecked at fp32 included.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from rich.table import Table
 from beam_bert.encoder import SequenceClassifier, load_classifier
 from beam_bert.encoder.plan import PADDED_BATCH, padded_tokens
 from beam_bert.errors import ConfigError, InputError
-from beam_bert.inference.fp32_recheck import CheckedModel, Outputs
+from beam_bert.inference.fp32_recheck import Outputs, RecheckedModel
 from beam_bert.jobs.plan import check_vocabulary, source_spec, window_settings
 from beam_bert.jobs.precision_check import LEAST_AGREEMENT
 from beam_bert.jobs.sampling import SLICE_BYTES, Sample, sample_documents
@@ -101,7 +101,7 @@ def bench(config: BenchConfig) -> BenchReport:
         threshold=reference.config.threshold,
     )
     checked = {
-        precision: CheckedModel.of(model, task, lambda: reference, config.recheck)
+        precision: RecheckedModel.of(model, task, lambda: reference, config.recheck_margin)
         for precision, model in models.items()
     }
     for model in models.values():
@@ -209,7 +209,7 @@ def _print(report: BenchReport) -> None:
     padding = f"{report.padding_saved:.0%}"
     print(f"padding in batches of {PADDED_BATCH} in the order of the input: {padding}; here none")
     print("as fp32: documents that get fp32's label; batch: tokens that are computed at once")
-    print("again: windows with close calls, computed again at fp32 (--recheck)")
+    print("rechecked: windows with a low margin, computed again at fp32 (--recheck_margin)")
     print(
         f"use --precision {report.recommended}: the fastest that keeps "
         f"{LEAST_AGREEMENT:.1%} of fp32's labels"

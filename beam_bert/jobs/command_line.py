@@ -236,7 +236,7 @@ def _read_yaml(path: str) -> dict[str, Any]:
     if not isinstance(data, dict) or not all(isinstance(key, str) for key in data):
         raise ConfigError(f"--config {path}: must hold `name: value` lines at its top level")
     # One pattern or column may stand without the brackets of a list.
-    lists = ("input", "text_column", "carry", "column_names", "steps", "question")
+    lists = ("input", "text_column", "keep_columns", "column_names", "steps", "question")
     return {k: [v] if k in lists and isinstance(v, str) else v for k, v in data.items()}
 
 

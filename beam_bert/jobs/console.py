@@ -41,12 +41,12 @@ def summary(
         row("questions asked", f"{questions:,.0f}")
         answered = manifest.stats.get("questions_answered", 0.0)
         row("  with an answer", f"{answered:,.0f}")
-    if proof := manifest.model.get("proof"):
+    if proof := manifest.model.get("precision_check"):
         agreeing = f"{proof['agreement']:.2%} of {proof['documents']:,}"
         row(f"{proof['precision']} says what fp32 says", agreeing)
-    if again := manifest.stats.get("windows_computed_again", 0.0):
+    if again := manifest.stats.get("windows_rechecked", 0.0):
         share = again / max(manifest.stats.get("windows", 0.0), 1.0)
-        row("close calls made at fp32", f"{again:,.0f} windows, {share:.1%}")
+        row("low margins rechecked at fp32", f"{again:,.0f} windows, {share:.1%}")
     row("rows rejected", f"{counts.rows_rejected:,}")
     for reason, rows in _largest(counts.rejects_by_reason):
         row(f"  {reason}", f"{rows:,}")

@@ -131,8 +131,8 @@ def task_of(parameters: Sequence[str]) -> tuple[str, list[str]]:
 def to_flags(parameters: Sequence[str], config: type[BaseModel] = ClassifyConfig) -> list[str]:
     """The launcher's `--name=text` arguments as flags of the command line: lists are taken apart.
 
-    >>> to_flags(["--input=gs://b/a,gs://b/c", "--top_k=3", "--carry=[]"])
-    ['--input=gs://b/a', '--input=gs://b/c', '--top_k=3', '--carry']
+    >>> to_flags(["--input=gs://b/a,gs://b/c", "--top_k=3", "--keep_columns=[]"])
+    ['--input=gs://b/a', '--input=gs://b/c', '--top_k=3', '--keep_columns']
 
     Each item is bound to its own flag, so an item that begins with `--` stays a value.
     """

@@ -17,7 +17,7 @@ from apache_beam.options.pipeline_options import PipelineOptions
 
 from beam_bert.encoder import EncoderConfig, load_classifier, load_span_finder
 from beam_bert.errors import ConfigError, InputError, ModelError
-from beam_bert.jobs.precision_check import prove
+from beam_bert.jobs.precision_check import check_precision
 from beam_bert.jobs.runners import (
     LOCAL_RUNNER,
     configure,
@@ -97,7 +97,7 @@ def plan_job(job: str, config: JobConfig, beam_flags: Sequence[str] = ()) -> Job
     schema = output_schema(spec.carried, predict.task.fields())
     check_partition_columns(config.partition, schema)
     digest = _settings_digest(job, config, model, schema)
-    proof = prove(config, predict, files, spec)
+    proof = check_precision(config, predict, files, spec)
     return JobPlan(
         config=config,
         options=options,
@@ -172,7 +172,7 @@ def _handler_options(config: JobConfig, accelerator: str | None) -> dict[str, An
         "precision": config.precision,
         "device": config.device,
         "batch_tokens": config.batch_tokens,
-        "recheck": config.recheck,
+        "recheck_margin": config.recheck_margin,
         "accelerator": accelerator,
     }
 
@@ -213,7 +213,7 @@ def source_spec(config: SourceConfig, slice_bytes: int) -> SourceSpec:
         text_columns=config.text_column,
         text_pair_column=config.pair_column,
         id_column=config.id_column,
-        carry=config.carry,
+        keep_columns=config.keep_columns,
         keep_text=config.keep_text,
         text_unit=config.text_unit,
         column_names=config.column_names,
@@ -273,7 +273,7 @@ def _settings_digest(job: str, config: JobConfig, model: ResolvedModel, schema: 
     return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()
 
 
-def _answers_key(job: str, config: JobConfig, model: ResolvedModel) -> str:
+def _answers_digest(job: str, config: JobConfig, model: ResolvedModel) -> str:
     """Stands for what an incremental run does over: not for software, which moves last bits."""
     decisive = [job, config.answer_settings(), model.version, SCHEMA_VERSION]
     return hashlib.sha256(json.dumps(decisive, sort_keys=True).encode()).hexdigest()[:16]
@@ -292,7 +292,7 @@ def _run_spec(
         partition=config.partition,
         overwrite=config.overwrite,
         incremental=config.incremental,
-        answers_key=_answers_key(job, config, model),
+        answers_digest=_answers_digest(job, config, model),
         max_reject_rate=config.max_reject_rate,
         job=job,
         config=config.model_dump(mode="json"),

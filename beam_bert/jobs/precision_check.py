@@ -12,7 +12,7 @@ import torch
 
 from beam_bert.encoder.precision import EIGHT_BITS
 from beam_bert.errors import ConfigError
-from beam_bert.inference.fp32_recheck import CheckedModel
+from beam_bert.inference.fp32_recheck import RecheckedModel
 from beam_bert.jobs.sampling import SLICE_BYTES, Sample, sample_documents
 from beam_bert.pipeline.predict import Predict
 from beam_bert.settings.inference import JobConfig
@@ -28,13 +28,13 @@ FP8_GPUS = ("nvidia-l4", "nvidia-h100-80gb")
 
 
 @dataclass(frozen=True)
-class Proof:
+class PrecisionCheck:
     """How a precision compares with fp32 on a sample of the input.
 
     Attributes:
       documents: how many were compared.
       agreement: share of them (of the questions asked of them) on which it says what fp32 says,
-        close calls computed again as in the job.
+        low margins rechecked as in the job.
       computed_again: share of their windows that were.
       largest_logit_change: over those that were not.
     """
@@ -46,7 +46,7 @@ class Proof:
     largest_logit_change: float
 
 
-def prove(
+def check_precision(
     config: JobConfig, predict: Predict, files: Sequence[FileEntry], spec: SourceSpec
 ) -> dict[str, Any]:
     """What the manifest keeps of a precision's proof; nothing for precisions that need none.
@@ -65,8 +65,8 @@ def prove(
         files, replace(spec, slice_bytes=SLICE_BYTES), predict.tokenizer(), DOCUMENTS
     )
     rows = _few(sample)
-    expected, found = CheckedModel(exact).outputs(rows), checked.outputs(rows)
-    proof = Proof(
+    expected, found = RecheckedModel(exact).outputs(rows), checked.outputs(rows)
+    proof = PrecisionCheck(
         precision=config.precision,
         documents=len(rows),
         agreement=float(task.same(rows, found.values, expected.values).mean()),
@@ -79,9 +79,9 @@ def prove(
         raise ConfigError(
             f"--precision {proof.precision} says what fp32 says on {proof.agreement:.2%} of "
             f"{proof.documents} documents from all over the input, fewer than "
-            f"{LEAST_AGREEMENT:.1%}; raise --recheck, or use --precision auto"
+            f"{LEAST_AGREEMENT:.1%}; raise --recheck_margin, or use --precision auto"
         )
-    return {"proof": asdict(proof)}
+    return {"precision_check": asdict(proof)}
 
 
 def _few(sample: Sample) -> pa.RecordBatch:

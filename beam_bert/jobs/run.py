@@ -34,8 +34,8 @@ from beam_bert.sinks import (
     RunSpec,
     failure_path,
     prepare_output,
+    read_committed_files,
     read_failure,
-    read_ledger,
     read_manifest,
     staged_progress,
 )
@@ -129,7 +129,7 @@ def _pending(plan: JobPlan) -> list[FileEntry]:
     """The files that this run has to read."""
     if not plan.config.incremental:
         return plan.files
-    return read_ledger(plan.run.output).pending(plan.files, plan.run.answers_key)
+    return read_committed_files(plan.run.output).pending(plan.files, plan.run.answers_digest)
 
 
 def _finished_before(plan: JobPlan, run_id: str | None, is_done: bool) -> Manifest | None:

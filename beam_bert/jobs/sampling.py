@@ -16,7 +16,7 @@ import pyarrow as pa
 from beam_bert.errors import InputError
 from beam_bert.slices.batch import SliceBatch
 from beam_bert.slices.plan import FileEntry, Slice, Unit, plan_units
-from beam_bert.slices.token_arrays import FlatTokens
+from beam_bert.slices.token_arrays import TokenArrays
 from beam_bert.sources import SourceSpec, cut_unit, read_slice
 from beam_bert.tokenization import Tokenizer
 
@@ -45,9 +45,9 @@ class Sample:
     is_exact: bool
 
     @property
-    def tokens(self) -> FlatTokens:
+    def tokens(self) -> TokenArrays:
         """What a model is given of them."""
-        return FlatTokens.of(self.rows)
+        return TokenArrays.of(self.rows)
 
 
 def sample_documents(

@@ -212,14 +212,14 @@ def _of_rows(
         text_columns=(columns.context,),
         text_pair_column=columns.question,
         id_column=columns.id,
-        carry=(columns.answer, columns.start),
+        keep_columns=(columns.answer, columns.start),
     )
     for name, own in ((columns.answer, "--answer_column"), (columns.start, "--start_column")):
         try:
-            inspect_source(files, replace(spec, carry=(name,)))
+            inspect_source(files, replace(spec, keep_columns=(name,)))
         except InputError as error:
             said = str(error).replace("--text_pair_column", "--question_column")
-            raise InputError(said.replace("--carry", own)) from None
+            raise InputError(said.replace("--keep_columns", own)) from None
     spec = inspect_source(files, spec)
     documents, rejected = read_documents(files, spec, max_reject_rate=max_reject_rate, flag=flag)
     if rejected:

@@ -20,7 +20,7 @@ from beam_bert.settings.inference import stride_of
 from beam_bert.slices.batch import SliceBatch
 from beam_bert.slices.plan import Slice
 from beam_bert.slices.schema import rejects_batch
-from beam_bert.slices.token_arrays import FlatTokens
+from beam_bert.slices.token_arrays import TokenArrays
 from beam_bert.tokenization import QuestionTokenizer, WindowSettings
 
 _QUESTIONS = 64  # checked together: few texts in memory
@@ -122,7 +122,7 @@ def answer_windows(asked: Sequence[Asked], tokenizer: QuestionTokenizer) -> Answ
     batch = tokenizer.tokenize(asked_batch(asked))
     _refuse_rejects(batch)
     rows = batch.rows
-    tokens = FlatTokens.of(rows)
+    tokens = TokenArrays.of(rows)
     owners = np.repeat(np.arange(len(asked)), tokens.counts)
     begins = rows["begins"].flatten().to_numpy().astype(np.int64)
     assert tokens.ranges is not None  # the tokenizer of questions gives them

@@ -16,7 +16,7 @@ from beam_bert.labelled.labels import NO_LABEL, is_missing, no_label_message
 from beam_bert.slices.batch import SliceBatch
 from beam_bert.slices.plan import FileEntry, Slice, plan_units
 from beam_bert.slices.schema import rejects_batch
-from beam_bert.slices.token_arrays import FlatTokens
+from beam_bert.slices.token_arrays import TokenArrays
 from beam_bert.sources import SourceSpec, cut_unit, inspect_source, list_files, read_slice
 from beam_bert.tokenization import DocumentTokenizer
 
@@ -97,7 +97,7 @@ def read_rows(
 
     Args:
       patterns: as the inference jobs take them.
-      spec: how to read; `carry` is set here.
+      spec: how to read; `keep_columns` is set here.
       label_column: carried along as the label.
       max_reject_rate: share of rows to go on without.
       flag: the flag that named the patterns, for messages.
@@ -108,11 +108,11 @@ def read_rows(
     files = list_files(patterns)
     if label_column is not None and label_column in spec.text_parts:
         raise InputError(f"column {label_column!r} cannot be both text and label")
-    carry = () if label_column is None else (label_column,)
+    keep_columns = () if label_column is None else (label_column,)
     try:
-        spec = inspect_source(files, replace(spec, carry=carry))
+        spec = inspect_source(files, replace(spec, keep_columns=keep_columns))
     except InputError as error:
-        raise InputError(str(error).replace("--carry", "--label_column")) from None
+        raise InputError(str(error).replace("--keep_columns", "--label_column")) from None
     rows, rejected = read_documents(
         files, spec, max_reject_rate=max_reject_rate, flag=flag, label_column=label_column
     )
@@ -124,7 +124,7 @@ def read_rows(
     return Rows(
         texts=rows["text"].to_pylist(),
         pairs=rows["text_pair"].to_pylist() if spec.text_pair_column else None,
-        labels=rows["carried"].field(0) if carry else None,
+        labels=rows["carried"].field(0) if keep_columns else None,
         places=[f"{file}#{row}" for file, row in rows_of_files],
         files=tuple(files),
         rejected=rejected,
@@ -205,7 +205,7 @@ def tokenize_rows(rows: Rows, tokenizer: DocumentTokenizer) -> Tokens:
     if result.rejects.num_rows:
         first = result.rejects.slice(0, 1).to_pylist()[0]
         raise InputError(f"{first['doc_id']}: {first['message']}; remove the row")
-    tokens = FlatTokens.of(result.rows)
+    tokens = TokenArrays.of(result.rows)
     first = tokens.first_lengths
     return Tokens(
         tokens.ids.astype(np.int32),

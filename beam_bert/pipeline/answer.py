@@ -21,7 +21,7 @@ from beam_bert.models import ResolvedModel
 from beam_bert.pipeline.predict import Predict
 from beam_bert.slices.batch import SliceBatch
 from beam_bert.slices.schema import output_schema
-from beam_bert.slices.token_arrays import flat_logits
+from beam_bert.slices.token_arrays import logits_array
 from beam_bert.tasks.answering import (
     AnswerTask,
     Candidates,
@@ -42,7 +42,7 @@ class Answer(Predict):
       task: what is asked, and which answers are kept.
       windows: how documents are cut.
       max_answer_tokens: longest answer.
-      handler_options: `precision`, `device`, `batch_tokens`, `recheck`, `accelerator` of
+      handler_options: `precision`, `device`, `batch_tokens`, `recheck_margin`, `accelerator` of
         `BertModelHandler`.
     """
 
@@ -77,7 +77,7 @@ def decode(
     A document with a question whose best spans stand for no characters becomes a reject.
     """
     each = task.questions_a_document
-    candidates, windows = candidates_of(batch.rows, flat_logits(batch.rows), each)
+    candidates, windows = candidates_of(batch.rows, logits_array(batch.rows), each)
     texts = batch.rows["text"].to_pylist()
     answers = task.beats_null(candidates)
     places = np.full((len(answers), 2), -1, np.int64)

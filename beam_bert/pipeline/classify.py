@@ -17,7 +17,7 @@ from beam_bert.models import ResolvedModel, fetch_model, resolve_model
 from beam_bert.pipeline.predict import Predict
 from beam_bert.slices.batch import SliceBatch
 from beam_bert.slices.schema import output_schema
-from beam_bert.slices.token_arrays import flat_logits
+from beam_bert.slices.token_arrays import logits_array
 from beam_bert.tasks import ClassificationTask
 from beam_bert.tokenization import DocumentTokenizer, Tokenizer, WindowSettings
 
@@ -34,7 +34,7 @@ class Classify(Predict):
       task: what its logits mean; None: the best label and its score, as the model's config says.
       windows: how long documents are cut; None: they are cut off where the model's windows end.
       pair: whether rows have a `text_pair`.
-      handler_options: `precision`, `device`, `batch_tokens`, `recheck`, `accelerator` of
+      handler_options: `precision`, `device`, `batch_tokens`, `recheck_margin`, `accelerator` of
         `BertModelHandler`.
 
     Raises:
@@ -52,7 +52,7 @@ class Classify(Predict):
     ) -> None:
         if isinstance(model, str):
             model = resolve_model(model)
-            warn_if_unproved(handler_options.get("precision", "auto"))
+            warn_if_unchecked(handler_options.get("precision", "auto"))
         if task is None or windows is None:
             encoder = read_config(fetch_model(model))
             task = task or ClassificationTask(
@@ -71,7 +71,7 @@ class Classify(Predict):
         )
 
 
-def warn_if_unproved(precision: str) -> None:
+def warn_if_unchecked(precision: str) -> None:
     """Say that nothing was compared with fp32, which the jobs do and a bare transform cannot."""
     if precision in EIGHT_BITS:
         logger.warning(
@@ -95,7 +95,7 @@ def decode(batch: SliceBatch, task: ClassificationTask, model: ResolvedModel) ->
     columns = [
         rows["doc_id"],
         *rows["carried"].flatten(),
-        *task.decode(flat_logits(rows), counts),
+        *task.decode(logits_array(rows), counts),
         rows["num_tokens"],
         windows,
         rows["truncated"],

@@ -22,7 +22,7 @@ from beam_bert.encoder import EncoderConfig
 from beam_bert.encoder.config import read_config
 from beam_bert.errors import ConfigError
 from beam_bert.models import fetch_model, resolve_model
-from beam_bert.pipeline.classify import Classify, warn_if_unproved
+from beam_bert.pipeline.classify import Classify, warn_if_unchecked
 from beam_bert.slices.batch import SliceBatch
 from beam_bert.slices.plan import Segment, Slice
 from beam_bert.slices.schema import document_schema, rejects_batch
@@ -69,7 +69,7 @@ class ClassifyText(beam.PTransform):
     ) -> None:
         super().__init__()
         self._text_field = text_field
-        warn_if_unproved(precision)
+        warn_if_unchecked(precision)
         resolved = resolve_model(model)
         encoder = read_config(fetch_model(resolved))
         task_type = SentimentTask if sentiment else ClassificationTask

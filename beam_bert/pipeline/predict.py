@@ -13,7 +13,7 @@ from apache_beam.ml.inference.base import RunInference
 from apache_beam.utils.shared import Shared
 
 from beam_bert.encoder import PackedModel
-from beam_bert.inference.fp32_recheck import NAMESPACE, CheckedModel
+from beam_bert.inference.fp32_recheck import NAMESPACE, RecheckedModel
 from beam_bert.inference.model_handler import BertModelHandler
 from beam_bert.models import ResolvedModel, fetch_model
 from beam_bert.slices.batch import SliceBatch
@@ -30,7 +30,7 @@ class Predict(beam.PTransform):
       load: makes the model, see `BertModelHandler`.
       decode: makes the output's rows of a ScoreBatch, given the tokenizer too.
       task: what the model's outputs mean.
-      handler_options: `precision`, `device`, `batch_tokens`, `recheck`, `accelerator` of
+      handler_options: `precision`, `device`, `batch_tokens`, `recheck_margin`, `accelerator` of
         `BertModelHandler`.
     """
 
@@ -72,15 +72,15 @@ class Predict(beam.PTransform):
 
     def load_model(self, **options: Any) -> PackedModel:
         """The model, here and now; `options` go before those of the workers."""
-        others = ("accelerator", "recheck")
+        others = ("accelerator", "recheck_margin")
         kept = {k: v for k, v in self._handler_options.items() if k not in others}
         return self._load(fetch_model(self.model), **{**kept, **options})
 
-    def load_checked(self) -> CheckedModel:
+    def load_checked(self) -> RecheckedModel:
         """The model as the workers run it, here and now."""
-        gap = self._handler_options.get("recheck")
+        gap = self._handler_options.get("recheck_margin")
         exact = partial(self.load_model, precision="fp32")
-        return CheckedModel.of(self.load_model(), self.task, exact, gap)
+        return RecheckedModel.of(self.load_model(), self.task, exact, gap)
 
 
 class _SharedTokenizer:

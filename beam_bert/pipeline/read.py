@@ -13,7 +13,7 @@ import apache_beam as beam
 from apache_beam.metrics import Metrics
 
 from beam_bert.inference.model_handler import NAMESPACE
-from beam_bert.sinks import RunSpec, find_record, read_ledger, source_files
+from beam_bert.sinks import RunSpec, find_record, read_committed_files, source_files
 from beam_bert.slices.live_counts import LIVE
 from beam_bert.slices.plan import Slice, Unit, plan_units
 from beam_bert.sources import SourceSpec, cut_unit, inspect_source, list_files, read_slice
@@ -69,7 +69,7 @@ class ReadDocuments(beam.PTransform):
 def _plan(patterns: tuple[str, ...], spec: SourceSpec, run: RunSpec | None) -> list[Unit]:
     files = list_files(patterns)
     if run is not None and run.incremental:
-        files = read_ledger(run.output).pending(files, run.answers_key)
+        files = read_committed_files(run.output).pending(files, run.answers_digest)
     return plan_units(files, spec.slice_bytes)
 
 

@@ -75,7 +75,7 @@ class AnswerEvaluation(_Document):
     created_at: str = Field(description="ISO 8601, UTC.")
     model: Model = Field(description="What was measured.")
     definition: str = Field(description="squad, cmrc, or auto: by the question's script.")
-    labels: LabelCounts = Field(description="The books of the labels.")
+    labels: LabelCounts = Field(description="The totals of the labels.")
     texts: int = Field(description="Different texts that questions are on.")
     windows: int = Field(description="Windows that the model read.")
     scores: AnswerScores = Field(

@@ -36,7 +36,7 @@ class Model(_Document):
 
 
 class Rows(_Document):
-    """The books: read = evaluated + rejected."""
+    """The totals: read = evaluated + rejected."""
 
     read: int = Field(description="Rows of all input files.")
     evaluated: int = Field(description="Rows that all numbers are about.")
@@ -235,7 +235,7 @@ class Evaluation(_Document):
     model: Model = Field(description="What was measured.")
     problem_type: str = Field(description="As in a Hugging Face config.")
     labels: list[str] = Field(description="The model's labels, in its order.")
-    rows: Rows = Field(description="The books.")
+    rows: Rows = Field(description="The totals.")
     main_metric: str = Field(description="Name of the metric that such models are chosen by.")
     metrics: dict[str, Metric] = Field(
         description="By name. Intervals are bootstrap percentiles; loss and calibration_error have "

@@ -102,7 +102,7 @@ class AnswerFinetuneConfig(_FlatColumns, TrainingConfig):
         gt=0,
         lt=1,
     )
-    leaks: Literal["remove", "refuse"] = setting(
+    train_dev_overlap: Literal["remove", "refuse"] = setting(
         "Data",
         "Questions of train that dev asks of the same text: leave out, or stop.",
         default="remove",
@@ -158,7 +158,7 @@ class AnswerEvaluateConfig(_FlatColumns):
     )
     model: str = _same(AnswerConfig, "model")
     precision: Literal["auto", "fp32", "bf16", "int8", "fp8"] = _same(AnswerConfig, "precision")
-    recheck: float | None = _same(AnswerConfig, "recheck")
+    recheck_margin: float | None = _same(AnswerConfig, "recheck_margin")
     device: Literal["auto", "cpu", "cuda"] = _same(AnswerConfig, "device")
     max_length: int | None = _same(AnswerConfig, "max_length")
     stride: int = _same(AnswerConfig, "stride")

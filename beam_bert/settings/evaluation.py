@@ -57,7 +57,7 @@ class EvaluateConfig(BaseModel):
         "Model", "Another model, named likewise, to compare with on the same rows.", default=None
     )
     precision: Literal["auto", "fp32", "bf16", "int8", "fp8"] = _as_in_classify("precision")
-    recheck: float | None = _as_in_classify("recheck")
+    recheck_margin: float | None = _as_in_classify("recheck_margin")
     device: Literal["auto", "cpu", "cuda"] = _as_in_classify("device")
     max_length: int | None = _as_in_classify("max_length")
     long_documents: Literal["truncate", "window"] = _as_in_classify("long_documents")

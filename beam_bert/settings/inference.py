@@ -82,7 +82,7 @@ class SourceConfig(BaseModel):
         output=True,
         default=None,
     )
-    carry: tuple[str, ...] | None = setting(
+    keep_columns: tuple[str, ...] | None = setting(
         "Input",
         "Columns to copy to the output; default: all but the text. No value: none.",
         output=True,
@@ -144,9 +144,9 @@ class InferenceConfig(SourceConfig):
         output=True,
         default="auto",
     )
-    recheck: float | None = setting(
+    recheck_margin: float | None = setting(
         "Model",
-        "Close calls are computed again at fp32: labels or answers whose logits are nearer than "
+        "Low margins are computed again at fp32: labels or answers whose logits are nearer than "
         "this; 0: never; default: 0, in 8 bits 0.1 (0.2 where several labels may be right), for "
         "answers 0.5 there and 0.4 at bf16.",
         output=True,

@@ -172,7 +172,7 @@ class FinetuneConfig(TrainingConfig):
     holdout: float = _field(
         "Data", "Share of train held out where there is no dev.", default=0.1, gt=0, lt=1
     )
-    leaks: Literal["remove", "refuse"] = _field(
+    train_dev_overlap: Literal["remove", "refuse"] = _field(
         "Data", "Training rows whose text stands in dev too: leave out, or stop.", default="remove"
     )
     max_reject_rate: float = _field(
@@ -245,7 +245,7 @@ class FinetuneConfig(TrainingConfig):
         ge=0,
         lt=1,
     )
-    consistency: float = _field(
+    r_drop_weight: float = _field(
         "Training",
         "Weight of R-Drop: two dropout passes should agree; doubles the cost.",
         default=0.0,
@@ -259,14 +259,14 @@ class FinetuneConfig(TrainingConfig):
         ge=0,
         lt=1,
     )
-    word_dropout: float = _field(
+    token_mask_rate: float = _field(
         "Training",
         "Share of the tokens that is masked at each step, drawn anew: no word alone decides.",
         default=0.15,
         ge=0,
         lt=1,
     )
-    average: float = _field(
+    ema_epochs: float = _field(
         "Training",
         "Epochs over which the weights are averaged as they change; 0: the last ones as they are.",
         default=0.5,
@@ -278,7 +278,7 @@ class FinetuneConfig(TrainingConfig):
         default=1,
         ge=1,
     )
-    start_share: float | None = _field(
+    wise_ft_weight: float | None = _field(
         "Training",
         "Weight of the start (the base with its fitted head, or the model gone on from) in an "
         "average with what was learnt, where that makes the loss on dev less; default: the best of "

@@ -5,7 +5,7 @@ the last step `commit_run`, once over all records. Paths may be local or gs://.
 """
 
 from beam_bert.sinks.commit import commit_run
-from beam_bert.sinks.committed_files import Ledger, read_ledger
+from beam_bert.sinks.committed_files import CommittedFiles, read_committed_files
 from beam_bert.sinks.manifest import (
     Failure,
     Manifest,
@@ -31,8 +31,8 @@ from beam_bert.sinks.run import (
 from beam_bert.sinks.shards import source_files, write_shard
 
 __all__ = [
+    "CommittedFiles",
     "Failure",
-    "Ledger",
     "Manifest",
     "PreparedOutput",
     "RunSpec",
@@ -45,8 +45,8 @@ __all__ = [
     "find_record",
     "partition_levels",
     "prepare_output",
+    "read_committed_files",
     "read_failure",
-    "read_ledger",
     "read_manifest",
     "source_files",
     "staged_progress",

@@ -13,37 +13,37 @@ import pyarrow as pa
 
 from beam_bert.errors import BeamBertError, RunFailed
 from beam_bert.sinks.commit_journal import (
-    Journal,
+    CommitJournal,
     builds_upon_all,
     drop_staging,
     foreign_files,
-    pending_journals,
-    read_journal,
+    pending_commit_journals,
+    read_commit_journal,
     roll_forward,
 )
-from beam_bert.sinks.committed_files import Ledger, read_ledger
+from beam_bert.sinks.committed_files import CommittedFiles, read_committed_files
 from beam_bert.sinks.manifest import (
     Counts,
     Manifest,
     OutputFile,
-    Superseded,
+    Replaced,
     describe_columns,
     read_manifest,
     utc_now,
     write_failure,
 )
 from beam_bert.sinks.records import ShardFile, ShardRecord
-from beam_bert.sinks.replacing import supersede
+from beam_bert.sinks.replacing import replace_file
 from beam_bert.sinks.run import TABLES, RunSpec, Table
 from beam_bert.sinks.shards import stage_file
-from beam_bert.sinks.totals import Books, check_reject_rate, close_books
+from beam_bert.sinks.totals import Totals, check_reject_rate, close_totals
 from beam_bert.storage import Storage, in_parallel, open_storage
 
 _REWRITERS = 4  # each holds one shard in memory, or two
 
 
 def commit_run(run: RunSpec, records: Iterable[ShardRecord], schema: pa.Schema) -> Manifest:
-    """Publish a run: check its books, move its shards into the table, write the manifest last.
+    """Publish a run: check its totals, move its shards into the table, write the manifest last.
 
     Safe to run twice, at once, and after a kill at any point. Staged shards that are not among
     `records` (an older plan's) are dropped with staging and never published.
@@ -54,13 +54,13 @@ def commit_run(run: RunSpec, records: Iterable[ShardRecord], schema: pa.Schema) 
       schema: the output schema, for the manifest and for the empty shard of a run without rows.
 
     Raises:
-      RunFailed: the books do not balance, too many rejects, a shard that is missing or differs from
-        its record, another run in the same partition. Nothing was published, and
+      RunFailed: the totals do not balance, too many rejects, a shard that is missing or
+        differs from its record, another run in the same partition. Nothing was published, and
         runs/<run_id>/failure.json says why.
       OutputError: the place cannot be written.
     """
     storage = open_storage(run.output)
-    pending = read_journal(storage, run.journal)
+    pending = read_commit_journal(storage, run.journal)
     if pending is not None:
         manifest = roll_forward(storage, pending)
         if pending.run.run_id == run.run_id:
@@ -71,7 +71,9 @@ def commit_run(run: RunSpec, records: Iterable[ShardRecord], schema: pa.Schema) 
         return committed
     journal = _judge(storage, run, records, schema)
     if not storage.create(run.journal, journal.model_dump_json(by_alias=True).encode()):
-        twin = read_journal(storage, run.journal)  # gone again where the twin is done already
+        twin = read_commit_journal(
+            storage, run.journal
+        )  # gone again where the twin is done already
         if twin is not None and twin.run.run_id != run.run_id:
             raise _failed(
                 run,
@@ -86,26 +88,26 @@ def commit_run(run: RunSpec, records: Iterable[ShardRecord], schema: pa.Schema) 
 
 def _judge(
     storage: Storage, run: RunSpec, records: Iterable[ShardRecord], schema: pa.Schema
-) -> Journal:
+) -> CommitJournal:
     """The checks that stand before the journal; a refusal leaves failure.json."""
     counts = None
-    reason = "books"
+    reason = "totals"
     try:
-        books = close_books(records)
-        counts = Counts.of(books)
+        totals = close_totals(records)
+        counts = Counts.of(totals)
         reason = "reject_rate"
-        check_reject_rate(books, run.max_reject_rate, storage.uri(run.staged("rejects")))
+        check_reject_rate(totals, run.max_reject_rate, storage.uri(run.staged("rejects")))
         reason = "shard"
         for table in TABLES:
-            _verify(storage, run, table, books)
+            _verify(storage, run, table, totals)
         reason = "partition"
         runs_before: tuple[str, ...] = ()
-        manifest = _manifest(storage, run, books, schema)
+        manifest = _manifest(storage, run, totals, schema)
         if run.incremental:
-            ledger = read_ledger(run.output)
-            runs_before = ledger.runs
-            superseded = _superseded(storage, manifest, run, ledger)
-            manifest = manifest.model_copy(update={"superseded": superseded})
+            committed_files = read_committed_files(run.output)
+            runs_before = committed_files.runs
+            replaced = _replaced(storage, manifest, run, committed_files)
+            manifest = manifest.model_copy(update={"replaced": replaced})
         elif (foreign := foreign_files(storage, run, manifest)) and not run.overwrite:
             raise RunFailed(
                 "another run has committed into this partition meanwhile: "
@@ -114,18 +116,18 @@ def _judge(
             )
     except RunFailed as error:
         raise _failed(run, reason, str(error), counts) from error
-    return Journal(run=run, manifest=manifest, runs_before=runs_before)
+    return CommitJournal(run=run, manifest=manifest, runs_before=runs_before)
 
 
-def _superseded(
-    storage: Storage, manifest: Manifest, run: RunSpec, ledger: Ledger
-) -> tuple[Superseded, ...]:
+def _replaced(
+    storage: Storage, manifest: Manifest, run: RunSpec, committed_files: CommittedFiles
+) -> tuple[Replaced, ...]:
     """What earlier runs made of the files that this one read, unless it made the very same."""
     read_again = {file.path for file in manifest.inputs}
     ours = {file.path for file in (*manifest.outputs, *manifest.rejects)}
-    old = [file for file in ledger.holding(read_again) if file.path not in ours]
+    old = [file for file in committed_files.holding(read_again) if file.path not in ours]
     return tuple(
-        in_parallel(lambda file: supersede(storage, run, file, read_again), old, _REWRITERS)
+        in_parallel(lambda file: replace_file(storage, run, file, read_again), old, _REWRITERS)
     )
 
 
@@ -137,9 +139,9 @@ def _failed(run: RunSpec, reason: str, message: str, counts: Counts | None = Non
     return RunFailed(message)
 
 
-def _verify(storage: Storage, run: RunSpec, table: Table, books: Books) -> None:
+def _verify(storage: Storage, run: RunSpec, table: Table, totals: Totals) -> None:
     """Every recorded file stands in staging, or in its place already, with its crc32c."""
-    files = {file.name: file for record in books.records if (file := record.file(table))}
+    files = {file.name: file for record in totals.records if (file := record.file(table))}
     staged = storage.checksums(run.staged(table), files.keys())
     wrong = [name for name, file in files.items() if staged.get(name) != file.crc32c]
     if not wrong:
@@ -158,23 +160,23 @@ def _verify(storage: Storage, run: RunSpec, table: Table, books: Books) -> None:
         )
 
 
-def _manifest(storage: Storage, run: RunSpec, books: Books, schema: pa.Schema) -> Manifest:
-    outputs = _outputs(run, "predictions", books)
+def _manifest(storage: Storage, run: RunSpec, totals: Totals, schema: pa.Schema) -> Manifest:
+    outputs = _outputs(run, "predictions", totals)
     if not outputs:
         outputs = (_empty_shard(storage, run, schema),)
     return Manifest(
         run_id=run.run_id,
         run_key=run.run_key,
-        answers_key=run.answers_key,
+        answers_digest=run.answers_digest,
         job=run.job,
         partition=run.partition,
         started_at=run.started_at,
         committed_at=utc_now(),
-        counts=Counts.of(books),
-        inputs=books.inputs,
+        counts=Counts.of(totals),
+        inputs=totals.inputs,
         outputs=outputs,
-        rejects=_outputs(run, "rejects", books),
-        stats=books.stats,
+        rejects=_outputs(run, "rejects", totals),
+        stats=totals.stats,
         config=run.config,
         model=run.model,
         versions=run.versions,
@@ -182,11 +184,11 @@ def _manifest(storage: Storage, run: RunSpec, books: Books, schema: pa.Schema) -
     )
 
 
-def _outputs(run: RunSpec, table: Table, books: Books) -> tuple[OutputFile, ...]:
+def _outputs(run: RunSpec, table: Table, totals: Totals) -> tuple[OutputFile, ...]:
     folder = run.published(table)
     return tuple(
         _output(folder, file, record.key, tuple(source.path for source in record.files))
-        for record in books.records
+        for record in totals.records
         if (file := record.file(table)) is not None
     )
 
@@ -208,14 +210,14 @@ def _empty_shard(storage: Storage, run: RunSpec, schema: pa.Schema) -> OutputFil
     return _output(run.published("predictions"), file, key)
 
 
-def _refuse_rivals(storage: Storage, journal: Journal) -> None:
+def _refuse_rivals(storage: Storage, journal: CommitJournal) -> None:
     """Two different runs may not publish into one partition at once: rows would be doubled.
 
     Both have written their journals before either looks, so at least one of them sees the other.
     An incremental run has the whole table for its partition, since it looks into all of it.
     """
     run = journal.run
-    for rival in pending_journals(storage):
+    for rival in pending_commit_journals(storage):
         same_place = rival.run.partition == run.partition or run.incremental
         if (same_place or rival.run.incremental) and rival.run.run_key != run.run_key:
             storage.delete(run.journal)

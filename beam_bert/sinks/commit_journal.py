@@ -16,7 +16,7 @@ from beam_bert.sinks.run import TABLES, RunSpec, Table, failure_path, manifest_p
 from beam_bert.storage import Storage, in_parallel
 
 
-class Journal(BaseModel):
+class CommitJournal(BaseModel):
     """What a begun commit will have done in the end."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -31,20 +31,20 @@ class Journal(BaseModel):
         """The files that this run brings into `table`."""
         manifest = self.manifest
         own = manifest.outputs if table == "predictions" else manifest.rejects
-        kept = (each.kept for each in manifest.superseded if each.kept is not None)
+        kept = (each.kept for each in manifest.replaced if each.kept is not None)
         return (*own, *(file for file in kept if file.path.startswith(f"{table}/")))
 
 
-def read_journal(storage: Storage, path: str) -> Journal | None:
+def read_commit_journal(storage: Storage, path: str) -> CommitJournal | None:
     """The journal at `path`, None where there is none."""
     data = storage.read(path)
-    return None if data is None else Journal.model_validate_json(data)
+    return None if data is None else CommitJournal.model_validate_json(data)
 
 
-def pending_journals(storage: Storage) -> list[Journal]:
+def pending_commit_journals(storage: Storage) -> list[CommitJournal]:
     """Every commit below the output that has begun and is not over."""
     paths = [f"staging/{run_key}/commit.json" for run_key in storage.list_folders("staging")]
-    found = in_parallel(lambda path: read_journal(storage, path), paths, storage.parallelism)
+    found = in_parallel(lambda path: read_commit_journal(storage, path), paths, storage.parallelism)
     return [journal for journal in found if journal is not None]
 
 
@@ -59,7 +59,7 @@ def foreign_files(storage: Storage, run: RunSpec, manifest: Manifest | None) -> 
     ]
 
 
-def roll_forward(storage: Storage, journal: Journal) -> Manifest:
+def roll_forward(storage: Storage, journal: CommitJournal) -> Manifest:
     """Finish a begun commit; safe to repeat, to kill, and to run twice at once.
 
     Raises:
@@ -72,7 +72,7 @@ def roll_forward(storage: Storage, journal: Journal) -> Manifest:
         # Only the sweeping is left: a later run may own the partition by now.
         drop_staging(storage, run)
         return Manifest.model_validate_json(committed)
-    superseded = [each.path for each in manifest.superseded]
+    replaced = [each.path for each in manifest.replaced]
     foreign = [] if run.incremental else foreign_files(storage, run, manifest)
     if not builds_upon_all(storage, journal):
         raise RunFailed(
@@ -86,7 +86,7 @@ def roll_forward(storage: Storage, journal: Journal) -> Manifest:
             f"{storage.uri(run.staging)}"
         )
     # Before the new ones, so that no reader ever counts a row twice; it may miss some meanwhile.
-    storage.delete_all([*foreign, *superseded])
+    storage.delete_all([*foreign, *replaced])
     for table in TABLES:
         _publish(storage, journal, table)
     storage.delete(failure_path(run.run_id))
@@ -94,18 +94,18 @@ def roll_forward(storage: Storage, journal: Journal) -> Manifest:
         written = storage.read(manifest_path(run.run_id))  # by a twin of this commit
         manifest = Manifest.model_validate_json(written) if written else manifest
     drop_staging(storage, run)
-    folders = {path.rsplit("/", 1)[0] for path in superseded}
+    folders = {path.rsplit("/", 1)[0] for path in replaced}
     for folder in sorted(folders | {run.published(table) for table in TABLES}):
         storage.prune(folder)
     return manifest
 
 
-def builds_upon_all(storage: Storage, journal: Journal) -> bool:
+def builds_upon_all(storage: Storage, journal: CommitJournal) -> bool:
     """Whether an incremental run knew of every committed run when it chose what to supersede."""
     return not journal.run.incremental or committed_runs(storage) == list(journal.runs_before)
 
 
-def _publish(storage: Storage, journal: Journal, table: Table) -> None:
+def _publish(storage: Storage, journal: CommitJournal, table: Table) -> None:
     run = journal.run
     files = journal.files(table)
     placed = {

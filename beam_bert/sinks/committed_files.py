@@ -1,6 +1,6 @@
-"""What an output holds already: the manifests of all its runs, read as one ledger.
+"""What an output holds already: the manifests of all its runs, read as one.
 
-An incremental run reads only the files that the ledger does not count as done, and its commit takes
+An incremental run reads only the files that are not counted as done, and its commit takes
 the older rows of those files out of the table. Nothing is remembered beside the manifests: where a
 shard has gone (another run's --overwrite, a person), the files in it are simply not done.
 """
@@ -25,12 +25,12 @@ class _Done:
     """The latest reading of a file, and where its rows are."""
 
     file: SourceFile
-    answers_key: str
+    answers_digest: str
     shards: set[str]
 
 
 @dataclass(frozen=True)
-class Ledger:
+class CommittedFiles:
     """The committed runs of an output.
 
     Attributes:
@@ -42,15 +42,15 @@ class Ledger:
     shards: dict[str, OutputFile] = field(default_factory=dict)
     _done: dict[str, _Done] = field(default_factory=dict)
 
-    def pending(self, files: Iterable[FileEntry], answers_key: str) -> list[FileEntry]:
+    def pending(self, files: Iterable[FileEntry], answers_digest: str) -> list[FileEntry]:
         """The files that are new, have changed, or were read with another model or settings."""
-        return [file for file in files if not self._is_done(file, answers_key)]
+        return [file for file in files if not self._is_done(file, answers_digest)]
 
-    def _is_done(self, file: FileEntry, answers_key: str) -> bool:
+    def _is_done(self, file: FileEntry, answers_digest: str) -> bool:
         done = self._done.get(file.path)
         return (
             done is not None
-            and done.answers_key == answers_key
+            and done.answers_digest == answers_digest
             and (done.file.size, done.file.version) == (file.size, file.version)
             and file.version != ""
             and all(path in self.shards for path in done.shards)
@@ -62,7 +62,7 @@ class Ledger:
         return [file for file in self.shards.values() if not wanted.isdisjoint(file.sources)]
 
 
-def read_ledger(output: str) -> Ledger:
+def read_committed_files(output: str) -> CommittedFiles:
     """Read every manifest of an output, and look which of their files are still there.
 
     Raises:
@@ -95,7 +95,7 @@ def read_ledger(output: str) -> Ledger:
             f"{storage.uri('runs')}, so its rows might come twice; wait if another run is "
             "committing just now, else remove it or bring its manifest back"
         )
-    return Ledger(tuple(runs), {path: known[path] for path in sorted(there)}, done)
+    return CommittedFiles(tuple(runs), {path: known[path] for path in sorted(there)}, done)
 
 
 def committed_runs(storage: Storage) -> list[str]:
@@ -112,7 +112,7 @@ def _parsed(place: str, data: bytes) -> Manifest:
 
 
 def _enter(manifest: Manifest, known: dict[str, OutputFile], done: dict[str, _Done]) -> None:
-    for each in manifest.superseded:
+    for each in manifest.replaced:
         for source in known[each.path].sources if each.path in known else ():
             if source in done:
                 done[source].shards.discard(each.path)
@@ -121,7 +121,7 @@ def _enter(manifest: Manifest, known: dict[str, OutputFile], done: dict[str, _Do
         if each.kept is not None:
             known[each.kept.path] = each.kept
     for file in manifest.inputs:
-        done[file.path] = _Done(file, manifest.answers_key, set())
+        done[file.path] = _Done(file, manifest.answers_digest, set())
     for output in (*manifest.outputs, *manifest.rejects):
         known[output.path] = output
         for source in output.sources:

@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from beam_bert.sinks.records import SourceFile
 from beam_bert.sinks.run import RunSpec, failure_path, manifest_path
-from beam_bert.sinks.totals import Books
+from beam_bert.sinks.totals import Totals
 from beam_bert.slices.schema import SCHEMA_VERSION
 from beam_bert.storage import open_storage
 
@@ -23,7 +23,7 @@ MANIFEST_VERSION = 1
 
 
 class Counts(BaseModel):
-    """The books of a run: rows_read = rows_predicted + rows_rejected."""
+    """The totals of a run: rows_read = rows_predicted + rows_rejected."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -41,15 +41,15 @@ class Counts(BaseModel):
     )
 
     @classmethod
-    def of(cls, books: Books) -> Counts:
-        """The counts of closed books."""
+    def of(cls, totals: Totals) -> Counts:
+        """The counts of closed totals."""
         return cls(
-            rows_read=books.rows_read,
-            rows_predicted=books.rows_predicted,
-            rows_written=books.rows_written,
-            rows_rejected=books.rows_rejected,
-            rejects_by_reason=books.rejects_by_reason,
-            label_counts=books.label_counts,
+            rows_read=totals.rows_read,
+            rows_predicted=totals.rows_predicted,
+            rows_written=totals.rows_written,
+            rows_rejected=totals.rows_rejected,
+            rejects_by_reason=totals.rejects_by_reason,
+            label_counts=totals.label_counts,
         )
 
 
@@ -78,7 +78,7 @@ class OutputFile(BaseModel):
         return self.path.rsplit("/", 1)[-1]
 
 
-class Superseded(BaseModel):
+class Replaced(BaseModel):
     """A file that an incremental run took out of the table, since it read its sources again."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -115,7 +115,7 @@ class Manifest(BaseModel):
     run_key: str = Field(
         description="Digest of partition, settings, model version and schema version."
     )
-    answers_key: str = Field(
+    answers_digest: str = Field(
         default="",
         description="Digest of all that decides an answer beside the text: job, settings, model.",
     )
@@ -123,11 +123,11 @@ class Manifest(BaseModel):
     partition: str = Field(description="key=value levels below predictions/; may be empty.")
     started_at: str = Field(description="Start of the run, ISO 8601, UTC.")
     committed_at: str = Field(description="When the commit began, ISO 8601, UTC.")
-    counts: Counts = Field(description="The books of the run.")
+    counts: Counts = Field(description="The totals of the run.")
     inputs: tuple[SourceFile, ...] = Field(description="Every input file, by path.")
     outputs: tuple[OutputFile, ...] = Field(description="The files of predictions/, by path.")
     rejects: tuple[OutputFile, ...] = Field(description="The files of rejects/, by path.")
-    superseded: tuple[Superseded, ...] = Field(
+    replaced: tuple[Replaced, ...] = Field(
         default=(), description="Files of earlier runs that this one replaced, by path."
     )
     stats: dict[str, float] = Field(
@@ -175,7 +175,7 @@ class Failure(BaseModel):
     failed_at: str = Field(description="When it gave up, ISO 8601, UTC.")
     reason: str = Field(description="Stable code, such as reject_rate.")
     message: str = Field(description="The same for a person, one line.")
-    counts: Counts | None = Field(default=None, description="The books, where they were known.")
+    counts: Counts | None = Field(default=None, description="The totals, where they were known.")
     staged_rejects: str | None = Field(default=None, description="Where the rejects can be read.")
 
 

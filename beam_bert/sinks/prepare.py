@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from beam_bert.errors import OutputError
-from beam_bert.sinks.commit_journal import foreign_files, pending_journals, roll_forward
+from beam_bert.sinks.commit_journal import foreign_files, pending_commit_journals, roll_forward
 from beam_bert.sinks.records import forget_listings
 from beam_bert.sinks.run import TABLES, RunSpec, partition_levels
 from beam_bert.storage import Storage, open_storage
@@ -43,7 +43,7 @@ def prepare_output(run: RunSpec) -> PreparedOutput:
     storage = open_storage(run.output)
     _probe(storage, run)
     forget_listings()
-    finished = pending_journals(storage)
+    finished = pending_commit_journals(storage)
     for journal in finished:
         roll_forward(storage, journal)
     own = [journal.run.run_id for journal in finished if journal.run.run_key == run.run_key]

@@ -39,7 +39,7 @@ class ShardFile(BaseModel):
 
 
 class ShardRecord(BaseModel):
-    """One slice's result: its books, its files and what was measured.
+    """One slice's result: its totals, its files and what was measured.
 
     All but `stats` is a function of the slice, the model and the settings.
     """

@@ -15,13 +15,15 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from beam_bert.errors import RunFailed
-from beam_bert.sinks.manifest import OutputFile, Superseded
+from beam_bert.sinks.manifest import OutputFile, Replaced
 from beam_bert.sinks.run import TABLES, RunSpec
 from beam_bert.sinks.shards import stage_file
 from beam_bert.storage import Storage
 
 
-def supersede(storage: Storage, run: RunSpec, file: OutputFile, read_again: Set[str]) -> Superseded:
+def replace_file(
+    storage: Storage, run: RunSpec, file: OutputFile, read_again: Set[str]
+) -> Replaced:
     """Plan to take `file` out of its table; its rows of other sources are staged as a new file.
 
     The same file and sources give the same name and bytes, so this may be repeated.
@@ -31,7 +33,7 @@ def supersede(storage: Storage, run: RunSpec, file: OutputFile, read_again: Set[
     """
     others = tuple(source for source in file.sources if source not in read_again)
     if not others:
-        return Superseded(path=file.path)
+        return Replaced(path=file.path)
     data = storage.read(file.path)
     if data is None:
         raise RunFailed(
@@ -41,13 +43,13 @@ def supersede(storage: Storage, run: RunSpec, file: OutputFile, read_again: Set[
     rows = pq.read_table(io.BytesIO(data))
     rows = rows.filter(pc.is_in(rows["source_file"], value_set=pa.array(others)))
     if rows.num_rows == 0:
-        return Superseded(path=file.path)
+        return Replaced(path=file.path)
     key = hashlib.sha256(repr((file.key, others)).encode()).hexdigest()[:16]
     name = f"{file.name.rsplit('-', 1)[0]}-{key}"
     (table,) = (table for table in TABLES if file.path.startswith(f"{table}/"))
     (batch,) = rows.combine_chunks().to_batches()
     kept = stage_file(storage, run, table, name, batch, rows.schema)
-    return Superseded(
+    return Replaced(
         path=file.path,
         kept=OutputFile(
             path=f"{file.folder}/{kept.name}",

@@ -50,7 +50,7 @@ class RunSpec(BaseModel):
     incremental: bool = Field(
         default=False, description="Add to the table, and replace the rows of files read again."
     )
-    answers_key: str = Field(
+    answers_digest: str = Field(
         default="",
         description="Digest of all that decides an answer beside the text: job, settings, model.",
     )
@@ -137,5 +137,5 @@ def check_partition_columns(partition: str, schema: pa.Schema) -> None:
         if key.lower() in columns:
             raise OutputError(
                 f"--partition={partition!r}: the output has a column {columns[key.lower()]!r} of "
-                "the same name; use another key or leave that column out of --carry"
+                "the same name; use another key or leave that column out of --keep_columns"
             )

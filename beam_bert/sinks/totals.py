@@ -1,4 +1,4 @@
-"""The books of a run: records in, sums out, and the two checks that may stop it. No files here."""
+"""The totals of a run: records in, sums out, and the two checks that may stop it. No files here."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ N = TypeVar("N", int, float)
 
 
 @dataclass(frozen=True)
-class Books:
+class Totals:
     """Checked records, by name, and their sums."""
 
     records: tuple[ShardRecord, ...]
@@ -38,7 +38,7 @@ class Books:
         return ", ".join(f"{reason} {count:,}" for reason, count in common)
 
 
-def close_books(records: Iterable[ShardRecord]) -> Books:
+def close_totals(records: Iterable[ShardRecord]) -> Totals:
     """Count a record that a runner delivered twice once, check each one, and sum up.
 
     Raises:
@@ -60,7 +60,7 @@ def close_books(records: Iterable[ShardRecord]) -> Books:
     for file in (file for record in ordered for file in record.files):
         known_file = files.get(file.path)
         files[file.path] = file if known_file is None else _sum_of(known_file, file)
-    return Books(
+    return Totals(
         records=ordered,
         rows_read=sum(record.rows_read for record in ordered),
         rows_predicted=sum(record.rows_predicted for record in ordered),
@@ -84,17 +84,17 @@ def _sum_of(first: SourceFile, second: SourceFile) -> SourceFile:
     )
 
 
-def check_reject_rate(books: Books, max_reject_rate: float, staged_rejects: str) -> None:
+def check_reject_rate(totals: Totals, max_reject_rate: float, staged_rejects: str) -> None:
     """Stop a run that lost too much of its input.
 
     Raises:
       RunFailed: more than `max_reject_rate` of the rows were rejected.
     """
-    if books.reject_rate > max_reject_rate:
+    if totals.reject_rate > max_reject_rate:
         raise RunFailed(
-            f"{books.rows_rejected:,} of {books.rows_read:,} rows ({books.reject_rate:.2%}) were "
-            f"rejected, --max_reject_rate={max_reject_rate:g} allows {max_reject_rate:.2%}: "
-            f"{books.top_reasons()}; nothing was committed, see the rejects in {staged_rejects}"
+            f"{totals.rows_rejected:,} of {totals.rows_read:,} rows ({totals.reject_rate:.2%}) "
+            f"were rejected, --max_reject_rate={max_reject_rate:g} allows {max_reject_rate:.2%}: "
+            f"{totals.top_reasons()}; nothing was committed, see the rejects in {staged_rejects}"
         )
 
 

@@ -1,6 +1,6 @@
 """`SliceBatch`: the one element that flows through the pipeline, a whole slice at a time.
 
-It carries the slice's usable rows and, beside them, what could not be used, so the books are
+It carries the slice's usable rows and, beside them, what could not be used, so the totals are
 balanced at every step: `rows_read == len(rows) + len(rejects)`, always.
 """
 
@@ -69,7 +69,7 @@ class SliceBatch:
         return replace(self, rows=rows, documents=len(self), stats={**self.stats, **stats})
 
     def take(self, indices: npt.NDArray[np.int64]) -> SliceBatch:
-        """The rows at `indices` alone: a sample, whose books do not balance any more."""
+        """The rows at `indices` alone: a sample, whose totals do not balance any more."""
         return replace(self, rows=self.rows.take(pa.array(indices, pa.int64())))
 
     def reject(self, indices: Sequence[int], reason: str, messages: Sequence[str]) -> SliceBatch:

@@ -8,7 +8,7 @@ import threading
 class LiveCounts:
     """Documents read, predicted and their bytes, added up by the workers' threads.
 
-    Only a local, single-process run can see them grow; they are a display, never the books.
+    Only a local, single-process run can see them grow; they are a display, never the totals.
     """
 
     def __init__(self) -> None:

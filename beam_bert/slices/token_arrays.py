@@ -10,7 +10,7 @@ import pyarrow.compute as pc
 
 
 @dataclass(frozen=True, eq=False)
-class FlatTokens:
+class TokenArrays:
     """Windows end to end, and how many of them each document has.
 
     Attributes:
@@ -28,14 +28,14 @@ class FlatTokens:
     counts: np.ndarray
 
     @staticmethod
-    def of(rows: pa.RecordBatch) -> FlatTokens:
+    def of(rows: pa.RecordBatch) -> TokenArrays:
         """Take the columns of a TokenBatch apart (see `beam_bert.slices.schema`)."""
         windows = rows["input_ids"].flatten()
         lengths = pc.list_value_length(windows).to_numpy(zero_copy_only=False)
         names = rows.schema.names
         first = rows["first_lengths"].flatten() if "first_lengths" in names else None
         ranges = _table(rows["ranges"].flatten()) if "ranges" in names else None
-        return FlatTokens(
+        return TokenArrays(
             ids=windows.flatten().to_numpy(),
             offsets=np.concatenate([[0], np.cumsum(lengths, dtype=np.int64)]),
             first_lengths=None if first is None else first.to_numpy(),
@@ -48,12 +48,12 @@ class FlatTokens:
         """The arguments of `beam_bert.encoder.PackedModel.outputs`."""
         return self.ids, self.offsets, self.first_lengths, self.ranges
 
-    def documents(self, start: int, stop: int) -> FlatTokens:
+    def documents(self, start: int, stop: int) -> TokenArrays:
         """The documents from `start` to `stop`."""
         window_offsets = np.concatenate([[0], np.cumsum(self.counts)])
         first, last = window_offsets[start], window_offsets[stop]
         offsets = self.offsets[first : last + 1]
-        return FlatTokens(
+        return TokenArrays(
             ids=self.ids[offsets[0] : offsets[-1]],
             offsets=offsets - offsets[0],
             first_lengths=None if self.first_lengths is None else self.first_lengths[first:last],
@@ -61,14 +61,14 @@ class FlatTokens:
             counts=self.counts[start:stop],
         )
 
-    def windows(self, chosen: np.ndarray) -> FlatTokens:
+    def windows(self, chosen: np.ndarray) -> TokenArrays:
         """Some of the windows, int64 [n], each as a document of its own."""
         lengths = np.diff(self.offsets)[chosen]
         ends = np.cumsum(lengths)
         places = np.arange(lengths.sum()) + np.repeat(
             self.offsets[chosen] - ends + lengths, lengths
         )
-        return FlatTokens(
+        return TokenArrays(
             ids=self.ids[places],
             offsets=np.concatenate([[0], ends]),
             first_lengths=None if self.first_lengths is None else self.first_lengths[chosen],
@@ -77,7 +77,7 @@ class FlatTokens:
         )
 
 
-def flat_logits(rows: pa.RecordBatch) -> np.ndarray:
+def logits_array(rows: pa.RecordBatch) -> np.ndarray:
     """What the model said of the windows of a ScoreBatch, float32 [windows, width]."""
     return _table(rows["logits"].flatten())
 

@@ -8,9 +8,9 @@ from collections.abc import Callable
 def refused(
     indices: list[int], accepts: Callable[[list[int]], bool], at_once: int = 1
 ) -> list[int]:
-    """Those of `indices` that `accepts` refuses, by halving: few calls where few are bad.
+    """Those of `indices` that `accepts` refuses, by bisection: few calls where few are bad.
 
-    With `at_once` over 1 the halving ends at so many, and good ones among these are in the answer.
+    With `at_once` over 1 bisection ends at so many, and good ones among these are in the answer.
     """
     if not indices or accepts(indices):
         return []

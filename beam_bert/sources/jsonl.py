@@ -1,7 +1,7 @@
 """JSON lines: pyarrow parses whole blocks; only a block that it refuses is looked at line by line.
 
 What pyarrow's parser takes is the one measure of a good line: lines that it refuses are found with
-Python's parser and by halving, and the others are parsed together again. So a good row comes
+Python's parser and by bisection, and the others are parsed together again. So a good row comes
 out the same whatever stands beside it.
 """
 

@@ -60,8 +60,8 @@ def inspect_source(
 
 def _carried_columns(columns: Sequence[str], spec: SourceSpec) -> list[str]:
     texts = list(spec.text_parts) if spec.keep_text else []
-    if spec.carry is not None:
-        return list(dict.fromkeys([*spec.carry, *texts]))
+    if spec.keep_columns is not None:
+        return list(dict.fromkeys([*spec.keep_columns, *texts]))
     doubled = {"doc_id"} & {spec.id_column}
     return [
         name
@@ -114,7 +114,7 @@ def _promoted(name: str, found: Sequence[tuple[str, pa.DataType]]) -> pa.DataTyp
         except (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError) as error:
             raise InputError(
                 f"column {name} is {type_} in {path} but {other} in {other_path}; "
-                "leave it out with --carry, or read the files in two runs"
+                "leave it out with --keep_columns, or read the files in two runs"
             ) from error
         type_ = united
     return type_
@@ -153,7 +153,7 @@ def _check_columns(samples: Sequence[Sample], columns: Sequence[str], spec: Sour
                     f"write each object on a line: jq -c {filter_} {path} > {path}l"
                 )
         return
-    named = {"--id_column": [spec.id_column], "--carry": spec.carry or ()}
+    named = {"--id_column": [spec.id_column], "--keep_columns": spec.keep_columns or ()}
     if len(tabular) == len(samples):
         named = {
             "--text_column": spec.text_columns,

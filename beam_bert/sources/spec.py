@@ -23,7 +23,8 @@ class SourceSpec:
       text_columns: the document; several are joined with one space, empty ones left out.
       text_pair_column: second segment of a two-segment model.
       id_column: becomes doc_id as a string; where null or empty, doc_id is <file>#<row>.
-      carry: columns to copy; None: all but the text (a `doc_id` that is the id is not doubled).
+      keep_columns: columns to copy; None: all but the text (a `doc_id` that is the id is not
+        doubled).
       keep_text: carry the text columns as well.
       text_unit: for plain text, a document a line or a document a file.
       column_names: names of the columns of CSV and TSV files that have no header.
@@ -44,7 +45,7 @@ class SourceSpec:
     text_columns: tuple[str, ...] = ("text",)
     text_pair_column: str | None = None
     id_column: str | None = None
-    carry: tuple[str, ...] | None = None
+    keep_columns: tuple[str, ...] | None = None
     keep_text: bool = False
     text_unit: Literal["line", "file"] = "line"
     column_names: tuple[str, ...] | None = None

@@ -19,7 +19,7 @@ import pyarrow.compute as pc
 from beam_bert.encoder import Spans
 from beam_bert.slices.schema import described
 
-# Logits; see benchmarks/README.md, "Close calls". Spans that differ by a token are often near.
+# Logits; see benchmarks/README.md, "Low margins". Spans that differ by a token are often near.
 _CLOSE_GAP = {"bf16": 0.4, "int8": 0.5, "fp8": 0.5}
 
 
@@ -174,7 +174,7 @@ class AnswerTask:
         """See `beam_bert.tasks.Task`."""
         return _CLOSE_GAP.get(precision, 0.0)
 
-    def close_calls(self, rows: pa.RecordBatch, outputs: np.ndarray, gap: float) -> np.ndarray:
+    def low_margin(self, rows: pa.RecordBatch, outputs: np.ndarray, gap: float) -> np.ndarray:
         """See `beam_bert.tasks.Task`: the windows between whose spans the call is close.
 
         A call is close where two of the first `top_k` + 1 spans, or one that is shown and no

@@ -17,7 +17,7 @@ MULTI_LABEL = "multi_label_classification"
 REGRESSION = "regression"
 
 # Logits. What keeps 99.5 % of fp32's labels in 8 bits, with room to spare; bf16 keeps as many by
-# itself (benchmarks/README.md, "Close calls"). One of several labels is close more often.
+# itself (benchmarks/README.md, "Low margins"). One of several labels is close more often.
 _CLOSE_GAP = {SINGLE_LABEL: 0.1, MULTI_LABEL: 0.2, REGRESSION: 0.0}
 
 
@@ -108,8 +108,8 @@ class ClassificationTask:
         """See `beam_bert.tasks.Task`; a regression makes no calls."""
         return _CLOSE_GAP[self.problem_type] if precision in EIGHT_BITS else 0.0
 
-    def close_calls(self, rows: pa.RecordBatch, outputs: np.ndarray, gap: float) -> np.ndarray:
-        """See `beam_bert.tasks.Task`: all windows of documents with a close call.
+    def low_margin(self, rows: pa.RecordBatch, outputs: np.ndarray, gap: float) -> np.ndarray:
+        """See `beam_bert.tasks.Task`: all windows of documents with a low margin.
 
         The gap is that between the best two labels; where several may be right, that between any
         label and the threshold. Of several windows it is taken after they were combined.

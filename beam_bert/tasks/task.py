@@ -17,7 +17,7 @@ class Task(Protocol):
     def close_gap(self, precision: str) -> float:
         """Gap below which a call of that precision is close, in logits; 0: none is."""
 
-    def close_calls(self, rows: pa.RecordBatch, outputs: np.ndarray, gap: float) -> np.ndarray:
+    def low_margin(self, rows: pa.RecordBatch, outputs: np.ndarray, gap: float) -> np.ndarray:
         """Windows that decide a call closer than `gap`, bool [windows].
 
         A call that is no number counts as close: another precision may know better.
@@ -34,5 +34,5 @@ class Task(Protocol):
     def same(self, rows: pa.RecordBatch, outputs: np.ndarray, reference: np.ndarray) -> np.ndarray:
         """Which calls say the same as the reference, bool [documents], or [questions asked].
 
-        Args as in `close_calls`; `reference` are outputs of the same windows, usually at fp32.
+        Args as in `low_margin`; `reference` are outputs of the same windows, usually at fp32.
         """

@@ -73,7 +73,7 @@ from beam_bert.training.saving import (
     put_in_place,
     save_model,
 )
-from beam_bert.training.soup import StartShare
+from beam_bert.training.soup import WiseFtWeight
 from beam_bert.training.student import make_student, needs_student
 
 DEFAULT_MAX_LENGTH = 512
@@ -145,7 +145,7 @@ def finetune(config: FinetuneConfig) -> Delivered:
         f"{' (held out)' if data.held_out else ''}, {len(data.labels)} labels, "
         f"{run.network.config.num_layers} layers, {run.trained_size / 1e6:.1f} M parameters trained"
     )
-    delivered = run_training(run, work, key, start=run.start, start_share=run.start_share())
+    delivered = run_training(run, work, key, start=run.start, wise_ft_weight=run.wise_ft_weight())
     say(f"model: {delivered.location} (in {time.monotonic() - started:,.0f} s)")
     return delivered
 
@@ -195,7 +195,7 @@ def read_labelled(config: FinetuneConfig) -> Labelled:
         leaked = len(leaks)
         kept = np.setdiff1d(np.arange(len(rows)), leaks)
         places = [rows.places[n] for n in leaks]
-        report_leaks(places, len(rows), "training rows", config.leaks)
+        report_leaks(places, len(rows), "training rows", config.train_dev_overlap)
         train, train_targets = rows.take(kept), targets[kept]
         if leaked and problem_type != REGRESSION:
             _check_all_taught(train_targets, names)
@@ -273,7 +273,7 @@ class FineTuning:
             self.network.use_dropout(config.dropout)
         self.read = tokens_reader(config, folder, self.network.config)
         train_tokens, dev_tokens = self.read(data.texts), self.read(data.dev)
-        mask_id = find_mask_token(folder) if config.word_dropout else None
+        mask_id = find_mask_token(folder) if config.token_mask_rate else None
         masks = [] if mask_id is None else [mask_id]
         used = np.unique(np.concatenate([train_tokens.input_ids, dev_tokens.input_ids, masks]))
         self.network.train_used_words(used.astype(np.int64))
@@ -289,8 +289,8 @@ class FineTuning:
             device=device,
             smoothing=config.label_smoothing,
             balanced=config.class_weights == "balanced",
-            consistency=config.consistency,
-            word_dropout=config.word_dropout,
+            r_drop_weight=config.r_drop_weight,
+            token_mask_rate=config.token_mask_rate,
             mask_id=mask_id,  # without one, no word is dropped
             teacher=self._teacher() if teacher else None,
         )
@@ -304,16 +304,16 @@ class FineTuning:
             say("head fitted to the encoder as it is")
         return self.objective.evaluate()
 
-    def start_share(self) -> StartShare | None:
-        """What `--start_share` asks for."""
-        asked = self.config.start_share
+    def wise_ft_weight(self) -> WiseFtWeight | None:
+        """What `--wise_ft_weight` asks for."""
+        asked = self.config.wise_ft_weight
         candidates = START_SHARES if asked is None else (asked,)
 
         def dev_loss() -> float:
             logits, data = self.objective.dev_logits(), self.data
             return calibrated_loss(logits, data.dev_targets, data.problem_type)
 
-        return StartShare(candidates, dev_loss) if any(candidates) else None
+        return WiseFtWeight(candidates, dev_loss) if any(candidates) else None
 
     def plans(self) -> list[Plan]:
         """One training, or as many as `--soup` says: other orders of the rows, other dropout."""

@@ -43,7 +43,7 @@ class LoopSettings:
     bf16: bool
     gradient_accumulation: int = 1
     layer_decay: float = 1.0
-    average: float = 0.0
+    ema_epochs: float = 0.0
     early_stopping: int = 0
     checkpoint_s: float = 120.0
 
@@ -203,7 +203,7 @@ class _Loop:
         )
         self.steps_of = [-(-len(batches) // settings.gradient_accumulation) for batches in epochs]
         self.factor = _schedule(self.optimizer, settings, sum(self.steps_of))
-        self.horizon = settings.average * max(self.steps_of, default=0)
+        self.horizon = settings.ema_epochs * max(self.steps_of, default=0)
         self.all_rows = max(sum(len(rows) for batches in epochs for rows in batches), 1)
 
     def resume(self) -> bool:

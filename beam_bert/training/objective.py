@@ -66,8 +66,8 @@ class ClassifierObjective:
         device: torch.device,
         smoothing: float = 0.0,
         balanced: bool = False,
-        consistency: float = 0.0,
-        word_dropout: float = 0.0,
+        r_drop_weight: float = 0.0,
+        token_mask_rate: float = 0.0,
         mask_id: int | None = None,
         teacher: Teacher | None = None,
     ) -> None:
@@ -76,8 +76,8 @@ class ClassifierObjective:
         self._problem_type, self._train, self._dev = problem_type, train, dev
         self._metrics_of, self._device = evaluate, device
         self._targets = torch.from_numpy(train.targets).to(device)
-        self._smoothing, self._consistency, self._teacher = smoothing, consistency, teacher
-        self._word_dropout, self._mask_id = word_dropout, mask_id
+        self._smoothing, self._r_drop_weight, self._teacher = smoothing, r_drop_weight, teacher
+        self._token_mask_rate, self._mask_id = token_mask_rate, mask_id
         self._weights = None
         if balanced and problem_type != REGRESSION:
             self._weights = balanced_weights(self._targets, problem_type)
@@ -99,17 +99,17 @@ class ClassifierObjective:
 
     def loss(self, rows: Int64Array) -> Tensor:
         """The mean loss over these rows."""
-        copies = 2 if self._consistency else 1
+        copies = 2 if self._r_drop_weight else 1
         batch, order = packed(
             self._train.tokens, rows, self.network.config, self._device, copies=copies
         )
-        if self._word_dropout and self._mask_id is not None:
-            batch = drop_words(batch, self._word_dropout, self._mask_id)
+        if self._token_mask_rate and self._mask_id is not None:
+            batch = drop_words(batch, self._token_mask_rate, self._mask_id)
         first = self.network.hidden(batch, first_tokens_only=True)
         logits = self.network.head(first).float()
         loss = self._row_losses(logits, first, torch.from_numpy(order).to(self._device)).mean()
         if copies == 2:
-            loss = loss + self._consistency * (
+            loss = loss + self._r_drop_weight * (
                 agreement_loss(logits[0::2], logits[1::2], self._problem_type).mean()
             )
         return loss

@@ -39,7 +39,7 @@ from beam_bert.training.saving import (
     publish,
     put_in_place,
 )
-from beam_bert.training.soup import StartShare, train_soup
+from beam_bert.training.soup import WiseFtWeight, train_soup
 
 _STALE_S = 30 * 24 * 3600.0
 # Settings that say where and how, not what: another value gives the same model.
@@ -100,7 +100,7 @@ def run_training(
     work: Path,
     key: str,
     start: Start | None = None,
-    start_share: StartShare | None = None,
+    wise_ft_weight: WiseFtWeight | None = None,
 ) -> Delivered:
     """Train, from the last checkpoint on if there is one, deliver, and tell how good it is.
 
@@ -109,7 +109,7 @@ def run_training(
       work: folder of its checkpoint.
       key: names the run there.
       start: as `beam_bert.training.loop.train` has it.
-      start_share: as `beam_bert.training.soup.train_soup` has it.
+      wise_ft_weight: as `beam_bert.training.soup.train_soup` has it.
 
     Raises:
       RunFailed: it did not finish; nothing was published.
@@ -138,7 +138,7 @@ def run_training(
                 progress=progress,
                 say=say,
                 start=start,
-                start_share=start_share,
+                wise_ft_weight=wise_ft_weight,
             )
         delivered = training.finish(found, work)
     for name, value in delivered.metrics.items():
@@ -408,7 +408,7 @@ def report_leaks(leaks: Sequence[str], total: int, what: str, policy: str) -> No
       leaks: places of those that do.
       total: of how many.
       what: they are, for the message.
-      policy: "remove" or "refuse", as `--leaks`.
+      policy: "remove" or "refuse", as `--train_dev_overlap`.
 
     Raises:
       InputError: there are some, and they are refused.
@@ -417,7 +417,7 @@ def report_leaks(leaks: Sequence[str], total: int, what: str, policy: str) -> No
         return
     found = f"{len(leaks)} of {total} {what} stand in --dev too, the first is {leaks[0]}"
     if policy == "refuse":
-        raise InputError(f"{found}; take them out, or say --leaks remove")
+        raise InputError(f"{found}; take them out, or say --train_dev_overlap remove")
     say(f"warning: {found}; they are left out of the training")
 
 

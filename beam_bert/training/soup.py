@@ -32,7 +32,7 @@ from beam_bert.training.weights import copied, put, same_shapes
 
 
 @dataclass(frozen=True)
-class StartShare:
+class WiseFtWeight:
     """How much of the start there may be in the result.
 
     Attributes:
@@ -105,7 +105,7 @@ def train_soup(
     progress: Sequence[Progress],
     say: Callable[[str], None],
     start: Start | None = None,
-    start_share: StartShare | None = None,
+    wise_ft_weight: WiseFtWeight | None = None,
 ) -> Progress:
     """Train once for each plan, from the same start, and average what they came to.
 
@@ -118,7 +118,7 @@ def train_soup(
       network, objective, work, key, say, start: see `beam_bert.training.loop.train`.
       plans: one for each training.
       progress: one for each training; filled in as they go.
-      start_share: what share the start may have; None: none.
+      wise_ft_weight: what share the start may have; None: none.
 
     Returns:
       What all of them went through: their curves, and a last point for each average.
@@ -126,7 +126,7 @@ def train_soup(
     Raises:
       RunFailed: as `train`.
     """
-    if len(plans) == 1 and start_share is None:
+    if len(plans) == 1 and wise_ft_weight is None:
         train(network, objective, plans[0], work=work, key=key, progress=progress[0], say=say,
               start=start)  # fmt: skip
         return progress[0]
@@ -153,8 +153,8 @@ def train_soup(
             shutil.rmtree(own, ignore_errors=True)
     found = _all_of(progress)
     _average(network, objective, pot, found, say)
-    if start_share is not None:
-        _mix_in_start(network, objective, pot, start_share, found, say)
+    if wise_ft_weight is not None:
+        _mix_in_start(network, objective, pot, wise_ft_weight, found, say)
     return found
 
 
@@ -181,7 +181,7 @@ def _mix_in_start(
     network: Trained,
     objective: Objective,
     pot: _Pot,
-    start_share: StartShare,
+    wise_ft_weight: WiseFtWeight,
     found: Progress,
     say: Callable[[str], None],
 ) -> None:
@@ -196,9 +196,9 @@ def _mix_in_start(
         put(parameters, {name: own.lerp(pot.start[name], share) for name, own in alone.items()})
 
     losses = {}
-    for share in (0.0, *start_share.candidates):
+    for share in (0.0, *wise_ft_weight.candidates):
         mix(share)
-        losses[share] = start_share.dev_loss()
+        losses[share] = wise_ft_weight.dev_loss()
     best = min(losses, key=lambda share: losses[share])
     mix(best)
     what = f"calibrated loss on dev {losses[best]:.4f} in place of {losses[0.0]:.4f}"

@@ -269,7 +269,7 @@ def test_out_of_memory_halves_the_micro_batch_and_goes_on(bert, monkeypatch, cap
     arrays = packed(random_sequences([50] * 30))
     expected = bert.logits(*arrays)
     monkeypatch.setattr(bert._encoder, "forward", small_gpu)
-    monkeypatch.setattr(bert, "_lanes", None)
+    monkeypatch.setattr(bert, "_threads", None)
     finished: list[int] = []
     try:
         with caplog.at_level(logging.WARNING):
@@ -292,9 +292,9 @@ def test_memory_of_a_forward_is_known_before_it_runs(tmp_path, monkeypatch, prec
     make_model(config).save_pretrained(tmp_path)
     model = load_classifier(tmp_path, precision=precision, device="cpu", batch_tokens=16_384)
     arrays = packed(random_sequences([512] * 40))
-    of_all_lanes = model.forward_bytes
-    monkeypatch.setattr(model, "_lanes", None)  # the profiler sees its own thread alone
-    assert of_all_lanes == torch.get_num_threads() * model.forward_bytes
+    of_all_threads = model.forward_bytes
+    monkeypatch.setattr(model, "_threads", None)  # the profiler sees its own thread alone
+    assert of_all_threads == torch.get_num_threads() * model.forward_bytes
     with torch.profiler.profile(profile_memory=True) as profiler:
         model.logits(*arrays)
     used = peak = 0

@@ -133,7 +133,7 @@ def packed_attention(query, key, value, ends_q, ends_k, max_q, max_k, *, num_spl
 def model(checkpoint) -> SequenceClassifier:
     """In fp32, so that a slip shows; micro-batches are queued ahead, as on a GPU."""
     model = load_classifier(checkpoint("bert")[0], precision="fp32", device="cpu", batch_tokens=99)
-    model._lanes = None
+    model._threads = None
     return model
 
 

@@ -47,23 +47,23 @@ def test_no_two_neighbours_would_fit_together(lengths, batch_tokens):
 @given(
     lengths=st.lists(st.integers(1, 20), min_size=200, max_size=600),
     batch_tokens=st.integers(600, 3_000),
-    lanes=st.integers(2, 8),
+    threads=st.integers(2, 8),
 )
-def test_lanes_get_the_same_number_of_batches_of_one_size(lengths, batch_tokens, lanes):
+def test_lanes_get_the_same_number_of_batches_of_one_size(lengths, batch_tokens, threads):
     lengths = np.array(lengths, np.int64)
-    plan = plan_micro_batches(lengths, batch_tokens, lanes)
+    plan = plan_micro_batches(lengths, batch_tokens, threads)
     assert sorted(np.concatenate([b.rows for b in plan]).tolist()) == list(range(len(lengths)))
     tokens = [batch.num_tokens for batch in plan]
     assert max(tokens) <= batch_tokens
-    if lengths.sum() >= 256 * lanes:
-        assert len(plan) % lanes == 0
+    if lengths.sum() >= 256 * threads:
+        assert len(plan) % threads == 0
         assert max(tokens) - min(tokens) <= 40, "a sequence at each end"
 
 
 def test_too_little_text_for_all_lanes_is_shared_by_few():
     lengths = np.full(60, 10)
-    assert [b.num_tokens for b in plan_micro_batches(lengths, 1_000, lanes=8)] == [300, 300]
-    assert len(plan_micro_batches(lengths[:30], 1_000, lanes=8)) == 1
+    assert [b.num_tokens for b in plan_micro_batches(lengths, 1_000, threads=8)] == [300, 300]
+    assert len(plan_micro_batches(lengths[:30], 1_000, threads=8)) == 1
 
 
 @given(lengths=many_lengths.filter(len))

@@ -13,10 +13,10 @@ from hypothesis import strategies as st
 
 from beam_bert.encoder import load_classifier
 from beam_bert.encoder.spans import best_spans
-from beam_bert.inference.fp32_recheck import CheckedModel
+from beam_bert.inference.fp32_recheck import RecheckedModel
 from beam_bert.inference.model_handler import BertModelHandler
 from beam_bert.models import resolve_model
-from beam_bert.slices.token_arrays import FlatTokens
+from beam_bert.slices.token_arrays import TokenArrays
 from beam_bert.tasks import AnswerTask, ClassificationTask, Task
 from beam_bert.tasks.classification import MULTI_LABEL, REGRESSION, SINGLE_LABEL
 from beam_bert.tokenization import DocumentTokenizer, WindowSettings
@@ -51,7 +51,7 @@ def test_what_counts_as_the_same(outputs, reference, problem_type, expected) -> 
 
 def check(task: Task, rows: pa.RecordBatch, fast: np.ndarray, exact: np.ndarray, gap: float):
     """With the windows of close calls exchanged for exact ones, every call is the exact one."""
-    chosen = task.close_calls(rows, fast, gap)
+    chosen = task.low_margin(rows, fast, gap)
     mixed = np.where(chosen[:, None], exact, fast)
     assert task.same(rows, mixed, exact).all()
 
@@ -113,16 +113,16 @@ def test_of_a_long_document_only_windows_near_the_best_answer_are_computed_again
         np.float32,
     )
     rows = pa.RecordBatch.from_pydict({"questions": [[0] * 5], "begins": [[0, 9, 18, 27, 36]]})
-    assert task.close_calls(rows, outputs, 0.1).tolist() == [True, True, False, True, False]
-    assert not task.close_calls(rows, outputs, 0.001).any()
+    assert task.low_margin(rows, outputs, 0.1).tolist() == [True, True, False, True, False]
+    assert not task.low_margin(rows, outputs, 0.001).any()
     outputs[:, 0] = [3, 4, 5.02, 9, 9]  # the least null score decides, here clearly against it
-    assert task.close_calls(rows, outputs, 0.1).tolist() == [True, True, False, True, False]
+    assert task.low_margin(rows, outputs, 0.1).tolist() == [True, True, False, True, False]
     outputs[:, 0] = [9, 9, 5.02, 9, 5.5]  # and here barely for it
-    assert task.close_calls(rows, outputs, 0.1).tolist() == [True, True, True, True, False]
+    assert task.low_margin(rows, outputs, 0.1).tolist() == [True, True, True, True, False]
     outputs[[1, 3], 1] = 2.0  # one best answer, by far: the null score alone is close
-    assert task.close_calls(rows, outputs, 0.1).tolist() == [True, False, True, False, False]
+    assert task.low_margin(rows, outputs, 0.1).tolist() == [True, False, True, False, False]
     outputs[:, 0] = 9  # no answer, by far: which one it would be does not matter
-    assert not task.close_calls(rows, outputs, 0.1).any()
+    assert not task.low_margin(rows, outputs, 0.1).any()
 
 
 class Says:
@@ -146,7 +146,7 @@ def test_what_falls_back_to_other_windows_once_exact_is_compared_again() -> None
     # Window 0 seems to win by far, window 1 beside it; exactly, it is window 2.
     fast, exact = Says(windows(9.0, 8.9, 8.2, 0.0)), Says(windows(8.3, 8.2, 8.4, 5.0))
     task = AnswerTask(("q",))
-    model = CheckedModel.of(fast, task, lambda: exact, 0.4)
+    model = RecheckedModel.of(fast, task, lambda: exact, 0.4)
     ids = pa.array([[[0], [1], [2], [3]]], pa.list_(pa.list_(pa.int32())))
     rows = pa.RecordBatch.from_pydict(
         {"input_ids": ids, "questions": [[0] * 4], "begins": [[0, 9, 18, 27]]}
@@ -162,16 +162,16 @@ def test_whether_a_second_answer_beats_none_may_be_close_too(top_k: int, close: 
     outputs[0, :4] = [1.0, 9.0, 1.02, -4.0]  # no answer, and three spans
     outputs[0, 9:] = [0, 1, 2, *[-1] * 5] * 2
     rows = pa.RecordBatch.from_pydict({"questions": [[0]], "begins": [[0]]})
-    assert task.close_calls(rows, outputs, 0.1).tolist() == [close]
+    assert task.low_margin(rows, outputs, 0.1).tolist() == [close]
 
 
 def test_a_regression_makes_no_calls_and_what_is_no_number_is_close() -> None:
     values = np.array([[1.0], [NAN]], np.float32)
     task = ClassificationTask(("value",), problem_type=REGRESSION)
     assert task.close_gap("int8") == 0
-    assert not task.close_calls(rows_of([1, 1]), values, 9.0).any()
+    assert not task.low_margin(rows_of([1, 1]), values, 9.0).any()
     broken = np.array([[5.0, 0.0], [NAN, 0.0]], np.float32)
-    assert ClassificationTask(("a", "b")).close_calls(rows_of([1, 1]), broken, 0.1).tolist() == [
+    assert ClassificationTask(("a", "b")).low_margin(rows_of([1, 1]), broken, 0.1).tolist() == [
         False,
         True,
     ]
@@ -180,7 +180,7 @@ def test_a_regression_makes_no_calls_and_what_is_no_number_is_close() -> None:
 def test_windows_taken_out_of_many_are_the_same_windows(bert: Path) -> None:
     tokenizer = DocumentTokenizer(bert, WindowSettings(16, overlapping=True, stride=4), pair=True)
     rows = tokenizer.tokenize(documents(TEXTS, TEXTS[::-1])).rows
-    tokens, chosen = FlatTokens.of(rows), np.array([0, 3, 2])
+    tokens, chosen = TokenArrays.of(rows), np.array([0, 3, 2])
     taken = tokens.windows(chosen)
     every = [window for windows in rows["input_ids"].to_pylist() for window in windows]
     parts = np.split(taken.ids, taken.offsets[1:-1])
@@ -192,14 +192,20 @@ def test_windows_taken_out_of_many_are_the_same_windows(bert: Path) -> None:
 def test_the_job_runs_int8_and_makes_close_calls_at_fp32(bert: Path) -> None:
     batch = DocumentTokenizer(bert, WindowSettings(64)).tokenize(documents(TEXTS))
     task = ClassificationTask(LABELS)
-    exact = CheckedModel(load_classifier(bert, precision="fp32", device="cpu")).outputs(batch.rows)
+    exact = RecheckedModel(load_classifier(bert, precision="fp32", device="cpu")).outputs(
+        batch.rows
+    )
 
-    def run(recheck: float | None) -> tuple[np.ndarray, float]:
+    def run(recheck_margin: float | None) -> tuple[np.ndarray, float]:
         handler = BertModelHandler(
-            resolve_model(str(bert)), precision="int8", device="cpu", task=task, recheck=recheck
+            resolve_model(str(bert)),
+            precision="int8",
+            device="cpu",
+            task=task,
+            recheck_margin=recheck_margin,
         )
         (scored,) = handler.run_inference(batch, handler.load_model())
-        again = scored.stats["windows_computed_again"]
+        again = scored.stats["windows_rechecked"]
         return np.concatenate([np.array(each) for each in scored.rows["logits"].to_pylist()]), again
 
     never, none = run(0)

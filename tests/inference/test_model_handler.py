@@ -18,7 +18,7 @@ from transformers import AutoModelForSequenceClassification, AutoTokenizer
 from beam_bert.encoder import SequenceClassifier, engine, load_classifier
 from beam_bert.encoder.replicas import Replicas
 from beam_bert.errors import RunFailed
-from beam_bert.inference.fp32_recheck import CheckedModel
+from beam_bert.inference.fp32_recheck import RecheckedModel
 from beam_bert.inference.model_handler import BertModelHandler, score
 from beam_bert.models import resolve_model
 from beam_bert.sinks import Manifest
@@ -44,7 +44,7 @@ def test_each_document_gets_the_logits_that_transformers_computes(
     inputs = tokenizer(TEXTS, truncation=True, max_length=64, padding=True, return_tensors="pt")
     with torch.inference_mode():
         expected = reference(**inputs).logits.numpy()
-    found = np.concatenate(logits_of(score(batch, CheckedModel(model)).rows))
+    found = np.concatenate(logits_of(score(batch, RecheckedModel(model)).rows))
     np.testing.assert_allclose(found, expected, atol=1e-4)
 
 
@@ -54,7 +54,7 @@ def test_pairs_get_the_logits_that_transformers_computes(
     pairs = TEXTS[::-1]
     tokenizer = DocumentTokenizer(bert, WindowSettings(64), pair=True)
     found = np.concatenate(
-        logits_of(score(tokenizer.tokenize(documents(TEXTS, pairs)), CheckedModel(model)).rows)
+        logits_of(score(tokenizer.tokenize(documents(TEXTS, pairs)), RecheckedModel(model)).rows)
     )
     reference = AutoModelForSequenceClassification.from_pretrained(str(bert)).eval()
     inputs = AutoTokenizer.from_pretrained(str(bert))(
@@ -68,9 +68,9 @@ def test_pairs_get_the_logits_that_transformers_computes(
 def test_a_document_keeps_its_windows_in_order(bert: Path, model: SequenceClassifier) -> None:
     settings = WindowSettings(16, overlapping=True, stride=4)
     tokenizer = DocumentTokenizer(bert, settings)
-    together = score(tokenizer.tokenize(documents(TEXTS)), CheckedModel(model))
+    together = score(tokenizer.tokenize(documents(TEXTS)), RecheckedModel(model))
     for row, text in enumerate(TEXTS):
-        alone = score(tokenizer.tokenize(documents([text])), CheckedModel(model))
+        alone = score(tokenizer.tokenize(documents([text])), RecheckedModel(model))
         found = logits_of(together.rows)[row]
         np.testing.assert_allclose(found, logits_of(alone.rows)[0], atol=1e-5)
 
@@ -100,8 +100,8 @@ def test_a_document_that_breaks_the_model_is_rejected_alone(
     tokenizer = DocumentTokenizer(bert, WindowSettings(16, overlapping=True, stride=4))
     token = AutoTokenizer.from_pretrained(str(bert)).convert_tokens_to_ids("terrible")
     batch = tokenizer.tokenize(documents(TEXTS))
-    whole = score(batch, CheckedModel(model))
-    broken = score(batch, CheckedModel(Breaks(model, token, how)))  # type: ignore[arg-type]
+    whole = score(batch, RecheckedModel(model))
+    broken = score(batch, RecheckedModel(Breaks(model, token, how)))  # type: ignore[arg-type]
     assert broken.rejects["doc_id"].to_pylist() == ["1"]
     assert broken.rejects["reason"].to_pylist() == ["inference_failed"]
     assert broken.rejects["raw"].to_pylist() == [TEXTS[1].encode()]
@@ -116,12 +116,12 @@ def test_a_gpu_that_is_lost_fails_the_run_and_rejects_nothing(
 ) -> None:
     batch = DocumentTokenizer(bert, WindowSettings(16)).tokenize(documents(TEXTS))
     with pytest.raises(RunFailed, match=r"the GPU failed \(CUDA error: .*\); start the run again"):
-        score(batch, CheckedModel(Breaks(model, 0, "lost")))  # type: ignore[arg-type]
+        score(batch, RecheckedModel(Breaks(model, 0, "lost")))  # type: ignore[arg-type]
 
 
 def test_an_empty_slice_has_no_logits(bert: Path, model: SequenceClassifier) -> None:
     tokenizer = DocumentTokenizer(bert, WindowSettings(16))
-    assert len(score(tokenizer.tokenize(documents([])), CheckedModel(model))) == 0
+    assert len(score(tokenizer.tokenize(documents([])), RecheckedModel(model))) == 0
 
 
 def test_the_size_of_micro_batches_and_its_measurement_reach_the_manifest(
@@ -133,7 +133,7 @@ def test_the_size_of_micro_batches_and_its_measurement_reach_the_manifest(
     batch = DocumentTokenizer(bert, WindowSettings(64)).tokenize(documents(TEXTS))
     handler = BertModelHandler(resolve_model(str(bert)))
     (first,), (second,) = (
-        handler.run_inference(batch, Replicas([CheckedModel(model)])) for _ in range(2)
+        handler.run_inference(batch, Replicas([RecheckedModel(model)])) for _ in range(2)
     )
     used = f"documents_in_batches_of_{model.batch_tokens}"
     assert first.stats[used] == second.stats[used] == len(TEXTS)
@@ -186,7 +186,7 @@ def test_threads_that_share_a_model_share_its_seconds(
             both_are_here.wait()
             return np.zeros((len(offsets) - 1, self.width), np.float32)
 
-    checked = CheckedModel(Slow())  # type: ignore[arg-type]
+    checked = RecheckedModel(Slow())  # type: ignore[arg-type]
     batch = DocumentTokenizer(bert, WindowSettings(64)).tokenize(documents(TEXTS))
     with ThreadPoolExecutor(2) as threads:
         started = time.perf_counter()

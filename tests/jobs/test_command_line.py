@@ -10,8 +10,9 @@ from pathlib import Path
 import pytest
 
 from beam_bert.errors import ConfigError
-from beam_bert.jobs.command_line import flags_table, parse_config, run_from_command_line
+from beam_bert.jobs.command_line import parse_config, run_from_command_line
 from beam_bert.settings.inference import ClassifyConfig, SentimentConfig
+from tools import reference
 
 NEEDED = ["--input", "in/*.jsonl", "--output", "out", "--model", "m"]
 
@@ -22,10 +23,22 @@ def parse(*flags: str, config: type = ClassifyConfig) -> tuple[ClassifyConfig, l
 
 def test_flags_become_typed_settings() -> None:
     config, beam_flags = parse(
-        *NEEDED, "--input", "b", "c", "--top_k=3", "--keep_text", "--overwrite=false", "--carry"
+        *NEEDED,
+        "--input",
+        "b",
+        "c",
+        "--top_k=3",
+        "--keep_text",
+        "--overwrite=false",
+        "--keep_columns",
     )
     assert config.input == ("in/*.jsonl", "b", "c")
-    assert (config.top_k, config.keep_text, config.overwrite, config.carry) == (3, True, False, ())
+    assert (config.top_k, config.keep_text, config.overwrite, config.keep_columns) == (
+        3,
+        True,
+        False,
+        (),
+    )
     assert beam_flags == []
 
 
@@ -107,9 +120,5 @@ def test_help_is_grouped_and_does_not_wait_for_torch_or_beam() -> None:
         assert f"| {heavy}\n" not in done.stderr
 
 
-def test_the_readme_shows_every_flag_as_the_code_has_it() -> None:
-    readme = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
-    assert flags_table(ClassifyConfig) in readme, (
-        "the table of flags in README.md is stale; paste what this prints: python -c 'from "
-        "beam_bert import cli, config; print(cli.flags_table(config.ClassifyConfig))'"
-    )
+def test_the_reference_shows_every_flag_as_the_code_has_it() -> None:
+    assert reference.main(["--check"]) == 0

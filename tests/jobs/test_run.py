@@ -340,7 +340,7 @@ def test_int8_runs_once_it_has_shown_on_the_input_that_it_agrees_with_fp32(
 ) -> None:
     source = write_jsonl(tmp_path / "in.jsonl")
     assert run(source, tmp_path / "out", bert, "--precision=int8") == 0
-    proof = manifest_of(tmp_path / "out")["model"]["proof"]
+    proof = manifest_of(tmp_path / "out")["model"]["precision_check"]
     assert (proof["precision"], proof["documents"]) == ("int8", len(ROWS))
     assert proof["agreement"] >= 0.995
     assert "int8 says what fp32 says" in capsys.readouterr().out

@@ -24,7 +24,7 @@ from beam_bert.evaluation.answering.scoring import (
     answers_of,
     evaluate_answers,
 )
-from beam_bert.inference.fp32_recheck import CheckedModel
+from beam_bert.inference.fp32_recheck import RecheckedModel
 from beam_bert.labelled.answers import Asked, mended_start, read_asked
 from beam_bert.labelled.question_windows import (
     answer_windows,
@@ -212,7 +212,7 @@ def test_a_model_that_breaks_is_not_blamed_on_the_question(
     tokenizer = QuestionTokenizer(reader, WindowSettings(64, True, 16), None)
     asked = Asked("a", "Who?", CONTEXT, (), "dev.json: data[0]")
     with pytest.raises(InputError, match=r"dev.json: data\[0\]: the model's .* finite numbers$"):
-        answers_of([asked], tokenizer, CheckedModel(Broken()))
+        answers_of([asked], tokenizer, RecheckedModel(Broken()))
 
 
 def test_windows_learn_the_tokens_of_the_answer_or_the_first_token(
@@ -257,7 +257,9 @@ def test_predictions_are_the_reference_answers_and_are_scored(
     predictions = answers_of(
         asked,
         QuestionTokenizer(reader, WindowSettings(64, True, 16), None),
-        CheckedModel(load_span_finder(reader, precision="fp32", device="cpu", top_spans=TOP_SPANS)),
+        RecheckedModel(
+            load_span_finder(reader, precision="fp32", device="cpu", top_spans=TOP_SPANS)
+        ),
     )
     model = AutoModelForQuestionAnswering.from_pretrained(str(reader)).eval()
     tokenizer = AutoTokenizer.from_pretrained(str(reader))

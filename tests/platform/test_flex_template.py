@@ -88,9 +88,9 @@ def test_the_service_knows_every_field_and_type(task: str) -> None:
         ("max_reject_rate", "5%", False),
         ("sdk_container_image", IMAGE, True),
         ("sdk_container_image", "a b", False),
-        ("carry", "[]", True),
-        ("carry", "a,b", True),
-        ("carry", "a,,b", False),
+        ("keep_columns", "[]", True),
+        ("keep_columns", "a,b", True),
+        ("keep_columns", "a,,b", False),
     ],
 )
 def test_a_parameter_is_checked_before_a_machine_starts(
@@ -133,13 +133,14 @@ def test_a_list_survives_being_a_string(items: list[str]) -> None:
 
 def test_lists_numbers_and_switches_arrive_as_settings() -> None:
     parameters = [
-        "--input=gs://b/a.csv,gs://b/c.csv", "--output=gs://b/out", "--model=m", "--carry=[]",
+        "--input=gs://b/a.csv,gs://b/c.csv", "--output=gs://b/out", "--model=m",
+        "--keep_columns=[]",
         "--text_column=title,body", "--top_k=2", "--keep_text=true", "--overwrite=false",
         "--max_reject_rate=0.1", "--runner=DataflowRunner", "--template_location=gs://b/t",
     ]  # fmt: skip
     config, beam_flags = parse_config(ClassifyConfig, to_flags(parameters), "x")
     assert config.input == ("gs://b/a.csv", "gs://b/c.csv")
-    assert (config.carry, config.text_column) == ((), ("title", "body"))
+    assert (config.keep_columns, config.text_column) == ((), ("title", "body"))
     assert (config.top_k, config.keep_text, config.overwrite) == (2, True, False)
     assert beam_flags == ["--runner=DataflowRunner", "--template_location=gs://b/t"]
 

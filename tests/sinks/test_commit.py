@@ -153,7 +153,7 @@ def test_books_that_do_not_balance_fail_before_anything_is_published(
     with pytest.raises(RunFailed, match=r"shard part-00000-0000-0+: .*rows were read"):
         commit_run(run, records, SCHEMA)
     after = snapshot(output)
-    assert after.pop("runs/run-1/failure.json")["reason"] == "books"
+    assert after.pop("runs/run-1/failure.json")["reason"] == "totals"
     assert after == staged
 
 
@@ -357,14 +357,14 @@ def test_rows_read_are_rows_published_whatever_the_order_and_repetition(
 
 def test_many_thousand_records_fit_into_the_books_and_a_manifest() -> None:
     from beam_bert.sinks.commit import _manifest
-    from beam_bert.sinks.totals import close_books
+    from beam_bert.sinks.totals import close_totals
 
     batch = make_batch(0, 3)
     with tempfile.TemporaryDirectory() as output:
         run = make_run(output)
         record = write_shard(run, batch, SCHEMA)
         records = (_renamed(record, i) for i in range(20_000))
-        manifest = _manifest(open_storage(output), run, close_books(records), SCHEMA)
+        manifest = _manifest(open_storage(output), run, close_totals(records), SCHEMA)
     assert manifest.counts.rows_read == 60_000
     assert len(manifest.outputs) == 20_000
     assert len(manifest.to_json()) < 13 * 2**20

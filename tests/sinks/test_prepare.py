@@ -10,7 +10,7 @@ from pydantic import ValidationError
 
 from beam_bert.errors import OutputError, RunFailed
 from beam_bert.sinks import commit_run, prepare_output, write_shard
-from beam_bert.sinks.commit_journal import pending_journals
+from beam_bert.sinks.commit_journal import pending_commit_journals
 from beam_bert.sinks.run import RunSpec, partition_levels
 from beam_bert.storage import open_storage
 from tests.sinks.committed import snapshot
@@ -190,7 +190,7 @@ def test_a_killed_commit_whose_shards_are_gone_says_what_to_remove(tmp_path: Pat
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("beam_bert.sinks.commit.roll_forward", lambda *_: None)
         commit_run(run, records, SCHEMA)
-    assert [journal.run.run_id for journal in pending_journals(storage)] == ["run-1"]
+    assert [journal.run.run_id for journal in pending_commit_journals(storage)] == ["run-1"]
     storage.delete(f"{run.staged('predictions')}/{records[0].predictions.name}")
 
     with pytest.raises(RunFailed, match=r"part-00000.* is missing .*remove .*commit.json") as error:

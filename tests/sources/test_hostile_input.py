@@ -322,7 +322,7 @@ def test_a_file_without_the_text_column_is_rejected_row_by_row(tmp_path: Path) -
     (tmp_path / "b.csv").write_text("body,n\ny,2\nz,3\n")
     pq.write_table(pa.table({"n": [4, 5]}), tmp_path / "c.parquet")
     (tmp_path / "d.jsonl").write_text('{"n":6}\n')
-    result = read_back(tmp_path, carry=())
+    result = read_back(tmp_path, keep_columns=())
     assert result.texts == ["x"]
     assert [
         (Path(r["source_file"]).name, r["source_row"], r["reason"]) for r in result.rejects

@@ -149,7 +149,7 @@ def test_parquet_types_that_nothing_unites_are_an_error(tmp_path: Path) -> None:
     pq.write_table(pa.table({"text": ["a"], "n": [[1]]}), tmp_path / "b.parquet")
     with pytest.raises(InputError, match=r"column n is int64 in .*a.parquet but list<.*b.parquet"):
         inspected(tmp_path)
-    assert carried(tmp_path, carry=()) == {}
+    assert carried(tmp_path, keep_columns=()) == {}
 
 
 def test_csv_values_stay_as_they_are_written(tmp_path: Path) -> None:
@@ -178,8 +178,8 @@ def test_names_that_the_output_has_get_a_prefix(tmp_path: Path) -> None:
 
 def test_carry_chooses_and_orders_columns(tmp_path: Path) -> None:
     (tmp_path / "a.csv").write_text("text,a,b\nx,1,2\n")
-    assert list(carried(tmp_path, carry=("b", "a"))) == ["b", "a"]
-    assert list(carried(tmp_path, carry=("b",), keep_text=True)) == ["b", "text"]
+    assert list(carried(tmp_path, keep_columns=("b", "a"))) == ["b", "a"]
+    assert list(carried(tmp_path, keep_columns=("b",), keep_text=True)) == ["b", "text"]
     assert list(carried(tmp_path, keep_text=True)) == ["text", "a", "b"]
     assert read_back(tmp_path, keep_text=True).rows[0]["carried"]["text"] == "x"
 
@@ -199,7 +199,7 @@ def test_ids_become_strings_and_fall_back_to_file_and_row(tmp_path: Path) -> Non
     assert [row["doc_id"] for row in result.rows] == ["12", f"{path}#1", f"{path}#2", "-1"]
     assert result.rows[0]["carried"]["id"] == 12
     path.write_text('{"text":"a","id":"x"}\n{"text":"b","id":7}\n{"text":"c","id":""}\n')
-    result = read_back(path, id_column="id", carry=())
+    result = read_back(path, id_column="id", keep_columns=())
     assert [row["doc_id"] for row in result.rows] == ["x", "7", f"{path}#2"]
     path.write_text('{"text":"a","id":{"n":[1]}}\n')
     assert read_back(path, id_column="id").rows[0]["doc_id"] == '{"n":[1]}'
@@ -255,8 +255,8 @@ def test_a_column_that_no_file_has_is_named_with_those_there_are(tmp_path: Path)
     (tmp_path / "a.csv").write_text("Text,label\na,b\n")
     with pytest.raises(InputError, match=r"'text'.*--text_column Text\?.*Text, label"):
         inspected(tmp_path)
-    with pytest.raises(InputError, match=r"'labels' \(--carry\).*label"):
-        inspected(tmp_path, text_columns=("Text",), carry=("labels",))
+    with pytest.raises(InputError, match=r"'labels' \(--keep_columns\).*label"):
+        inspected(tmp_path, text_columns=("Text",), keep_columns=("labels",))
     with pytest.raises(InputError, match=r"'key' \(--id_column\)"):
         inspected(tmp_path, text_columns=("Text",), id_column="key")
     with pytest.raises(InputError, match=r"'b' \(--text_pair_column\)"):

@@ -163,7 +163,7 @@ def test_training_rows_that_dev_has_are_refused_or_left_out(
         [*labelled_rows(20, seed=9), (f"  {rows[3][0].upper()} ", rows[3][1])],
     )
     assert "1 of 240 training rows stand in --dev too" in refused(
-        "--dev", str(dev), "--leaks", "refuse"
+        "--dev", str(dev), "--train_dev_overlap", "refuse"
     )
     folder = finetune("--dev", str(dev))
     assert "warning: 1 of 240 training rows stand in --dev too" in capfd.readouterr().err

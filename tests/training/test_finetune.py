@@ -189,8 +189,8 @@ def test_bf16_accumulation_consistency_smoothing_and_early_stopping_run(
     finetune: Finetune, capfd: pytest.CaptureFixture[str]
 ) -> None:
     folder = finetune(
-        *("--precision", "bf16", "--gradient_accumulation", "3", "--consistency", "1"),
-        *("--word_dropout", "0.2"),
+        *("--precision", "bf16", "--gradient_accumulation", "3", "--r_drop_weight", "1"),
+        *("--token_mask_rate", "0.2"),
         *("--label_smoothing", "0.1", "--layer_decay", "0.9", "--schedule", "cosine"),
         *("--early_stopping", "1", "--epochs", "4", "--learning_rate", "1e-9"),
     )
@@ -200,7 +200,7 @@ def test_bf16_accumulation_consistency_smoothing_and_early_stopping_run(
 
 
 def test_dropout_of_ones_own_replaces_that_of_the_base(finetune: Finetune) -> None:
-    settings = ("--epochs", "1", "--learning_rate", "1e-9", "--word_dropout", "0")
+    settings = ("--epochs", "1", "--learning_rate", "1e-9", "--token_mask_rate", "0")
     losses = []
     for share in (), ("--dropout", "0"), ("--dropout", "0.9"):
         curve = training(finetune(*settings, *share, output=f"model{len(losses)}"))["curves"]
@@ -210,7 +210,7 @@ def test_dropout_of_ones_own_replaces_that_of_the_base(finetune: Finetune) -> No
 
 
 def test_accumulated_batches_weigh_their_rows_alike(finetune: Finetune) -> None:
-    flags = ("--epochs", "1", "--start_share", "0", "--batch_tokens")
+    flags = ("--epochs", "1", "--wise_ft_weight", "0", "--batch_tokens")
     one = finetune(*flags, "100000", output="one")
     two = finetune(*flags, "500", "--gradient_accumulation", "1000", output="two")
     assert training(one)["curves"]["epochs"][-1]["step"] == 1
@@ -218,7 +218,7 @@ def test_accumulated_batches_weigh_their_rows_alike(finetune: Finetune) -> None:
 
 
 def test_a_good_epoch_is_kept_and_the_curves_tell_all(finetune: Finetune) -> None:
-    found = training(finetune("--epochs", "4", "--learning_rate", "2e-3", "--start_share", "0"))
+    found = training(finetune("--epochs", "4", "--learning_rate", "2e-3", "--wise_ft_weight", "0"))
     values = [epoch["accuracy"] for epoch in found["curves"]["epochs"]]
     assert len(values) == 1 + 4  # the first as the head was fitted
     error = standard_error(max(values), 24)  # rows held out of 240

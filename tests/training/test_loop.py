@@ -30,11 +30,11 @@ class Pulled:
         return {"nearness": -abs(self.seen[-1])}
 
 
-def run(folder: Path, average: float, **more: Any) -> tuple[float, list[float]]:
+def run(folder: Path, ema_epochs: float, **more: Any) -> tuple[float, list[float]]:
     network = OneNumber()
     objective = Pulled(network)
     epochs = [[np.array([i]) for i in range(40)]] * more.pop("epochs", 3)
-    settings = LoopSettings(0.1, "constant", 0.0, 0.0, 0, False, average=average, **more)
+    settings = LoopSettings(0.1, "constant", 0.0, 0.0, 0, False, ema_epochs=ema_epochs, **more)
     train(network, objective, Plan(epochs, settings), work=folder, key="k", progress=Progress(),
           say=lambda line: None)  # fmt: skip
     return network.value, objective.seen
@@ -105,7 +105,7 @@ def test_a_run_that_goes_on_has_the_same_average(tmp_path: Path) -> None:
 
     network = OneNumber()
     epochs = [[np.array([i]) for i in range(40)]] * 3
-    settings = LoopSettings(0.1, "constant", 0.0, 0.0, 0, False, average=0.5)
+    settings = LoopSettings(0.1, "constant", 0.0, 0.0, 0, False, ema_epochs=0.5)
     with pytest.raises(Stopped):
         train(network, Stops(network), Plan(epochs, settings), work=tmp_path / "on", key="k",
               progress=Progress(), say=lambda line: None)  # fmt: skip

@@ -11,7 +11,7 @@ import pytest
 from torch import Tensor
 
 from beam_bert.training.loop import LoopSettings, Plan, Progress
-from beam_bert.training.soup import StartShare, train_soup
+from beam_bert.training.soup import WiseFtWeight, train_soup
 from tests.training.one_number import OneNumber
 
 Finetune = Callable[..., Path]
@@ -63,7 +63,7 @@ def cook(
         progress=[Progress() for _ in plans],
         say=said.append,
         start=lambda: {"nearness": -9.0} if start_shares else None,
-        start_share=StartShare(start_shares, objective.dev_loss) if start_shares else None,
+        wise_ft_weight=WiseFtWeight(start_shares, objective.dev_loss) if start_shares else None,
     )
     return network.value, found, said
 
@@ -185,7 +185,7 @@ def test_a_start_with_a_random_head_has_no_share(
 
 
 def test_finetune_publishes_the_average_and_tells_each_training(finetune: Finetune) -> None:
-    folder = finetune("--epochs", "2", "--soup", "2", "--start_share", "0")
+    folder = finetune("--epochs", "2", "--soup", "2", "--wise_ft_weight", "0")
     found = json.loads((folder / "training.json").read_text("utf-8"))
     told = {(point["training"], point["epoch"]) for point in found["curves"]["epochs"]}
     assert told == {(1, 0), (1, 1), (1, 2), (2, 0), (2, 1), (2, 2), ("average", "")}

@@ -16,7 +16,7 @@ from beam_bert.evaluation.answering.scoring import (
     evaluate_answers,
     wrong_answers,
 )
-from beam_bert.inference.fp32_recheck import CheckedModel
+from beam_bert.inference.fp32_recheck import RecheckedModel
 from beam_bert.labelled.answers import read_asked
 from beam_bert.labelled.question_windows import check_questions, question_tokenizer
 from beam_bert.models import fetch_model, resolve_model
@@ -73,7 +73,9 @@ def measure(config: AnswerEvaluateConfig) -> report.AnswerEvaluation:
     threshold = config.null_threshold
     threshold = model.config.null_threshold if threshold is None else threshold
     job_task = AnswerTask(None, null_threshold=threshold)
-    checked = CheckedModel.of(model, job_task, partial(load, precision="fp32"), config.recheck)
+    checked = RecheckedModel.of(
+        model, job_task, partial(load, precision="fp32"), config.recheck_margin
+    )
     done = 0
 
     def count(questions: int) -> None:

@@ -18,7 +18,7 @@ from beam_bert.evaluation.answering.metrics import (
     question_word,
 )
 from beam_bert.evaluation.intervals import percentile_interval
-from beam_bert.inference.fp32_recheck import CheckedModel
+from beam_bert.inference.fp32_recheck import RecheckedModel
 from beam_bert.inference.model_handler import score
 from beam_bert.labelled.answers import Asked
 from beam_bert.labelled.question_windows import asked_batch
@@ -64,7 +64,7 @@ class Predictions:
 def answers_of(
     asked: Sequence[Asked],
     tokenizer: QuestionTokenizer,
-    model: CheckedModel,
+    model: RecheckedModel,
     *,
     on_questions: Callable[[int], None] = lambda done: None,
 ) -> Predictions:
@@ -97,7 +97,7 @@ def answers_of(
         starts[place] = rows["answer_start"].to_numpy(zero_copy_only=False)
         gaps[place] = rows["null_score"].to_numpy().astype(np.float64) - rows["score"].to_numpy()
         windows += int(scored.stats["windows"])
-        computed_again += int(scored.stats["windows_computed_again"])
+        computed_again += int(scored.stats["windows_rechecked"])
         on_questions(len(some))
     return Predictions(answers, starts, gaps, windows, computed_again)
 

@@ -112,7 +112,7 @@ def read_questions(config: AnswerFinetuneConfig) -> Questions:
         leaks = leaking_rows(_keys(train), _keys(dev))
         leaked = len(leaks)
         places = [train[n].place for n in leaks]
-        report_leaks(places, len(train), "questions of --train", config.leaks)
+        report_leaks(places, len(train), "questions of --train", config.train_dev_overlap)
         train = [train[n] for n in np.setdiff1d(np.arange(len(train)), leaks)]
     else:
         texts = [content_key(each.context) for each in train]

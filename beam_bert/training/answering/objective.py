@@ -18,7 +18,7 @@ from beam_bert.encoder.packing import PackedBatch
 from beam_bert.encoder.plan import Int32Array, Int64Array, plan_micro_batches
 from beam_bert.encoder.spans import best_spans
 from beam_bert.evaluation.answering.scoring import TOP_SPANS, answers_of, best_thresholds
-from beam_bert.inference.fp32_recheck import CheckedModel
+from beam_bert.inference.fp32_recheck import RecheckedModel
 from beam_bert.labelled.answers import Asked
 from beam_bert.labelled.question_windows import AnswerWindows
 from beam_bert.labelled.rows import Tokens
@@ -62,7 +62,7 @@ class SpanObjective:
 
     def evaluate(self) -> dict[str, float]:
         """Exact match and F1 on dev, each at its best null threshold, and that of F1."""
-        predictions = answers_of(self._dev, self._tokenizer, CheckedModel(self._finder))
+        predictions = answers_of(self._dev, self._tokenizer, RecheckedModel(self._finder))
         best = best_thresholds(self._dev, predictions)
         values = {name: found.value for name, found in best.items()}
         return values | {"null_threshold": best["f1"].threshold}

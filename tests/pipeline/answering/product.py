@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from beam_bert.encoder import load_span_finder
-from beam_bert.inference.fp32_recheck import CheckedModel
+from beam_bert.inference.fp32_recheck import RecheckedModel
 from beam_bert.inference.model_handler import score
 from beam_bert.models import ResolvedModel
 from beam_bert.pipeline.answer import decode
@@ -48,5 +48,5 @@ def answer_batch(
         top_spans=asked.top_spans,
     )
     return decode(
-        score(tokenizer.tokenize(batch), CheckedModel(model)), tokenizer, task=asked, model=MODEL
+        score(tokenizer.tokenize(batch), RecheckedModel(model)), tokenizer, task=asked, model=MODEL
     )

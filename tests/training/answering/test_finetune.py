@@ -261,8 +261,8 @@ def test_texts_are_held_out_with_all_of_their_questions_and_leaks_are_left_out(
     flags += ["--epochs=1", "--overwrite", "--dev", str(dev)]
     assert main(flags) == 0
     assert "warning: 11 of 80 questions of --train stand in --dev too" in capfd.readouterr().err
-    assert main([*flags, "--leaks=refuse"]) == 2
-    assert "--leaks remove" in capfd.readouterr().err
+    assert main([*flags, "--train_dev_overlap=refuse"]) == 2
+    assert "--train_dev_overlap remove" in capfd.readouterr().err
 
 
 @pytest.mark.parametrize(
@@ -363,8 +363,8 @@ def test_close_answers_of_a_fast_precision_are_evaluated_at_fp32_as_in_the_job(
 
     exact = gaps("fp32", "--precision=fp32")
     assert len(exact) > 20
-    assert gaps("all", "--precision=int8", "--recheck=1000") == exact
-    assert gaps("none", "--precision=int8", "--recheck=0") != exact
+    assert gaps("all", "--precision=int8", "--recheck_margin=1000") == exact
+    assert gaps("none", "--precision=int8", "--recheck_margin=0") != exact
 
 
 def test_models_of_the_other_task_are_refused_with_the_pipeline_that_fits(
