@@ -12,14 +12,14 @@ anew.
 
 from __future__ import annotations
 
-import contextlib
-import fcntl
 import json
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
+
+from filelock import FileLock
 
 from beam_bert.errors import ModelError
 from beam_bert.models.digest import folder_checksums, is_model_file, model_digest
@@ -44,7 +44,7 @@ def cached_model(digest: str, download: Callable[[Path], None]) -> Path:
         return folder
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
-        with _locked(folder.with_name(f"{digest}.lock")):
+        with FileLock(folder.with_name(f"{digest}.lock")):
             if not _is_as_checked(folder) and not _passes_check(folder, digest):
                 _download(folder, digest, download)
     except OSError as error:
@@ -112,13 +112,3 @@ def _is_as_checked(folder: Path) -> bool:
         } == _stats(folder)
     except (OSError, ValueError, AttributeError, TypeError):
         return False
-
-
-@contextlib.contextmanager
-def _locked(path: Path) -> Iterator[None]:
-    """Hold a lock that dies with the process."""
-    with path.open("w") as file:
-        # Some network file systems have no locks: two downloads then, and still one whole folder.
-        with contextlib.suppress(OSError):
-            fcntl.flock(file, fcntl.LOCK_EX)
-        yield

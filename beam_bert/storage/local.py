@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import contextlib
 import errno
-import fcntl
 import os
 import shutil
 import uuid
@@ -14,6 +13,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 import google_crc32c
+from filelock import FileLock
 from typing_extensions import override
 
 from beam_bert.errors import RunFailed
@@ -119,10 +119,12 @@ class LocalStorage(Storage):
                 if error.errno not in _NO_LINKS:
                     raise
                 # FAT and some FUSE: exclusive among the processes of this machine.
-                with self._locked_folder(path):
+                lock = temporary.with_name(f".{Path(path).name}.lock")
+                with FileLock(lock):
                     if (self._root / path).exists():
                         return False
                     temporary.replace(self._root / path)
+                    lock.unlink(missing_ok=True)
         return True
 
     @override
@@ -167,16 +169,6 @@ class LocalStorage(Storage):
             self.prune(f"{folder}/{name}")
         with contextlib.suppress(OSError):  # not empty, or gone: both are as they should be
             (self._root / folder).rmdir()
-
-    @contextlib.contextmanager
-    def _locked_folder(self, path: str) -> Iterator[None]:
-        """Hold the lock of the folder of `path`; a killed process gives it back."""
-        folder = os.open((self._root / path).parent, os.O_RDONLY)
-        try:
-            fcntl.flock(folder, fcntl.LOCK_EX)
-            yield
-        finally:
-            os.close(folder)
 
     @contextlib.contextmanager
     def _temporary(self, path: str, data: bytes | BinaryIO) -> Iterator[Path]:

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import json
-import os
 import re
 import shutil
 import sys
@@ -17,6 +15,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import torch
+from filelock import FileLock, Timeout
 
 from beam_bert.encoder.precision import resolve_precision
 from beam_bert.errors import ConfigError, InputError, OutputError, RunFailed
@@ -162,31 +161,28 @@ def _drop_stale(folder: Path) -> None:
 
 @contextmanager
 def _alone(work: Path) -> Iterator[None]:
-    """Hold the lock of the run's folder, which dies with the process.
+    """Hold a lock beside the run's folder, which dies with the process.
 
     The output is no part of a run's key: two stores that learn from the same rows would share it.
     """
+    lock = FileLock(work.with_name(f"{work.name}.lock"), blocking=False)
     try:
         work.mkdir(parents=True, exist_ok=True)
-        folder = os.open(work, os.O_RDONLY)
+        lock.acquire()
+    except Timeout:
+        raise RunFailed(
+            f"the same training is running already, in {work}; run this command again after it, "
+            "or name another --work_folder"
+        ) from None
     except OSError as error:
         raise OutputError(
             f"{work} cannot be written ({error.strerror}); name another --work_folder"
         ) from None
     try:
-        fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        os.close(folder)
-        raise RunFailed(
-            f"the same training is running already, in {work}; run this command again after it, "
-            "or name another --work_folder"
-        ) from None
-    except OSError:  # some network file systems have no locks
-        pass
-    try:
         yield
     finally:
-        os.close(folder)
+        Path(lock.lock_file).unlink(missing_ok=True)  # who waits for it sees that, and makes anew
+        lock.release()
 
 
 def find_model(name: str) -> StartingPoint:

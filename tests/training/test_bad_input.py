@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import errno
-import fcntl
 import json
 import math
-import os
 from collections.abc import Callable
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from filelock import FileLock
 
 from beam_bert.models import ModelStore
 from beam_bert.settings.training import FinetuneConfig
@@ -263,11 +262,9 @@ def test_of_two_of_the_same_training_at_once_one_is_told(
     work = tmp_path / "work"
     work.mkdir()
     monkeypatch.setattr("beam_bert.training.finetune.work_folder", lambda *_: work)
-    held = os.open(work, os.O_RDONLY)
-    fcntl.flock(held, fcntl.LOCK_EX)
-    assert f"the same training is running already, in {work}" in refused(code=1)
-    assert not any(work.iterdir())
-    os.close(held)
+    with FileLock(tmp_path / "work.lock"):
+        assert f"the same training is running already, in {work}" in refused(code=1)
+        assert not any(work.iterdir())
     finetune("--epochs", "1")
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import json
 import sys
@@ -14,6 +13,8 @@ from dataclasses import asdict, dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Any
+
+from filelock import FileLock, Timeout
 
 from beam_bert.errors import BeamBertError, ConfigError, OutputError, RunFailed, one_line
 from beam_bert.jobs import run as jobs
@@ -214,22 +215,22 @@ def _alone(store: str) -> Iterator[None]:
     On other machines the store's own preconditions decide: one wins, the others are told.
     """
     name = store if "://" in store else str(Path(store).expanduser().resolve())
-    folder = cache_folder() / "nightly"
+    path = cache_folder() / "nightly" / f"{hashlib.sha256(name.encode()).hexdigest()[:16]}.lock"
+    lock = FileLock(path, blocking=False)
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        file = (folder / f"{hashlib.sha256(name.encode()).hexdigest()[:16]}.lock").open("w")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        lock.acquire()
+    except Timeout:
+        raise RunFailed(
+            f"another nightly job of {store} is running on this machine; it does this one's work, "
+            "wait for it"
+        ) from None
     except OSError as error:
         raise OutputError(
-            f"{folder} cannot be written ({error.strerror}); set BEAM_BERT_CACHE to another folder"
+            f"{path.parent} cannot be written ({error.strerror}); set BEAM_BERT_CACHE to another "
+            "folder"
         ) from None
-    with file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise RunFailed(
-                f"another nightly job of {store} is running on this machine; it does this one's "
-                "work, wait for it"
-            ) from None
-        except OSError:  # some network file systems have no locks
-            pass
+    try:
         yield
+    finally:
+        lock.release()
