@@ -297,7 +297,7 @@ def products(config: transformers.BertConfig, precision: str, tokens: int) -> En
         ]
 
     @torch.inference_mode()
-    def multiply(lane: int) -> None:
+    def multiply(thread: int) -> None:
         for product in work:
             product()
 

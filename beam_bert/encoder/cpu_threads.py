@@ -20,46 +20,52 @@ MOST_THREADS = 16
 
 
 class CpuThreads:
-    """The threads that torch may use here, a micro-batch each; for all models together."""
+    """The threads that torch may use here, a micro-batch each; for all models together.
+
+    How many there are is found once, where they are first asked for: torch's number is a thread's
+    own, and a thread that begins while another one's was changed begins with that.
+    """
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._users = 0
-        self._threads = 0  # torch's, while somebody has them
+        self._threads = 0
         self._pool: ThreadPoolExecutor | None = None
-        self._shape = (0, 0)
 
     @property
     def count(self) -> int:
-        """How many there are: as many as `torch.get_num_threads()`, up to `MOST_THREADS`."""
+        """How many there are: as many as torch's at first, up to `MOST_THREADS`."""
         with self._lock:
-            return min(self._threads or torch.get_num_threads(), MOST_THREADS)
+            return self._count()
 
     @contextmanager
     def open(self) -> Iterator[Executor]:
-        """What runs `count` things at once; meanwhile torch computes on one thread elsewhere."""
+        """What runs `count` things at once, for any number of callers; their own threads stay."""
         with self._lock:
-            self._users += 1
-            if self._users == 1:
-                self._threads = torch.get_num_threads()
-                count = min(self._threads, MOST_THREADS)
-                self._take_pool(count, self._threads // count)
+            if self._pool is None:
+                self._pool = self._started()
             pool = self._pool
-        assert pool is not None
-        try:
-            yield pool
-        finally:
-            with self._lock:
-                self._users -= 1
-                if not self._users:
-                    torch.set_num_threads(self._threads)
-                    self._threads = 0
+        yield pool
 
-    def _take_pool(self, count: int, each: int) -> None:
-        torch.set_num_threads(each)  # MKL has one number for the whole process, OpenMP a thread's
-        if self._shape != (count, each):
-            self._pool = ThreadPoolExecutor(count, "micro-batch", torch.set_num_threads, (each,))
-            self._shape = count, each
+    def _count(self) -> int:
+        self._threads = self._threads or torch.get_num_threads()
+        return min(self._threads, MOST_THREADS)
+
+    def _started(self) -> ThreadPoolExecutor:
+        count, own = self._count(), torch.get_num_threads()
+        share = self._threads // count
+        all_there = threading.Barrier(count + 1)
+        pool = ThreadPoolExecutor(count, "micro-batch", _begin, (share,))
+        for _ in range(count):
+            pool.submit(all_there.wait)
+        all_there.wait()
+        torch.set_num_threads(own)  # what a thread sets, those that begin later would begin with
+        return pool
+
+
+def _begin(threads: int) -> None:
+    """Have this thread compute on so many."""
+    torch.get_num_threads()  # torch takes its number for a new thread at the first use, after which
+    torch.set_num_threads(threads)  # what is set here stays
 
 
 CPU_THREADS = CpuThreads()

@@ -51,8 +51,8 @@ _Arrays = tuple[Int32Array, Int64Array, Int32Array | None, Int32Array | None]
 
 
 @dataclass(frozen=True, eq=False)
-class _InLane:
-    """A micro-batch that some core will compute, or has."""
+class _OnThread:
+    """A micro-batch that some thread will compute, or has."""
 
     batch: MicroBatch
     outputs: Future[torch.Tensor]
@@ -167,7 +167,7 @@ class PackedModel(ABC):
             self.choose_batch_tokens(input_ids, offsets)
         arrays = input_ids, offsets, first_lengths, ranges
         # Each core, or the GPU, has its next micro-batches waiting while it computes one.
-        running: deque[_InLane | _Queued] = deque()
+        running: deque[_OnThread | _Queued] = deque()
 
         def finish(leave: int) -> None:
             while len(running) > leave:
@@ -202,10 +202,10 @@ class PackedModel(ABC):
 
     def _start(
         self, pool: Executor | None, batch: MicroBatch, rows: MicroBatch, arrays: _Arrays
-    ) -> _InLane | _Queued | None:
+    ) -> _OnThread | _Queued | None:
         """Have a micro-batch computed; None: a GPU has not the memory for it."""
         if pool is not None:
-            return _InLane(batch, pool.submit(self._compute, rows, arrays))
+            return _OnThread(batch, pool.submit(self._compute, rows, arrays))
         try:
             return _Queued(batch, *self._queue(rows, arrays))
         except torch.cuda.OutOfMemoryError:

@@ -14,6 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from beam_bert.encoder import SequenceClassifier, load_classifier
+from beam_bert.encoder.cpu_threads import CPU_THREADS, CpuThreads
 from beam_bert.errors import ConfigError, ModelError, RunFailed
 
 from .conftest import (
@@ -211,17 +212,17 @@ def test_threads_share_one_model(bert):
 
 
 @pytest.mark.parametrize("precision", ["fp32", "int8"])
-def test_another_number_of_threads_gives_the_same_bits(checkpoint, precision):
+def test_another_number_of_threads_gives_the_same_bits(checkpoint, precision, monkeypatch):
     model = load_classifier(checkpoint("bert")[0], precision=precision, device="cpu")
-    arrays, usual = (
-        packed(random_sequences([300, 7, 120, 7, 500, 31] * 20)),
-        torch.get_num_threads(),
-    )
+    arrays = packed(random_sequences([300, 7, 120, 7, 500, 31] * 20))
+    usual = torch.get_num_threads()
     got = []
     try:
         for threads in (1, 2, 5):
             torch.set_num_threads(threads)
+            monkeypatch.setattr(model, "_threads", CpuThreads())
             got.append(model.logits(*arrays))
+            assert model._threads.count == threads
             assert torch.get_num_threads() == threads, "others compute on as many as before"
     finally:
         torch.set_num_threads(usual)
@@ -229,7 +230,42 @@ def test_another_number_of_threads_gives_the_same_bits(checkpoint, precision):
         np.testing.assert_allclose(other, got[0], rtol=0, atol=company_tolerance(precision))
 
 
-def test_a_model_that_fails_in_one_lane_says_so_and_the_next_call_is_whole(bert, monkeypatch):
+def test_callers_that_overlap_leave_all_threads_to_the_next_one():
+    """Dataflow's workers have four such callers; one core of them all was left."""
+    usual = torch.get_num_threads()
+    torch.set_num_threads(3)
+    cpu_threads, seen = CpuThreads(), []
+    first_in, second_in, first_out = (threading.Event() for _ in range(3))
+
+    def second():
+        first_in.wait()
+        with cpu_threads.open():
+            second_in.set()
+            first_out.wait()
+        seen.append(torch.get_num_threads())
+
+    other = threading.Thread(target=second)
+    other.start()
+    try:
+        with cpu_threads.open():
+            first_in.set()
+            second_in.wait()
+        first_out.set()
+        other.join()
+        for _ in range(2):
+            with cpu_threads.open() as pool:
+                inside = set(pool.map(lambda _: torch.get_num_threads(), range(12)))
+                assert (inside, cpu_threads.count) == ({1}, 3)
+            assert torch.get_num_threads() == 3
+        new = threading.Thread(target=lambda: seen.append(torch.get_num_threads()))
+        new.start()
+        new.join()
+        assert seen == [3, 3], "nor is a thread that begins later left with one"
+    finally:
+        torch.set_num_threads(usual)
+
+
+def test_a_model_that_fails_on_one_thread_says_so_and_the_next_call_is_whole(bert, monkeypatch):
     forward = bert._encoder.forward
     arrays = packed(random_sequences([100] * 40))
     monkeypatch.setattr(bert, "batch_tokens", 300)
@@ -294,7 +330,7 @@ def test_memory_of_a_forward_is_known_before_it_runs(tmp_path, monkeypatch, prec
     arrays = packed(random_sequences([512] * 40))
     of_all_threads = model.forward_bytes
     monkeypatch.setattr(model, "_threads", None)  # the profiler sees its own thread alone
-    assert of_all_threads == torch.get_num_threads() * model.forward_bytes
+    assert of_all_threads == CPU_THREADS.count * model.forward_bytes
     with torch.profiler.profile(profile_memory=True) as profiler:
         model.logits(*arrays)
     used = peak = 0

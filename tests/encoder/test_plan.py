@@ -49,7 +49,7 @@ def test_no_two_neighbours_would_fit_together(lengths, batch_tokens):
     batch_tokens=st.integers(600, 3_000),
     threads=st.integers(2, 8),
 )
-def test_lanes_get_the_same_number_of_batches_of_one_size(lengths, batch_tokens, threads):
+def test_threads_get_the_same_number_of_batches_of_one_size(lengths, batch_tokens, threads):
     lengths = np.array(lengths, np.int64)
     plan = plan_micro_batches(lengths, batch_tokens, threads)
     assert sorted(np.concatenate([b.rows for b in plan]).tolist()) == list(range(len(lengths)))
@@ -60,7 +60,7 @@ def test_lanes_get_the_same_number_of_batches_of_one_size(lengths, batch_tokens,
         assert max(tokens) - min(tokens) <= 40, "a sequence at each end"
 
 
-def test_too_little_text_for_all_lanes_is_shared_by_few():
+def test_too_little_text_for_all_threads_is_shared_by_few():
     lengths = np.full(60, 10)
     assert [b.num_tokens for b in plan_micro_batches(lengths, 1_000, threads=8)] == [300, 300]
     assert len(plan_micro_batches(lengths[:30], 1_000, threads=8)) == 1
