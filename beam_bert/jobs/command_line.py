@@ -51,10 +51,9 @@ def parse_config(
     extra = {
         name: from_file.pop(name) for name in list(from_file) if name not in config.model_fields
     }
-    file_flags = _as_flags(extra)
-    _check_other_flags(config, [*file_flags, *beam_flags], beam=beam)
+    others = _beam_flags(config, extra, beam_flags, beam=beam)
     try:
-        return config.model_validate({**from_file, **values}), [*file_flags, *beam_flags]
+        return config.model_validate({**from_file, **values}), others
     except ValidationError as error:
         raise ConfigError(_one_line(error, config, prog)) from None
 
@@ -240,24 +239,20 @@ def _read_yaml(path: str) -> dict[str, Any]:
     return {k: [v] if k in lists and isinstance(v, str) else v for k, v in data.items()}
 
 
-def _as_flags(values: dict[str, Any]) -> list[str]:
-    flags = []
-    for name, value in values.items():
-        for item in value if isinstance(value, list) else [value]:
-            if item is True:
-                flags.append(f"--{name}")
-            elif item not in (None, False):
-                flags.append(f"--{name}={item}")
-    return flags
+def _beam_flags(
+    config: type[BaseModel], extra: dict[str, Any], flags: Sequence[str], *, beam: bool
+) -> list[str]:
+    """Beam's flags: those of the file, then those of the command line.
 
-
-def _check_other_flags(config: type[BaseModel], flags: Sequence[str], *, beam: bool) -> None:
-    """Raise ConfigError for a flag that neither the job nor Beam knows."""
-    if not flags:
-        return
+    Raises:
+      ConfigError: neither the job nor Beam knows one of them.
+    """
+    given = [*(f"--{name}" for name in extra), *flags]
     names = [f"--{name}" for name in (*config.model_fields, "config")]
+    if not given:
+        return []
     if not beam:
-        raise _unknown_flag(flags[0], names)
+        raise _unknown_flag(given[0], names)
     from apache_beam.options.pipeline_options import PipelineOptions, _BeamArgumentParser
 
     class Parser(_BeamArgumentParser):
@@ -268,11 +263,32 @@ def _check_other_flags(config: type[BaseModel], flags: Sequence[str], *, beam: b
     for options in _all_subclasses(PipelineOptions):
         if "_add_argparse_args" in vars(options):
             options._add_argparse_args(parser)
-    _, unknown = parser.parse_known_args(list(flags))
-    if not unknown:
-        return
-    names += [name for name in parser._option_string_actions if name.startswith("--")]
-    raise _unknown_flag(unknown[0], names)
+    from_file = _flags_of(extra, parser)
+    _, unknown = parser.parse_known_args([*from_file, *flags])
+    if unknown:
+        known = [name for name in parser._option_string_actions if name.startswith("--")]
+        raise _unknown_flag(unknown[0], [*names, *known])
+    return [*from_file, *flags]
+
+
+def _flags_of(values: dict[str, Any], parser: argparse.ArgumentParser) -> list[str]:
+    """Settings of a file as Beam's flags, `name: false` as the flag that says so."""
+    from apache_beam.options.pipeline_options import PipelineOptions
+
+    switches = [action for action in parser._actions if action.nargs == 0]
+    on_or_off = {name.lstrip("-") for action in switches for name in action.option_strings}
+    says_no = {
+        action.dest: action.option_strings[0]
+        for action in switches
+        if isinstance(action, argparse._StoreFalseAction)
+    }
+    off = [says_no[name] for name, value in values.items() if value is False and name in says_no]
+    others = {
+        name: value if value is not False or name in on_or_off else "False"
+        for name, value in values.items()
+        if value is not None and (value is not False or name not in says_no)
+    }
+    return [*off, *PipelineOptions.from_dictionary(others)._flags]
 
 
 def _unknown_flag(given: str, names: Sequence[str]) -> ConfigError:

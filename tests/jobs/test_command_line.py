@@ -57,6 +57,44 @@ def test_flags_win_over_the_yaml_file_and_its_other_names_go_to_beam(tmp_path: P
 
 
 @pytest.mark.parametrize(
+    ("line", "option", "value"),
+    [
+        ("use_public_ips: false", "use_public_ips", False),
+        ("pipeline_type_check: false", "pipeline_type_check", False),
+        ("direct_num_workers: 0", "direct_num_workers", 0),
+        ("num_workers: 0", "num_workers", 0),
+        ("streaming: false", "streaming", False),
+        ("no_use_public_ips: false", "use_public_ips", None),
+        ("use_public_ips: true", "use_public_ips", True),
+        ("experiments: [a, b]", "experiments", ["a", "b"]),
+        ("transform_name_mapping: {a: b}", "transform_name_mapping", {"a": "b"}),
+        ("runner: null", "runner", None),
+    ],
+)
+def test_what_a_yaml_file_says_to_beam_arrives(
+    tmp_path: Path, line: str, option: str, value: object
+) -> None:
+    from apache_beam.options.pipeline_options import PipelineOptions
+
+    file = tmp_path / "job.yaml"
+    file.write_text(f"{line}\n")
+    _, beam_flags = parse("--config", str(file), *NEEDED)
+    assert PipelineOptions(beam_flags).get_all_options()[option] == value
+
+
+@pytest.mark.parametrize("value", ["false", "0", "x"])
+def test_a_name_of_a_yaml_file_that_nobody_knows_is_told_whatever_its_value(
+    tmp_path: Path, value: str
+) -> None:
+    file = tmp_path / "job.yaml"
+    file.write_text(f"num_wokers: {value}\n")
+    with pytest.raises(ConfigError, match="unknown flag --num_wokers; did you mean --num_workers"):
+        parse("--config", str(file), *NEEDED)
+    with pytest.raises(ConfigError, match="unknown flag --num_wokers"):
+        parse_config(ClassifyConfig, ["--config", str(file), *NEEDED], "x", beam=False)
+
+
+@pytest.mark.parametrize(
     ("flags", "message"),
     [
         (NEEDED[2:], r"--input is missing: files, folders or globs"),
