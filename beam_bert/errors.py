@@ -14,12 +14,21 @@ from __future__ import annotations
 
 import re
 
-_CONTROL = re.compile(r"[\x00-\x09\x0b-\x1f\x7f-\x9f]")
+# Controls, marks that turn the direction of writing, the lines' and paragraphs' ends of Unicode,
+# and halves of surrogate pairs, which no encoding can write. Line ends stay.
+_STEERING = re.compile(
+    "[\x00-\x09\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff\ud800-\udfff]"
+)
 
 
 def printable(text: str) -> str:
-    """Text from outside as a terminal may have it: line ends stay, what would steer it does not."""
-    return _CONTROL.sub("\ufffd", text)
+    """Text from outside as a terminal or page may have it: what would steer it, as escapes."""
+    return _STEERING.sub(lambda match: match[0].encode("unicode_escape").decode(), text)
+
+
+def shortened(text: str, most: int = 200) -> str:
+    """The start of a text from outside, for a message."""
+    return text if len(text) <= most else f"{text[:most]}…"
 
 
 def one_line(error: BaseException) -> str:

@@ -12,7 +12,8 @@ from pathlib import Path
 
 from beam_bert.errors import ModelError
 from beam_bert.models.digest import file_checksum
-from beam_bert.models.records import PublishedFile, is_safe_path
+from beam_bert.models.records import PublishedFile
+from beam_bert.storage import is_safe_path
 
 # Loading these can run code. Trainer leaves some (optimizer.pt, training_args.bin) beside a model.
 _PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle", ".joblib")

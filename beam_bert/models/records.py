@@ -13,12 +13,10 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, JsonValue, Va
 
 from beam_bert.errors import ModelError
 from beam_bert.models.digest import is_model_file, model_digest
-from beam_bert.storage import Storage
+from beam_bert.storage import Storage, is_safe_path
 
 _VERSION = re.compile(r"\d{8}T\d{6}-[0-9a-f]{6}")
 _ALIAS = re.compile(r"[A-Za-z][A-Za-z0-9_.-]{0,63}")
-# What no file of a published model may have in its name: it would end elsewhere on some machine.
-_HOSTILE = re.compile(r"[\\\x00-\x1f\x7f]")
 
 
 def is_version(name: str) -> bool:
@@ -29,12 +27,6 @@ def is_version(name: str) -> bool:
 def is_alias(name: str) -> bool:
     """Whether an alias may have this name: a letter, then up to 63 of letters, digits and _ . -"""
     return _ALIAS.fullmatch(name) is not None
-
-
-def is_safe_path(path: str) -> bool:
-    """Whether a relative path, with '/', stays below the folder that it is joined to."""
-    parts = path.split("/")
-    return not _HOSTILE.search(path) and all(part not in ("", ".", "..") for part in parts)
 
 
 def _checked_version(name: str) -> str:

@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from itertools import pairwise
 from typing import Any
 
+from beam_bert.errors import printable
 from beam_bert.reports.evaluation import CalibrationPoint, Confusion, Metric
 
 BLUE, GREY, RED = "#1f5fa8", "#8a8f98", "#b3261e"
@@ -169,5 +170,5 @@ def _integers() -> Any:
 
 
 def _short(name: str) -> str:
-    name = "".join(c if c.isprintable() else " " for c in name)  # XML has no control characters
+    name = printable(name).replace("\n", " ")  # XML has no control characters
     return name if len(name) <= _LABEL_CHARACTERS else name[: _LABEL_CHARACTERS - 1] + "…"

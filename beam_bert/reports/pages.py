@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from beam_bert.errors import printable
 from beam_bert.reports import figures
 from beam_bert.reports.answering import AnswerEvaluation
 from beam_bert.reports.evaluation import FEWEST_FOR_INTERVAL, Evaluation
@@ -97,6 +98,8 @@ def _environment() -> Any:
         loader=FileSystemLoader(TEMPLATES),
         autoescape=True,
         undefined=StrictUndefined,
+        # Escaped HTML may still turn the direction of what stands around it.
+        finalize=lambda value: printable(value) if type(value) is str else value,
         trim_blocks=True,
         lstrip_blocks=True,
     )

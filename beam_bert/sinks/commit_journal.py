@@ -7,11 +7,12 @@ journal last). Whoever finds a journal, a retry of the step or the next launch, 
 
 from __future__ import annotations
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+from typing_extensions import Self
 
-from beam_bert.errors import RunFailed
+from beam_bert.errors import OutputError, RunFailed
 from beam_bert.sinks.committed_files import committed_runs
-from beam_bert.sinks.manifest import Manifest, OutputFile
+from beam_bert.sinks.manifest import Manifest, OutputFile, parse_manifest, parse_run_document
 from beam_bert.sinks.run import TABLES, RunSpec, Table, failure_path, manifest_path
 from beam_bert.storage import Storage, in_parallel
 
@@ -27,6 +28,24 @@ class CommitJournal(BaseModel):
         default=(), description="Incremental: the committed runs that the manifest builds upon."
     )
 
+    @model_validator(mode="after")
+    def _is_of_one_run(self) -> Self:
+        """Whoever finds a journal does what it says: it may touch its own run's places alone."""
+        run, manifest = self.run, self.manifest
+        if (run.run_id, run.run_key, run.partition) != (
+            manifest.run_id,
+            manifest.run_key,
+            manifest.partition,
+        ):
+            raise ValueError("its manifest is another run's")
+        if manifest.replaced and not run.incremental:
+            raise ValueError("only an incremental run replaces files of others")
+        for table, files in (("predictions", manifest.outputs), ("rejects", manifest.rejects)):
+            folder = run.published(table)
+            if strange := next((file.path for file in files if file.folder != folder), None):
+                raise ValueError(f"{strange!r} is not in {folder}")
+        return self
+
     def files(self, table: Table) -> tuple[OutputFile, ...]:
         """The files that this run brings into `table`."""
         manifest = self.manifest
@@ -36,9 +55,21 @@ class CommitJournal(BaseModel):
 
 
 def read_commit_journal(storage: Storage, path: str) -> CommitJournal | None:
-    """The journal at `path`, None where there is none."""
+    """The journal at `path`, None where there is none.
+
+    Raises:
+      OutputError: it is damaged, or asks for what its run has no business with.
+    """
     data = storage.read(path)
-    return None if data is None else CommitJournal.model_validate_json(data)
+    if data is None:
+        return None
+    journal = parse_run_document(CommitJournal, data, storage.uri(path))
+    if journal.run.journal != path:
+        raise OutputError(
+            f"{storage.uri(path)} is the journal of {journal.run.run_key}, which is another "
+            "folder; remove it"
+        )
+    return journal
 
 
 def pending_commit_journals(storage: Storage) -> list[CommitJournal]:
@@ -67,11 +98,12 @@ def roll_forward(storage: Storage, journal: CommitJournal) -> Manifest:
         another run (which would double rows).
     """
     run, manifest = journal.run, journal.manifest
+    place = storage.uri(manifest_path(run.run_id))
     committed = storage.read(manifest_path(run.run_id))
     if committed is not None:
         # Only the sweeping is left: a later run may own the partition by now.
         drop_staging(storage, run)
-        return Manifest.model_validate_json(committed)
+        return parse_manifest(committed, run.run_id, place)
     replaced = [each.path for each in manifest.replaced]
     foreign = [] if run.incremental else foreign_files(storage, run, manifest)
     if not builds_upon_all(storage, journal):
@@ -92,7 +124,7 @@ def roll_forward(storage: Storage, journal: CommitJournal) -> Manifest:
     storage.delete(failure_path(run.run_id))
     if not storage.create(manifest_path(run.run_id), manifest.to_json()):
         written = storage.read(manifest_path(run.run_id))  # by a twin of this commit
-        manifest = Manifest.model_validate_json(written) if written else manifest
+        manifest = parse_manifest(written, run.run_id, place) if written else manifest
     drop_staging(storage, run)
     folders = {path.rsplit("/", 1)[0] for path in replaced}
     for folder in sorted(folders | {run.published(table) for table in TABLES}):

@@ -10,10 +10,8 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 
-from pydantic import ValidationError
-
 from beam_bert.errors import OutputError
-from beam_bert.sinks.manifest import Manifest, OutputFile
+from beam_bert.sinks.manifest import Manifest, OutputFile, parse_manifest
 from beam_bert.sinks.records import SourceFile
 from beam_bert.sinks.run import TABLES, manifest_path
 from beam_bert.slices.plan import FileEntry
@@ -73,8 +71,8 @@ def read_committed_files(output: str) -> CommittedFiles:
     paths = [manifest_path(run) for run in runs]
     read = in_parallel(storage.read, paths, storage.parallelism)
     manifests = [
-        _parsed(storage.uri(path), data)
-        for path, data in zip(paths, read, strict=True)
+        parse_manifest(data, run, storage.uri(path))
+        for run, path, data in zip(runs, paths, read, strict=True)
         if data is not None
     ]
     manifests.sort(key=lambda manifest: (manifest.committed_at, manifest.run_id))
@@ -102,13 +100,6 @@ def committed_runs(storage: Storage) -> list[str]:
     """Ids of the runs that have a manifest, sorted."""
     paths = [file.path.split("/") for file in storage.list_files("runs")]
     return sorted(path[1] for path in paths if path[2:] == ["manifest.json"])
-
-
-def _parsed(place: str, data: bytes) -> Manifest:
-    try:
-        return Manifest.model_validate_json(data)
-    except ValidationError:
-        raise OutputError(f"{place} is damaged, or another version's; bring it back") from None
 
 
 def _enter(manifest: Manifest, known: dict[str, OutputFile], done: dict[str, _Done]) -> None:

@@ -7,16 +7,19 @@ from __future__ import annotations
 
 import re
 from datetime import datetime, timezone
-from typing import Any
+from typing import Any, TypeVar
 
 import pyarrow as pa
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from beam_bert.errors import OutputError, shortened
 from beam_bert.sinks.records import SourceFile
-from beam_bert.sinks.run import RunSpec, failure_path, manifest_path
+from beam_bert.sinks.run import PathPart, RunSpec, TablePath, failure_path, manifest_path
 from beam_bert.sinks.totals import Totals
 from beam_bert.slices.schema import SCHEMA_VERSION
 from beam_bert.storage import open_storage
+
+Document = TypeVar("Document", bound=BaseModel)
 
 # Raise it when a field of the manifest is renamed, removed or changes its meaning.
 MANIFEST_VERSION = 1
@@ -58,7 +61,7 @@ class OutputFile(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    path: str = Field(description="Path relative to the output.")
+    path: TablePath = Field(description="Path relative to the output.")
     rows: int = Field(description="Rows in the file.")
     bytes: int = Field(description="Size of the file.")
     crc32c: str = Field(description="CRC32C as Cloud Storage shows it: base64, big-endian.")
@@ -83,7 +86,7 @@ class Replaced(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    path: str = Field(description="Path relative to the output.")
+    path: TablePath = Field(description="Path relative to the output.")
     kept: OutputFile | None = Field(
         default=None, description="What holds its rows of other sources now; None: it had none."
     )
@@ -111,8 +114,8 @@ class Manifest(BaseModel):
     schema_version: int = Field(
         default=SCHEMA_VERSION, description="Meaning of the output's columns."
     )
-    run_id: str = Field(description="Name of the launch.")
-    run_key: str = Field(
+    run_id: PathPart = Field(description="Name of the launch.")
+    run_key: PathPart = Field(
         description="Digest of partition, settings, model version and schema version."
     )
     answers_digest: str = Field(
@@ -148,11 +151,11 @@ class Manifest(BaseModel):
             found = [(re.fullmatch(pattern, name), value) for name, value in self.stats.items()]
             return sorted((int(match[1]), value) for match, value in found if match)
 
-        used = sizes(r"documents_in_batches_of_(\d+)")
+        used = sizes(r"documents_in_batches_of_(\d{1,9})")
         text = "up to " + " or ".join(f"{size:,}" for size, _ in used) + " tokens"
         times = self.stats.get("batches_measured", 0.0)
         if times:
-            costs = sizes(r"batches_of_(\d+)_us")
+            costs = sizes(r"batches_of_(\d{1,9})_us")
             text += "; measured, µs a token and layer: "
             text += ", ".join(f"{size:,} {cost / times:.1f}" for size, cost in costs)
         return text if used else None
@@ -167,8 +170,8 @@ class Failure(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    run_id: str = Field(description="Name of the launch.")
-    run_key: str = Field(description="As in the manifest; names the staging folder.")
+    run_id: PathPart = Field(description="Name of the launch.")
+    run_key: PathPart = Field(description="As in the manifest; names the staging folder.")
     job: str = Field(description="Which job this was.")
     partition: str = Field(description="Where it would have been published.")
     started_at: str = Field(description="Start of the run, ISO 8601, UTC.")
@@ -179,16 +182,53 @@ class Failure(BaseModel):
     staged_rejects: str | None = Field(default=None, description="Where the rejects can be read.")
 
 
+def parse_run_document(kind: type[Document], data: bytes, place: str) -> Document:
+    """What `data` says, which was read from `place` and may be damaged or hostile.
+
+    Raises:
+      OutputError: it is no such document, or names a path that is not its own.
+    """
+    try:
+        return kind.model_validate_json(data)
+    except (ValidationError, OutputError) as error:
+        why = str(error)
+        if isinstance(error, ValidationError):
+            first = error.errors(include_input=False, include_url=False)[0]
+            why = f"{'.'.join(map(str, first['loc']))}: {first['msg']}".removeprefix(": ")
+        raise OutputError(
+            f"{place} is damaged, or another version's ({shortened(why)}); bring it back, or "
+            "remove it if you know it is not wanted"
+        ) from None
+
+
+def parse_manifest(data: bytes, run_id: str, place: str) -> Manifest:
+    """The manifest of run `run_id`, which was read from `place`.
+
+    Raises:
+      OutputError: as `parse_run_document`, or it is another run's.
+    """
+    manifest = parse_run_document(Manifest, data, place)
+    if manifest.run_id != run_id:
+        raise OutputError(
+            f"{place} is the manifest of run {manifest.run_id}; bring this one's own back"
+        )
+    return manifest
+
+
 def read_manifest(output: str, run_id: str) -> Manifest | None:
     """The manifest of a committed run; None where `run_id` has committed nothing."""
-    data = open_storage(output).read(manifest_path(run_id))
-    return None if data is None else Manifest.model_validate_json(data)
+    storage, path = open_storage(output), manifest_path(run_id)
+    data = storage.read(path)
+    if data is None:
+        return None
+    return parse_manifest(data, run_id, storage.uri(path))
 
 
 def read_failure(output: str, run_id: str) -> Failure | None:
     """What a failed run left; None where `run_id` has not failed."""
-    data = open_storage(output).read(failure_path(run_id))
-    return None if data is None else Failure.model_validate_json(data)
+    storage, path = open_storage(output), failure_path(run_id)
+    data = storage.read(path)
+    return None if data is None else parse_run_document(Failure, data, storage.uri(path))
 
 
 def write_failure(run: RunSpec, reason: str, message: str, counts: Counts | None = None) -> Failure:

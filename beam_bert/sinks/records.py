@@ -8,7 +8,7 @@ from functools import lru_cache
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from beam_bert.sinks.run import TABLES, RunSpec, Table
+from beam_bert.sinks.run import TABLES, PathPart, RunSpec, ShardFileName, Table
 from beam_bert.storage import Storage, in_parallel, open_storage
 
 
@@ -32,7 +32,7 @@ class ShardFile(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    name: str = Field(description="File name, the same in staging and in the table.")
+    name: ShardFileName = Field(description="File name, the same in staging and in the table.")
     rows: int = Field(description="Rows in the file.")
     bytes: int = Field(description="Size of the file.")
     crc32c: str = Field(description="CRC32C as Cloud Storage shows it: base64, big-endian.")
@@ -46,7 +46,7 @@ class ShardRecord(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    name: str = Field(description="Shard name without suffix.")
+    name: PathPart = Field(description="Shard name without suffix.")
     key: str = Field(description="Key of the slice (see beam_bert.slices.plan.slice_key).")
     ordinal: int = Field(description="Place of the planned unit in the listing.")
     cut: int = Field(description="Piece within the unit.")

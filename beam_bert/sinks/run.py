@@ -12,10 +12,10 @@ Readers differ in which names they skip (DuckDB skips none), so what is unfinish
 from __future__ import annotations
 
 import re
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import pyarrow as pa
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from beam_bert.errors import OutputError
 
@@ -23,9 +23,12 @@ Table = Literal["predictions", "rejects"]
 TABLES: tuple[Table, ...] = ("predictions", "rejects")
 
 _PATH_PART = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,199}$"
+# A document of a run is input like any other: whoever may write there may have written it.
+PathPart = Annotated[str, Field(pattern=_PATH_PART)]
 # Readers percent-decode values, so '%' stays out; pyarrow skips folders that begin with '_' or '.'.
 _PARTITION_LEVEL = re.compile(r"([A-Za-z][A-Za-z0-9_]*)=([\w][\w .:+,@-]*)")
 _MAX_LEVEL_BYTES = 255
+_SHARD_FILE = re.compile(r"^[A-Za-z0-9][A-Za-z0-9._-]{0,199}\.parquet$")
 
 
 class RunSpec(BaseModel):
@@ -37,10 +40,9 @@ class RunSpec(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
 
-    run_id: str = Field(pattern=_PATH_PART, description="Name of this launch.")
-    run_key: str = Field(
-        pattern=_PATH_PART,
-        description="Digest of partition, settings, model version and schema version.",
+    run_id: PathPart = Field(description="Name of this launch.")
+    run_key: PathPart = Field(
+        description="Digest of partition, settings, model version and schema version."
     )
     output: str = Field(min_length=1, description="Folder or gs:// prefix of the whole output.")
     partition: str = Field(
@@ -123,6 +125,21 @@ def partition_levels(partition: str) -> list[str]:
             raise OutputError(f"--partition={partition!r}: the key {match[1]!r} stands twice")
         keys.add(key)
     return levels
+
+
+def _checked_table_path(path: str) -> str:
+    table, *levels, name = path.split("/") if "/" in path else ("", path)
+    try:
+        is_ours = table in TABLES and partition_levels("/".join(levels)) == levels
+    except OutputError:
+        is_ours = False
+    if not is_ours or not _SHARD_FILE.fullmatch(name):
+        raise ValueError(f"{path!r} is no shard below predictions/ or rejects/")
+    return path
+
+
+TablePath = Annotated[str, AfterValidator(_checked_table_path)]
+ShardFileName = Annotated[str, Field(pattern=_SHARD_FILE.pattern)]
 
 
 def check_partition_columns(partition: str, schema: pa.Schema) -> None:

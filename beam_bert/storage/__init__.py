@@ -7,9 +7,11 @@ from beam_bert.storage.base import (
     Wording,
     crc32c_base64,
     in_parallel,
+    is_safe_path,
     open_storage,
 )
 from beam_bert.storage.reach import require_gs
+from beam_bert.storage.regular_files import open_regular, read_regular
 
 __all__ = [
     "OUTPUT",
@@ -18,6 +20,9 @@ __all__ = [
     "Wording",
     "crc32c_base64",
     "in_parallel",
+    "is_safe_path",
+    "open_regular",
     "open_storage",
+    "read_regular",
     "require_gs",
 ]

@@ -7,6 +7,7 @@ every mutation may be repeated: that is all the safety of commits and promotions
 from __future__ import annotations
 
 import base64
+import re
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Iterable
 from concurrent.futures import ThreadPoolExecutor
@@ -20,6 +21,15 @@ from beam_bert.errors import OutputError, UserError
 
 T = TypeVar("T")
 R = TypeVar("R")
+
+# What no path of ours has in it: it would end elsewhere on some machine.
+_HOSTILE = re.compile(r"[\\\x00-\x1f\x7f]")
+
+
+def is_safe_path(path: str) -> bool:
+    """Whether a relative path, with '/', stays below the folder that it is joined to."""
+    parts = path.split("/")
+    return not _HOSTILE.search(path) and all(part not in ("", ".", "..") for part in parts)
 
 
 @dataclass(frozen=True)
@@ -58,7 +68,10 @@ class StoredFile:
 
 
 class Storage(ABC):
-    """A place for files. Raises its wording's error (no place, no rights) or RunFailed (full)."""
+    """A place for files, which no call leaves: neither by a path's name nor by a link.
+
+    Raises its wording's error (no place, no rights, a path that leaves it) or RunFailed (full).
+    """
 
     parallelism: int
     is_remote: bool

@@ -24,7 +24,7 @@ from requests.exceptions import RequestException
 from typing_extensions import override
 
 from beam_bert.errors import RunFailed
-from beam_bert.storage.base import OUTPUT, Storage, StoredFile, Wording
+from beam_bert.storage.base import OUTPUT, Storage, StoredFile, Wording, is_safe_path
 from beam_bert.storage.reach import require_gs
 
 # A copy is a round trip of about 50 ms and no work of ours: 100,000 shards in under two minutes.
@@ -85,8 +85,14 @@ class GcsStorage(Storage):
     def uri(self, path: str) -> str:
         return f"gs://{self._bucket.name}/{self._prefix}{path}"
 
+    def _name(self, path: str) -> str:
+        """The object's name; refused where it leaves the prefix for those who read it as a path."""
+        if path and not is_safe_path(path):
+            raise self._wording.error(f"{self.uri(path)!r} leaves {self.uri('')}: not touched")
+        return self._prefix + path
+
     def _blob(self, path: str) -> storage.Blob:
-        return self._bucket.blob(self._prefix + path)
+        return self._bucket.blob(self._name(path))
 
     @override
     def read(self, path: str) -> bytes | None:
@@ -100,11 +106,11 @@ class GcsStorage(Storage):
     @override
     def size(self, path: str) -> int | None:
         with self._explained("read", path):
-            blob = self._bucket.get_blob(self._prefix + path, retry=DEFAULT_RETRY)
+            blob = self._bucket.get_blob(self._name(path), retry=DEFAULT_RETRY)
             return None if blob is None else int(blob.size)
 
     def _list(self, folder: str, **options: Any) -> Any:
-        prefix = f"{self._prefix}{folder}/" if folder else self._prefix
+        prefix = f"{self._name(folder)}/" if folder else self._prefix
         return self._client.list_blobs(
             self._bucket, prefix=prefix, fields=_LISTED, retry=DEFAULT_RETRY, **options
         )

@@ -17,7 +17,9 @@ from filelock import FileLock
 from typing_extensions import override
 
 from beam_bert.errors import RunFailed
-from beam_bert.storage.base import OUTPUT, Storage, StoredFile, Wording, in_parallel
+from beam_bert.settings.limits import RUN_DOCUMENT_BYTES
+from beam_bert.storage.base import OUTPUT, Storage, StoredFile, Wording, in_parallel, is_safe_path
+from beam_bert.storage.regular_files import open_regular, read_regular
 
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 _NO_LINKS = {errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK}
@@ -39,11 +41,24 @@ class LocalStorage(Storage):
     def uri(self, path: str) -> str:
         return str(self._root / path)
 
+    def _at(self, path: str) -> Path:
+        """Where `path` is; refused where its name or a link on its way leaves the root."""
+        place = self._root / path
+        if path and not is_safe_path(path):
+            raise self._wording.error(f"{self.uri(path)!r} leaves {self._root}: it is not touched")
+        real = os.path.realpath(place)
+        if Path(real).is_relative_to(os.path.realpath(self._root)):
+            return place
+        raise self._wording.error(
+            f"{self.uri(path)} is a link out of {self._root}, to {real}; it is not followed: "
+            "remove it, and run again"
+        )
+
     @override
     def read(self, path: str) -> bytes | None:
         with self._explained("read", path):
             try:
-                return (self._root / path).read_bytes()
+                return read_regular(self._at(path), RUN_DOCUMENT_BYTES)
             except FileNotFoundError:
                 return None
 
@@ -51,14 +66,14 @@ class LocalStorage(Storage):
     def size(self, path: str) -> int | None:
         with self._explained("read", path):
             try:
-                return (self._root / path).stat().st_size
+                return self._at(path).stat().st_size
             except FileNotFoundError:
                 return None
 
     @override
     def list_files(self, folder: str, *, recursive: bool = True) -> list[StoredFile]:
         with self._explained("list", folder):
-            return sorted(self._walk(self._root / folder, recursive), key=lambda file: file.path)
+            return sorted(self._walk(self._at(folder), recursive), key=lambda file: file.path)
 
     def _walk(self, folder: Path, recursive: bool) -> Iterator[StoredFile]:
         try:
@@ -67,18 +82,25 @@ class LocalStorage(Storage):
             return
         for entry in entries:
             path = Path(entry.path)
+            relative = path.relative_to(self._root).as_posix()
+            if entry.is_symlink():
+                self._at(relative)
             if entry.is_dir():
-                if recursive:
+                if recursive and not entry.is_symlink():  # what it leads to is listed there
                     yield from self._walk(path, recursive)
                 continue
             with contextlib.suppress(FileNotFoundError):  # a racing commit may have moved it
-                yield StoredFile(path.relative_to(self._root).as_posix(), entry.stat().st_size)
+                yield StoredFile(relative, entry.stat().st_size)
 
     @override
     def list_folders(self, folder: str) -> list[str]:
         with self._explained("list", folder):
             try:
-                return sorted(e.name for e in os.scandir(self._root / folder) if e.is_dir())
+                return sorted(
+                    entry.name
+                    for entry in os.scandir(self._at(folder))
+                    if entry.is_dir(follow_symlinks=False)
+                )
             except FileNotFoundError:
                 return []
 
@@ -95,7 +117,7 @@ class LocalStorage(Storage):
         checksum = google_crc32c.Checksum()
         with self._explained("read", path):
             try:
-                with (self._root / path).open("rb") as file:
+                with open_regular(self._at(path)) as file:
                     while chunk := file.read(_READ_BYTES):
                         checksum.update(chunk)
             except FileNotFoundError:
@@ -105,14 +127,14 @@ class LocalStorage(Storage):
     @override
     def write(self, path: str, data: bytes) -> None:
         with self._explained("write", path), self._temporary(path, data) as temporary:
-            temporary.replace(self._root / path)
+            temporary.replace(self._at(path))
 
     @override
     def create(self, path: str, data: bytes) -> bool:
         # A hard link is the one local operation that is both exclusive and shows a whole file.
         with self._explained("write", path), self._temporary(path, data) as temporary:
             try:
-                (self._root / path).hardlink_to(temporary)
+                self._at(path).hardlink_to(temporary)
             except FileExistsError:
                 return False
             except OSError as error:
@@ -121,9 +143,9 @@ class LocalStorage(Storage):
                 # FAT and some FUSE: exclusive among the processes of this machine.
                 lock = temporary.with_name(f".{Path(path).name}.lock")
                 with FileLock(lock):
-                    if (self._root / path).exists():
+                    if self._at(path).exists():
                         return False
-                    temporary.replace(self._root / path)
+                    temporary.replace(self._at(path))
                     lock.unlink(missing_ok=True)
         return True
 
@@ -131,26 +153,30 @@ class LocalStorage(Storage):
     def upload(self, source: Path, path: str) -> None:
         with (
             self._explained("write", path),
-            source.open("rb") as file,
+            open_regular(source) as file,
             self._temporary(path, file) as temporary,
         ):
-            temporary.replace(self._root / path)
+            temporary.replace(self._at(path))
 
     @override
     def download(self, path: str, target: Path) -> None:
-        with self._explained("read", path):
-            shutil.copyfile(self._root / path, target)
+        with (
+            self._explained("read", path),
+            open_regular(self._at(path)) as file,
+            target.open("wb") as copy,
+        ):
+            shutil.copyfileobj(file, copy, _READ_BYTES)
 
     @override
     def publish(self, source: str, target: str) -> bool:
-        target_path = self._root / target
+        source_path, target_path = self._at(source), self._at(target)
         with self._explained("write", target):
             for _ in range(_ATTEMPTS):
                 target_path.parent.mkdir(parents=True, exist_ok=True)
                 try:
-                    (self._root / source).replace(target_path)
+                    source_path.replace(target_path)
                 except FileNotFoundError:
-                    if not (self._root / source).exists():
+                    if not source_path.exists():
                         return False
                 else:
                     return True
@@ -161,19 +187,19 @@ class LocalStorage(Storage):
     @override
     def delete(self, path: str) -> None:
         with self._explained("delete", path):
-            (self._root / path).unlink(missing_ok=True)
+            self._at(path).unlink(missing_ok=True)
 
     @override
     def prune(self, folder: str) -> None:
         for name in self.list_folders(folder):
             self.prune(f"{folder}/{name}")
         with contextlib.suppress(OSError):  # not empty, or gone: both are as they should be
-            (self._root / folder).rmdir()
+            self._at(folder).rmdir()
 
     @contextlib.contextmanager
     def _temporary(self, path: str, data: bytes | BinaryIO) -> Iterator[Path]:
         """A whole, synced file beside `path` under a name of its own, gone afterwards."""
-        target = self._root / path
+        target = self._at(path)
         temporary = target.with_name(f".{target.name}.{uuid.uuid4().hex}.tmp")
         try:
             with self._open_new(temporary) as file:

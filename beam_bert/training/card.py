@@ -11,6 +11,7 @@ from typing import Any
 
 import yaml
 
+from beam_bert.errors import printable
 from beam_bert.labelled.provenance import SourceRecord
 from beam_bert.reports import evaluation as report
 
@@ -105,7 +106,7 @@ def render(card: Card) -> str:
     settings = yaml.safe_dump(dict(card.settings), sort_keys=False, allow_unicode=True)
     parts += ["## Settings\n", f"```yaml\n{settings}```\n"]
     parts += ["## Software\n", _table(("package", "version"), list(card.versions.items()))]
-    return "\n".join(parts)
+    return printable("\n".join(parts))
 
 
 def _audit(audit: report.Audit) -> list[str]:

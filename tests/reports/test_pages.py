@@ -22,7 +22,8 @@ from beam_bert.reports import evaluation as report
 from beam_bert.reports.wording import metric_text, name_text, share_text
 from beam_bert.sinks import Manifest
 
-HOSTILE = "</td><script>alert('x')</script><img src=http://evil/x>&amp; $\\frac{ \x1b[31m"
+STEERING = "\x1b\x07\x9b\u061c\u200f\u202e\u2028\u2066\ufeff"  # terminals, and directions
+HOSTILE = f"</td><script>alert('x')</script><img src=http://evil/x>&amp; $\\frac{{ {STEERING}"
 VOID = {"meta", "br", "hr", "img", "link", "input"}
 
 
@@ -191,7 +192,7 @@ def evaluation(text: str = "fine") -> Evaluation:
 def manifest(text: str = "fine", labels: int = 2) -> Manifest:
     return Manifest.model_validate(
         {
-            "run_id": f"20261124T000000Z-{text}",
+            "run_id": "20261124T000000Z-ab12",
             "run_key": "0" * 16,
             "job": "classify",
             "partition": text,
@@ -284,6 +285,8 @@ def test_what_comes_from_documents_stays_text_wherever_it_stands() -> None:
     ):
         page = assert_stands_alone(html)
         assert "<script>alert('x')</script>" in page.text
+        assert r"\x1b\x07\x9b\u061c\u200f\u202e\u2028\u2066\ufeff" in page.text
+        assert not set(STEERING) & set(html)
         assert "&amp; $\\frac{" in page.text
 
 

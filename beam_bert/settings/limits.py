@@ -1,0 +1,27 @@
+"""The most that a file from outside may hold, in one place: beyond it, it is refused in one line.
+
+What is real stays far below: config.json has a few kB, and 100 kB with 1,000 long labels; the
+largest published tokenizer.json (XLM-R's) has 17 MB.
+"""
+
+from __future__ import annotations
+
+CONFIG_JSON_BYTES = 4 * 2**20
+INDEX_BYTES = 16 * 2**20
+# Of a tokenizer's files, each.
+TOKENIZER_BYTES = 256 * 2**20
+YAML_BYTES = 2**20
+# A manifest has about 300 bytes for each shard and input file.
+RUN_DOCUMENT_BYTES = 2**30
+
+JSON_LEVELS = 64
+YAML_LEVELS = 32
+YAML_NODES = 200_000
+
+# Of a value from outside in a message.
+SHOWN_CHARACTERS = 80
+
+# Bytes that a tokenizer's normalizer may make of one.
+NORMALIZER_GROWTH = 256
+# Tokens that a text may give for each of its bytes; byte-level ones give one.
+TOKENS_A_BYTE = 8
