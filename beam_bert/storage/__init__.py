@@ -1,6 +1,7 @@
 """Files in a place that a person named: a local folder or a gs:// prefix, with one set of rules."""
 
 from beam_bert.storage.base import (
+    INPUT,
     OUTPUT,
     Storage,
     StoredFile,
@@ -14,6 +15,7 @@ from beam_bert.storage.reach import require_gs
 from beam_bert.storage.regular_files import open_regular, read_regular
 
 __all__ = [
+    "INPUT",
     "OUTPUT",
     "Storage",
     "StoredFile",

@@ -17,7 +17,7 @@ from typing import TypeVar
 
 import google_crc32c
 
-from beam_bert.errors import OutputError, UserError
+from beam_bert.errors import InputError, OutputError, UserError
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -54,12 +54,31 @@ OUTPUT = Wording(
 )
 
 
+INPUT = Wording(
+    name="the input",
+    error=InputError,
+    again="run the same command again: whole shards in staging are not made again",
+)
+
+
 @dataclass(frozen=True)
 class StoredFile:
-    """One file of a listing: its path relative to the place, and its size in bytes."""
+    """One file of a listing.
+
+    Attributes:
+      path: relative to the place.
+      size: in bytes, as stored.
+      version: on gs:// the generation, else "".
+      encoding: on gs:// its Content-Encoding, else "": "gzip" where the stored bytes are packed,
+        whatever the name says.
+      crc32c: of the stored bytes, on gs://.
+    """
 
     path: str
     size: int
+    version: str = ""
+    encoding: str = ""
+    crc32c: str = ""
 
     @property
     def name(self) -> str:

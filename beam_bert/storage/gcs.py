@@ -2,37 +2,51 @@
 
 Beam's own file systems were the other choice: they have no preconditions (`if_generation_match`, by
 which a manifest is written once), and show neither size with checksum in a listing nor a copy's
-checksum. One listing here answers for every shard of a run, without reading one byte of them.
+checksum. One listing here answers for every shard of a run, without reading one byte of them. And
+they fetch 16 MiB wherever one byte is asked for, of whatever version there is by then.
 """
 
 from __future__ import annotations
 
+import base64
 import contextlib
-import os
-from collections.abc import Collection, Iterator
-from functools import lru_cache
+import errno
+import gzip
+import zlib
+from collections.abc import Callable, Collection, Iterator
+from functools import partial
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
+import google_crc32c
 from google.api_core import exceptions
-from google.auth.credentials import AnonymousCredentials
-from google.auth.exceptions import GoogleAuthError
+from google.auth.exceptions import GoogleAuthError, TransportError
 from google.cloud import storage
-from google.cloud.storage.retry import DEFAULT_RETRY
-from requests.adapters import HTTPAdapter
 from requests.exceptions import RequestException
 from typing_extensions import override
+from urllib3.exceptions import HTTPError
 
 from beam_bert.errors import RunFailed
-from beam_bert.storage.base import OUTPUT, Storage, StoredFile, Wording, is_safe_path
+from beam_bert.storage.base import (
+    OUTPUT,
+    Storage,
+    StoredFile,
+    Wording,
+    crc32c_base64,
+    is_safe_path,
+)
+from beam_bert.storage.gcs_client import CONNECTIONS, LOGIN, process_client, reason_of
 from beam_bert.storage.reach import require_gs
+from beam_bert.storage.retrying import RETRY, fetched, persistently
 
-# A copy is a round trip of about 50 ms and no work of ours: 100,000 shards in under two minutes.
-_CONNECTIONS = 64
-_LISTED = "items(name,size,crc32c),prefixes,nextPageToken"  # a tenth of the full resources
+_LISTED = "items(name,size,generation,contentEncoding,crc32c),prefixes,nextPageToken"
+_RANGE_BYTES = 16 << 20
+_SINGLE_UPLOAD_BYTES = 8 << 20  # the library sends more than that in several requests
+GZIP_MAGIC = b"\x1f\x8b"
 
 
-def open_gcs_storage(place: str, wording: Wording = OUTPUT) -> Storage:
+def open_gcs_storage(place: str, wording: Wording = OUTPUT) -> GcsStorage:
     """Storage at `gs://bucket/prefix`; anonymous where STORAGE_EMULATOR_HOST is set.
 
     Raises:
@@ -44,33 +58,18 @@ def open_gcs_storage(place: str, wording: Wording = OUTPUT) -> Storage:
         raise wording.error(f"{wording.name}={place}: no bucket, write gs://bucket/prefix")
     require_gs(place)
     try:
-        client = _client(os.getpid(), os.environ.get("STORAGE_EMULATOR_HOST"))
+        client = process_client()
     except GoogleAuthError as error:
         raise wording.error(
-            f"{wording.name}={place}: no credentials ({_one_line(error)}); run `gcloud auth "
-            "application-default login` or set GOOGLE_APPLICATION_CREDENTIALS"
+            f"{wording.name}={place}: no Google credentials ({reason_of(error)}); {LOGIN}"
         ) from error
-    return GcsStorage(client, bucket, prefix.strip("/"), wording)
-
-
-@lru_cache(maxsize=4)
-def _client(pid: int, emulator: str | None) -> storage.Client:
-    """One client a process: `pid` is in the key, as sockets do not survive a fork."""
-    if emulator:
-        client = storage.Client(project="emulator", credentials=AnonymousCredentials())
-    else:
-        # No project: objects need none, and looking for one fails with a laptop's credentials.
-        client = storage.Client(project=None)
-    # requests keeps ten connections by default and would open the others anew for each call.
-    adapter = HTTPAdapter(pool_connections=_CONNECTIONS, pool_maxsize=_CONNECTIONS)
-    client._http.mount("https://", adapter)
-    return client
+    return GcsStorage(client, bucket, prefix, wording)
 
 
 class GcsStorage(Storage):
     """A bucket below a prefix. Objects appear whole, so a write needs no temporary name."""
 
-    parallelism = _CONNECTIONS
+    parallelism = CONNECTIONS
     is_remote = True
 
     def __init__(
@@ -79,68 +78,154 @@ class GcsStorage(Storage):
         self._wording = wording
         self._client = client
         self._bucket = client.bucket(bucket)
-        self._prefix = f"{prefix}/" if prefix else ""
+        # Each of several slashes in a row is part of the name.
+        self._prefix = prefix if prefix.endswith("/") or not prefix else f"{prefix}/"
 
     @override
     def uri(self, path: str) -> str:
         return f"gs://{self._bucket.name}/{self._prefix}{path}"
 
-    def _name(self, path: str) -> str:
-        """The object's name; refused where it leaves the prefix for those who read it as a path."""
+    def _checked(self, path: str) -> str:
+        """The path; refused where it leaves the prefix for those who read it as a path."""
         if path and not is_safe_path(path):
             raise self._wording.error(f"{self.uri(path)!r} leaves {self.uri('')}: not touched")
-        return self._prefix + path
+        return path
 
-    def _blob(self, path: str) -> storage.Blob:
-        return self._bucket.blob(self._name(path))
+    def _blob(self, path: str, **options: Any) -> storage.Blob:
+        return self._bucket.blob(self._prefix + self._checked(path), **options)
+
+    def _input(self, path: str, generation: int | None = None) -> storage.Blob:
+        """For reading alone, so of any name: input may have `..` and `//` in it."""
+        return self._bucket.blob(self._prefix + path, generation=generation)
 
     @override
     def read(self, path: str) -> bytes | None:
+        def attempt(into: BytesIO) -> None:
+            blob.download_to_file(into, raw_download=True, checksum="crc32c", retry=None)
+
+        blob = self._blob(path)
         with self._explained("read", path):
             try:
-                return bytes(self._blob(path).download_as_bytes(retry=DEFAULT_RETRY))
+                return _unpacked(fetched(attempt), blob.content_encoding)
             except exceptions.NotFound:
                 # A missing bucket answers 404 as well: the probe of prepare_output tells it.
                 return None
 
+    def read_range(self, path: str, start: int, stop: int, version: str = "") -> bytes:
+        """Stored bytes [start, stop) of a file, never unpacked.
+
+        Args:
+          path: of the file.
+          start: first byte.
+          stop: at most the file's size: a request beyond it is refused.
+          version: the generation to read, whatever has replaced it; "": the present one.
+
+        Raises:
+          FileNotFoundError: there is no such file, or no such generation any more.
+          PermissionError: it may not be read.
+        """
+
+        def attempt(into: BytesIO) -> None:
+            self._input(path, int(version) if version else None).download_to_file(
+                into, start=start, end=stop - 1, raw_download=True, checksum=None, retry=None
+            )
+            if into.tell() != stop - start:
+                raise ConnectionError(f"{into.tell()} bytes came instead of {stop - start}")
+
+        if stop <= start:
+            return b""
+        with self._explained("read", path):
+            try:
+                return fetched(attempt)
+            except (exceptions.NotFound, exceptions.RequestRangeNotSatisfiable) as error:
+                kind, code, reason = FileNotFoundError, errno.ENOENT, reason_of(error)
+            except exceptions.Forbidden as error:
+                kind, code, reason = PermissionError, errno.EACCES, reason_of(error)
+        raise kind(code, reason, self.uri(path))
+
+    def find(self, path: str) -> StoredFile | None:
+        """The file of that very name, with all that a listing would say; None: there is none."""
+
+        def attempt() -> StoredFile:
+            blob = self._input(path)
+            blob.reload(retry=None)
+            return self._stored(blob)
+
+        with self._explained("read", path):
+            try:
+                return persistently(attempt)
+            except exceptions.NotFound:
+                return None
+
     @override
     def size(self, path: str) -> int | None:
-        with self._explained("read", path):
-            blob = self._bucket.get_blob(self._name(path), retry=DEFAULT_RETRY)
-            return None if blob is None else int(blob.size)
+        found = self.find(self._checked(path))
+        return None if found is None else found.size
 
-    def _list(self, folder: str, **options: Any) -> Any:
-        prefix = f"{self._name(folder)}/" if folder else self._prefix
-        return self._client.list_blobs(
-            self._bucket, prefix=prefix, fields=_LISTED, retry=DEFAULT_RETRY, **options
+    def _stored(self, blob: storage.Blob) -> StoredFile:
+        return StoredFile(
+            blob.name.removeprefix(self._prefix),
+            int(blob.size or 0),  # some servers leave out the size of an empty object
+            str(blob.generation or ""),
+            str(blob.content_encoding or ""),
+            str(blob.crc32c or ""),
         )
+
+    def pages(self, prefix: str, **options: Any) -> Iterator[tuple[list[StoredFile], list[str]]]:
+        """The files and, with a delimiter, the folders below a prefix, page after page.
+
+        Args:
+          prefix: of the paths; not only of whole folders.
+          options: of `Client.list_blobs`, such as delimiter, match_glob and max_results.
+        """
+        token: str | None = None
+        while True:
+
+            def attempt(token: str | None = token) -> tuple[list[storage.Blob], Any, str | None]:
+                listing = self._client.list_blobs(
+                    self._bucket,
+                    prefix=self._prefix + prefix,
+                    fields=_LISTED,
+                    page_token=token,
+                    retry=None,
+                    **options,
+                )
+                page = list(next(listing.pages))
+                return page, listing.prefixes, listing.next_page_token
+
+            with self._explained("list", prefix):
+                blobs, folders, token = persistently(attempt)
+            yield [self._stored(blob) for blob in blobs], sorted(folders)
+            if not token:
+                return
+
+    def _folder(self, path: str) -> str:
+        return f"{self._checked(path)}/" if path else ""
 
     @override
     def list_files(self, folder: str, *, recursive: bool = True) -> list[StoredFile]:
-        with self._explained("list", folder):
-            return [
-                StoredFile(blob.name.removeprefix(self._prefix), int(blob.size))
-                for blob in self._list(folder, delimiter=None if recursive else "/")
-                if not blob.name.endswith("/")  # consoles make such objects to show a folder
-            ]
+        return [
+            file
+            for files, _ in self.pages(self._folder(folder), delimiter=None if recursive else "/")
+            for file in files
+            if not file.path.endswith("/")  # consoles make such objects to show a folder
+        ]
 
     @override
     def list_folders(self, folder: str) -> list[str]:
-        with self._explained("list", folder):
-            listing = self._list(folder, delimiter="/")
-            for _ in listing:  # prefixes are known once every page was read
-                pass
-            return sorted(prefix.rstrip("/").rsplit("/", 1)[-1] for prefix in listing.prefixes)
+        pages = self.pages(self._folder(folder), delimiter="/")
+        return sorted({name.rstrip("/").rsplit("/", 1)[-1] for _, names in pages for name in names})
 
     @override
     def checksums(self, folder: str, names: Collection[str]) -> dict[str, str]:
+        def checksum(file: StoredFile) -> str:
+            if file.encoding != "gzip":
+                return file.crc32c
+            return crc32c_base64(self.read(file.path) or b"")  # listed is that of the packed bytes
+
         wanted = set(names)
-        with self._explained("list", folder):
-            found = {
-                blob.name.rsplit("/", 1)[-1]: str(blob.crc32c)
-                for blob in self._list(folder, delimiter="/")
-            }
-        return {name: crc32c for name, crc32c in found.items() if name in wanted}
+        found = [file for file in self.list_files(folder, recursive=False) if file.name in wanted]
+        return {file.name: checksum(file) for file in found}
 
     @override
     def write(self, path: str, data: bytes) -> None:
@@ -156,27 +241,51 @@ class GcsStorage(Storage):
 
     def _upload(self, path: str, data: bytes, **conditions: int) -> None:
         content_type = "application/json" if path.endswith(".json") else "application/octet-stream"
-        with self._explained("write", path):
-            # Every write of ours may be repeated, so each failure may be tried again.
-            self._blob(path).upload_from_string(
-                data,
-                content_type=content_type,
-                checksum="crc32c",
-                retry=DEFAULT_RETRY,
-                **conditions,
-            )
+        # Every write of ours may be repeated, so each failure may be tried again.
+        options = {"content_type": content_type, "checksum": "crc32c", **conditions}
+        self._send(
+            path,
+            len(data),
+            lambda blob, retry: blob.upload_from_string(data, retry=retry, **options),
+        )
 
     @override
     def upload(self, source: Path, path: str) -> None:
         with self._explained("write", path):
-            self._blob(path).upload_from_filename(
-                str(source), checksum="crc32c", retry=DEFAULT_RETRY
-            )
+            size = source.stat().st_size
+        self._send(
+            path,
+            size,
+            lambda blob, retry: blob.upload_from_filename(
+                str(source), checksum="crc32c", retry=retry
+            ),
+        )
+
+    def _send(self, path: str, size: int, send: Callable[[storage.Blob, Any], None]) -> None:
+        # What takes several requests must not begin anew for the last of them.
+        several = size > _SINGLE_UPLOAD_BYTES
+        blob = self._blob(path, chunk_size=_RANGE_BYTES if several else None)
+        with self._explained("write", path):
+            persistently(lambda: send(blob, RETRY if several else None), size)
 
     @override
     def download(self, path: str, target: Path) -> None:
         with self._explained("read", path):
-            self._blob(path).download_to_filename(str(target), checksum="crc32c")
+            # In ranges: a large file that breaks off near its end does not begin anew.
+            found = self.find(self._checked(path))
+            if found is None:
+                raise self._wording.error(f"cannot read {self.uri(path)}: there is no such object")
+            checksum = google_crc32c.Checksum()
+            with target.open("wb") as file:
+                for start in range(0, found.size, _RANGE_BYTES):
+                    stop = min(start + _RANGE_BYTES, found.size)
+                    data = self.read_range(path, start, stop, found.version)
+                    checksum.update(data)
+                    file.write(data)
+            if found.crc32c and base64.b64encode(checksum.digest()).decode() != found.crc32c:
+                raise ConnectionError("what came does not have the checksum of what is stored")
+            if found.encoding == "gzip":
+                target.write_bytes(_unpacked(target.read_bytes(), found.encoding))
 
     @override
     def publish(self, source: str, target: str) -> bool:
@@ -186,7 +295,8 @@ class GcsStorage(Storage):
             copy, token = self._blob(target), None
             try:
                 while True:  # large objects across locations take several calls
-                    token, _, _ = copy.rewrite(self._blob(source), token=token, retry=DEFAULT_RETRY)
+                    rewrite = partial(copy.rewrite, self._blob(source), token=token, retry=None)
+                    token, _, _ = persistently(rewrite)
                     if token is None:
                         return True
             except exceptions.NotFound:
@@ -195,7 +305,7 @@ class GcsStorage(Storage):
     @override
     def delete(self, path: str) -> None:
         with self._explained("delete", path), contextlib.suppress(exceptions.NotFound):
-            self._blob(path).delete(retry=DEFAULT_RETRY)
+            persistently(lambda: self._blob(path).delete(retry=None))
 
     @override
     def prune(self, folder: str) -> None:
@@ -203,21 +313,38 @@ class GcsStorage(Storage):
 
     @contextlib.contextmanager
     def _explained(self, action: str, path: str) -> Iterator[None]:
-        what = f"cannot {action} {self.uri(path)}"
+        what, again = f"cannot {action} {self.uri(path)}", self._wording.again
         try:
             yield
         except exceptions.PreconditionFailed:
             raise
-        except (exceptions.ClientError, GoogleAuthError) as error:
+        except exceptions.RetryError as error:
+            raise RunFailed(
+                f"{what}: tried again for {RETRY.timeout:.0f} s, the last time "
+                f"{reason_of(error.cause)}; {again}"
+            ) from error
+        except exceptions.NotFound as error:
             raise self._wording.error(
-                f"{what}: {_one_line(error)}; check {self._wording.name} and your rights on the "
+                f"{what}: {reason_of(error)}; is there a bucket {self._bucket.name}?"
+            ) from error
+        except exceptions.ClientError as error:
+            raise self._wording.error(
+                f"{what}: {reason_of(error)}; check {self._wording.name} and your rights on the "
                 "bucket"
             ) from error
-        except (exceptions.GoogleAPIError, RequestException) as error:
-            raise RunFailed(f"{what}: {_one_line(error)}; {self._wording.again}") from error
-        except OSError as error:  # of the local file of an upload or download
-            raise RunFailed(f"{what}: {error}; {self._wording.again}") from error
+        except TransportError as error:
+            raise RunFailed(f"{what}: {reason_of(error)}; {again}") from error
+        except GoogleAuthError as error:
+            raise self._wording.error(f"{what}: {reason_of(error)}; {LOGIN}") from error
+        except (exceptions.GoogleAPIError, RequestException, HTTPError, OSError) as error:
+            raise RunFailed(f"{what}: {reason_of(error)}; {again}") from error
 
 
-def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split())[:300]
+def _unpacked(data: bytes, encoding: str | None) -> bytes:
+    """What was stored, without the packing that the object's metadata tells."""
+    if encoding != "gzip" or not data.startswith(GZIP_MAGIC):
+        return data
+    try:
+        return gzip.decompress(data)
+    except (OSError, EOFError, zlib.error) as error:
+        raise OSError(f"Content-Encoding says gzip, but {error}") from error

@@ -18,7 +18,8 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
-from google.cloud.storage.retry import DEFAULT_RETRY
+
+from beam_bert.storage.retrying import RETRY
 
 FAULTS = ("503", "429", "reset", "reset_after", "truncated", "slow")
 SLOW_S = 0.2
@@ -142,8 +143,8 @@ class FaultyProxy:
 
 def hurry(monkeypatch: pytest.MonkeyPatch, give_up_s: float = 120) -> None:
     """Let the client of Cloud Storage wait for 50 ms before it tries again, and not for seconds."""
-    monkeypatch.setattr(DEFAULT_RETRY, "_initial", 0.05)
-    monkeypatch.setattr(DEFAULT_RETRY, "_timeout", give_up_s)
+    monkeypatch.setattr(RETRY, "_initial", 0.05)
+    monkeypatch.setattr(RETRY, "_timeout", give_up_s)
 
 
 def _reset(request: http.server.BaseHTTPRequestHandler) -> None:

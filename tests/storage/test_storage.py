@@ -12,6 +12,7 @@ import pytest
 from beam_bert.errors import BeamBertError, ModelError, OutputError, RunFailed
 from beam_bert.storage import Wording, crc32c_base64, in_parallel, open_storage
 from beam_bert.storage.local import LocalStorage
+from tests.storage.faulty_proxy import hurry
 
 
 def test_a_place_reads_lists_and_checks_what_was_written(output: str) -> None:
@@ -135,7 +136,10 @@ def test_a_service_that_keeps_failing_is_a_failed_run(
 
     place = open_storage(new_gs_output())
     monkeypatch.setattr(Blob, "upload_from_string", refuse)
-    with pytest.raises(RunFailed, match=r"cannot write gs://.*/a/x: 503 try later; run the same"):
+    hurry(monkeypatch, give_up_s=0.1)
+    with pytest.raises(
+        RunFailed, match=r"cannot write gs://.*/a/x: .*the last time 503 try later; run the same"
+    ):
         place.write("a/x", b"one")
 
 
