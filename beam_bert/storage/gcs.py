@@ -323,9 +323,9 @@ class GcsStorage(Storage):
                 f"{what}: tried again for {RETRY.timeout:.0f} s, the last time "
                 f"{reason_of(error.cause)}; {again}"
             ) from error
-        except exceptions.NotFound as error:
+        except exceptions.NotFound as error:  # a missing object is no error where it may miss
             raise self._wording.error(
-                f"{what}: {reason_of(error)}; is there a bucket {self._bucket.name}?"
+                f"{what}: there is no bucket {self._bucket.name}; check {self._wording.name}"
             ) from error
         except exceptions.ClientError as error:
             raise self._wording.error(
