@@ -22,7 +22,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         task, parameters = task_of(sys.argv[1:] if argv is None else argv)
         flags = to_flags(parameters, TASKS[task])
-        config, beam_flags = parse_config(TASKS[task], flags, "pipelines.flex_template")
+        config, beam_flags = parse_config(TASKS[task], flags, "python -m pipelines.flex_template")
         from beam_bert.jobs.run import launch  # Beam and torch: not before the flags are right
 
         launch(task, config, beam_flags)

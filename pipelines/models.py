@@ -1,115 +1,11 @@
-"""`python -m pipelines.models`: look into a model store and move its aliases; see --help."""
+"""`python -m pipelines.models`: see --help."""
 
-from __future__ import annotations
-
-import argparse
-import json
 import sys
-from collections.abc import Sequence
-from typing import NoReturn
+from functools import partial
 
-from beam_bert.errors import BeamBertError, ConfigError, one_line
-from beam_bert.models import ModelStore, display
-from beam_bert.models.store import ANY, PRODUCTION, split_reference
+from beam_bert.jobs.commands import run_command
 
-_UNSET = "none"
-
-
-def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command; returns the exit code: 0, 2 for what the user can mend, 1 for the rest."""
-    try:
-        arguments = _parser().parse_args(argv)
-        store = ModelStore.open(arguments.store)
-        reference = split_reference(arguments.store)
-        if reference is not None and not store.exists():
-            raise ConfigError(
-                f"{arguments.store}: give the store alone ({reference[0]}); a version or alias "
-                "stands after it"
-            )
-        if arguments.command == "list":
-            _list(store, arguments.json)
-        elif arguments.command == "show":
-            _show(store, arguments.version, arguments.json)
-        else:
-            _move(store, arguments)
-    except BeamBertError as error:
-        print(f"error: {one_line(error)}", file=sys.stderr, flush=True)
-        return error.exit_code
-    except KeyboardInterrupt:
-        print("stopped; an alias has moved wholly or not at all", file=sys.stderr, flush=True)
-        return 130
-    return 0
-
-
-def _list(store: ModelStore, as_json: bool) -> None:
-    store.require()
-    if as_json:
-        print(json.dumps(display.store_as_json(store)))
-    else:
-        display.print_store(store)
-
-
-def _show(store: ModelStore, version: str, as_json: bool) -> None:
-    record = store.resolve(version)
-    store.verify(record)
-    if as_json:
-        print(json.dumps(display.version_as_json(store, record)))
-    else:
-        display.print_version(store, record)
-
-
-def _move(store: ModelStore, arguments: argparse.Namespace) -> None:
-    expected = None if arguments.expected_current == _UNSET else arguments.expected_current
-    before = store.aliases()
-    if arguments.command == "promote":
-        move = store.promote(arguments.version, reason=arguments.reason, expected_current=expected)
-    else:
-        move = store.rollback(reason=arguments.reason, expected_current=expected)
-    if arguments.json:
-        print(json.dumps({**display.move_as_json(move), "changed": move.aliases != before}))
-    else:
-        display.print_move(before, move)
-
-
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        raise ConfigError(f"{message} (see {self.prog} --help)")
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = _Parser(
-        prog="python -m pipelines.models",
-        description="Look into a model store, and move its aliases.",
-        allow_abbrev=False,
-    )
-    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    _command(commands, "list", "Its versions, newest first, and what points at them.")
-    show = _command(commands, "show", "One version, its files checked against their checksums.")
-    show.add_argument(
-        "version", nargs="?", default=PRODUCTION, help=f"Version or alias [{PRODUCTION}]."
-    )
-    promote = _command(commands, "promote", "Point production at a version, previous at the old.")
-    promote.add_argument("version", help="Version or alias, such as candidate.")
-    rollback = _command(commands, "rollback", "Swap production and previous.")
-    for command in (promote, rollback):
-        command.add_argument("--reason", required=True, help="Why; the history keeps it.")
-        command.add_argument(
-            "--expected_current",
-            metavar="VERSION",
-            default=ANY,
-            help=f"Fail unless production is this version ({_UNSET}: not set) until then.",
-        )
-    return parser
-
-
-def _command(commands: argparse._SubParsersAction, name: str, text: str) -> argparse.ArgumentParser:
-    command: argparse.ArgumentParser = commands.add_parser(
-        name, help=text, description=text, allow_abbrev=False
-    )
-    command.add_argument("store", help="Folder or gs:// prefix of the store.")
-    command.add_argument("--json", action="store_true", help="One JSON object instead of a table.")
-    return command
-
+main = partial(run_command, "models")
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -123,9 +123,9 @@ def _require_head(folder: Path, checkpoint: Checkpoint, config: EncoderConfig) -
         "SequenceClassification", "QuestionAnswering"
     )
     if config.architecture.endswith("ForSequenceClassification"):
-        way = f"python -m pipelines.classify runs it; to answer questions give a {wanted}"
+        way = f"beam-bert classify runs it; to answer questions give a {wanted}"
     else:
-        way = f"fine-tune one (python -m pipelines.finetune --task answer), or give a {wanted}"
+        way = f"fine-tune one (beam-bert finetune --task answer), or give a {wanted}"
     raise ModelError(
         f"{folder} is a {config.architecture} and has no question-answering head; {way}"
     )

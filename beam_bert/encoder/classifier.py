@@ -85,7 +85,7 @@ def _require_head(folder: Path, checkpoint: Checkpoint, config: EncoderConfig) -
             )
         return
     if config.architecture.endswith("ForQuestionAnswering"):
-        way = f"python -m pipelines.answer runs it; to classify give a {family.classifier}"
+        way = f"beam-bert answer runs it; to classify give a {family.classifier}"
     else:
         way = f"fine-tune one, or give a {family.classifier}"
     raise ModelError(

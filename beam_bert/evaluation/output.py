@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import TypeVar
+from typing import Any, TypeVar
 
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
@@ -17,6 +15,7 @@ from beam_bert.reports import AnswerEvaluation, Evaluation, MissingExtra
 from beam_bert.reports.progress import Snapshot, show_progress
 from beam_bert.reports.wording import label_text, metric_text, name_text, share_text
 from beam_bert.storage import Wording, open_storage
+from beam_bert.terminal import TERMINAL
 
 Document = TypeVar("Document", Evaluation, AnswerEvaluation)
 JSON_NAME = "evaluation.json"
@@ -45,7 +44,7 @@ def write(evaluation: Document, output: str, render: Callable[[Document], str]) 
     try:
         html = render(evaluation)
     except MissingExtra as error:
-        print(f"no {HTML_NAME}: {error}", file=sys.stderr)
+        TERMINAL.say(f"no {HTML_NAME}: {error}")
     else:
         storage.write(HTML_NAME, html.encode())
     storage.write(JSON_NAME, evaluation.to_json())
@@ -75,11 +74,12 @@ def show(evaluation: Evaluation, output: str, seconds: float) -> None:
         for axis in (a for a in evaluation.audit.axes if a.rows_with_terms):
             name = f"answer changes when {axis.axis} is swapped ({axis.rows_with_terms:,} rows)"
             _add_row(table, name, share_text(axis.flip_rate))
-    print(f"evaluate {evaluation.model.name} (version {evaluation.model.version})")
-    Console().print(table)
+    TERMINAL.show(f"evaluate {evaluation.model.name} (version {evaluation.model.version})")
+    TERMINAL.show(table)
     if evaluation.comparison is not None:
-        print(evaluation.comparison.verdict)
-    _show_place(output, seconds)
+        TERMINAL.show(evaluation.comparison.verdict)
+    values = {name: metric.value for name, metric in evaluation.metrics.items()}
+    _show_place(output, seconds, {"rows": rows.evaluated, "metrics": values})
 
 
 def show_answers(evaluation: AnswerEvaluation, output: str, seconds: float) -> None:
@@ -97,21 +97,25 @@ def show_answers(evaluation: AnswerEvaluation, output: str, seconds: float) -> N
         if group is not None:
             count = f"{group.questions:,}"
             _add_row(table, name, count, share_text(group.exact), share_text(group.f1))
-    print(f"evaluate {evaluation.model.name} (version {evaluation.model.version})")
-    print(label_text(evaluation.labels))
-    Console().print(table)
-    print(f"at a null threshold of {scores.null_threshold:g}; ", end="")
-    print(
-        "; ".join(
+    TERMINAL.show(f"evaluate {evaluation.model.name} (version {evaluation.model.version})")
+    TERMINAL.show(label_text(evaluation.labels))
+    TERMINAL.show(table)
+    TERMINAL.show(
+        f"at a null threshold of {scores.null_threshold:g}; "
+        + "; ".join(
             f"{name_text(name)} would be best at {best.threshold:.4g}: {100 * best.value:.1f} %"
             for name, best in scores.best.items()
         )
     )
-    _show_place(output, seconds)
+    overall = scores.overall
+    values = {"exact": overall.exact.value, "f1": overall.f1.value}
+    _show_place(output, seconds, {"questions": overall.questions, "metrics": values})
 
 
-def _show_place(output: str, seconds: float) -> None:
-    print(f"in {seconds:,.1f} s: {output.rstrip('/')}/{JSON_NAME}, {HTML_NAME}")
+def _show_place(output: str, seconds: float, found: Mapping[str, Any]) -> None:
+    place = f"{output.rstrip('/')}/{JSON_NAME}"
+    TERMINAL.show(f"in {seconds:,.1f} s: {place}, {HTML_NAME}")
+    TERMINAL.result("evaluated", {**found, "evaluation": place}, place)
 
 
 def _add_row(table: Table, *cells: str) -> None:

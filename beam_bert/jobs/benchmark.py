@@ -10,11 +10,10 @@ from __future__ import annotations
 import statistics
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
-from rich.console import Console
 from rich.table import Table
 
 from beam_bert.encoder import SequenceClassifier, load_classifier
@@ -28,6 +27,7 @@ from beam_bert.models import fetch_model, resolve_model
 from beam_bert.settings.inference import BenchConfig
 from beam_bert.sources import inspect_source, list_files
 from beam_bert.tasks import ClassificationTask
+from beam_bert.terminal import TERMINAL
 from beam_bert.tokenization import DocumentTokenizer
 
 
@@ -181,10 +181,10 @@ def _recommended(measured: Sequence[Measured]) -> str:
 
 
 def _print(report: BenchReport) -> None:
-    print(f"{report.documents:,} documents, {report.tokens:,} tokens, on {report.device}")
+    TERMINAL.show(f"{report.documents:,} documents, {report.tokens:,} tokens, on {report.device}")
     table = Table()
     # So narrow that 80 columns hold all of it, which is what a file or a pipe is given.
-    names = ("", "docs/s", "tokens/s", "as fp32", "again", "logit change", "batch")
+    names = ("", "docs/s", "tokens/s", "same", "recheck", "logit change", "batch")
     for name in names:
         table.add_column(name, justify="right")
     if report.price_an_hour is not None:
@@ -201,21 +201,22 @@ def _print(report: BenchReport) -> None:
         ]
         cost = report.cost_of_a_million(row.precision)
         table.add_row(*cells, *([] if cost is None else [f"{cost:,.2f}"]))
-    Console().print(table)
+    TERMINAL.show(table)
     for precision, reason in report.skipped.items():
-        print(f"{precision} was not measured: {reason}")
+        TERMINAL.show(f"{precision} was not measured: {reason}")
     if report.broken:
-        print(f"{report.broken:,} windows break the model: a job rejects their documents")
+        TERMINAL.show(f"{report.broken:,} windows break the model: a job rejects their documents")
     padding = f"{report.padding_saved:.0%}"
-    print(f"padding in batches of {PADDED_BATCH} in the order of the input: {padding}; here none")
-    print("as fp32: documents that get fp32's label; batch: tokens that are computed at once")
-    print("rechecked: windows with a low margin, computed again at fp32 (--recheck_margin)")
-    print(
+    TERMINAL.show(f"padding in batches of {PADDED_BATCH}, in input order: {padding}; here none")
+    TERMINAL.show("same: documents that get fp32's label; batch: tokens computed at once")
+    TERMINAL.show("recheck: windows with a low margin, computed again at fp32 (--recheck_margin)")
+    TERMINAL.show(
         f"use --precision {report.recommended}: the fastest that keeps "
         f"{LEAST_AGREEMENT:.1%} of fp32's labels"
     )
     cost = report.cost_of_a_million(report.recommended)
     if cost is None:
-        print("--price_an_hour N says what a million documents like these cost")
+        TERMINAL.show("--price_an_hour N says what a million documents like these cost")
     else:
-        print(f"a million documents like these cost {cost:,.2f} then")
+        TERMINAL.show(f"a million documents like these cost {cost:,.2f} then")
+    TERMINAL.result("measured", asdict(report), f"use --precision {report.recommended}")

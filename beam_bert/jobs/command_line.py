@@ -1,8 +1,8 @@
 """The command line: flags from a job's pydantic model, a YAML file under them, the rest to Beam.
 
-Flags are Beam-style (`--snake_case`). What the job does not know goes to Beam's PipelineOptions;
-what Beam does not know either is an error that suggests the nearest name. Torch and Beam are
-imported only once the flags are right, so `--help` answers at once.
+Flags are Beam-style (`--snake_case`; dashes do as well). What the job does not know goes to
+Beam's PipelineOptions; what Beam does not know either is an error that suggests the nearest name.
+Torch and Beam are imported only once the flags are right, so `--help` answers at once.
 """
 
 from __future__ import annotations
@@ -11,18 +11,19 @@ import argparse
 import difflib
 import importlib
 import logging
-import sys
 import typing
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
 import yaml
 from pydantic import BaseModel, ValidationError
 
 from beam_bert.errors import BeamBertError, ConfigError, one_line
-from beam_bert.settings.fields import field_group, is_fixed
+from beam_bert.settings.fields import field_group, is_fixed, is_rare, other_name
+from beam_bert.terminal import TERMINAL
 
 Config = TypeVar("Config", bound=BaseModel)
+_EVERYWHERE = ("config", "help", "quiet", "verbose", "log_format")
 
 
 def parse_config(
@@ -33,7 +34,7 @@ def parse_config(
     Args:
       config: the model of the settings.
       argv: the flags.
-      prog: the module that is run, for messages.
+      prog: the command that is run, for messages.
       beam: whether other flags go to Beam; else they are errors.
 
     Returns:
@@ -43,11 +44,15 @@ def parse_config(
       ConfigError: a flag or field is unknown, missing or out of range, or the file is not YAML.
       SystemExit: after --help.
     """
-    parser = _parser(config, prog, beam=beam)
-    known, beam_flags = parser.parse_known_args(list(argv))
+    parser = settings_parser(config, prog, beam=beam)
+    known, beam_flags = parser.parse_known_args(with_underscores(argv, parser))
     values = {name: value for name, value in vars(known).items() if value is not None}
     config_file = values.pop("config", None)
+    _set_terminal(values)
     from_file = _read_yaml(config_file) if config_file else {}
+    for name, field in config.model_fields.items():
+        if (also := other_name(field)) in from_file and name not in from_file:
+            from_file[name] = from_file.pop(also)
     extra = {
         name: from_file.pop(name) for name in list(from_file) if name not in config.model_fields
     }
@@ -61,18 +66,20 @@ def parse_config(
 def run_from_command_line(
     job: str,
     config_type: type[BaseModel],
-    argv: Sequence[str] | None = None,
+    argv: Sequence[str],
+    prog: str,
     *,
     module: str = "beam_bert.jobs.run",
     beam: bool = True,
     tasks: Mapping[str, tuple[type[BaseModel], str]] | None = None,
 ) -> int:
-    """Parse the flags of `python -m pipelines.<job>`, run the job, and say how it went.
+    """Parse the flags of a command, run it, and say how it went.
 
     Args:
       job: name of the function that runs it.
       config_type: its settings.
-      argv: the flags; None: those of this process.
+      argv: the flags.
+      prog: how the command was called, for messages.
       module: where that function is; imported once the flags are right.
       beam: whether it is a Beam pipeline, which takes Beam's flags too.
       tasks: settings and module of the other tasks that `--task` names.
@@ -80,20 +87,28 @@ def run_from_command_line(
     Returns:
       The exit code: 0, 2 for a mistake that the user can mend, 1 for a failed run.
     """
-    flags = sys.argv[1:] if argv is None else argv
-    try:
-        config_type, module = (tasks or {}).get(_task_of(flags), (config_type, module))
-        config, beam_flags = parse_config(config_type, flags, f"pipelines.{job}", beam=beam)
+
+    def parse_and_run() -> None:
+        settings, where = (tasks or {}).get(_task_of(argv), (config_type, module))
+        config, beam_flags = parse_config(settings, argv, prog, beam=beam)
         # Beam warns on import of every optional package that is not there.
         logging.disable(logging.WARNING)
-        run = getattr(importlib.import_module(module), job)
+        run = getattr(importlib.import_module(where), job)
         logging.disable(logging.NOTSET)
         run(config, beam_flags) if beam else run(config)
+
+    return exit_code_of(parse_and_run)
+
+
+def exit_code_of(run: Callable[[], object]) -> int:
+    """Run a command and say in one line why it ended early, if it did."""
+    try:
+        run()
     except BeamBertError as error:
-        print(f"error: {one_line(error)}", file=sys.stderr, flush=True)
+        TERMINAL.error(one_line(error))
         return error.exit_code
     except KeyboardInterrupt:
-        print("stopped; the same command goes on from here", file=sys.stderr, flush=True)
+        TERMINAL.say("stopped; the same command goes on from here")
         return 130
     return 0
 
@@ -127,13 +142,17 @@ class _Parser(argparse.ArgumentParser):
         raise ConfigError(f"{message} (see --help)")
 
 
-def _parser(config: type[BaseModel], prog: str, *, beam: bool) -> argparse.ArgumentParser:
+def settings_parser(
+    config: type[BaseModel], prog: str, *, beam: bool, all_flags: bool = False
+) -> argparse.ArgumentParser:
+    """The parser of a command's flags; `--help` leaves the rare ones out, `--help_all` does not."""
     sections = [name for name in config.model_fields if _is_section(config, name)]
     first = next(n for n in ("input", "train", *config.model_fields) if n in config.model_fields)
     needed = "--config FILE" if sections else f"--{first} PATTERN … --output PLACE"
     parser = _Parser(
-        prog=f"python -m {prog}",
-        usage=f"python -m {prog} {needed} [--FLAG VALUE …]",
+        prog=prog,
+        usage=f"{prog} {needed} [--FLAG VALUE …]"
+        + (f"\n       {prog} TEXT … [--json]" if "top_k" in config.model_fields else ""),
         description=(config.__doc__ or "").strip(),
         epilog="Any other flag goes to Apache Beam: --runner, --project, --temp_location, …"
         if beam
@@ -144,6 +163,16 @@ def _parser(config: type[BaseModel], prog: str, *, beam: bool) -> argparse.Argum
     parser.add_argument(
         "--config", metavar="FILE", help="YAML file with the same names; flags win."
     )
+    _add_terminal_flags(parser)
+    rare = [name for name in config.model_fields if is_rare(config, name)]
+    if rare:
+        parser.add_argument(
+            "--help_all",
+            action=_HelpAll,
+            config=config,
+            beam=beam,
+            help=f"Show {len(rare)} more flags for special cases, too.",
+        )
     groups: dict[str, argparse._ArgumentGroup] = {}
     for name, field in config.model_fields.items():
         if is_fixed(config, name):
@@ -159,10 +188,60 @@ def _parser(config: type[BaseModel], prog: str, *, beam: bool) -> argparse.Argum
         help_text = (field.description or "") + (
             f" [{default}]" if default not in ("", "none") else ""
         )
+        shown = help_text.replace("%", "%%")
+        also = other_name(field)
         groups[group].add_argument(
-            f"--{name}", help=help_text.replace("%", "%%"), **_argument_kind(field.annotation)
+            *(f"--{each}" for each in (name, also) if each),
+            help=argparse.SUPPRESS if name in rare and not all_flags else shown,
+            **_argument_kind(field.annotation),
         )
     return parser
+
+
+class _HelpAll(argparse.Action):
+    """Prints the help with the rare flags in it, and ends."""
+
+    def __init__(
+        self, option_strings: Sequence[str], dest: str, *, config: Any, beam: bool, help: str
+    ) -> None:
+        super().__init__(option_strings, dest, nargs=0, default=argparse.SUPPRESS, help=help)
+        self._config, self._beam = config, beam
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: Any) -> None:
+        settings_parser(self._config, parser.prog, beam=self._beam, all_flags=True).print_help()
+        parser.exit()
+
+
+def _add_terminal_flags(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("Terminal")
+    level = group.add_mutually_exclusive_group()
+    level.add_argument("--quiet", action="store_true", default=None, help="One line at the end.")
+    level.add_argument(
+        "--verbose", action="store_true", default=None, help="Also what Beam itself logs."
+    )
+    group.add_argument(
+        "--log_format",
+        choices=("text", "json"),
+        help="json: a JSON object a line, results on stdout, the rest on stderr. [text]",
+    )
+
+
+def _set_terminal(values: dict[str, Any]) -> None:
+    """Take the terminal's flags out of `values` and do what they say."""
+    quiet, verbose = values.pop("quiet", False), values.pop("verbose", False)
+    TERMINAL.level = "quiet" if quiet else "verbose" if verbose else "normal"
+    TERMINAL.as_json = values.pop("log_format", "text") == "json"
+
+
+def with_underscores(argv: Sequence[str], parser: argparse.ArgumentParser) -> list[str]:
+    """The flags with `--top-k` as `--top_k`, where that is a flag of ours."""
+    flags = []
+    for word in argv:
+        name, equals, value = word.partition("=")
+        spelled = "--" + name[2:].replace("-", "_")
+        is_ours = name.startswith("--") and spelled in parser._option_string_actions
+        flags.append(f"{spelled}{equals}{value}" if is_ours else word)
+    return flags
 
 
 def _task_of(argv: Sequence[str]) -> str:
@@ -248,7 +327,7 @@ def _beam_flags(
       ConfigError: neither the job nor Beam knows one of them.
     """
     given = [*(f"--{name}" for name in extra), *flags]
-    names = [f"--{name}" for name in (*config.model_fields, "config")]
+    names = [f"--{name}" for name in (*config.model_fields, *_EVERYWHERE)]
     if not given:
         return []
     if not beam:
@@ -266,8 +345,8 @@ def _beam_flags(
     from_file = _flags_of(extra, parser)
     _, unknown = parser.parse_known_args([*from_file, *flags])
     if unknown:
-        known = [name for name in parser._option_string_actions if name.startswith("--")]
-        raise _unknown_flag(unknown[0], [*names, *known])
+        beams = [name for name in parser._option_string_actions if name.startswith("--")]
+        raise _unknown_flag(unknown[0], names, beams)
     return [*from_file, *flags]
 
 
@@ -291,9 +370,12 @@ def _flags_of(values: dict[str, Any], parser: argparse.ArgumentParser) -> list[s
     return [*off, *PipelineOptions.from_dictionary(others)._flags]
 
 
-def _unknown_flag(given: str, names: Sequence[str]) -> ConfigError:
+def _unknown_flag(given: str, names: Sequence[str], beams: Sequence[str] = ()) -> ConfigError:
+    """The flag that is meant; one of Beam's many only where a letter or two differ."""
     flag = given.split("=")[0]
-    near = difflib.get_close_matches(flag, names, n=1, cutoff=0.6)
+    spelled = "--" + flag[2:].replace("-", "_")
+    near = difflib.get_close_matches(spelled, names, n=1, cutoff=0.75)
+    near = near or difflib.get_close_matches(spelled, beams, n=1, cutoff=0.9)
     hint = f"; did you mean {near[0]}?" if near else " (see --help)"
     if not flag.startswith("-"):
         hint = "; a value needs its flag before it"
@@ -324,4 +406,4 @@ def _one_line(error: ValidationError, config: type[BaseModel], prog: str) -> str
         message = each["msg"].removeprefix("Value error, ")
         given = "" if each["type"] == "value_error" else f", got {each['input']!r}"
         parts.append(f"{place}: {message[:1].lower()}{message[1:]}{given}")
-    return "; ".join(parts) + f" (see python -m {prog} --help)"
+    return "; ".join(parts) + f" (see {prog} --help)"

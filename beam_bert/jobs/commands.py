@@ -5,18 +5,29 @@ Nothing heavy is imported here, so that `--help` answers at once.
 
 from __future__ import annotations
 
+import argparse
+import contextlib
+import difflib
+import importlib
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from pydantic import BaseModel
 
-from beam_bert.jobs.command_line import run_from_command_line
+import beam_bert
+from beam_bert.errors import ConfigError, printable
+from beam_bert.jobs import quick_look
+from beam_bert.jobs.command_line import exit_code_of, run_from_command_line, settings_parser
 from beam_bert.settings.answer import AnswerConfig
 from beam_bert.settings.answer_training import AnswerEvaluateConfig, AnswerFinetuneConfig
 from beam_bert.settings.evaluation import EvaluateConfig
 from beam_bert.settings.inference import BenchConfig, ClassifyConfig, SentimentConfig
 from beam_bert.settings.nightly import NightlyConfig
 from beam_bert.settings.training import FinetuneConfig, PretrainConfig
+from beam_bert.terminal import TERMINAL
+
+_ABOUT = "Batch BERT: raw text in, Parquet out, no row lost or doubled."
 
 
 @dataclass(frozen=True)
@@ -28,18 +39,28 @@ class Command:
       module: where the function of its name is; imported once the flags are right.
       beam: whether it is a Beam pipeline, which takes Beam's flags too.
       tasks: settings and module of the other tasks that `--task` names.
+      answers_texts: whether it answers texts on the command line, too (`quick_look`).
     """
 
     settings: type[BaseModel]
     module: str = "beam_bert.jobs.run"
     beam: bool = True
     tasks: Mapping[str, tuple[type[BaseModel], str]] = field(default_factory=dict)
+    answers_texts: bool = False
+
+
+@dataclass(frozen=True)
+class Program:
+    """A command with arguments of its own: `main(argv, prog)` in `module`, and what it is for."""
+
+    module: str
+    about: str
 
 
 COMMANDS = {
-    "classify": Command(ClassifyConfig),
-    "sentiment": Command(SentimentConfig),
-    "answer": Command(AnswerConfig),
+    "classify": Command(ClassifyConfig, answers_texts=True),
+    "sentiment": Command(SentimentConfig, answers_texts=True),
+    "answer": Command(AnswerConfig, answers_texts=True),
     "finetune": Command(
         FinetuneConfig,
         "beam_bert.training.finetune",
@@ -58,14 +79,87 @@ COMMANDS = {
 }
 
 
-def run_command(name: str, argv: Sequence[str] | None = None) -> int:
-    """Run a command from the command line; returns the exit code."""
+PROGRAMS = {
+    "models": Program("beam_bert.jobs.models", "Look into a model store, and move its aliases."),
+    "init": Program("beam_bert.jobs.init", "Write a commented YAML file for what a folder holds."),
+    "check": Program("beam_bert.jobs.check", "Say what is here and what is missing, before a run."),
+}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """`beam-bert COMMAND …` and `python -m beam_bert COMMAND …`; returns the exit code."""
+    words = list(sys.argv[1:] if argv is None else argv)
+    first = words[0] if words else "--help"
+    if first in ("-h", "--help", "help"):
+        print(_overview())
+        return 0
+    if first in ("-V", "--version", "version"):
+        print(f"beam-bert {beam_bert.__version__}")
+        return 0
+    if first == "completion":
+        return _completion(words[1:])
+    if first not in COMMANDS and first not in PROGRAMS:
+        near = difflib.get_close_matches(first, [*COMMANDS, *PROGRAMS], n=1, cutoff=0.7)
+        hint = f"did you mean {near[0]}?" if near else "see beam-bert --help"
+        TERMINAL.error(f"no command {printable(first)}; {hint}")
+        return 2
+    return run_command(first, words[1:], f"beam-bert {first}")
+
+
+def run_command(name: str, argv: Sequence[str] | None = None, prog: str | None = None) -> int:
+    """Run a command from the command line; returns the exit code.
+
+    Args:
+      name: of `COMMANDS` or `PROGRAMS`.
+      argv: its flags; None: those of this process.
+      prog: how it was called, for messages.
+    """
+    flags = sys.argv[1:] if argv is None else argv
+    prog = prog or f"python -m pipelines.{name}"
+    if name in PROGRAMS:
+        module = importlib.import_module(PROGRAMS[name].module)
+        return int(module.main(flags, prog))
     command = COMMANDS[name]
+    if command.answers_texts:
+        texts: list[str] = []
+        with contextlib.suppress(ConfigError):  # which the job's own parsing tells
+            texts, others = quick_look.wanted(command.settings, flags, prog)
+        if texts:
+            return exit_code_of(lambda: quick_look.run(name, command.settings, texts, others, prog))
     return run_from_command_line(
         name,
         command.settings,
-        argv,
+        flags,
+        prog,
         module=command.module,
         beam=command.beam,
         tasks=command.tasks,
     )
+
+
+def _overview() -> str:
+    lines = ["usage: beam-bert COMMAND [--FLAG VALUE …]", "", _ABOUT, "", "commands:"]
+    abouts = {name: (each.settings.__doc__ or "").split("\n")[0] for name, each in COMMANDS.items()}
+    abouts |= {name: program.about for name, program in PROGRAMS.items()}
+    abouts["completion"] = "Print what completes commands and flags: bash, zsh, fish or tcsh."
+    lines += [f"  {name:<12}{about}" for name, about in abouts.items()]
+    lines += ["", "beam-bert COMMAND --help shows a command's flags; --version the version."]
+    return "\n".join(lines)
+
+
+def _completion(argv: Sequence[str]) -> int:
+    """Print the completion script of a shell, from the parsers themselves."""
+    import shtab  # only here
+
+    if len(argv) != 1 or argv[0] not in shtab.SUPPORTED_SHELLS:
+        TERMINAL.error(f"beam-bert completion takes one of {', '.join(shtab.SUPPORTED_SHELLS)}")
+        return 2
+    whole = argparse.ArgumentParser(prog="beam-bert", add_help=False)
+    commands = whole.add_subparsers()
+    for name, command in COMMANDS.items():
+        parser = settings_parser(command.settings, f"beam-bert {name}", beam=command.beam)
+        commands.add_parser(name, parents=[parser], add_help=False, help=parser.description)
+    for name, program in PROGRAMS.items():
+        commands.add_parser(name, help=program.about)
+    print(shtab.complete(whole, shell=argv[0]))
+    return 0

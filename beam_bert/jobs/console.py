@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from beam_bert.errors import printable
 from beam_bert.sinks import Manifest
+from beam_bert.terminal import TERMINAL
 
 SHOWN_LABELS = 10
 # A reject for one of these stands for a file or the rest of one, not for a row.
@@ -70,16 +70,32 @@ def summary(
         share = padding / (padding + manifest.stats.get("tokens_computed", 0.0))
         row("padding saved", f"{share:.0%}")
     row("documents/s, all in all", f"{counts.rows_read / max(seconds, 1e-9):,.0f}")
-    print(f"{manifest.job} {manifest.run_id}")
-    Console().print(table)
+    place = output.rstrip("/")
+    manifest_path = f"{place}/runs/{manifest.run_id}/manifest.json"
     lost = sum(rows for reason, rows in counts.rejects_by_reason.items() if reason in FILE_REASONS)
     if lost:
-        print(f"warning: {lost} files were not read to their end: their other rows are missing")
-    # Outside the table, so that a long path is neither cut nor wrapped in a box.
-    print(f"predictions: {output.rstrip('/')}/predictions/{manifest.partition}")
+        TERMINAL.warn(f"{lost} files were not read to their end: their other rows are missing")
+    TERMINAL.show(
+        f"{manifest.job} {manifest.run_id}",
+        table,
+        # Outside the table, so that a long path is neither cut nor wrapped in a box.
+        f"predictions: {place}/predictions/{manifest.partition}",
+    )
     if counts.rows_rejected:
-        print(f"rejects:     {output.rstrip('/')}/rejects/{manifest.partition}")
-    print(f"manifest:    {output.rstrip('/')}/runs/{manifest.run_id}/manifest.json")
+        TERMINAL.show(f"rejects:     {place}/rejects/{manifest.partition}")
+    TERMINAL.show(f"manifest:    {manifest_path}")
+    TERMINAL.result(
+        "committed",
+        {
+            "job": manifest.job,
+            "run_id": manifest.run_id,
+            **counts.model_dump(mode="json"),
+            "seconds": round(seconds, 3),
+            "manifest": manifest_path,
+        },
+        f"{manifest.job} {manifest.run_id}: {counts.rows_read:,} rows read, "
+        f"{counts.rows_predicted:,} predicted, {counts.rows_rejected:,} rejected; {manifest_path}",
+    )
 
 
 def _largest(counts: dict[str, int]) -> list[tuple[str, int]]:

@@ -24,6 +24,7 @@ from beam_bert.jobs.runners import MAX_WORKERS, parse_gpu
 from beam_bert.jobs.sampling import SLICE_BYTES, Sample, sample_documents
 from beam_bert.slices.plan import FileEntry
 from beam_bert.sources.opening import read_text
+from beam_bert.terminal import TERMINAL
 
 SAMPLED_DOCUMENTS = 1_000
 # Measuring stops at the first call after this long: a large model on a laptop is slow.
@@ -227,14 +228,17 @@ def show(found: Estimate) -> None:
         ]
     if found.cost is not None:
         lines.append(("cost", f"about {found.cost:,.2f} {found.currency}"))
-    print("dry run: nothing is submitted or written")
+    TERMINAL.show("dry run: nothing is submitted or written")
     for name, text in lines:
-        print(f"{name + ':':<11}{text}")
-    print(f"an estimate from {found.sampled_documents:,} documents; {found.basis}")
+        TERMINAL.show(f"{name + ':':<11}{text}")
+    TERMINAL.show(f"an estimate from {found.sampled_documents:,} documents; {found.basis}")
     if not found.is_exact_sample:
-        print(
+        TERMINAL.show(
             "long compressed files were read in part, and taken to unpack to four times their size"
         )
+    TERMINAL.result(
+        "dry_run", dataclasses.asdict(found), "; ".join(f"{n} {text}" for n, text in lines)
+    )
 
 
 def _duration(seconds: float) -> str:

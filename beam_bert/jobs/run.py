@@ -42,6 +42,7 @@ from beam_bert.sinks import (
 from beam_bert.slices.live_counts import LIVE
 from beam_bert.slices.plan import FileEntry
 from beam_bert.storage import open_storage
+from beam_bert.terminal import TERMINAL
 
 _STEP = re.compile(r" \[while running .*")  # what Beam adds to a worker's error
 LOCAL_RUNNERS = ("DirectRunner", "FnApiRunner", "BundleBasedDirectRunner", "PrismRunner")
@@ -81,7 +82,7 @@ def _run(job: str, config: JobConfig, beam_flags: Sequence[str]) -> Manifest | N
     prepared = prepare_output(plan.run)
     is_done = not _pending(plan)
     if is_done and prepared.finished_run_id is None:
-        print(f"nothing to do: all {len(plan.files)} files are done with this model and settings")
+        _tell_nothing_to_do(plan)
         return None
     loading_s = None
     manifest = _finished_before(plan, prepared.finished_run_id, is_done)
@@ -97,7 +98,13 @@ def _show_estimate(plan: JobPlan) -> None:
     if pending:
         show(estimate(plan, pending))
     else:
-        print(f"nothing to do: all {len(plan.files)} files are done with this model and settings")
+        _tell_nothing_to_do(plan)
+
+
+def _tell_nothing_to_do(plan: JobPlan) -> None:
+    line = f"nothing to do: all {len(plan.files)} files are done with this model and settings"
+    TERMINAL.show(line)
+    TERMINAL.result("nothing_to_do", {"files": len(plan.files)}, line)
 
 
 def _check_run_id(plan: JobPlan) -> None:
@@ -122,7 +129,7 @@ def _write_report(manifest: Manifest, output: str) -> None:
     path = f"runs/{manifest.run_id}/report.html"
     storage = open_storage(output)
     storage.write(path, page.encode())
-    print(f"report:      {storage.uri(path)}")
+    TERMINAL.show(f"report:      {storage.uri(path)}")
 
 
 def _pending(plan: JobPlan) -> list[FileEntry]:

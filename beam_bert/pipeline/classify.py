@@ -75,7 +75,7 @@ def warn_if_unchecked(precision: str) -> None:
     """Say that nothing was compared with fp32, which the jobs do and a bare transform cannot."""
     if precision in EIGHT_BITS:
         logger.warning(
-            "precision %s was not compared with fp32 on your text; python -m pipelines.bench does",
+            "precision %s was not compared with fp32 on your text; beam-bert bench does",
             precision,
         )
 

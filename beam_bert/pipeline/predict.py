@@ -49,7 +49,7 @@ class Predict(beam.PTransform):
         self.task = task
         self._tokenizer_of = tokenizer_of
         self._load = load
-        self._decode = decode
+        self.decode = decode
         self._handler_options = handler_options
 
     def expand(self, batches: Any) -> Any:
@@ -62,7 +62,7 @@ class Predict(beam.PTransform):
             batches
             | "Tokenize" >> beam.ParDo(_Tokenize(tokenizer))
             | "RunInference" >> RunInference(handler)
-            | "Decode" >> beam.ParDo(_Decode(tokenizer, self._decode))
+            | "Decode" >> beam.ParDo(_Decode(tokenizer, self.decode))
         )
 
     def tokenizer(self) -> Tokenizer:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -11,6 +10,8 @@ from dataclasses import dataclass
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn
+
+from beam_bert.terminal import TERMINAL
 
 TERMINAL_INTERVAL_S = 0.5
 PLAIN_INTERVAL_S = 10.0
@@ -35,9 +36,12 @@ class Snapshot:
 @contextmanager
 def show_progress(snapshot: Callable[[], Snapshot]) -> Iterator[None]:
     """Show a run's progress on stderr while the body runs: a bar, or plain lines elsewhere."""
+    if not TERMINAL.shows_progress:
+        yield
+        return
     console = Console(stderr=True)
     finished = threading.Event()
-    show = _bar if console.is_terminal else _lines
+    show = _bar if console.is_terminal and not TERMINAL.as_json else _lines
     thread = threading.Thread(target=show, args=(console, snapshot, finished), daemon=True)
     thread.start()
     try:
@@ -62,7 +66,7 @@ def _lines(console: Console, snapshot: Callable[[], Snapshot], finished: threadi
     started, first = time.monotonic(), snapshot()
     while not finished.wait(PLAIN_INTERVAL_S):
         text = _progress_text(first, snapshot(), time.monotonic() - started)
-        print(text, file=sys.stderr, flush=True)
+        TERMINAL.say(text)
 
 
 def _progress_text(first: Snapshot, now: Snapshot, seconds: float) -> str:

@@ -7,9 +7,24 @@ from typing import Any, Literal, get_args, get_origin
 from pydantic import BaseModel, Field
 
 
-def setting(group: str, description: str, *, output: bool = False, **kwargs: Any) -> Any:
-    """A setting: its group in --help, its help text, and whether it changes the output."""
-    extra: dict[str, Any] = {"group": group, "output": output}
+def setting(
+    group: str,
+    description: str,
+    *,
+    output: bool = False,
+    also: str | None = None,
+    **kwargs: Any,
+) -> Any:
+    """A setting: how the command line, YAML and the documents show it, and what it changes.
+
+    Args:
+      group: of --help.
+      description: its help text.
+      output: it changes what is written, and so is part of every shard's key.
+      also: another name for it that people try.
+      kwargs: pydantic's.
+    """
+    extra: dict[str, Any] = {"group": group, "output": output, "also": also}
     return Field(description=description, json_schema_extra=extra, **kwargs)
 
 
@@ -24,6 +39,17 @@ def is_fixed(config: type[BaseModel], name: str) -> bool:
 def field_group(config: type[BaseModel], name: str) -> str:
     """The group of --help that a setting stands in."""
     return str(_extra(config.model_fields[name])["group"])
+
+
+def is_rare(config: type[BaseModel], name: str) -> bool:
+    """Whether --help leaves a setting out and --help_all shows it (`RARE` of the settings)."""
+    return name in getattr(config, "RARE", ())
+
+
+def other_name(field: Any) -> str | None:
+    """Another name of a setting that people try, if there is one."""
+    name: str | None = _extra(field).get("also")
+    return name
 
 
 def changes_output(field: Any) -> bool:

@@ -86,6 +86,7 @@ class SourceConfig(BaseModel):
         "Input",
         "Columns to copy to the output; default: all but the text. No value: none.",
         output=True,
+        also="carry",
         default=None,
     )
     keep_text: bool = setting(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
@@ -52,6 +52,41 @@ class TrainingConfig(BaseModel):
     """What fine-tuning and pre-training both take."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
+
+    # Flags that few need: --help_all shows them.
+    RARE: ClassVar[frozenset[str]] = frozenset(
+        {
+            "work_folder",
+            "checkpoint_s",
+            "allowed_licences",
+            "gradient_accumulation",
+            "pooling",
+            "head",
+            "unlabelled",
+            "format",
+            "column_names",
+            "quoting",
+            "max_document_bytes",
+            "train_dev_overlap",
+            "student_hidden",
+            "student_vocabulary",
+            "teacher_weight",
+            "teacher_temperature",
+            "hidden_weight",
+            "layer_decay",
+            "warmup",
+            "schedule",
+            "weight_decay",
+            "label_smoothing",
+            "r_drop_weight",
+            "dropout",
+            "token_mask_rate",
+            "ema_epochs",
+            "wise_ft_weight",
+            "class_weights",
+            "audit_variants",
+        }
+    )
 
     base: str | None = _field(
         "Model",

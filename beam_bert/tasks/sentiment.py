@@ -75,7 +75,7 @@ def valences(labels: tuple[str, ...], problem_type: str = SINGLE_LABEL) -> np.nd
         shown = ", ".join(labels[:8])
         raise ModelError(
             f"the model's labels ({shown}) do not say which is negative and which positive; "
-            "use python -m pipelines.classify, or rename them in id2label of its config.json"
+            "use beam-bert classify, or rename them in id2label of its config.json"
         )
     return np.array(values)
 

@@ -6,7 +6,6 @@ import hashlib
 import json
 import re
 import shutil
-import sys
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -29,6 +28,7 @@ from beam_bert.reports.progress import Snapshot, show_progress
 from beam_bert.settings.training import TrainingConfig
 from beam_bert.software import software_versions
 from beam_bert.sources import SourceSpec, list_files
+from beam_bert.terminal import TERMINAL
 from beam_bert.training.checkpoint import NAME as CHECKPOINT
 from beam_bert.training.loop import LoopSettings, Objective, Plan, Progress, Start, Trained
 from beam_bert.training.saving import (
@@ -255,7 +255,7 @@ def work_folder(config: TrainingConfig, key: str) -> Path:
 
 def say(line: str) -> None:
     """Tell the person who started the run."""
-    print(line, file=sys.stderr, flush=True)
+    (TERMINAL.warn if line.startswith("warning: ") else TERMINAL.say)(line)
 
 
 def check_output(config: TrainingConfig) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+import json
 import subprocess
 import sys
 import time
@@ -9,16 +11,19 @@ from pathlib import Path
 
 import pytest
 
+import beam_bert
 from beam_bert.errors import ConfigError
-from beam_bert.jobs.command_line import parse_config, run_from_command_line
+from beam_bert.jobs.command_line import parse_config
+from beam_bert.jobs.commands import main, run_command
 from beam_bert.settings.inference import ClassifyConfig, SentimentConfig
+from beam_bert.settings.training import FinetuneConfig
 from tools import reference
 
 NEEDED = ["--input", "in/*.jsonl", "--output", "out", "--model", "m"]
 
 
 def parse(*flags: str, config: type = ClassifyConfig) -> tuple[ClassifyConfig, list[str]]:
-    return parse_config(config, flags, "pipelines.classify")
+    return parse_config(config, flags, "beam-bert classify")
 
 
 def test_flags_become_typed_settings() -> None:
@@ -129,7 +134,7 @@ def test_a_yaml_file_that_is_none_is_named(tmp_path: Path, text: str) -> None:
 def test_a_mistake_ends_with_exit_code_2_and_no_traceback(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    assert run_from_command_line("classify", ClassifyConfig, ["--top_k=1"]) == 2
+    assert run_command("classify", ["--top_k=1"]) == 2
     error = capsys.readouterr().err
     assert error.startswith("error: ")
     assert error.count("\n") == 1
@@ -160,3 +165,90 @@ def test_help_is_grouped_and_does_not_wait_for_torch_or_beam() -> None:
 
 def test_the_reference_shows_every_flag_as_the_code_has_it() -> None:
     assert reference.main(["--check"]) == 0
+
+
+def test_dashes_do_as_well_and_values_keep_theirs() -> None:
+    config, beam_flags = parse(
+        *NEEDED, "--top-k", "2", "--id-column=my-id", "--direct_num_workers=2"
+    )
+    assert (config.top_k, config.id_column) == (2, "my-id")
+    assert beam_flags == ["--direct_num_workers=2"]
+
+
+def test_the_command_says_its_version_and_its_commands(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--version"]) == 0
+    assert capsys.readouterr().out == f"beam-bert {beam_bert.__version__}\n"
+    assert main([]) == 0
+    assert "  classify " in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["clasify"], "no command clasify; did you mean classify?"),
+        (["xyz"], "no command xyz; see beam-bert --help"),
+        (["classify", "--version"], "unknown flag --version (see --help)"),
+        (["finetune", "--versio"], "unknown flag --versio (see --help)"),
+        (["completion", "csh"], "beam-bert completion takes one of bash"),
+    ],
+)
+def test_a_wrong_word_is_told_in_one_line(
+    capsys: pytest.CaptureFixture[str], words: list[str], said: str
+) -> None:
+    assert main(words) == 2
+    assert capsys.readouterr().err.startswith(f"error: {said}")
+
+
+def test_completion_knows_commands_and_flags(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["completion", "bash"]) == 0
+    script = capsys.readouterr().out
+    assert "classify" in script
+    assert "--keep_text" in script
+
+
+def test_errors_and_results_are_json_where_that_is_asked_for(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert main(["classify", "--log_format", "json", "--input", "x", "--output", "y"]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    entry = json.loads(line)
+    assert entry["severity"] == "ERROR"
+    assert "--model is missing" in entry["message"]
+
+
+def test_flags_for_special_cases_are_shown_by_help_all(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["finetune", "--help"])
+    short = capsys.readouterr().out
+    with pytest.raises(SystemExit):
+        main(["finetune", "--help_all"])
+    whole = capsys.readouterr().out
+    assert "--learning_rate" in short
+    assert "--token_mask_rate" not in short
+    for name in FinetuneConfig.model_fields:
+        assert f"--{name} " in whole
+
+
+def test_texts_on_the_command_line_are_answered_at_once(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert main(["sentiment", "I love it", "never again", " ", "--json"]) == 0
+    answers = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [answer.get("sentiment") for answer in answers] == ["positive", "negative", None]
+    assert answers[2]["reject_reason"] == "empty_text"
+    monkeypatch.setattr("sys.stdin", io.StringIO('{"body": "I love it"}\n\n{"body": "awful"}\n'))
+    assert main(["sentiment", "--input", "-", "--text_column", "body", "--json"]) == 0
+    again = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [answer["text"] for answer in again] == ["I love it", "awful"]
+    assert again[0] == answers[0]
+    monkeypatch.setattr("sys.stdin", io.StringIO("I love it\n"))
+    assert main(["sentiment", "--input", "-"]) == 0
+    assert "positive" in capsys.readouterr().out
+
+
+def test_a_line_of_stdin_without_text_is_named(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sys.stdin", io.StringIO('{"body": "x"}\n'))
+    assert main(["sentiment", "--input", "-"]) == 2
+    assert "line 1 of stdin" in capsys.readouterr().err

@@ -326,4 +326,4 @@ def test_a_classifier_is_refused_by_name(
 ) -> None:
     source = write_jsonl(tmp_path / "in.jsonl", [{"text": "good"}])
     assert run(source, tmp_path / "out", bert, "--question", "who?") == 2
-    assert "python -m pipelines.classify runs it" in capsys.readouterr().err
+    assert "beam-bert classify runs it" in capsys.readouterr().err

@@ -372,7 +372,7 @@ def test_models_of_the_other_task_are_refused_with_the_pipeline_that_fits(
 ) -> None:
     flags = ["--task=answer", "--model", str(bert), "--input", str(train), "--output"]
     assert evaluate([*flags, str(tmp_path / "report")]) == 2
-    assert "python -m pipelines.classify runs it" in capfd.readouterr().err
+    assert "beam-bert classify runs it" in capfd.readouterr().err
     assert not (tmp_path / "report").exists()
 
 

@@ -1,0 +1,96 @@
+"""What a person, or a log collector, is told: one place that knows how much and in which form.
+
+Results go to stdout, everything on the way there to stderr. With `--log_format json` each is one
+JSON object a line, with the names that Cloud Logging and its like look for (`severity`, `message`,
+`time`).
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from typing import Any, Literal
+
+from beam_bert.errors import printable
+
+Level = Literal["silent", "quiet", "normal", "verbose"]
+
+
+@dataclass
+class Terminal:
+    """How much is told, and how.
+
+    Attributes:
+      level: silent: nothing (calls from Python); quiet: results of one line, warnings and errors;
+        normal; verbose: also what Beam and the model's libraries log.
+      as_json: a JSON object a line in place of text and tables.
+    """
+
+    level: Level = "normal"
+    as_json: bool = False
+
+    @property
+    def shows_progress(self) -> bool:
+        """Whether somebody wants to see how far a run is."""
+        return self.level in ("normal", "verbose")
+
+    def show(self, *parts: Any) -> None:
+        """Lines or rich's tables on stdout, where a person reads along."""
+        if not self.shows_progress or self.as_json:
+            return
+        for part in parts:
+            if isinstance(part, str):
+                print(part, flush=True)
+            else:
+                from rich.console import Console
+
+                Console().print(part)
+
+    def result(self, event: str, fields: Mapping[str, Any], line: str = "") -> None:
+        """What came of a command: a JSON object, or `line` where only that is wanted."""
+        if self.as_json and self.level != "silent":
+            print(json.dumps({"event": event, **fields}, default=str), flush=True)
+        elif self.level == "quiet" and line:
+            print(line, flush=True)
+
+    def say(self, line: str) -> None:
+        """What happens meanwhile, on stderr."""
+        if self.shows_progress:
+            self._err("INFO", line)
+
+    def warn(self, line: str) -> None:
+        """What a person should know though the run goes on, on stderr."""
+        if self.level != "silent":
+            self._err("WARNING", line.removeprefix("warning: "))
+
+    def error(self, line: str) -> None:
+        """Why a command ends without what was asked for, on stderr."""
+        if self.level != "silent":
+            self._err("ERROR", line)
+
+    def _err(self, severity: str, line: str) -> None:
+        line = printable(line)
+        if self.as_json:
+            now = datetime.now(timezone.utc).isoformat(timespec="milliseconds")
+            entry = {"time": now, "severity": severity, "message": line}
+            print(json.dumps(entry), file=sys.stderr, flush=True)
+            return
+        head = {"INFO": "", "WARNING": "warning: ", "ERROR": "error: "}[severity]
+        print(head + line, file=sys.stderr, flush=True)
+
+    @contextmanager
+    def at(self, level: Level, *, as_json: bool = False) -> Iterator[None]:
+        """Tell so much while the body runs."""
+        before = self.level, self.as_json
+        self.level, self.as_json = level, as_json
+        try:
+            yield
+        finally:
+            self.level, self.as_json = before
+
+
+TERMINAL = Terminal()
