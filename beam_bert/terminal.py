@@ -8,14 +8,15 @@ JSON object a line, with the names that Cloud Logging and its like look for (`se
 from __future__ import annotations
 
 import json
+import os
 import sys
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from typing import Any, Literal
 
-from beam_bert.errors import printable
+from beam_bert.errors import one_line, printable
 
 Level = Literal["silent", "quiet", "normal", "verbose"]
 
@@ -76,11 +77,11 @@ class Terminal:
         line = printable(line)
         if self.as_json:
             now = datetime.now(timezone.utc).isoformat(timespec="milliseconds")
-            entry = {"time": now, "severity": severity, "message": line}
-            print(json.dumps(entry), file=sys.stderr, flush=True)
-            return
-        head = {"INFO": "", "WARNING": "warning: ", "ERROR": "error: "}[severity]
-        print(head + line, file=sys.stderr, flush=True)
+            line = json.dumps({"time": now, "severity": severity, "message": line})
+        else:
+            line = {"INFO": "", "WARNING": "warning: ", "ERROR": "error: "}[severity] + line
+        with suppress(OSError, ValueError):  # closed: nothing stops because nobody listens
+            print(line, file=sys.stderr, flush=True)
 
     @contextmanager
     def at(self, level: Level, *, as_json: bool = False) -> Iterator[None]:
@@ -94,3 +95,28 @@ class Terminal:
 
 
 TERMINAL = Terminal()
+
+
+@contextmanager
+def after_commit(what: str) -> Iterator[None]:
+    """Tell of work that is done: where that fails there is a warning, and the work stays done.
+
+    Args:
+      what: is told, for the warning.
+    """
+    try:
+        yield
+        if sys.stdout is not None:
+            sys.stdout.flush()
+    except (Exception, SystemExit) as error:  # rich ends the process where its pipe is closed
+        if isinstance(error, (OSError, SystemExit)):
+            _forget_stdout()
+        TERMINAL.warn(f"all is done, but {what} could not be given: {one_line(error) or 'closed'}")
+
+
+def _forget_stdout() -> None:
+    """Send what is left for a closed pipe or a full disk nowhere: Python would fail of it later."""
+    with suppress(OSError, ValueError, AttributeError):
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, sys.stdout.fileno())
+        os.close(nowhere)

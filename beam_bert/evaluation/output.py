@@ -9,13 +9,13 @@ from typing import Any, TypeVar
 from rich.table import Table
 from rich.text import Text
 
-from beam_bert.errors import OutputError, printable
+from beam_bert.errors import OutputError, one_line, printable
 from beam_bert.evaluation.collecting import Collected
 from beam_bert.reports import AnswerEvaluation, Evaluation, MissingExtra
 from beam_bert.reports.progress import Snapshot, show_progress
 from beam_bert.reports.wording import label_text, metric_text, name_text, share_text
 from beam_bert.storage import Wording, open_storage
-from beam_bert.terminal import TERMINAL
+from beam_bert.terminal import TERMINAL, after_commit
 
 Document = TypeVar("Document", Evaluation, AnswerEvaluation)
 JSON_NAME = "evaluation.json"
@@ -43,13 +43,15 @@ def write(evaluation: Document, output: str, render: Callable[[Document], str]) 
     storage = open_storage(output, _OUTPUT)
     try:
         html = render(evaluation)
-    except MissingExtra as error:
-        TERMINAL.say(f"no {HTML_NAME}: {error}")
+    except Exception as error:  # the extra is missing, or it cannot draw this: the JSON has all
+        reason = "" if isinstance(error, MissingExtra) else f"{type(error).__name__}: "
+        TERMINAL.warn(f"no {HTML_NAME}: {reason}{one_line(error)}")
     else:
         storage.write(HTML_NAME, html.encode())
     storage.write(JSON_NAME, evaluation.to_json())
 
 
+@after_commit("the summary")
 def show(evaluation: Evaluation, output: str, seconds: float) -> None:
     """Print the table that ends an evaluation."""
     rows = evaluation.rows
@@ -82,6 +84,7 @@ def show(evaluation: Evaluation, output: str, seconds: float) -> None:
     _show_place(output, seconds, {"rows": rows.evaluated, "metrics": values})
 
 
+@after_commit("the summary")
 def show_answers(evaluation: AnswerEvaluation, output: str, seconds: float) -> None:
     """The same for question answering."""
     scores = evaluation.scores

@@ -93,9 +93,15 @@ def run_from_command_line(
         config, beam_flags = parse_config(settings, argv, prog, beam=beam)
         # Beam warns on import of every optional package that is not there.
         logging.disable(logging.WARNING)
-        run = getattr(importlib.import_module(where), job)
-        logging.disable(logging.NOTSET)
-        run(config, beam_flags) if beam else run(config)
+        try:
+            run = getattr(importlib.import_module(where), job)
+        finally:
+            logging.disable(logging.NOTSET)
+        if not beam:
+            run(config)
+        else:
+            importlib.import_module("beam_bert.jobs.runners").quiet_beam(beam_flags)
+            run(config, beam_flags)
 
     return exit_code_of(parse_and_run)
 

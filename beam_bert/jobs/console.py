@@ -7,13 +7,14 @@ from rich.text import Text
 
 from beam_bert.errors import printable
 from beam_bert.sinks import Manifest
-from beam_bert.terminal import TERMINAL
+from beam_bert.terminal import TERMINAL, after_commit
 
 SHOWN_LABELS = 10
 # A reject for one of these stands for a file or the rest of one, not for a row.
 FILE_REASONS = ("wide_encoding", "bad_header", "damaged_file", "missing_file", "unreadable_file")
 
 
+@after_commit("the summary")
 def summary(
     manifest: Manifest, output: str, seconds: float, loading_s: float | None = None
 ) -> None:

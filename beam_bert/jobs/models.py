@@ -11,6 +11,7 @@ from typing import NoReturn
 from beam_bert.errors import BeamBertError, ConfigError, one_line
 from beam_bert.models import ModelStore, display
 from beam_bert.models.store import ANY, PRODUCTION, split_reference
+from beam_bert.terminal import after_commit
 
 _UNSET = "none"
 
@@ -65,10 +66,11 @@ def _move(store: ModelStore, arguments: argparse.Namespace) -> None:
         move = store.promote(arguments.version, reason=arguments.reason, expected_current=expected)
     else:
         move = store.rollback(reason=arguments.reason, expected_current=expected)
-    if arguments.json:
-        print(json.dumps({**display.move_as_json(move), "changed": move.aliases != before}))
-    else:
-        display.print_move(before, move)
+    with after_commit("what was moved"):
+        if arguments.json:
+            print(json.dumps({**display.move_as_json(move), "changed": move.aliases != before}))
+        else:
+            display.print_move(before, move)
 
 
 class _Parser(argparse.ArgumentParser):

@@ -6,7 +6,6 @@ they take the same settings from Python.
 
 from __future__ import annotations
 
-import logging
 import re
 import time
 from collections.abc import Callable, Sequence
@@ -17,7 +16,14 @@ from apache_beam.metrics import MetricsFilter
 from apache_beam.runners.runner import PipelineResult
 
 from beam_bert import errors
-from beam_bert.errors import BeamBertError, ConfigError, ModelError, OutputError, RunFailed
+from beam_bert.errors import (
+    BeamBertError,
+    ConfigError,
+    ModelError,
+    OutputError,
+    RunFailed,
+    one_line,
+)
 from beam_bert.inference.model_handler import LOADING_METRIC, NAMESPACE
 from beam_bert.jobs import console
 from beam_bert.jobs.dry_run import estimate, show
@@ -42,10 +48,9 @@ from beam_bert.sinks import (
 from beam_bert.slices.live_counts import LIVE
 from beam_bert.slices.plan import FileEntry
 from beam_bert.storage import open_storage
-from beam_bert.terminal import TERMINAL
+from beam_bert.terminal import TERMINAL, after_commit
 
 _STEP = re.compile(r" \[while running .*")  # what Beam adds to a worker's error
-LOCAL_RUNNERS = ("DirectRunner", "FnApiRunner", "BundleBasedDirectRunner", "PrismRunner")
 
 
 def classify(config: ClassifyConfig, beam_flags: Sequence[str] = ()) -> Manifest | None:
@@ -120,6 +125,7 @@ def _check_run_id(plan: JobPlan) -> None:
     open_storage(plan.run.output).delete(failure_path(run_id))
 
 
+@after_commit("the report")
 def _write_report(manifest: Manifest, output: str) -> None:
     """Put a page about the run beside its manifest, where the extra [report] is installed."""
     try:
@@ -208,19 +214,26 @@ def submit(plan: JobPlan) -> PipelineResult:
 
 def _execute(plan: JobPlan) -> tuple[Manifest, float | None]:
     """Run the pipeline; its manifest, and the seconds that loading the model took on a worker."""
-    if runner_of(plan.options) in LOCAL_RUNNERS:
-        # A person reads the terminal: Beam's own notes about its runners do not belong there.
-        logging.getLogger("apache_beam").setLevel(logging.ERROR)
-        logging.getLogger("root").setLevel(logging.ERROR)
-        logging.getLogger("beam_bert").setLevel(logging.WARNING)  # but what we say does
-        logging.getLogger("apache_beam.runners.common").addFilter(_OursIsTold())
     try:
         with show_progress(_snapshots(plan)):
             result = submit(plan)
             result.wait_until_finish()
     except Exception as error:  # whatever a runner wraps a worker's error in
-        raise _failure(plan.run, error) from error
+        failure = _failure(plan.run, error)
+        committed = _committed(plan)
+        if committed is None:
+            raise failure from error
+        TERMINAL.warn(f"all is committed, but the pipeline did not end well: {one_line(failure)}")
+        return committed, None
     return _manifest(plan.run.output, plan.run.run_id), _loading_s(result)
+
+
+def _committed(plan: JobPlan) -> Manifest | None:
+    """The manifest of a run that failed of something after its commit."""
+    try:
+        return read_manifest(plan.run.output, plan.run.run_id)
+    except BeamBertError:  # what the run failed of is what there is to tell
+        return None
 
 
 def _loading_s(result: PipelineResult) -> float | None:
@@ -273,10 +286,3 @@ def _failure(run: RunSpec, error: Exception) -> BeamBertError:
         return kind(_STEP.sub("", message))
     last = [line for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
     return RunFailed(f"the pipeline failed: {_STEP.sub('', last[-1])}")
-
-
-class _OursIsTold(logging.Filter):
-    """Drops what Beam logs, with its traceback, of an error that ends as one line anyway."""
-
-    def filter(self, record: logging.LogRecord) -> bool:
-        return not (record.exc_info and isinstance(record.exc_info[1], BeamBertError))

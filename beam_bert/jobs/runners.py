@@ -13,6 +13,7 @@ Names and rules, as read on 2026-11-23:
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -28,10 +29,12 @@ from apache_beam.options.pipeline_options import (
 )
 
 from beam_bert.encoder.replicas import devices_of
-from beam_bert.errors import ConfigError
+from beam_bert.errors import BeamBertError, ConfigError
 from beam_bert.settings.inference import GPU_MACHINES
+from beam_bert.terminal import TERMINAL
 
 LOCAL_RUNNER = "FnApiRunner"
+LOCAL_RUNNERS = ("DirectRunner", LOCAL_RUNNER, "BundleBasedDirectRunner", "PrismRunner")
 _POOL = "external_service_address"  # of --environment_option
 
 # The image with CUDA, torch and the model takes more than the default boot disk.
@@ -77,6 +80,26 @@ def runs_on_cuda(device: str) -> bool:
     import torch
 
     return device.startswith("cuda") or (device == "auto" and torch.cuda.is_available())
+
+
+def quiet_beam(beam_flags: Sequence[str]) -> None:
+    """Keep Beam's notes about its local runners off the terminal: for a process that is a command.
+
+    What is changed stays changed, so that a library call does not do it.
+    """
+    if TERMINAL.level == "verbose" or (
+        runner_of(pipeline_options(beam_flags)) not in LOCAL_RUNNERS
+    ):
+        return
+    logging.getLogger("apache_beam").setLevel(logging.ERROR)
+    logging.getLogger("root").setLevel(logging.ERROR)
+    logging.getLogger("beam_bert").setLevel(logging.WARNING)  # but what we say is shown
+    logging.getLogger("apache_beam.runners.common").addFilter(_is_not_ours)
+
+
+def _is_not_ours(record: logging.LogRecord) -> bool:
+    """False for what Beam logs, with its traceback, of an error that ends as one line anyway."""
+    return not (record.exc_info and isinstance(record.exc_info[1], BeamBertError))
 
 
 @dataclass(frozen=True)

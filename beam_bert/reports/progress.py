@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 
 from rich.console import Console
@@ -52,21 +52,35 @@ def show_progress(snapshot: Callable[[], Snapshot]) -> Iterator[None]:
 
 
 def _bar(console: Console, snapshot: Callable[[], Snapshot], finished: threading.Event) -> None:
-    started, first = time.monotonic(), snapshot()
     columns = (SpinnerColumn(), BarColumn(), TextColumn("{task.description}"))
     with Progress(*columns, console=console, transient=True) as bars:
         bar = bars.add_task("starting", total=1.0)
-        while not finished.wait(TERMINAL_INTERVAL_S):
-            now = snapshot()
-            text = _progress_text(first, now, time.monotonic() - started)
+        for now, text in _looks(snapshot, finished, TERMINAL_INTERVAL_S):
             bars.update(bar, completed=now.share, description=text)
 
 
 def _lines(console: Console, snapshot: Callable[[], Snapshot], finished: threading.Event) -> None:
-    started, first = time.monotonic(), snapshot()
-    while not finished.wait(PLAIN_INTERVAL_S):
-        text = _progress_text(first, snapshot(), time.monotonic() - started)
+    for _, text in _looks(snapshot, finished, PLAIN_INTERVAL_S):
         TERMINAL.say(text)
+
+
+def _looks(
+    snapshot: Callable[[], Snapshot], finished: threading.Event, interval_s: float
+) -> Iterator[tuple[Snapshot, str]]:
+    """Each look but the first, with what it says; one that fails is left out.
+
+    A listing that fails is the run's own to tell of, if it matters to it.
+    """
+    started, first = 0.0, None
+    while True:
+        with suppress(Exception):
+            now = snapshot()
+            if first is None:
+                started, first = time.monotonic(), now
+            else:
+                yield now, _progress_text(first, now, time.monotonic() - started)
+        if finished.wait(interval_s):
+            return
 
 
 def _progress_text(first: Snapshot, now: Snapshot, seconds: float) -> str:

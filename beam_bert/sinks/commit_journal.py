@@ -7,14 +7,19 @@ journal last). Whoever finds a journal, a retry of the step or the next launch, 
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Iterable
+
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 from typing_extensions import Self
 
-from beam_bert.errors import OutputError, RunFailed
+from beam_bert.errors import BeamBertError, OutputError, RunFailed
 from beam_bert.sinks.committed_files import committed_runs
 from beam_bert.sinks.manifest import Manifest, OutputFile, parse_manifest, parse_run_document
 from beam_bert.sinks.run import TABLES, RunSpec, Table, failure_path, manifest_path
 from beam_bert.storage import Storage, in_parallel
+
+logger = logging.getLogger(__name__)
 
 
 class CommitJournal(BaseModel):
@@ -102,7 +107,7 @@ def roll_forward(storage: Storage, journal: CommitJournal) -> Manifest:
     committed = storage.read(manifest_path(run.run_id))
     if committed is not None:
         # Only the sweeping is left: a later run may own the partition by now.
-        drop_staging(storage, run)
+        _sweep(storage, run, ())
         return parse_manifest(committed, run.run_id, place)
     replaced = [each.path for each in manifest.replaced]
     foreign = [] if run.incremental else foreign_files(storage, run, manifest)
@@ -125,11 +130,19 @@ def roll_forward(storage: Storage, journal: CommitJournal) -> Manifest:
     if not storage.create(manifest_path(run.run_id), manifest.to_json()):
         written = storage.read(manifest_path(run.run_id))  # by a twin of this commit
         manifest = parse_manifest(written, run.run_id, place) if written else manifest
-    drop_staging(storage, run)
-    folders = {path.rsplit("/", 1)[0] for path in replaced}
-    for folder in sorted(folders | {run.published(table) for table in TABLES}):
-        storage.prune(folder)
+    _sweep(storage, run, replaced)
     return manifest
+
+
+def _sweep(storage: Storage, run: RunSpec, replaced: Iterable[str]) -> None:
+    """Remove what a finished commit leaves; where that fails the next launch does it."""
+    folders = {path.rsplit("/", 1)[0] for path in replaced}
+    try:
+        drop_staging(storage, run)
+        for folder in sorted(folders | {run.published(table) for table in TABLES}):
+            storage.prune(folder)
+    except BeamBertError as error:
+        logger.warning("run %s is committed, but not swept up behind: %s", run.run_id, error)
 
 
 def builds_upon_all(storage: Storage, journal: CommitJournal) -> bool:

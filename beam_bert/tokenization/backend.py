@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,6 +21,7 @@ CHUNK_CHARACTERS = 8 * 2**20
 
 # Without any of these, transformers would make up a tokenizer that knows no word.
 VOCABULARY_FILES = ("tokenizer.json", "vocab.txt", "vocab.json", "*.model")
+_quiet = threading.Lock()
 
 
 def load_backend(folder: Path) -> Any:
@@ -32,13 +35,12 @@ def load_backend(folder: Path) -> Any:
     if (backend := _as_it_stands(folder)) is not None:
         return backend
     from transformers import AutoTokenizer
-    from transformers.utils import logging as transformers_logging
 
-    transformers_logging.set_verbosity_error()
     try:
-        tokenizer = AutoTokenizer.from_pretrained(
-            str(folder), local_files_only=True, trust_remote_code=False
-        )
+        with quiet_transformers():
+            tokenizer = AutoTokenizer.from_pretrained(
+                str(folder), local_files_only=True, trust_remote_code=False
+            )
         backend = tokenizer.backend_tokenizer
     except Exception as error:  # whatever a damaged file makes a parser raise
         reason = " ".join(str(error).split())[:200]
@@ -74,6 +76,23 @@ def _as_it_stands(folder: Path) -> Any | None:
     backend.no_truncation()
     backend.no_padding()
     return backend
+
+
+@contextmanager
+def quiet_transformers() -> Iterator[None]:
+    """Without transformers' remarks and bars while the body loads something; then as before."""
+    from transformers.utils import logging
+
+    with _quiet:
+        verbosity, has_bar = logging.get_verbosity(), logging.is_progress_bar_enabled()
+        logging.set_verbosity_error()
+        logging.disable_progress_bar()
+        try:
+            yield
+        finally:
+            logging.set_verbosity(verbosity)
+            if has_bar:
+                logging.enable_progress_bar()
 
 
 def encode(backend: Any, texts: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:

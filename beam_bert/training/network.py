@@ -24,6 +24,7 @@ from beam_bert.encoder.packing import PackedBatch, pack
 from beam_bert.encoder.plan import Int64Array, MicroBatch, plan_micro_batches
 from beam_bert.errors import ModelError
 from beam_bert.labelled.rows import Tokens
+from beam_bert.tokenization.backend import quiet_transformers
 from beam_bert.training.attention import attend
 from beam_bert.training.pooling import add_mean_layer
 
@@ -309,19 +310,17 @@ def from_pretrained(auto_class: str, folder: Path, **settings: Any) -> Any:
       ModelError: it cannot be loaded.
     """
     import transformers
-    from transformers.utils import logging as transformers_logging
 
-    transformers_logging.set_verbosity_error()
-    transformers_logging.disable_progress_bar()
     try:
-        return getattr(transformers, auto_class).from_pretrained(
-            str(folder),
-            local_files_only=True,
-            trust_remote_code=False,
-            use_safetensors=True,
-            attn_implementation="sdpa",
-            **settings,
-        )
+        with quiet_transformers():
+            return getattr(transformers, auto_class).from_pretrained(
+                str(folder),
+                local_files_only=True,
+                trust_remote_code=False,
+                use_safetensors=True,
+                attn_implementation="sdpa",
+                **settings,
+            )
     except Exception as error:  # whatever a damaged checkpoint makes transformers raise
         reason = " ".join(str(error).split())[:300]
         raise ModelError(f"model {folder} cannot be loaded to train it: {reason}") from None

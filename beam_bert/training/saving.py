@@ -20,6 +20,7 @@ from safetensors import SafetensorError
 from beam_bert.encoder.families import FAMILIES
 from beam_bert.errors import OutputError, RunFailed
 from beam_bert.models import ModelStore
+from beam_bert.tokenization.backend import quiet_transformers
 from beam_bert.training.network import PackedNetwork
 
 # What a tokenizer is made of, in any of the formats that transformers reads.
@@ -90,7 +91,8 @@ def fold_temperature(network: PackedNetwork, temperature: float) -> None:
 
 def save_model(model: Any, tokenizer_folder: Path, folder: Path, extra: Mapping[str, str]) -> None:
     """Fill `folder`: config.json, model.safetensors, the tokenizer's files, `extra` texts."""
-    model.save_pretrained(folder)
+    with quiet_transformers():
+        model.save_pretrained(folder)
     for name in TOKENIZER_FILES:
         if (tokenizer_folder / name).is_file():
             shutil.copyfile(tokenizer_folder / name, folder / name)

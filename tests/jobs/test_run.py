@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import gzip
 import json
+import logging
+import os
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 import duckdb
 import numpy as np
@@ -22,6 +24,7 @@ import pytest
 from transformers import AutoTokenizer
 
 from beam_bert.encoder import load_classifier
+from beam_bert.errors import RunFailed
 from beam_bert.jobs.run import classify
 from beam_bert.settings.inference import ClassifyConfig
 from beam_bert.tasks import ClassificationTask
@@ -351,3 +354,66 @@ def test_int8_runs_once_it_has_shown_on_the_input_that_it_agrees_with_fp32(
     error = capsys.readouterr().err
     assert "98.00% of 90 documents" in error and "--precision auto" in error
     assert not (tmp_path / "refused" / "predictions").exists()
+
+
+@pytest.fixture
+def closed_pipe() -> Iterator[TextIO]:
+    reads, writes = os.pipe()
+    os.close(reads)
+    with os.fdopen(writes, "w") as file:
+        yield file
+
+
+def test_what_fails_after_the_commit_is_a_warning_and_the_run_stays_committed(
+    tmp_path: Path,
+    bert: Path,
+    closed_pipe: TextIO,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    source = write_jsonl(tmp_path / "in.jsonl", ROWS[:4])
+
+    def committed(name: str) -> str:
+        assert run(source, tmp_path / name, bert) == 0
+        assert manifest_of(tmp_path / name)["counts"]["rows_read"] == 4
+        return capsys.readouterr().err
+
+    def fails(*_: object, **__: object) -> Any:
+        raise RunFailed("no answer (503)")
+
+    with monkeypatch.context() as patch, Path("/dev/full").open("w") as full:
+        patch.setattr("sys.stdout", full)
+        assert "warning: all is done, but the summary could not be given: " in committed("full")
+        patch.setattr("sys.stdout", closed_pipe)
+        assert "warning: all is done, but the summary could not" in committed("pipe")
+    for what in ("beam_bert.jobs.run.render_run_report", "beam_bert.jobs.console.Console"):
+        with monkeypatch.context() as patch:
+            patch.setattr(what, fails)
+            assert "could not be given: no answer (503)" in committed(what)
+    with monkeypatch.context() as patch:
+        patch.setattr("beam_bert.sinks.commit_journal.drop_staging", fails)
+        assert "error" not in committed("swept later")
+    assert (tmp_path / "swept later" / "staging").exists()
+    assert run(source, tmp_path / "swept later", bert) == 0, "the next launch finds it done"
+    assert not (tmp_path / "swept later" / "staging").exists()
+    monkeypatch.setattr("apache_beam.runners.runner.PipelineResult.wait_until_finish", fails)
+    monkeypatch.setattr(
+        "apache_beam.runners.portability.fn_api_runner.fn_runner.RunnerResult.wait_until_finish",
+        fails,
+    )
+    assert "all is committed, but the pipeline did not end well: no answer" in committed("end")
+
+
+def test_a_library_call_leaves_the_logging_of_its_process_as_it_was(
+    tmp_path: Path, bert: Path
+) -> None:
+    import transformers.utils.logging as transformers_logging
+
+    names = ("", "root", "apache_beam", "apache_beam.runners.common", "beam_bert", "transformers")
+    loggers = [logging.getLogger(name) for name in names]
+    transformers_logging.set_verbosity_warning()
+    before = [(each.level, list(each.filters), each.disabled) for each in loggers]
+    source = write_jsonl(tmp_path / "in.jsonl", ROWS[:4])
+    classify(ClassifyConfig(input=(str(source),), output=str(tmp_path / "out"), model=str(bert)))
+    assert [(each.level, list(each.filters), each.disabled) for each in loggers] == before
+    assert logging.root.manager.disable == logging.NOTSET

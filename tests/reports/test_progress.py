@@ -54,3 +54,20 @@ def test_what_an_earlier_process_did_is_no_speed_of_this_one(
     said = lines(monkeypatch, capfd, there, there)
     assert said
     assert set(said) == {"1,000,000 documents, 0 documents/s"}
+
+
+def test_a_look_that_fails_is_left_out_and_the_next_one_shown(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(progress, "PLAIN_INTERVAL_S", 0.02)
+    looks = iter(range(10_000))
+
+    def snapshot() -> progress.Snapshot:
+        if (look := next(looks)) % 2 == 0:
+            raise OSError("no answer")
+        return progress.Snapshot(look, 0.1, "rows")
+
+    with progress.show_progress(snapshot):
+        time.sleep(0.5)
+    said = capfd.readouterr().err
+    assert "Traceback" not in said and " rows/s" in said

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import sys
 import time
 import traceback
 from collections.abc import Iterator, Sequence
@@ -26,6 +25,7 @@ from beam_bert.settings.inference import SentimentConfig
 from beam_bert.settings.nightly import NightlyConfig
 from beam_bert.sinks import Manifest
 from beam_bert.storage import Wording, open_storage
+from beam_bert.terminal import TERMINAL, after_commit
 from beam_bert.training.finetune import finetune, training_sources
 from beam_bert.training.run import training_digest
 
@@ -99,10 +99,11 @@ def nightly(config: NightlyConfig, beam_flags: Sequence[str] = ()) -> Night:
     if errors:
         night.status = "failed"
     night.seconds = round(time.monotonic() - started, 3)
-    print(json.dumps(asdict(night)), flush=True)
+    with after_commit("the line of this night"):
+        print(json.dumps(asdict(night)))
     if errors:
         for line in night.errors[1:]:
-            print(f"error: {line}", file=sys.stderr, flush=True)
+            TERMINAL.error(line)
         raise errors[0]
     return night
 
