@@ -386,7 +386,7 @@ def test_what_fails_after_the_commit_is_a_warning_and_the_run_stays_committed(
         assert "warning: all is done, but the summary could not be given: " in committed("full")
         patch.setattr("sys.stdout", closed_pipe)
         assert "warning: all is done, but the summary could not" in committed("pipe")
-    for what in ("beam_bert.jobs.run.render_run_report", "beam_bert.jobs.console.Console"):
+    for what in ("beam_bert.jobs.run.render_run_report", "beam_bert.jobs.console.Table"):
         with monkeypatch.context() as patch:
             patch.setattr(what, fails)
             assert "could not be given: no answer (503)" in committed(what)
