@@ -1,11 +1,12 @@
 """`commit_run`: the last step of a run, once over all of its records.
 
 Count, judge, verify, then write the journal. Up to there nothing outside staging was touched; from
-there on the commit only goes forward (see `beam_bert.sinks.commit_journal`).
+there on it is withdrawn as a whole, or goes forward (see `beam_bert.sinks.commit_journal`).
 """
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 from collections.abc import Iterable
 
@@ -14,12 +15,11 @@ import pyarrow as pa
 from beam_bert.errors import BeamBertError, RunFailed
 from beam_bert.sinks.commit_journal import (
     CommitJournal,
-    builds_upon_all,
-    drop_staging,
+    Withdrawn,
     foreign_files,
-    pending_commit_journals,
     read_commit_journal,
     roll_forward,
+    sweep,
 )
 from beam_bert.sinks.committed_files import CommittedFiles, read_committed_files
 from beam_bert.sinks.manifest import (
@@ -62,28 +62,34 @@ def commit_run(run: RunSpec, records: Iterable[ShardRecord], schema: pa.Schema) 
     storage = open_storage(run.output)
     pending = read_commit_journal(storage, run.journal)
     if pending is not None:
-        manifest = roll_forward(storage, pending)
-        if pending.run.run_id == run.run_id:
-            return manifest
+        with contextlib.suppress(Withdrawn):  # by a launch that found it; this is another try
+            manifest = roll_forward(storage, pending)
+            if pending.run.run_id == run.run_id:
+                return manifest
     committed = read_manifest(run.output, run.run_id)
     if committed is not None:
-        drop_staging(storage, run)
+        sweep(storage, run)
         return committed
     journal = _judge(storage, run, records, schema)
-    if not storage.create(run.journal, journal.model_dump_json(by_alias=True).encode()):
-        twin = read_commit_journal(
-            storage, run.journal
-        )  # gone again where the twin is done already
-        if twin is not None and twin.run.run_id != run.run_id:
+    while not storage.create(run.journal, journal.model_dump_json(by_alias=True).encode()):
+        twin = read_commit_journal(storage, run.journal)
+        if twin is None:  # gone again: the twin is done, or was withdrawn
+            if (committed := read_manifest(run.output, run.run_id)) is not None:
+                return committed
+        elif twin.run.run_id == run.run_id:
+            journal = twin
+            break
+        else:
             raise _failed(
                 run,
                 "concurrent_run",
                 f"run {twin.run.run_id} is committing the same work; wait for it, its output is "
                 f"this run's: {storage.uri(run.published('predictions'))}",
             )
-        journal = twin or journal
-    _refuse_rivals(storage, journal)
-    return roll_forward(storage, journal)
+    try:
+        return roll_forward(storage, journal)
+    except Withdrawn as error:
+        raise _failed(run, "concurrent_run", str(error)) from None
 
 
 def _judge(
@@ -111,8 +117,8 @@ def _judge(
         elif (foreign := foreign_files(storage, run, manifest)) and not run.overwrite:
             raise RunFailed(
                 "another run has committed into this partition meanwhile: "
-                f"{storage.uri(foreign[0])}; give --overwrite or another --partition: the shards "
-                "in staging are used again"
+                f"{storage.uri(foreign[0].path)}; give --overwrite or another --partition: the "
+                "shards in staging are used again"
             )
     except RunFailed as error:
         raise _failed(run, reason, str(error), counts) from error
@@ -208,30 +214,3 @@ def _empty_shard(storage: Storage, run: RunSpec, schema: pa.Schema) -> OutputFil
     rows = pa.RecordBatch.from_pylist([], schema=schema)
     file = stage_file(storage, run, "predictions", f"part-00000-0000-{key}", rows, schema)
     return _output(run.published("predictions"), file, key)
-
-
-def _refuse_rivals(storage: Storage, journal: CommitJournal) -> None:
-    """Two different runs may not publish into one partition at once: rows would be doubled.
-
-    Both have written their journals before either looks, so at least one of them sees the other.
-    An incremental run has the whole table for its partition, since it looks into all of it.
-    """
-    run = journal.run
-    for rival in pending_commit_journals(storage):
-        same_place = rival.run.partition == run.partition or run.incremental
-        if (same_place or rival.run.incremental) and rival.run.run_key != run.run_key:
-            storage.delete(run.journal)
-            raise _failed(
-                run,
-                "concurrent_run",
-                f"run {rival.run.run_id} is committing into the same partition; wait for it, then "
-                "give --overwrite or another --partition: the shards in staging are used again",
-            )
-    if read_manifest(run.output, run.run_id) is None and not builds_upon_all(storage, journal):
-        storage.delete(run.journal)
-        raise _failed(
-            run,
-            "concurrent_run",
-            "another run was committed meanwhile; nothing was committed, run again: the shards in "
-            "staging are used again",
-        )

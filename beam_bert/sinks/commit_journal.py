@@ -1,13 +1,20 @@
 """A commit that has begun: its journal, and `roll_forward`, which finishes it from any point.
 
-The journal holds the finished manifest. Once it is written the commit can only go forward, and
-each step may be repeated: remove what is replaced, publish, write the manifest, drop staging (the
-journal last). Whoever finds a journal, a retry of the step or the next launch, does the same.
+The journal holds the finished manifest. Whoever finds it, a retry of the step or the next launch,
+does the same: decide, once and for all, whether the commit goes forward or is withdrawn; then
+remove what is replaced, publish, write the manifest, drop staging (the journal last). Each step may
+be repeated.
+
+Two different runs may not publish into one partition at once: rows would be doubled. Both have
+their journals before anybody decides about either, so that at least one decision sees the other.
+The decision is a file that can be created only once, so that nobody publishes what another one has
+withdrawn, and nobody withdraws what is being published.
 """
 
 from __future__ import annotations
 
 import logging
+import uuid
 from collections.abc import Iterable
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
@@ -16,10 +23,30 @@ from typing_extensions import Self
 from beam_bert.errors import BeamBertError, OutputError, RunFailed
 from beam_bert.sinks.committed_files import committed_runs
 from beam_bert.sinks.manifest import Manifest, OutputFile, parse_manifest, parse_run_document
-from beam_bert.sinks.run import TABLES, RunSpec, Table, failure_path, manifest_path
-from beam_bert.storage import Storage, in_parallel
+from beam_bert.sinks.run import (
+    TABLES,
+    PathPart,
+    RunSpec,
+    Table,
+    failure_path,
+    manifest_path,
+)
+from beam_bert.storage import Storage, StoredFile, in_parallel
 
 logger = logging.getLogger(__name__)
+
+
+class Withdrawn(RunFailed):
+    """A commit was given up before anything was published; its shards in staging stay."""
+
+
+class Decision(BaseModel):
+    """What becomes of a commit that has begun."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    forward: bool = Field(description="Whether it is finished; else it was withdrawn.")
+    reason: str = Field(default="", description="Why it was withdrawn.")
 
 
 class CommitJournal(BaseModel):
@@ -32,6 +59,15 @@ class CommitJournal(BaseModel):
     runs_before: tuple[str, ...] = Field(
         default=(), description="Incremental: the committed runs that the manifest builds upon."
     )
+    attempt: PathPart = Field(
+        default_factory=lambda: uuid.uuid4().hex,
+        description="Names this journal: a run that was withdrawn may try again.",
+    )
+
+    @property
+    def decision(self) -> str:
+        """The file that says, once there, whether this commit goes forward."""
+        return f"{self.run.staging}/decision-{self.attempt}.json"
 
     @model_validator(mode="after")
     def _is_of_one_run(self) -> Self:
@@ -84,11 +120,11 @@ def pending_commit_journals(storage: Storage) -> list[CommitJournal]:
     return [journal for journal in found if journal is not None]
 
 
-def foreign_files(storage: Storage, run: RunSpec, manifest: Manifest | None) -> list[str]:
+def foreign_files(storage: Storage, run: RunSpec, manifest: Manifest | None) -> list[StoredFile]:
     """Parquet files directly in the run's partition, both tables, that `manifest` does not name."""
     ours = {file.path for file in (*manifest.outputs, *manifest.rejects)} if manifest else set()
     return [
-        file.path
+        file
         for table in TABLES
         for file in storage.list_files(run.published(table), recursive=False)
         if file.name.endswith(".parquet") and file.path not in ours
@@ -99,42 +135,115 @@ def roll_forward(storage: Storage, journal: CommitJournal) -> Manifest:
     """Finish a begun commit; safe to repeat, to kill, and to run twice at once.
 
     Raises:
+      Withdrawn: it was given up, by whoever decided first.
       RunFailed: a shard is neither in staging nor in its place, or the partition holds files of
         another run (which would double rows).
     """
     run, manifest = journal.run, journal.manifest
-    place = storage.uri(manifest_path(run.run_id))
-    committed = storage.read(manifest_path(run.run_id))
-    if committed is not None:
-        # Only the sweeping is left: a later run may own the partition by now.
-        _sweep(storage, run, ())
-        return parse_manifest(committed, run.run_id, place)
-    replaced = [each.path for each in manifest.replaced]
+    decision = _decide(storage, journal)
     foreign = [] if run.incremental else foreign_files(storage, run, manifest)
-    if not builds_upon_all(storage, journal):
-        raise RunFailed(
-            f"another run was committed before the commit of run {run.run_id} was finished; give "
-            f"that up by removing {storage.uri(run.staging)}, and run again"
-        )
+    old = [*foreign, *_replaced_files(storage, manifest)]
+    # A twin may have finished while we slept, and a later run own what was listed. Until there is a
+    # manifest no other run may publish, so what was listed before this look is nobody else's; and
+    # if it is replaced after it, another version than the listed one is not deleted.
+    if committed := _committed(storage, run):
+        sweep(storage, run)
+        return committed
+    if not decision.forward:
+        _drop_journal(storage, journal)
+        raise Withdrawn(decision.reason)
     if foreign and not run.overwrite:
         raise RunFailed(
-            f"{storage.uri(foreign[0])} ({len(foreign)} such) was put into the partition by "
+            f"{storage.uri(foreign[0].path)} ({len(foreign)} such) was put into the partition by "
             f"another run; remove it, or give run {run.run_id} up by removing "
             f"{storage.uri(run.staging)}"
         )
     # Before the new ones, so that no reader ever counts a row twice; it may miss some meanwhile.
-    storage.delete_all([*foreign, *replaced])
+    in_parallel(lambda file: storage.delete(file.path, file.version), old, storage.parallelism)
     for table in TABLES:
         _publish(storage, journal, table)
     storage.delete(failure_path(run.run_id))
     if not storage.create(manifest_path(run.run_id), manifest.to_json()):
-        written = storage.read(manifest_path(run.run_id))  # by a twin of this commit
-        manifest = parse_manifest(written, run.run_id, place) if written else manifest
-    _sweep(storage, run, replaced)
+        manifest = _committed(storage, run) or manifest  # by a twin of this commit
+    sweep(storage, run, [each.path for each in manifest.replaced])
     return manifest
 
 
-def _sweep(storage: Storage, run: RunSpec, replaced: Iterable[str]) -> None:
+def _committed(storage: Storage, run: RunSpec) -> Manifest | None:
+    """The run's manifest, which is the last thing that its commit writes."""
+    path = manifest_path(run.run_id)
+    data = storage.read(path)
+    return None if data is None else parse_manifest(data, run.run_id, storage.uri(path))
+
+
+def _decide(storage: Storage, journal: CommitJournal) -> Decision:
+    """Whether the commit goes forward: the first who asks decides, and all others do as it says."""
+    decision = _read_decision(storage, journal)
+    if decision is None and _committed(storage, journal.run) is not None:
+        return Decision(forward=True)
+    if decision is None:
+        reason = _obstacle(storage, journal)
+        decision = Decision(forward=not reason, reason=reason)
+        if not storage.create(journal.decision, decision.model_dump_json().encode()):
+            # None: it went forward, and is swept up already.
+            decision = _read_decision(storage, journal) or Decision(forward=True)
+    return decision
+
+
+def _read_decision(storage: Storage, journal: CommitJournal) -> Decision | None:
+    data = storage.read(journal.decision)
+    if data is None:
+        return None
+    return parse_run_document(Decision, data, storage.uri(journal.decision))
+
+
+def _obstacle(storage: Storage, journal: CommitJournal) -> str:
+    """Why a commit that nobody has decided about cannot go forward; empty where it can.
+
+    An incremental run has the whole table for its partition, since it looks into all of it.
+    """
+    run = journal.run
+    for rival in pending_commit_journals(storage):
+        same_place = rival.run.partition == run.partition or run.incremental
+        if not (same_place or rival.run.incremental) or rival.run.run_key == run.run_key:
+            continue
+        decision = _read_decision(storage, rival)
+        is_withdrawn = decision is not None and not decision.forward
+        if not is_withdrawn and _committed(storage, rival.run) is None:
+            return (
+                f"run {rival.run.run_id} is committing into the same partition; wait for it, then "
+                "give --overwrite or another --partition: the shards in staging are used again"
+            )
+    if run.incremental and committed_runs(storage) != list(journal.runs_before):
+        return (
+            "another run was committed meanwhile; nothing was committed, run again: the shards in "
+            "staging are used again"
+        )
+    return ""
+
+
+def _drop_journal(storage: Storage, journal: CommitJournal) -> None:
+    """Make room for the next attempt; a journal that stands in the place of this one stays."""
+    files = {file.path: file for file in storage.list_files(journal.run.staging, recursive=False)}
+    found = files.get(journal.run.journal)
+    current = read_commit_journal(storage, journal.run.journal)
+    if found is not None and current is not None and current.attempt == journal.attempt:
+        storage.delete(found.path, found.version)
+
+
+def _replaced_files(storage: Storage, manifest: Manifest) -> list[StoredFile]:
+    """The files that the manifest takes out of the tables, as they stand there now."""
+    paths = {each.path for each in manifest.replaced}
+    folders = sorted({path.rsplit("/", 1)[0] for path in paths})
+    return [
+        file
+        for folder in folders
+        for file in storage.list_files(folder, recursive=False)
+        if file.path in paths
+    ]
+
+
+def sweep(storage: Storage, run: RunSpec, replaced: Iterable[str] = ()) -> None:
     """Remove what a finished commit leaves; where that fails the next launch does it."""
     folders = {path.rsplit("/", 1)[0] for path in replaced}
     try:
@@ -143,11 +252,6 @@ def _sweep(storage: Storage, run: RunSpec, replaced: Iterable[str]) -> None:
             storage.prune(folder)
     except BeamBertError as error:
         logger.warning("run %s is committed, but not swept up behind: %s", run.run_id, error)
-
-
-def builds_upon_all(storage: Storage, journal: CommitJournal) -> bool:
-    """Whether an incremental run knew of every committed run when it chose what to supersede."""
-    return not journal.run.incremental or committed_runs(storage) == list(journal.runs_before)
 
 
 def _publish(storage: Storage, journal: CommitJournal, table: Table) -> None:
@@ -164,9 +268,9 @@ def _publish(storage: Storage, journal: CommitJournal, table: Table) -> None:
     def place(file: OutputFile) -> None:
         if storage.publish(f"{run.staged(table)}/{file.name}", file.path):
             return
-        # Gone from staging: a twin of this commit has just published it.
+        # Gone from staging: a twin has just published it, or is done, and a later run replaced it.
         found = storage.checksums(file.folder, [file.name]).get(file.name)
-        if found != file.crc32c:
+        if found != file.crc32c and _committed(storage, run) is None:
             raise RunFailed(
                 f"{storage.uri(file.path)} is missing and its staged shard is gone; remove "
                 f"{storage.uri(run.journal)} and run again: whole shards are not made again"

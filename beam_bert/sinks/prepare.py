@@ -5,7 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from beam_bert.errors import OutputError
-from beam_bert.sinks.commit_journal import foreign_files, pending_commit_journals, roll_forward
+from beam_bert.sinks.commit_journal import (
+    CommitJournal,
+    Withdrawn,
+    foreign_files,
+    pending_commit_journals,
+    roll_forward,
+)
 from beam_bert.sinks.records import forget_listings
 from beam_bert.sinks.run import TABLES, RunSpec, partition_levels
 from beam_bert.storage import Storage, open_storage
@@ -43,9 +49,8 @@ def prepare_output(run: RunSpec) -> PreparedOutput:
     storage = open_storage(run.output)
     _probe(storage, run)
     forget_listings()
-    finished = pending_commit_journals(storage)
-    for journal in finished:
-        roll_forward(storage, journal)
+    pending = pending_commit_journals(storage)
+    finished = [journal for journal in pending if _finish(storage, journal)]
     own = [journal.run.run_id for journal in finished if journal.run.run_key == run.run_key]
     _check_levels(storage, run)
     if not run.overwrite and not run.incremental and not own:
@@ -62,6 +67,15 @@ def prepare_output(run: RunSpec) -> PreparedOutput:
     )
 
 
+def _finish(storage: Storage, journal: CommitJournal) -> bool:
+    """Whether a commit that has begun is over now; False: it was withdrawn, there is a rival."""
+    try:
+        roll_forward(storage, journal)
+    except Withdrawn:
+        return False
+    return True
+
+
 def _probe(storage: Storage, run: RunSpec) -> None:
     """Write and remove a file, as the commit will have to."""
     probe = f"{run.staging}/probe-{run.run_id}"
@@ -74,8 +88,9 @@ def _check_free(storage: Storage, run: RunSpec) -> None:
     found = foreign_files(storage, run, None)
     if found:
         raise OutputError(
-            f"{storage.uri(found[0])} ({len(found)} such): the partition holds committed output; "
-            "give --overwrite to replace it, --incremental to add to it, or another --partition"
+            f"{storage.uri(found[0].path)} ({len(found)} such): the partition holds committed "
+            "output; give --overwrite to replace it, --incremental to add to it, or another "
+            "--partition"
         )
 
 

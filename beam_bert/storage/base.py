@@ -11,7 +11,7 @@ import re
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Iterable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
 
@@ -68,7 +68,7 @@ class StoredFile:
     Attributes:
       path: relative to the place.
       size: in bytes, as stored.
-      version: on gs:// the generation, else "".
+      version: another one where the file was replaced: on gs:// the generation.
       encoding: on gs:// its Content-Encoding, else "": "gzip" where the stored bytes are packed,
         whatever the name says.
       crc32c: of the stored bytes, on gs://.
@@ -76,7 +76,7 @@ class StoredFile:
 
     path: str
     size: int
-    version: str = ""
+    version: str = field(default="", compare=False)
     encoding: str = ""
     crc32c: str = ""
 
@@ -140,8 +140,11 @@ class Storage(ABC):
         """Make `target` hold what `source` holds (which may be gone then); False: no `source`."""
 
     @abstractmethod
-    def delete(self, path: str) -> None:
-        """Remove a file; one that is gone already is fine."""
+    def delete(self, path: str, version: str = "") -> None:
+        """Remove a file; one that is gone already is fine.
+
+        With a version, only what a listing has shown so: another one that took its place stays.
+        """
 
     @abstractmethod
     def prune(self, folder: str) -> None:

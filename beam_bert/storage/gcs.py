@@ -303,9 +303,11 @@ class GcsStorage(Storage):
                 return False
 
     @override
-    def delete(self, path: str) -> None:
-        with self._explained("delete", path), contextlib.suppress(exceptions.NotFound):
-            persistently(lambda: self._blob(path).delete(retry=None))
+    def delete(self, path: str, version: str = "") -> None:
+        expected = {"if_generation_match": int(version)} if version else {}
+        gone = (exceptions.NotFound, exceptions.PreconditionFailed)
+        with self._explained("delete", path), contextlib.suppress(*gone):
+            persistently(lambda: self._blob(path).delete(retry=None, **expected))
 
     @override
     def prune(self, folder: str) -> None:

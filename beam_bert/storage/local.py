@@ -27,6 +27,11 @@ _READ_BYTES = 1 << 20
 _ATTEMPTS = 5
 
 
+def _version(stat: os.stat_result) -> str:
+    """What another file under the same name would not have."""
+    return f"{stat.st_ino}-{stat.st_mtime_ns}"
+
+
 class LocalStorage(Storage):
     """A local folder: temporary name, fsync, `os.replace`."""
 
@@ -90,7 +95,8 @@ class LocalStorage(Storage):
                     yield from self._walk(path, recursive)
                 continue
             with contextlib.suppress(FileNotFoundError):  # a racing commit may have moved it
-                yield StoredFile(relative, entry.stat().st_size)
+                stat = entry.stat()
+                yield StoredFile(relative, stat.st_size, _version(stat))
 
     @override
     def list_folders(self, folder: str) -> list[str]:
@@ -185,9 +191,11 @@ class LocalStorage(Storage):
         )
 
     @override
-    def delete(self, path: str) -> None:
-        with self._explained("delete", path):
-            self._at(path).unlink(missing_ok=True)
+    def delete(self, path: str, version: str = "") -> None:
+        with self._explained("delete", path), contextlib.suppress(FileNotFoundError):
+            place = self._at(path)
+            if not version or _version(place.stat()) == version:
+                place.unlink()
 
     @override
     def prune(self, folder: str) -> None:
