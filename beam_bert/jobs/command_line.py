@@ -60,7 +60,7 @@ def parse_config(
     try:
         return config.model_validate({**from_file, **values}), others
     except ValidationError as error:
-        raise ConfigError(_one_line(error, config, prog)) from None
+        raise ConfigError(one_line_of(error, config, prog)) from None
 
 
 def run_from_command_line(
@@ -319,9 +319,7 @@ def _read_yaml(path: str) -> dict[str, Any]:
         return {}
     if not isinstance(data, dict) or not all(isinstance(key, str) for key in data):
         raise ConfigError(f"--config {path}: must hold `name: value` lines at its top level")
-    # One pattern or column may stand without the brackets of a list.
-    lists = ("input", "text_column", "keep_columns", "column_names", "steps", "question")
-    return {k: [v] if k in lists and isinstance(v, str) else v for k, v in data.items()}
+    return data
 
 
 def _beam_flags(
@@ -396,10 +394,15 @@ def _all_subclasses(cls: type) -> list[Any]:
     return found
 
 
-def _one_line(error: ValidationError, config: type[BaseModel], prog: str) -> str:
+def one_line_of(error: ValidationError, config: type[BaseModel], prog: str) -> str:
+    """What is wrong with settings, all of it, in one line."""
     parts = []
     for each in error.errors():
-        place = "--" + str(each["loc"][0]) if each["loc"] else "settings"
+        first = str(each["loc"][0]) if each["loc"] else ""
+        if each["type"] == "extra_forbidden" and len(each["loc"]) == 1:
+            parts.append(str(_unknown_flag(f"--{first}", [f"--{n}" for n in config.model_fields])))
+            continue
+        place = f"--{first}" if first else "settings"
         if each["loc"] and _is_section(config, str(each["loc"][0])):
             place = ".".join(map(str, each["loc"]))
         if each["type"] == "missing" and len(each["loc"]) > 1:
@@ -412,4 +415,5 @@ def _one_line(error: ValidationError, config: type[BaseModel], prog: str) -> str
         message = each["msg"].removeprefix("Value error, ")
         given = "" if each["type"] == "value_error" else f", got {each['input']!r}"
         parts.append(f"{place}: {message[:1].lower()}{message[1:]}{given}")
-    return "; ".join(parts) + f" (see {prog} --help)"
+    where = f"{prog} --help" if " " in prog else "its docstring"
+    return "; ".join(parts) + f" (see {where})"

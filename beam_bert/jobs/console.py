@@ -2,27 +2,37 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
 from rich.table import Table
 from rich.text import Text
 
 from beam_bert.errors import printable
 from beam_bert.sinks import Manifest
+from beam_bert.sinks.manifest import OutputFile
+from beam_bert.storage import open_storage
 from beam_bert.terminal import TERMINAL, after_commit
 
 SHOWN_LABELS = 10
+EXAMPLES, REJECTS = 5, 3  # rows that a run ends with
+_EXAMPLE_COLUMNS, _EXAMPLE_CHARACTERS = 6, 60
+_MOST_BYTES = 16 * 2**20
 # A reject for one of these stands for a file or the rest of one, not for a row.
 FILE_REASONS = ("wide_encoding", "bad_header", "damaged_file", "missing_file", "unreadable_file")
 
 
 @after_commit("the summary")
 def summary(
-    manifest: Manifest, output: str, seconds: float, loading_s: float | None = None
+    manifest: Manifest, places: Sequence[str], seconds: float, loading_s: float | None = None
 ) -> None:
     """Print the table that ends a run: rows, rejects by reason, labels, speed, where it is.
 
     Args:
       manifest: of the committed run.
-      output: where it is.
+      places: where its files are, a line each.
       seconds: of the whole run.
       loading_s: of those, loading the model on a worker; None where that is not known.
     """
@@ -71,20 +81,11 @@ def summary(
         share = padding / (padding + manifest.stats.get("tokens_computed", 0.0))
         row("padding saved", f"{share:.0%}")
     row("documents/s, all in all", f"{counts.rows_read / max(seconds, 1e-9):,.0f}")
-    place = output.rstrip("/")
-    manifest_path = f"{place}/runs/{manifest.run_id}/manifest.json"
     lost = sum(rows for reason, rows in counts.rejects_by_reason.items() if reason in FILE_REASONS)
     if lost:
         TERMINAL.warn(f"{lost} files were not read to their end: their other rows are missing")
-    TERMINAL.show(
-        f"{manifest.job} {manifest.run_id}",
-        table,
-        # Outside the table, so that a long path is neither cut nor wrapped in a box.
-        f"predictions: {place}/predictions/{manifest.partition}",
-    )
-    if counts.rows_rejected:
-        TERMINAL.show(f"rejects:     {place}/rejects/{manifest.partition}")
-    TERMINAL.show(f"manifest:    {manifest_path}")
+    # Places stand outside the table, so that a long path is neither cut nor wrapped in a box.
+    TERMINAL.show(f"{manifest.job} {manifest.run_id}", table, *places)
     TERMINAL.result(
         "committed",
         {
@@ -92,11 +93,59 @@ def summary(
             "run_id": manifest.run_id,
             **counts.model_dump(mode="json"),
             "seconds": round(seconds, 3),
-            "manifest": manifest_path,
+            "output": [place.split(": ", 1)[-1].strip() for place in places],
         },
         f"{manifest.job} {manifest.run_id}: {counts.rows_read:,} rows read, "
-        f"{counts.rows_predicted:,} predicted, {counts.rows_rejected:,} rejected; {manifest_path}",
+        f"{counts.rows_predicted:,} predicted, {counts.rows_rejected:,} rejected; {places[-1]}",
     )
+
+
+def places(manifest: Manifest, output: str) -> list[str]:
+    """Where a run's table, rejects and manifest are, a line each."""
+    place = output.rstrip("/")
+    lines = [f"predictions: {place}/predictions/{manifest.partition}"]
+    if manifest.counts.rows_rejected:
+        lines.append(f"rejects:     {place}/rejects/{manifest.partition}")
+    return [*lines, f"manifest:    {place}/runs/{manifest.run_id}/manifest.json"]
+
+
+def examples(manifest: Manifest, output: str, columns: Sequence[str]) -> list[Any]:
+    """The first predictions of a run, and its first rejects with their places, as tables."""
+    shown: list[Any] = []
+    if rows := _first_rows(output, manifest.outputs, EXAMPLES):
+        shown.append(_example_table(rows, ["doc_id", *columns][:_EXAMPLE_COLUMNS]))
+    if rows := _first_rows(output, manifest.rejects, REJECTS):
+        for row in rows:
+            row["where"] = f"{row['source_file']}#{row['source_row']}"
+        shown.append(_example_table(rows, ["where", "reason", "message"]))
+    return shown
+
+
+def _first_rows(output: str, files: Sequence[OutputFile], count: int) -> list[dict[str, Any]]:
+    """A few rows of the first file that has any; none where that would take long to fetch."""
+    file = next((file for file in files if file.rows), None)
+    if file is None or file.bytes > _MOST_BYTES:
+        return []
+    data = open_storage(output).read(file.path)
+    if data is None:
+        return []
+    batches = pq.ParquetFile(pa.BufferReader(data)).iter_batches(batch_size=count)
+    rows: list[dict[str, Any]] = next(batches).to_pylist()
+    return rows
+
+
+def _example_table(rows: list[dict[str, Any]], names: Sequence[str]) -> Table:
+    table = Table()
+    for name in names:
+        table.add_column(name, overflow="ellipsis", no_wrap=True)
+    for row in rows:
+        table.add_row(*(Text(printable(_short(row[name]))) for name in names))
+    return table
+
+
+def _short(value: Any) -> str:
+    text = "" if value is None else f"{value:.3f}" if isinstance(value, float) else str(value)
+    return text if len(text) <= _EXAMPLE_CHARACTERS else text[: _EXAMPLE_CHARACTERS - 1] + "…"
 
 
 def _largest(counts: dict[str, int]) -> list[tuple[str, int]]:

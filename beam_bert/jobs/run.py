@@ -25,7 +25,7 @@ from beam_bert.errors import (
     one_line,
 )
 from beam_bert.inference.model_handler import LOADING_METRIC, NAMESPACE
-from beam_bert.jobs import console
+from beam_bert.jobs import console, single_file
 from beam_bert.jobs.dry_run import estimate, show
 from beam_bert.jobs.plan import JobPlan, plan_job, runner_of
 from beam_bert.pipeline.commit import CommitRun
@@ -77,8 +77,10 @@ def sentiment(config: SentimentConfig, beam_flags: Sequence[str] = ()) -> Manife
     return _run("sentiment", config, beam_flags)
 
 
-def _run(job: str, config: JobConfig, beam_flags: Sequence[str]) -> Manifest | None:
+def _run(job: str, asked: JobConfig, beam_flags: Sequence[str]) -> Manifest | None:
     started = time.monotonic()
+    is_single = single_file.is_single(asked.output)
+    config = single_file.dataset_of(asked) if is_single else asked
     plan = plan_job(job, config, beam_flags)
     if config.dry_run:
         _show_estimate(plan)
@@ -93,8 +95,21 @@ def _run(job: str, config: JobConfig, beam_flags: Sequence[str]) -> Manifest | N
     manifest = _finished_before(plan, prepared.finished_run_id, is_done)
     if manifest is None:
         manifest, loading_s = _execute(plan)
-    console.summary(manifest, config.output, time.monotonic() - started, loading_s)
-    _write_report(manifest, config.output)
+    columns = [field.name for field in plan.predict.task.fields()]
+    examples: list[Any] = []
+    with after_commit("the first rows"):
+        examples = console.examples(manifest, config.output, columns)
+    places = console.places(manifest, config.output)
+    if is_single:
+        files = single_file.write(asked, config.output, manifest)
+        places = [f"output:      {file}" for file in files]
+    if asked.output == single_file.STDOUT:
+        return manifest  # nothing but rows on stdout
+    console.summary(manifest, places, time.monotonic() - started, loading_s)
+    with after_commit("the first rows"):
+        TERMINAL.show(*examples)
+    if not is_single:
+        _write_report(manifest, config.output)
     return manifest
 
 

@@ -6,10 +6,10 @@ from copy import copy
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, field_validator, model_validator
+from pydantic import field_validator, model_validator
 
 from beam_bert.settings.answer import DEFAULT_MAX_LENGTH, DEFAULT_STRIDE, AnswerConfig
-from beam_bert.settings.fields import setting
+from beam_bert.settings.fields import Settings, setting
 from beam_bert.settings.training import FinetuneConfig, TrainingConfig, task_field
 
 _QUESTIONS = "Questions with their answers, SQuAD's JSON (v1, v2) or flat rows: "
@@ -31,7 +31,7 @@ class AskedColumns:
     id: str | None = None
 
 
-def _same(config: type[BaseModel], name: str) -> Any:
+def _same(config: type[Settings], name: str) -> Any:
     """The setting of that name as another job has it."""
     return copy(config.model_fields[name])
 
@@ -40,7 +40,7 @@ def _column(name: str, what: str) -> Any:
     return setting("Data", f"Flat rows: column with {what}.", default=name)
 
 
-class _FlatColumns(BaseModel):
+class _FlatColumns(Settings):
     """Where flat rows have what."""
 
     task: Literal["classify", "answer"] = task_field("answer")
@@ -150,8 +150,6 @@ class AnswerFinetuneConfig(_FlatColumns, TrainingConfig):
 
 class AnswerEvaluateConfig(_FlatColumns):
     """Measure a question-answering model: how often it is right, and on which questions."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     input: tuple[str, ...] = setting(
         "Data", f"{_QUESTIONS}files, folders or globs, local or gs://.", min_length=1

@@ -5,9 +5,9 @@ from __future__ import annotations
 from copy import copy
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, field_validator, model_validator
+from pydantic import field_validator, model_validator
 
-from beam_bert.settings.fields import setting
+from beam_bert.settings.fields import Settings, setting
 from beam_bert.settings.inference import ClassifyConfig
 from beam_bert.settings.training import task_field
 
@@ -17,10 +17,8 @@ def _as_in_classify(name: str) -> Any:
     return copy(ClassifyConfig.model_fields[name])
 
 
-class EvaluateConfig(BaseModel):
+class EvaluateConfig(Settings):
     """Measure a model on labelled text: how right, how sure, where it fails, and compare two."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     task: Literal["classify", "answer"] = task_field("classify")
     input: tuple[str, ...] = _as_in_classify("input")

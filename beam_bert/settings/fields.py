@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import os
 from typing import Any, Literal, get_args, get_origin
 
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 
 def setting(
@@ -26,6 +27,29 @@ def setting(
     """
     extra: dict[str, Any] = {"group": group, "output": output, "also": also}
     return Field(description=description, json_schema_extra=extra, **kwargs)
+
+
+class Settings(BaseModel):
+    """What a person may say: checked once, never changed; one string will do for a list of one."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _as_lists(cls, values: Any) -> Any:
+        if not isinstance(values, dict):
+            return values
+        return {name: cls._as_list(name, value) for name, value in values.items()}
+
+    @classmethod
+    def _as_list(cls, name: str, value: Any) -> Any:
+        value = os.fspath(value) if isinstance(value, os.PathLike) else value
+        field = cls.model_fields.get(name)
+        if field is None:
+            return value
+        kinds = (field.annotation, *get_args(field.annotation))
+        takes_list = any(get_origin(kind) is tuple for kind in kinds)
+        return (value,) if takes_list and isinstance(value, str) else value
 
 
 def is_fixed(config: type[BaseModel], name: str) -> bool:

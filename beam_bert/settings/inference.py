@@ -9,9 +9,9 @@ from __future__ import annotations
 
 from typing import Any, Literal, Protocol
 
-from pydantic import BaseModel, ConfigDict, field_validator, model_validator
+from pydantic import field_validator, model_validator
 
-from beam_bert.settings.fields import changes_output, setting
+from beam_bert.settings.fields import Settings, changes_output, setting
 
 EMBEDDED_SENTIMENT = "sentiment-small-en"
 
@@ -47,10 +47,8 @@ def stride_of(config: _HasStride, max_length: int) -> int:
     return config.stride if given else min(config.stride, max_length // 3)
 
 
-class SourceConfig(BaseModel):
+class SourceConfig(Settings):
     """What everything that reads text takes: which files, and how."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     input: tuple[str, ...] = setting(
         "Input",

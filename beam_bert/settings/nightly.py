@@ -6,10 +6,10 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any, Final, Literal, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
+from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from beam_bert.settings.evaluation import EvaluateConfig
-from beam_bert.settings.fields import setting
+from beam_bert.settings.fields import Settings, setting
 from beam_bert.settings.inference import ClassifyConfig
 from beam_bert.settings.training import FinetuneConfig
 
@@ -21,10 +21,8 @@ LabelMetric = Literal["accuracy", "macro_f1", "weighted_f1"]
 ValueMetric = Literal["spearman", "pearson", "mean_absolute_error", "root_mean_squared_error"]
 
 
-class GateConfig(BaseModel):
+class GateConfig(Settings):
     """What a candidate must reach on the rows of `evaluate` to replace the model in production."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     metric: Literal["auto", LabelMetric, ValueMetric] = Field(
         default="auto",
@@ -45,10 +43,8 @@ class GateConfig(BaseModel):
     )
 
 
-class NightlyConfig(BaseModel):
+class NightlyConfig(Settings):
     """Refresh the model if that is due and helps, then classify what is new."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     store: str = setting("Night", "Model store of the versions: folder or gs:// prefix.")
     date: str = setting(
@@ -152,9 +148,7 @@ def _store(info: ValidationInfo) -> str:
     return str(info.data.get("store", "?")).rstrip("/")  # "?": the store itself is refused already
 
 
-def _completed(
-    section: str, config: type[BaseModel], value: Any, ours: Mapping[str, object]
-) -> Any:
+def _completed(section: str, config: type[Settings], value: Any, ours: Mapping[str, object]) -> Any:
     """A section with the settings that the nightly job makes itself."""
     if not isinstance(value, Mapping):
         return value

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Any, ClassVar, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
 
+from beam_bert.settings.fields import Settings
 from beam_bert.settings.inference import SourceConfig
 
 # SPDX names under which text may be used to train a model that is passed on; "own": it is yours.
@@ -48,10 +49,8 @@ def _as_in_source(name: str, group: str = "Data") -> Any:
     return _field(group, str(field.description), default=field.default)
 
 
-class TrainingConfig(BaseModel):
+class TrainingConfig(Settings):
     """What fine-tuning and pre-training both take."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     # Flags that few need: --help_all shows them.
     RARE: ClassVar[frozenset[str]] = frozenset(
