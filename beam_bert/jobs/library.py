@@ -127,4 +127,9 @@ def _call(
             raise ConfigError(one_line_of(error, kind, f"beam_bert.{name}")) from None
     run = getattr(importlib.import_module(module), name)
     with TERMINAL.at(tell):
-        return run(config) if beam_flags is None else run(config, beam_flags)
+        if beam_flags is None:
+            return run(config)
+        from beam_bert.jobs.runners import beam_notes_off
+
+        with beam_notes_off():
+            return run(config, beam_flags)

@@ -14,7 +14,8 @@ Names and rules, as read on 2026-11-23:
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 from apache_beam.options.pipeline_options import (
@@ -95,6 +96,24 @@ def quiet_beam(beam_flags: Sequence[str]) -> None:
     logging.getLogger("root").setLevel(logging.ERROR)
     logging.getLogger("beam_bert").setLevel(logging.WARNING)  # but what we say is shown
     logging.getLogger("apache_beam.runners.common").addFilter(_is_not_ours)
+
+
+@contextmanager
+def beam_notes_off() -> Iterator[None]:
+    """Leave out what Beam logs below a warning, and one warning of no use, while the body runs."""
+    beam, root = logging.getLogger("apache_beam"), logging.getLogger()
+    level = beam.level
+    beam.setLevel(max(level, logging.WARNING))
+    root.addFilter(_is_of_use)
+    try:
+        yield
+    finally:
+        beam.setLevel(level)
+        root.removeFilter(_is_of_use)
+
+
+def _is_of_use(record: logging.LogRecord) -> bool:
+    return not str(record.msg).startswith("Resource module is not available")
 
 
 def _is_not_ours(record: logging.LogRecord) -> bool:
