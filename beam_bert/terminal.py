@@ -58,9 +58,9 @@ class Terminal:
         elif self.level == "quiet" and line:
             print(line, flush=True)
 
-    def say(self, line: str) -> None:
-        """What happens meanwhile, on stderr."""
-        if self.shows_progress:
+    def say(self, line: str, *, at_quiet: bool = False) -> None:
+        """What happens meanwhile, on stderr; `at_quiet`: what others look for in the output."""
+        if self.shows_progress or (at_quiet and self.level == "quiet"):
             self._err("INFO", line)
 
     def warn(self, line: str) -> None:

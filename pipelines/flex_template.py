@@ -22,7 +22,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         task, parameters = task_of(sys.argv[1:] if argv is None else argv)
         flags = to_flags(parameters, TASKS[task])
-        config, beam_flags = parse_config(TASKS[task], flags, "python -m pipelines.flex_template")
+        # The service refuses parameters that the template has not, so what is unknown here is the
+        # launcher's own: Dataflow may give it flags that are newer than the Beam in this image.
+        config, beam_flags = parse_config(
+            TASKS[task], flags, "python -m pipelines.flex_template", pass_on_unknown=True
+        )
         from beam_bert.jobs.run import launch  # Beam and torch: not before the flags are right
 
         launch(task, config, beam_flags)

@@ -322,6 +322,6 @@ def _resolve_device(device: str) -> torch.device:
     if target.type == "cuda" and (target.index or 0) >= torch.cuda.device_count():
         raise ConfigError(
             f"device {device!r} is not here (GPUs that torch sees: {torch.cuda.device_count()}); "
-            "use cpu, or mend the driver"
+            f"use cpu, or mend the driver: torch here is made for CUDA {torch.version.cuda}"
         )
     return target

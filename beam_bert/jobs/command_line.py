@@ -27,7 +27,12 @@ _EVERYWHERE = ("config", "help", "quiet", "verbose", "log_format")
 
 
 def parse_config(
-    config: type[Config], argv: Sequence[str], prog: str, *, beam: bool = True
+    config: type[Config],
+    argv: Sequence[str],
+    prog: str,
+    *,
+    beam: bool = True,
+    pass_on_unknown: bool = False,
 ) -> tuple[Config, list[str]]:
     """Read a job's settings from flags and the YAML file they name.
 
@@ -36,6 +41,8 @@ def parse_config(
       argv: the flags.
       prog: the command that is run, for messages.
       beam: whether other flags go to Beam; else they are errors.
+      pass_on_unknown: whether flags go to Beam that Beam does not know either; in the YAML file,
+        which a person wrote, they stay errors.
 
     Returns:
       The settings, and the flags that are Beam's.
@@ -56,7 +63,7 @@ def parse_config(
     extra = {
         name: from_file.pop(name) for name in list(from_file) if name not in config.model_fields
     }
-    others = _beam_flags(config, extra, beam_flags, beam=beam)
+    others = _beam_flags(config, extra, beam_flags, beam=beam, pass_on_unknown=pass_on_unknown)
     try:
         return config.model_validate({**from_file, **values}), others
     except ValidationError as error:
@@ -113,8 +120,9 @@ def exit_code_of(run: Callable[[], object]) -> int:
     except BeamBertError as error:
         TERMINAL.error(one_line(error))
         return error.exit_code
-    except KeyboardInterrupt:
-        TERMINAL.say("stopped; the same command goes on from here")
+    except KeyboardInterrupt as stop:
+        # A job on other machines does not stop with this process; what is told of it says so.
+        TERMINAL.say(str(stop) or "stopped; the same command goes on from here")
         return 130
     return 0
 
@@ -323,7 +331,12 @@ def _read_yaml(path: str) -> dict[str, Any]:
 
 
 def _beam_flags(
-    config: type[BaseModel], extra: dict[str, Any], flags: Sequence[str], *, beam: bool
+    config: type[BaseModel],
+    extra: dict[str, Any],
+    flags: Sequence[str],
+    *,
+    beam: bool,
+    pass_on_unknown: bool,
 ) -> list[str]:
     """Beam's flags: those of the file, then those of the command line.
 
@@ -347,7 +360,8 @@ def _beam_flags(
         if "_add_argparse_args" in vars(options):
             options._add_argparse_args(parser)
     from_file = _flags_of(extra, parser)
-    _, unknown = parser.parse_known_args([*from_file, *flags])
+    checked = from_file if pass_on_unknown else [*from_file, *flags]
+    _, unknown = parser.parse_known_args(checked)
     if unknown:
         beams = [name for name in parser._option_string_actions if name.startswith("--")]
         raise _unknown_flag(unknown[0], names, beams)

@@ -172,7 +172,7 @@ def _on_dataflow(known: Estimate, plan: JobPlan, prices: PriceTable) -> Estimate
     if plan.config.gpu is not None:
         gpu = parse_gpu(plan.config.gpu)
         name = f"{gpu.type}:{gpu.count}"
-        machine = f"{worker.machine_type or gpu.machine_type} with {name}"
+        machine = f"{gpu.machine_type} with {name}"
         entry = prices.gpus.get(name)
     workers = max(min(worker.max_num_workers or MAX_WORKERS, known.slices), 1)
     known = dataclasses.replace(known, machine=machine, workers=workers)

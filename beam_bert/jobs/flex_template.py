@@ -49,6 +49,8 @@ _NARROWER: dict[str, dict[str, Any]] = {
     "input": {"regexes": [rf"^{_GCS_ITEM}(,{_GCS_ITEM})*$"]},
     "output": {"paramType": "GCS_WRITE_FOLDER", "regexes": [r"^gs://[a-z0-9][^\n]*$"]},
 }
+# fp8 is compared with fp32 where the job is started, on a GPU, which a launcher has not.
+_NOT_BY_TEMPLATE = {"precision": ("fp8",)}
 # One flag of Beam's: the workers' image. The launch environment has a field for it too, but
 # Google's own samples give it as a parameter, and without it workers would not have this package.
 _IMAGE_PARAMETER = {
@@ -205,9 +207,11 @@ def _parameter(config: type[BaseModel], name: str) -> dict[str, Any]:
         parameter["regexes"] = [f"^{'-?' if may_be_negative else ''}{_PATTERNS[kind]}$"]
     elif typing.get_origin(kind) is typing.Literal:
         parameter["paramType"] = "ENUM"
-        parameter["enumOptions"] = [
-            {"value": str(each), "label": str(each)} for each in typing.get_args(kind)
-        ]
+        left_out = _NOT_BY_TEMPLATE.get(name, ())
+        options = [str(each) for each in typing.get_args(kind) if each not in left_out]
+        parameter["enumOptions"] = [{"value": each, "label": each} for each in options]
+        if left_out:
+            parameter["helpText"] += f" Not here: {', '.join(left_out)}, whose proof takes a GPU."
     if field.default not in (None, "", ()) and not field.is_required():
         parameter["defaultValue"] = _text(field.default)
     return parameter | _NARROWER.get(name, {})

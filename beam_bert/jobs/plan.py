@@ -20,6 +20,7 @@ from beam_bert.errors import ConfigError, InputError, ModelError
 from beam_bert.jobs.precision_check import check_precision
 from beam_bert.jobs.runners import (
     LOCAL_RUNNER,
+    asks_for_gpu,
     configure,
     parse_gpu,
     pipeline_options,
@@ -59,7 +60,6 @@ class JobPlan:
 
     config: JobConfig
     options: PipelineOptions
-    accelerator: str | None
     files: list[FileEntry]
     spec: SourceSpec
     model: ResolvedModel
@@ -79,9 +79,11 @@ def plan_job(job: str, config: JobConfig, beam_flags: Sequence[str] = ()) -> Job
     options = pipeline_options(beam_flags)
     FileSystems.set_options(options)  # as Pipeline() does, but before the input is listed
     gpu = parse_gpu(config.gpu) if config.gpu else None
-    accelerator = None
+    on_workers: dict[str, Any] = {}
     if runner_of(options) == "DataflowRunner":
-        accelerator = configure(options, gpu, job)
+        on_workers["accelerator"] = configure(options, gpu, job)
+        if gpu is not None or asks_for_gpu(options):
+            on_workers["device"] = _paid_for(config.device)
     elif gpu is not None:
         raise ConfigError(f"--gpu is for --runner=DataflowRunner, not {runner_of(options)}")
     elif runner_of(options) == LOCAL_RUNNER and runs_on_cuda(config.device):
@@ -89,7 +91,7 @@ def plan_job(job: str, config: JobConfig, beam_flags: Sequence[str] = ()) -> Job
     files = list_files(config.input)
     model = resolve_model(config.model)
     folder = fetch_model(model)
-    predict, encoder = PREDICTORS[job](config, model, folder, accelerator)
+    predict, encoder = PREDICTORS[job](config, model, folder, on_workers)
     tokenizer = predict.tokenizer()
     check_vocabulary(config.model, tokenizer, encoder)
     reserved = [field.name for field in (*ID_FIELDS, *predict.task.fields(), *ORIGIN_FIELDS)]
@@ -101,7 +103,6 @@ def plan_job(job: str, config: JobConfig, beam_flags: Sequence[str] = ()) -> Job
     return JobPlan(
         config=config,
         options=options,
-        accelerator=accelerator,
         files=files,
         spec=spec,
         model=model,
@@ -118,7 +119,7 @@ def _classify(
     config: ClassifyConfig,
     model: ResolvedModel,
     folder: Path,
-    accelerator: str | None,
+    on_workers: dict[str, Any],
 ) -> tuple[Predict, EncoderConfig]:
     # Loading it here finds a damaged checkpoint before a single worker starts; once more is cheap.
     encoder = load_classifier(folder, precision="fp32", device="cpu").config
@@ -135,13 +136,13 @@ def _classify(
         task,
         window_settings(config, encoder),
         pair=config.pair_column is not None,
-        **_handler_options(config, accelerator),
+        **{**_handler_options(config), **on_workers},
     )
     return predict, encoder
 
 
 def _answer(
-    config: AnswerConfig, model: ResolvedModel, folder: Path, accelerator: str | None
+    config: AnswerConfig, model: ResolvedModel, folder: Path, on_workers: dict[str, Any]
 ) -> tuple[Predict, EncoderConfig]:
     encoder = load_span_finder(folder, precision="fp32", device="cpu").config
     ours = {field.name for field in (*ID_FIELDS, *ORIGIN_FIELDS)}
@@ -162,18 +163,24 @@ def _answer(
         task,
         window_settings(config, encoder, ANSWER_MAX_LENGTH),
         max_answer_tokens=config.max_answer_tokens,
-        **_handler_options(config, accelerator),
+        **{**_handler_options(config), **on_workers},
     )
     return predict, encoder
 
 
-def _handler_options(config: JobConfig, accelerator: str | None) -> dict[str, Any]:
+def _paid_for(device: str) -> str:
+    """The device of workers with a GPU: a missing driver must not end in a night on their CPUs."""
+    if device == "cpu":
+        raise ConfigError("--device cpu would leave the workers' GPU idle: leave one of them out")
+    return "cuda"
+
+
+def _handler_options(config: JobConfig) -> dict[str, Any]:
     return {
         "precision": config.precision,
         "device": config.device,
         "batch_tokens": config.batch_tokens,
         "recheck_margin": config.recheck_margin,
-        "accelerator": accelerator,
     }
 
 

@@ -102,7 +102,7 @@ def _answers(job: str, config: Any, texts: Iterable[str]) -> Iterator[dict[str, 
     from beam_bert.pipeline.classify_text import documents_of
 
     model = resolve_model(config.model)
-    predict, _ = PREDICTORS[job](config, model, fetch_model(model), None)
+    predict, _ = PREDICTORS[job](config, model, fetch_model(model), {})
     tokenizer, checked = predict.tokenizer(), predict.load_checked()
     names = [field.name for field in predict.task.fields()]
     texts = iter(texts)

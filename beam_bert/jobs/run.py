@@ -26,8 +26,10 @@ from beam_bert.errors import (
 )
 from beam_bert.inference.model_handler import LOADING_METRIC, NAMESPACE
 from beam_bert.jobs import console, single_file
+from beam_bert.jobs.dataflow_job import goes_on, stopped_job, tell_of_dataflow_jobs
 from beam_bert.jobs.dry_run import estimate, show
 from beam_bert.jobs.plan import JobPlan, plan_job, runner_of
+from beam_bert.jobs.runners import check_places
 from beam_bert.pipeline.commit import CommitRun
 from beam_bert.pipeline.read import DONE, ReadDocuments
 from beam_bert.pipeline.write import WriteShards
@@ -85,6 +87,7 @@ def _run(job: str, asked: JobConfig, beam_flags: Sequence[str]) -> Manifest | No
     if config.dry_run:
         _show_estimate(plan)
         return None
+    _check_places(plan)
     _check_run_id(plan)
     prepared = prepare_output(plan.run)
     is_done = not _pending(plan)
@@ -125,6 +128,17 @@ def _tell_nothing_to_do(plan: JobPlan) -> None:
     line = f"nothing to do: all {len(plan.files)} files are done with this model and settings"
     TERMINAL.show(line)
     TERMINAL.result("nothing_to_do", {"files": len(plan.files)}, line)
+
+
+def _check_places(plan: JobPlan) -> None:
+    """Refuse what only this machine has where the workers are others, before staging."""
+    if plan.model.is_local and runner_of(plan.options) == "DataflowRunner":
+        raise ModelError(
+            f"model {plan.model.name} is a folder of this machine; jobs on other machines need a "
+            "gs:// prefix, a Hugging Face id or an embedded model"
+        )
+    places = {"--input": plan.config.input, "--output": (plan.config.output,)}
+    check_places(plan.options, places)
 
 
 def _check_run_id(plan: JobPlan) -> None:
@@ -202,6 +216,7 @@ def launch(job: str, config: JobConfig, beam_flags: Sequence[str] = ()) -> Pipel
     if config.dry_run:
         _show_estimate(plan)
         return None
+    _check_places(plan)
     _check_run_id(plan)
     prepare_output(plan.run)
     return submit(plan)
@@ -211,14 +226,10 @@ def submit(plan: JobPlan) -> PipelineResult:
     """Build the pipeline and start it; local runners return when it is done.
 
     Raises:
-      ModelError: the runner's workers are other machines and cannot see the model.
       ConfigError: Beam refuses its flags.
     """
-    if plan.model.is_local and runner_of(plan.options) == "DataflowRunner":
-        raise ModelError(
-            f"model {plan.model.name} is a folder of this machine; jobs on other machines need a "
-            "gs:// prefix, a Hugging Face id or an embedded model"
-        )
+    if runner_of(plan.options) == "DataflowRunner":
+        tell_of_dataflow_jobs()
     try:
         pipeline = beam.Pipeline(options=plan.options)
     except ValueError as error:  # Beam's own check of its options
@@ -229,12 +240,18 @@ def submit(plan: JobPlan) -> PipelineResult:
 
 def _execute(plan: JobPlan) -> tuple[Manifest, float | None]:
     """Run the pipeline; its manifest, and the seconds that loading the model took on a worker."""
+    result: PipelineResult | None = None
     try:
         with show_progress(_snapshots(plan)):
             result = submit(plan)
             result.wait_until_finish()
+    except KeyboardInterrupt:
+        raise KeyboardInterrupt(goes_on(result, plan.options) or "") from None
     except Exception as error:  # whatever a runner wraps a worker's error in
-        failure = _failure(plan.run, error)
+        on = goes_on(result, plan.options)
+        if on is not None:  # the way to the service was lost, not the job
+            raise RunFailed(f"{_failure(plan.run, error)}: {on}") from error
+        failure = stopped_job(result) or _failure(plan.run, error)
         committed = _committed(plan)
         if committed is None:
             raise failure from error

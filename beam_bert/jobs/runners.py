@@ -1,8 +1,9 @@
 """Beam's options from its flags, and what a Dataflow job needs, unless the user set it.
 
 A GPU is asked for by a resource hint on the inference step, so that right-fitting gives GPUs to the
-workers of that step alone; planning and committing run on plain ones. (FlexRS has no right-fitting:
-there the service option asks for the GPU everywhere.)
+stage of that step: reading, tokenizing, decoding and writing a slice are fused with it. Planning,
+cutting and committing stand behind a shuffle and run on plain workers. (FlexRS has no
+right-fitting: there the service option asks for the GPU everywhere.)
 
 Names and rules, as read on 2026-11-23:
   https://docs.cloud.google.com/dataflow/docs/gpu/gpu-support (types, machine families, disk)
@@ -14,13 +15,14 @@ Names and rules, as read on 2026-11-23:
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
 from apache_beam.options.pipeline_options import (
     DebugOptions,
     DirectOptions,
+    FlinkRunnerOptions,
     GoogleCloudOptions,
     PipelineOptions,
     PortableOptions,
@@ -35,12 +37,17 @@ from beam_bert.settings.inference import GPU_MACHINES
 from beam_bert.terminal import TERMINAL
 
 LOCAL_RUNNER = "FnApiRunner"
+# Their workers are processes or threads of the machine that starts the job.
 LOCAL_RUNNERS = ("DirectRunner", LOCAL_RUNNER, "BundleBasedDirectRunner", "PrismRunner")
 _POOL = "external_service_address"  # of --environment_option
 
-# The image with CUDA, torch and the model takes more than the default boot disk.
-DISK_GB = 100
+# The image takes more than the default boot disk, with CUDA in it still more.
+DISK_GB = 50
+GPU_DISK_GB = 100
 MAX_WORKERS = 10
+# The series that Google's samples force for T4 and L4; CUDA 12.6, which the image has, wants 525 or
+# newer. Which version is installed without a number is documented nowhere.
+DRIVER = "install-nvidia-driver:5xx"
 # Enough to read, tokenize and write while the model, which they share, has one slice.
 THREADS = 4
 
@@ -74,6 +81,40 @@ def use_threads(options: PipelineOptions, device: str) -> None:
 def runner_of(options: PipelineOptions) -> str:
     """Name of the runner, without its module."""
     return str(options.view_as(StandardOptions).runner).rsplit(".", 1)[-1]
+
+
+def check_places(options: PipelineOptions, places: Mapping[str, Sequence[str]]) -> None:
+    """Refuse places that the runner's workers cannot see, or say that they must see them.
+
+    Args:
+      options: of the runner.
+      places: paths by the flag or field that named them.
+
+    Raises:
+      ConfigError: Dataflow's workers would look for a path of this machine.
+    """
+    runner = runner_of(options)
+    if runner in LOCAL_RUNNERS or _workers_live_here(options, runner):
+        return
+    local = [(flag, p) for flag, paths in places.items() for p in paths if p[:5] != "gs://"]
+    for flag, path in local:
+        if runner == "DataflowRunner":
+            raise ConfigError(
+                f"{flag} {path} is a path of this machine, which Dataflow's workers do not see; "
+                "give a gs:// path (`gcloud storage cp` copies files there)"
+            )
+        TERMINAL.warn(
+            f"{flag} {path} must be seen by every worker of {runner}: a disk that all share, or "
+            "gs://"
+        )
+
+
+def _workers_live_here(options: PipelineOptions, runner: str) -> bool:
+    """Whether a portable runner's workers run in the process that starts the job."""
+    type_ = options.view_as(PortableOptions).environment_type
+    if type_ is None and runner == "FlinkRunner":
+        return options.view_as(FlinkRunnerOptions).flink_master in ("[auto]", "[local]")
+    return type_ == "LOOPBACK"
 
 
 def runs_on_cuda(device: str) -> bool:
@@ -131,8 +172,16 @@ class Gpu:
 
     @property
     def accelerator(self) -> str:
-        """The value of the `accelerator` resource hint, also of the service option."""
-        return f"type:{self.type};count:{self.count};install-nvidia-driver"
+        """The value of the service option `worker_accelerator`."""
+        return f"type:{self.type};count:{self.count};{DRIVER}"
+
+    @property
+    def hint(self) -> str:
+        """The value of the resource hint `accelerator`: its machine is the one that carries it.
+
+        It wins over --machine_type, which is of the workers without a GPU.
+        """
+        return f"type:{self.type};count:{self.count};machine_type:{self.machine_type};{DRIVER}"
 
 
 def parse_gpu(text: str) -> Gpu:
@@ -181,25 +230,32 @@ def configure(options: PipelineOptions, gpu: Gpu | None, job: str) -> str | None
         debug.add_experiment("no_use_multiple_sdk_containers")
     if debug.number_of_worker_harness_threads is None:
         debug.number_of_worker_harness_threads = THREADS * (gpu.count if gpu else 1)
-    if gpu is None:
-        return None
     if worker.disk_size_gb is None:
-        worker.disk_size_gb = DISK_GB
+        worker.disk_size_gb = GPU_DISK_GB if gpu else DISK_GB
+    if gpu is None or asks_for_gpu(options):  # the user's own way of asking goes before ours
+        return None
     return _ask_for(gpu, worker, cloud)
 
 
+def asks_for_gpu(options: PipelineOptions) -> bool:
+    """Whether Beam's own flags ask for GPUs, in whichever of their ways."""
+    services = options.view_as(GoogleCloudOptions).dataflow_service_options or []
+    experiments = options.view_as(DebugOptions).experiments or []
+    hints = options.view_as(StandardOptions).resource_hints or []
+    return any(
+        each.startswith(("worker_accelerator=", "accelerator="))
+        for each in (*services, *experiments, *hints)
+    )
+
+
 def _ask_for(gpu: Gpu, worker: WorkerOptions, cloud: GoogleCloudOptions) -> str | None:
+    if not cloud.flexrs_goal:
+        return gpu.hint
+    # All workers have the GPU there, so all are the machine that carries it.
     services = cloud.dataflow_service_options or []
-    if any(option.startswith("worker_accelerator=") for option in services):
-        return None  # the user asked for GPUs in their own way
-    if cloud.flexrs_goal:
-        cloud.dataflow_service_options = [*services, f"worker_accelerator={gpu.accelerator}"]
-        if worker.machine_type is None:
-            worker.machine_type = gpu.machine_type
-        return None
-    # The machine in the hint is for the GPU's workers alone and wins over --machine_type.
-    machine = worker.machine_type or gpu.machine_type
-    return f"type:{gpu.type};count:{gpu.count};machine_type:{machine};install-nvidia-driver"
+    cloud.dataflow_service_options = [*services, f"worker_accelerator={gpu.accelerator}"]
+    worker.machine_type = worker.machine_type or gpu.machine_type
+    return None
 
 
 def _require_package(setup: SetupOptions, worker: WorkerOptions, gpu: Gpu | None) -> None:

@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import apache_beam as beam
 import pytest
 import torch
 from apache_beam.portability.api import beam_runner_api_pb2
@@ -21,8 +22,9 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 
 from beam_bert.errors import ConfigError, ModelError
+from beam_bert.inference.model_handler import BertModelHandler
 from beam_bert.jobs.flex_template import TASKS
-from beam_bert.jobs.run import launch, plan_job
+from beam_bert.jobs.run import build, launch, plan_job
 from beam_bert.jobs.runners import parse_gpu
 from beam_bert.settings.inference import ClassifyConfig, SentimentConfig
 from beam_bert.storage import open_storage
@@ -99,7 +101,8 @@ def job(
         *flags: str, task: str = "sentiment", **settings: Any
     ) -> tuple[dict[str, Any], dict[str, Any]]:
         template = tmp_path / "template.json"
-        config = TASKS[task](input=("examples/reviews.jsonl",), output=f"{place}/out", **settings)
+        open_storage(place).upload(Path("examples/reviews.jsonl"), "in/reviews.jsonl")
+        config = TASKS[task](input=(f"{place}/in/",), output=f"{place}/out", **settings)
         launch(
             task,
             config,
@@ -135,7 +138,7 @@ def test_a_gpu_job_asks_for_what_it_needs(job: Callable[..., Any]) -> None:
     assert "use_runner_v2" in environment["experiments"]
     assert description["labels"]["beam_bert_job"] == "sentiment"
     asking = {name: hint for name, hint in hints.items() if hint}
-    accelerator = b"type:nvidia-l4;count:1;machine_type:g2-standard-8;install-nvidia-driver"
+    accelerator = b"type:nvidia-l4;count:1;machine_type:g2-standard-8;install-nvidia-driver:5xx"
     assert asking, "no step asks for a GPU"
     assert all("RunInference" in name for name in asking)
     assert all(accelerator in hint.values() for hint in asking.values())
@@ -166,10 +169,86 @@ def test_questions_are_asked_on_a_gpu_in_the_same_way(
     pool = description["environment"]["workerPools"][0]
     assert (pool["diskSizeGb"], pool["numThreadsPerWorker"]) == (100, 8)
     assert description["labels"]["beam_bert_job"] == "answer"
-    accelerator = b"type:nvidia-tesla-t4;count:2;machine_type:n1-standard-16;install-nvidia-driver"
+    accelerator = (
+        b"type:nvidia-tesla-t4;count:2;machine_type:n1-standard-16;install-nvidia-driver:5xx"
+    )
     asking = {name: hint for name, hint in hints.items() if hint}
     assert asking and all("RunInference" in name for name in asking)
     assert all(accelerator in hint.values() for hint in asking.values())
+
+
+def test_the_hint_has_the_gpus_machine_whatever_the_plain_workers_are(
+    job: Callable[..., Any],
+) -> None:
+    description, hints = job("--machine_type=n2-highmem-4", gpu="nvidia-l4")
+    assert description["environment"]["workerPools"][0]["machineType"] == "n2-highmem-4"
+    asked = {hint for step in hints.values() for hint in step.values()}
+    assert asked == {b"type:nvidia-l4;count:1;machine_type:g2-standard-8;install-nvidia-driver:5xx"}
+
+
+def test_only_planning_and_committing_stand_behind_a_shuffle(tmp_path: Path) -> None:
+    """docs/dataflow.md: the GPU's workers read, tokenize, decode and write; others plan and commit.
+
+    Without a shuffle between them the steps from ReadSlice to WriteShard are one stage.
+    """
+    config = SentimentConfig(input=("examples/reviews.jsonl",), output=str(tmp_path / "out"))
+    plan = plan_job("sentiment", config)
+    pipeline = beam.Pipeline(options=plan.options)
+    build(pipeline, plan)
+    transforms = pipeline.to_runner_api().components.transforms.values()
+    shuffles = {each.unique_name for each in transforms if "group_by_key" in each.spec.urn}
+    assert {name.split("/ReshufflePerKey")[0] for name in shuffles} == {
+        "Read/SpreadUnits", "Read/SpreadSlices", "Commit/Gather",
+    }  # fmt: skip
+
+
+def handlers(monkeypatch: pytest.MonkeyPatch) -> list[BertModelHandler]:
+    made: list[BertModelHandler] = []
+    init = BertModelHandler.__init__
+
+    def remember(self: BertModelHandler, *args: Any, **options: Any) -> None:
+        init(self, *args, **options)
+        made.append(self)
+
+    monkeypatch.setattr(BertModelHandler, "__init__", remember)
+    return made
+
+
+@pytest.mark.parametrize(
+    ("flags", "settings"),
+    [
+        ([], {"gpu": "nvidia-l4"}),
+        (["--flexrs_goal=COST_OPTIMIZED"], {"gpu": "nvidia-tesla-t4"}),
+        (["--dataflow_service_options=worker_accelerator=type:nvidia-l4;count:1"], {}),
+        (["--experiments=worker_accelerator=type:nvidia-l4;count:1"], {}),
+        (["--resource_hints=accelerator=type:nvidia-l4;count:1"], {}),
+    ],
+    ids=["--gpu", "FlexRS", "service option", "experiment", "hint for all"],
+)
+def test_a_worker_that_was_asked_to_have_a_gpu_and_has_none_fails_with_one_line(
+    job: Callable[..., Any],
+    monkeypatch: pytest.MonkeyPatch,
+    flags: list[str],
+    settings: dict[str, Any],
+) -> None:
+    """Else a night runs on the CPUs of a machine that is paid for its GPU."""
+    made = handlers(monkeypatch)
+    job(*flags, **settings)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
+    with pytest.raises(ConfigError, match=r"GPUs that torch sees: 0\).* mend the driver") as error:
+        made[-1].load_model()
+    assert "\n" not in str(error.value)
+
+
+def test_a_worker_without_a_gpu_computes_on_its_cpu_where_none_was_asked_for(
+    job: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = handlers(monkeypatch)
+    job()
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with made[-1].load_model().least_busy() as model:
+        assert model.model.device == "cpu"
 
 
 def test_what_the_user_set_is_kept(job: Callable[..., Any]) -> None:
@@ -210,6 +289,7 @@ def test_a_gpu_that_does_not_exist_is_refused_with_those_that_do(gpu: str, messa
         (GPU_FLAGS, {"gpu": "nvidia-l4", "precision": "int8"}, ConfigError, "runs on CPUs"),
         (GPU_FLAGS, {"gpu": "nvidia-tesla-t4:2", "precision": "fp8"}, ConfigError, "has no fp8"),
         (GPU_FLAGS, {"gpu": "nvidia-l4", "precision": "fp8"}, ConfigError, "takes a GPU here"),
+        (GPU_FLAGS, {"gpu": "nvidia-l4", "device": "cpu"}, ConfigError, "GPU idle"),
     ],
 )
 def test_workers_that_could_not_run_the_job_are_refused_before_it_starts(

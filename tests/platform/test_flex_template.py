@@ -6,6 +6,7 @@ import json
 import re
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from beam_bert.errors import ConfigError
 from beam_bert.jobs import run as jobs
 from beam_bert.jobs.command_line import parse_config
 from beam_bert.jobs.flex_template import (
@@ -28,6 +30,7 @@ from beam_bert.jobs.flex_template import (
 )
 from beam_bert.settings.fields import is_fixed
 from beam_bert.settings.inference import ClassifyConfig
+from beam_bert.storage import open_storage
 from pipelines import flex_template as launcher
 from tests.platform.terraform_files import ROOT
 
@@ -145,6 +148,26 @@ def test_lists_numbers_and_switches_arrive_as_settings() -> None:
     assert beam_flags == ["--runner=DataflowRunner", "--template_location=gs://b/t"]
 
 
+def test_flags_that_only_a_newer_launcher_knows_are_passed_on_and_a_persons_are_refused(
+    tmp_path: Path,
+) -> None:
+    flags = to_flags([*NEEDED, "--a_flag_of_tomorrow=7"])
+    _, beam_flags = parse_config(ClassifyConfig, flags, "x", pass_on_unknown=True)
+    assert beam_flags == ["--a_flag_of_tomorrow=7"]
+    with pytest.raises(ConfigError, match="unknown flag --a_flag_of_tomorrow"):
+        parse_config(ClassifyConfig, flags, "x")
+    file = tmp_path / "c.yaml"
+    file.write_text("a_name_of_a_person: 7\n")
+    with pytest.raises(ConfigError, match="unknown flag --a_name_of_a_person"):
+        parse_config(ClassifyConfig, [*flags, f"--config={file}"], "x", pass_on_unknown=True)
+
+
+@each_task
+def test_a_precision_that_no_launcher_can_prove_is_not_offered(task: str) -> None:
+    options = [each["value"] for each in parameters_of(task)["precision"]["enumOptions"]]
+    assert options == ["auto", "fp32", "bf16", "int8"]
+
+
 def test_an_item_that_looks_like_a_flag_stays_an_item() -> None:
     config, beam_flags = parse_config(
         ClassifyConfig, to_flags([*NEEDED, "--text_column=a,--overwrite,--runner=X"]), "x"
@@ -175,7 +198,10 @@ def test_the_committed_metadata_is_what_the_settings_say() -> None:
 
 @pytest.mark.parametrize("task", ["classify", "sentiment"])
 def test_the_launcher_submits_the_job_and_does_not_wait(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, task: str
+    new_gs_output: Callable[[], str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    task: str,
 ) -> None:
     """Dataflow's own runner builds and checks the graph; Beam's dry_run stops it at the service."""
     from apache_beam.options.pipeline_options import GoogleCloudOptions, TestOptions
@@ -185,8 +211,10 @@ def test_the_launcher_submits_the_job_and_does_not_wait(
         raise AssertionError("the launcher waited")
 
     monkeypatch.setattr(dataflow_runner.DataflowPipelineResult, "wait_until_finish", wait)
-    rows = tmp_path / "a,b.jsonl"
+    place = new_gs_output()
+    rows = tmp_path / "rows.jsonl"
     rows.write_text('{"text": "good book"}\n' * 3)
+    open_storage(place).upload(rows, "in/a,b.jsonl")
     submitted = []
     launch, submit = jobs.launch, jobs.submit
 
@@ -199,7 +227,8 @@ def test_the_launcher_submits_the_job_and_does_not_wait(
 
     code = launcher.main(
         [
-            f"--task={task}", f"--input={join_list([str(rows)])}", f"--output={tmp_path / 'out'}",
+            f"--task={task}", f"--input={join_list([f'{place}/in/a,b.jsonl'])}",
+            f"--output={place}/out", "--a_flag_of_tomorrow=7",
             "--model=sentiment-small-en", "--runner=DataflowRunner", "--project=example",
             "--region=europe-west1", "--temp_location=gs://example/temp",
             f"--sdk_container_image={IMAGE}",
@@ -212,7 +241,7 @@ def test_the_launcher_submits_the_job_and_does_not_wait(
     steps = json.dumps([str(t.unique_name) for t in _transforms(submitted[0])])
     for step in ("ReadSlice", "RunInference", "WriteShard", "Commit"):
         assert step in steps
-    assert not (tmp_path / "out/predictions").exists()
+    assert not open_storage(place).list_files("out/predictions")
 
 
 def _transforms(result: object) -> list:

@@ -18,6 +18,7 @@ from filelock import FileLock, Timeout
 from beam_bert.errors import BeamBertError, ConfigError, OutputError, RunFailed, one_line
 from beam_bert.jobs import run as jobs
 from beam_bert.jobs.nightly.gate import Verdict, judge, known_verdict
+from beam_bert.jobs.runners import check_places, pipeline_options
 from beam_bert.models import ModelStore
 from beam_bert.models.cache import cache_folder
 from beam_bert.models.store import CANDIDATE, PRODUCTION
@@ -73,7 +74,8 @@ def nightly(config: NightlyConfig, beam_flags: Sequence[str] = ()) -> Night:
     Documents are classified even if the model could not be refreshed; that is told at the end.
 
     Raises:
-      ConfigError: --dry_run, which Beam would take, and which would not stop the training.
+      ConfigError: --dry_run, which Beam would take, and which would not stop the training; a place
+        that the runner's workers cannot see.
       BeamBertError: the first thing that went wrong, after the JSON line that has them all.
     """
     if any(flag.split("=")[0] == "--dry_run" for flag in beam_flags):
@@ -81,6 +83,13 @@ def nightly(config: NightlyConfig, beam_flags: Sequence[str] = ()) -> Night:
             "--dry_run: a night has none; give it to pipelines.classify with the settings of the "
             "section classify"
         )
+    if "classify" in config.steps:  # before a training of hours, not after it
+        places = {
+            "store": (config.store,),
+            "classify.input": config.classify.input,
+            "classify.output": (config.classify.output,),
+        }
+        check_places(pipeline_options(beam_flags), places)
     started = time.monotonic()
     config = config.on(config.date or f"{datetime.now():%Y-%m-%d}")
     night = Night(config.date)
