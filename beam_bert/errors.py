@@ -31,6 +31,17 @@ def shortened(text: str, most: int = 200) -> str:
     return text if len(text) <= most else f"{text[:most]}…"
 
 
+def shown(value: object, most: int = 80) -> str:
+    """A value from outside as a message shows it: its start, on one line."""
+    if isinstance(value, (str, bytes)):
+        value = value[: most + 1]
+    try:
+        text = repr(value)
+    except (ValueError, RecursionError):  # a number of thousands of digits; thousands of levels
+        text = f"a {type(value).__name__}"
+    return printable(shortened(text, most))
+
+
 def one_line(error: BaseException) -> str:
     """An error's message for a terminal."""
     return printable(" ".join(str(error).split()))

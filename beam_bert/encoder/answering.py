@@ -113,10 +113,10 @@ def load_span_finder(
 def _require_head(folder: Path, checkpoint: Checkpoint, config: EncoderConfig) -> None:
     shape = checkpoint.shape(f"{HEAD}.weight")
     if config.architecture.endswith("ForQuestionAnswering") and shape is not None:
-        if shape[0] != 2:
+        if shape[:1] != [2]:
             raise ModelError(
-                f"{folder} has a question-answering head of {shape[0]} outputs; beam_bert runs "
-                "extractive ones, which have two: start and end"
+                f"{folder} has a question-answering head of {shape[0] if shape else 'no'} outputs; "
+                "beam_bert runs extractive ones, which have two: start and end"
             )
         return
     wanted = FAMILIES[config.family].classifier.replace(

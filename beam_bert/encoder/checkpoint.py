@@ -6,14 +6,17 @@ https://github.com/huggingface/safetensors; sharded folders have model.safetenso
 
 from __future__ import annotations
 
-import json
+import struct
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
 
-from beam_bert.errors import ModelError
+from beam_bert.errors import ModelError, shortened, shown
+from beam_bert.settings.limits import INDEX_BYTES, WEIGHTS_HEADER_BYTES
+from beam_bert.storage import is_model_file, open_regular, read_json
 
 WEIGHTS = "model.safetensors"
 INDEX = "model.safetensors.index.json"
@@ -31,15 +34,15 @@ class Checkpoint:
     def __init__(self, folder: Path, prefix: str) -> None:
         self.folder = folder
         self._prefix = prefix
-        self._file_of: dict[str, Path] = {}
-        for file in _weight_files(folder):
+        # The open file of each tensor: opening one parses its header, which may name many.
+        self._opened: dict[str, tuple[Path, Any]] = {}
+        for file in weight_files(folder):
             try:
-                with safe_open(file, framework="pt") as tensors:
-                    self._file_of.update(dict.fromkeys(tensors.keys(), file))
+                _check_header(file)
+                opened = safe_open(file, framework="pt")
+                self._opened.update(dict.fromkeys(opened.keys(), (file, opened)))
             except (SafetensorError, OSError) as error:
-                raise ModelError(
-                    f"{file} is cut short or damaged ({_one_line(error)}); copy it again"
-                ) from error
+                raise _damaged(file, error) from error
 
     def __contains__(self, name: str) -> bool:
         return self._stored_name(name) is not None
@@ -56,14 +59,11 @@ class Checkpoint:
                 f"{self.folder} lacks the tensor {name}; it is not a whole checkpoint of the "
                 "architecture that its config.json names, save it again"
             )
+        file, opened = self._opened[stored]
         try:
-            with safe_open(self._file_of[stored], framework="pt") as tensors:
-                tensor: torch.Tensor = tensors.get_tensor(stored)
-        except (SafetensorError, OSError) as error:
-            raise ModelError(
-                f"{self._file_of[stored]} is cut short or damaged ({_one_line(error)}); "
-                "copy it again"
-            ) from error
+            tensor: torch.Tensor = opened.get_tensor(stored)
+        except Exception as error:  # whatever a kind of number that torch has not makes it raise
+            raise _damaged(file, error) from error
         if list(tensor.shape) != list(shape) or not tensor.is_floating_point():
             raise ModelError(
                 f"{self.folder}: the tensor {stored} is {tensor.dtype} {list(tensor.shape)}, and "
@@ -77,8 +77,7 @@ class Checkpoint:
         stored = self._stored_name(name)
         if stored is None:
             return None
-        with safe_open(self._file_of[stored], framework="pt") as tensors:
-            return list(tensors.get_slice(stored).get_shape())
+        return list(self._opened[stored][1].get_slice(stored).get_shape())
 
     def _stored_name(self, name: str) -> str | None:
         names = [name]
@@ -86,30 +85,58 @@ class Checkpoint:
             if name.endswith(new):
                 names.append(name.removesuffix(new) + old)
         for candidate in names:
-            if candidate in self._file_of:
+            if candidate in self._opened:
                 return candidate
             bare = candidate.removeprefix(f"{self._prefix}.")
-            if bare != candidate and bare in self._file_of:
+            if bare != candidate and bare in self._opened:
                 return bare
         return None
 
 
-def _weight_files(folder: Path) -> list[Path]:
+def weight_files(folder: Path) -> list[Path]:
+    """The files of the weights: regular ones, which the model's digest covers.
+
+    Raises:
+      ModelError: there are none, or the index names others.
+    """
     if (folder / WEIGHTS).is_file():
         return [folder / WEIGHTS]
     index = folder / INDEX
     if not index.is_file():
         _raise_no_weights(folder)
     try:
-        names = sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))
+        names = set(read_json(index, INDEX_BYTES)["weight_map"].values())
+        strange = [name for name in names if not (isinstance(name, str) and _is_weights(name))]
     except (OSError, ValueError, KeyError, AttributeError, TypeError) as error:
         raise ModelError(
-            f"{index} cannot be read ({error!r}); copy the checkpoint again"
+            f"{index} cannot be read ({shortened(repr(error))}); copy the checkpoint again"
         ) from error
-    for name in names:
-        if Path(name).name != name or not (folder / name).is_file():
+    if strange:
+        raise ModelError(
+            f"{index} names {shown(strange[0])}, which is not in {folder}: weights are files "
+            "*.safetensors beside it; copy the checkpoint again"
+        )
+    for name in sorted(names):
+        if not (folder / name).is_file():
             raise ModelError(f"{index} names {name!r}, which is not in {folder}; copy it there")
-    return [folder / name for name in names]
+    return [folder / name for name in sorted(names)]
+
+
+def _is_weights(name: str) -> bool:
+    return name.endswith(".safetensors") and is_model_file(name)
+
+
+def _check_header(file: Path) -> None:
+    """Refuse a header whose tensors alone would fill the memory, before it is parsed."""
+    with open_regular(file) as opened:
+        length = opened.read(8)
+    if len(length) == 8 and struct.unpack("<Q", length)[0] > WEIGHTS_HEADER_BYTES:
+        raise OSError(f"its header has more than {WEIGHTS_HEADER_BYTES:,} bytes")
+
+
+def _damaged(file: Path, error: Exception) -> ModelError:
+    why = shortened(" ".join(str(error).split()))
+    return ModelError(f"{file} is cut short or damaged ({why}); copy it again")
 
 
 def _raise_no_weights(folder: Path) -> None:
@@ -123,7 +150,3 @@ def _raise_no_weights(folder: Path) -> None:
             "from_pretrained(…).save_pretrained(…) writes model.safetensors"
         )
     raise ModelError(f"{folder} has no {WEIGHTS}; save the model there with save_pretrained()")
-
-
-def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split())

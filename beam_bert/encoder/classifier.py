@@ -78,9 +78,9 @@ def _require_head(folder: Path, checkpoint: Checkpoint, config: EncoderConfig) -
     family = FAMILIES[config.family]
     out = checkpoint.shape(f"{family.head_out}.weight")
     if config.architecture.endswith("ForSequenceClassification") and out is not None:
-        if out[0] != len(config.labels):
+        if out[:1] != [len(config.labels)]:
             raise ModelError(
-                f"{folder} has a head of {out[0]} logits and a config.json of "
+                f"{folder} has a head of {out[0] if out else 'no'} logits and a config.json of "
                 f"{len(config.labels)} labels; use the config.json it was saved with"
             )
         return

@@ -6,14 +6,17 @@ encoder does not follow (relative positions, a decoder, an unknown activation) i
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from beam_bert.encoder.families import FAMILIES, Family
-from beam_bert.errors import ModelError
+from beam_bert.errors import ModelError, shortened, shown
+from beam_bert.settings.limits import CONFIG_JSON_BYTES, LABEL_CHARACTERS, LABELS
+from beam_bert.storage import read_json
 
 # Hugging Face's names -> ours; the rest of their table never appears in published BERT encoders.
 ACTIVATIONS = {
@@ -89,7 +92,7 @@ def read_config(folder: Path) -> EncoderConfig:
         )
     file = folder / "config.json"
     try:
-        values = json.loads(file.read_text(encoding="utf-8"))
+        values = read_json(file, CONFIG_JSON_BYTES)
     except FileNotFoundError:
         raise ModelError(
             f"{folder} has no config.json; save the model there with save_pretrained()"
@@ -110,115 +113,128 @@ def parse_config(values: Mapping[str, Any], where: str = "config.json") -> Encod
       ModelError: see `read_config`.
     """
     family = _family(values, where)
-    _refuse_what_is_not_computed(values, where)
-
-    def number(name: str, default: int | None = None) -> int:
-        key = family.config_names.get(name, name)
-        value = values.get(key)
-        value = default if value is None else value
-        if not isinstance(value, int) or isinstance(value, bool) or value < 0:
-            raise ModelError(f"{where}: {key} is {value!r}, not a whole number; mend the file")
-        return value
-
-    hidden_size, num_heads = number("hidden_size"), number("num_attention_heads")
-    if num_heads == 0 or hidden_size == 0 or hidden_size % num_heads:
+    given = {name: values.get(family.config_names.get(name, name)) for name in _Fields.model_fields}
+    try:
+        fields = _Fields.model_validate({n: v for n, v in given.items() if v is not None})
+    except ValidationError as error:
+        raise ModelError(f"{where}: {_explained(error, family)}") from None
+    if fields.is_decoder or fields.add_cross_attention:
+        raise ModelError(f"{where}: is a decoder; use an encoder, which reads both ways")
+    hidden_size, num_heads = fields.hidden_size, fields.num_attention_heads
+    if hidden_size % num_heads:
         raise ModelError(
             f"{where}: hidden size {hidden_size} does not divide into {num_heads} heads; "
             "mend the file"
         )
-    act_key = family.config_names.get("hidden_act", "hidden_act")
-    act = values.get(act_key, "gelu")
-    if act not in ACTIVATIONS:
-        raise ModelError(
-            f"{where}: {act_key} {act!r} is not supported; supported: {', '.join(ACTIVATIONS)}"
-        )
-    pad_token_id = number("pad_token_id", family.pad_token_id)
+    pad_token_id = family.pad_token_id if fields.pad_token_id is None else fields.pad_token_id
     position_offset = pad_token_id + 1 if family.positions_follow_padding else 0
-    max_positions = number("max_position_embeddings", 512)
+    max_positions = fields.max_position_embeddings
     if max_positions <= position_offset:
         raise ModelError(f"{where}: max_position_embeddings {max_positions} leaves no position")
-    labels = _labels(values, where)
+    labels = _labels(fields, where)
     return EncoderConfig(
-        architecture=(values.get("architectures") or [family.classifier])[0],
+        architecture=next(iter(fields.architectures), family.classifier),
         family=family.name,
         labels=labels,
-        problem_type=_problem_type(values, labels, where),
-        vocab_size=number("vocab_size"),
+        problem_type=_problem_type(fields, labels, where),
+        vocab_size=fields.vocab_size,
         hidden_size=hidden_size,
-        num_layers=number("num_hidden_layers"),
+        num_layers=fields.num_hidden_layers,
         num_heads=num_heads,
-        intermediate_size=number("intermediate_size"),
-        activation=ACTIVATIONS[act],
-        layer_norm_eps=float(values.get("layer_norm_eps", 1e-12)),
+        intermediate_size=fields.intermediate_size,
+        activation=ACTIVATIONS[fields.hidden_act],
+        layer_norm_eps=fields.layer_norm_eps,
         max_length=max_positions - position_offset,
         max_positions=max_positions,
         position_offset=position_offset,
-        embedding_size=number("embedding_size", hidden_size)
-        if family.has_embedding_size
-        else hidden_size,
-        type_vocab_size=number("type_vocab_size", 2) if family.has_token_types else 0,
+        embedding_size=(fields.embedding_size if family.has_embedding_size else None)
+        or hidden_size,
+        type_vocab_size=fields.type_vocab_size if family.has_token_types else 0,
         pad_token_id=pad_token_id,
-        threshold=_ours(values, "threshold", 0.5, (0.0, 1.0), where),
-        null_threshold=_ours(values, "null_threshold", 0.0, (-1e9, 1e9), where),
+        threshold=fields.beam_bert.threshold,
+        null_threshold=fields.beam_bert.null_threshold,
     )
 
 
+# Rows and columns of tables: larger ones no tensor could have.
+_Size = Annotated[int, Field(strict=True, ge=1, lt=2**31)]
+_Row = Annotated[int, Field(strict=True, ge=0, lt=2**31)]
+_Label = Annotated[str, Field(max_length=LABEL_CHARACTERS)]  # it stands in every row of the output
+
+
+class _Ours(BaseModel):
+    """What fine-tuning left under "beam_bert"."""
+
+    threshold: float = Field(default=0.5, strict=True, ge=0, le=1)
+    null_threshold: float = Field(default=0.0, strict=True, ge=-1e9, le=1e9)
+
+
+class _Fields(BaseModel):
+    """What is read of config.json, under BERT's names; a null is as if it were not there."""
+
+    model_config = ConfigDict(coerce_numbers_to_str=True)
+
+    architectures: tuple[Annotated[str, Field(pattern=r"^\w{1,100}$")], ...] = ()
+    vocab_size: _Size
+    hidden_size: _Size
+    num_hidden_layers: _Size
+    num_attention_heads: _Size
+    intermediate_size: _Size
+    hidden_act: Literal["gelu", "gelu_new", "gelu_fast", "gelu_pytorch_tanh", "relu"] = "gelu"
+    layer_norm_eps: float = Field(default=1e-12, ge=0, le=1)
+    max_position_embeddings: _Size = 512
+    pad_token_id: _Row | None = None
+    embedding_size: _Size | None = None
+    type_vocab_size: _Row = 2
+    position_embedding_type: Literal["absolute"] = "absolute"
+    is_decoder: bool = False
+    add_cross_attention: bool = False
+    num_labels: int = Field(default=2, ge=1, le=LABELS)  # 2 is what Hugging Face assumes
+    id2label: dict[int, _Label] | None = Field(default=None, max_length=LABELS)
+    problem_type: str | None = None
+    beam_bert: _Ours = _Ours()
+
+
+def _explained(error: ValidationError, family: Family) -> str:
+    """The first thing that is wrong with a config.json, under the name that stands in the file."""
+    first = error.errors(include_url=False)[0]
+    name, *below = map(str, first["loc"])
+    key = shortened(".".join([family.config_names.get(name, name), *below]), 80)
+    value, kind = shown(None if first["type"] == "missing" else first["input"]), first["type"]
+    if kind == "missing" or kind.startswith("int"):
+        return f"{key} is {value}, not a whole number; mend the file"
+    if kind == "literal_error":
+        expected = first["ctx"]["expected"].replace("'", "")
+        return f"{key} {value} is not supported; supported: {expected}"
+    return f"{key} is {value}: {shortened(first['msg'])}; mend the file"
+
+
 def _family(values: Mapping[str, Any], where: str) -> Family:
-    model_type = str(values.get("model_type"))
-    if model_type not in FAMILIES:
+    model_type = values.get("model_type")
+    if not isinstance(model_type, str) or model_type not in FAMILIES:
         raise ModelError(
-            f"{where}: model_type {model_type!r} is not an encoder that beam_bert runs; "
+            f"{where}: model_type {shown(model_type)} is not an encoder that beam_bert runs; "
             f"it runs {', '.join(FAMILIES)}"
         )
     return FAMILIES[model_type]
 
 
-def _refuse_what_is_not_computed(values: Mapping[str, Any], where: str) -> None:
-    position = values.get("position_embedding_type") or "absolute"
-    if position != "absolute":
-        raise ModelError(
-            f"{where}: position_embedding_type {position!r} is not supported; "
-            "use a checkpoint with absolute positions"
-        )
-    if values.get("is_decoder") or values.get("add_cross_attention"):
-        raise ModelError(f"{where}: is a decoder; use an encoder, which reads both ways")
-
-
-def _labels(values: Mapping[str, Any], where: str) -> tuple[str, ...]:
-    id2label = values.get("id2label")
-    if id2label is None:
-        count = values.get("num_labels", 2)  # what Hugging Face assumes where nothing is said
-        return tuple(f"LABEL_{i}" for i in range(int(count)))
-    try:
-        by_id = {int(key): str(label) for key, label in id2label.items()}
-    except (AttributeError, TypeError, ValueError):
-        by_id = {}
-    if not by_id or sorted(by_id) != list(range(len(by_id))):
+def _labels(fields: _Fields, where: str) -> tuple[str, ...]:
+    names = fields.id2label
+    if names is None:
+        return tuple(f"LABEL_{i}" for i in range(fields.num_labels))
+    if not names or sorted(names) != list(range(len(names))):
         raise ModelError(f"{where}: id2label does not number its labels 0, 1, 2, …; mend the file")
-    return tuple(by_id[i] for i in range(len(by_id)))
+    return tuple(names[i] for i in range(len(names)))
 
 
-def _ours(
-    values: Mapping[str, Any], name: str, default: float, limits: tuple[float, float], where: str
-) -> float:
-    """A number that fine-tuning left under "beam_bert"."""
-    ours = values.get("beam_bert")
-    value = ours.get(name, default) if isinstance(ours, dict) else default
-    is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
-    if not is_number or not limits[0] <= value <= limits[1]:
-        raise ModelError(
-            f"{where}: beam_bert.{name} is {value!r}, not a number from {limits[0]:g} to "
-            f"{limits[1]:g}; mend the file"
-        )
-    return float(value)
-
-
-def _problem_type(values: Mapping[str, Any], labels: tuple[str, ...], where: str) -> str:
-    given = values.get("problem_type")
+def _problem_type(fields: _Fields, labels: tuple[str, ...], where: str) -> str:
+    given = fields.problem_type
     if given is None:
         return "regression" if len(labels) == 1 else "single_label_classification"
     if given not in PROBLEM_TYPES:
         raise ModelError(
-            f"{where}: problem_type {given!r} is unknown; it is one of {', '.join(PROBLEM_TYPES)}"
+            f"{where}: problem_type {shown(given)} is unknown; it is one of "
+            f"{', '.join(PROBLEM_TYPES)}"
         )
-    return str(given)
+    return given

@@ -1,4 +1,4 @@
-"""Which files make a model, and the digest over them that is its version wherever they lie."""
+"""The digest over a model's files that is its version wherever they lie."""
 
 from __future__ import annotations
 
@@ -10,15 +10,9 @@ from pathlib import Path
 import google_crc32c
 
 from beam_bert.errors import ModelError
+from beam_bert.storage import is_model_file, open_regular
 
-# What a model is made of; a model card or a training state beside it does not change its answers.
-MODEL_FILES = (".json", ".safetensors", ".txt", ".model")
 _READ_BYTES = 2**20
-
-
-def is_model_file(name: str) -> bool:
-    """Whether the file `name`, directly in a model's folder, is part of the model."""
-    return name.endswith(MODEL_FILES) and not name.startswith(".") and "/" not in name
 
 
 def model_digest(checksums: Mapping[str, str]) -> str:
@@ -34,7 +28,7 @@ def file_checksum(path: Path) -> str:
     """
     checksum = google_crc32c.Checksum()
     try:
-        with path.open("rb") as file:
+        with open_regular(path) as file:
             for _ in checksum.consume(file, _READ_BYTES):
                 pass
     except OSError as error:

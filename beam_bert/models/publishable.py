@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import stat
@@ -10,10 +9,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from beam_bert.errors import ModelError
+from beam_bert.errors import ModelError, shortened
 from beam_bert.models.digest import file_checksum
 from beam_bert.models.records import PublishedFile
-from beam_bert.storage import is_safe_path
+from beam_bert.settings.limits import CONFIG_JSON_BYTES, INDEX_BYTES
+from beam_bert.storage import is_safe_path, read_json
 
 # Loading these can run code. Trainer leaves some (optimizer.pt, training_args.bin) beside a model.
 _PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle", ".joblib")
@@ -99,7 +99,7 @@ def _check_config(folder: Path, found: dict[str, Path]) -> None:
     if "config.json" not in found:
         raise ModelError(f"cannot publish {folder}: it has no config.json, so it is not a model")
     try:
-        config = json.loads(found["config.json"].read_bytes())
+        config = read_json(found["config.json"], CONFIG_JSON_BYTES)
     except (OSError, ValueError) as error:
         raise ModelError(f"cannot publish {folder}: config.json is not JSON: {error}") from None
     if not isinstance(config, dict):
@@ -129,8 +129,10 @@ def _check_weights(folder: Path, found: dict[str, Path]) -> None:
     if index is None:
         return
     try:
-        named = set(json.loads(index.read_bytes())["weight_map"].values())
+        named = set(read_json(index, INDEX_BYTES)["weight_map"].values())
+        missing = sorted(map(str, named - weights))
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         raise ModelError(f"cannot publish {folder}: {index.name} is not a weights index") from None
-    if missing := sorted(named - weights):
-        raise ModelError(f"cannot publish {folder}: {index.name} names {missing[0]}, not there")
+    if missing:
+        name = shortened(missing[0])
+        raise ModelError(f"cannot publish {folder}: {index.name} names {name}, not there")

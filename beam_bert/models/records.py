@@ -12,8 +12,8 @@ from typing import Annotated, Literal, TypeVar
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, JsonValue, ValidationError
 
 from beam_bert.errors import ModelError
-from beam_bert.models.digest import is_model_file, model_digest
-from beam_bert.storage import Storage, is_safe_path
+from beam_bert.models.digest import model_digest
+from beam_bert.storage import Storage, is_model_file, is_safe_path
 
 _VERSION = re.compile(r"\d{8}T\d{6}-[0-9a-f]{6}")
 _ALIAS = re.compile(r"[A-Za-z][A-Za-z0-9_.-]{0,63}")

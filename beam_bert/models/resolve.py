@@ -15,9 +15,16 @@ from pathlib import Path
 
 from beam_bert.errors import ModelError, RunFailed
 from beam_bert.models.cache import cached_model
-from beam_bert.models.digest import MODEL_FILES, folder_checksums, is_model_file, model_digest
+from beam_bert.models.digest import folder_checksums, model_digest
 from beam_bert.models.store import ModelStore, split_reference
-from beam_bert.storage import Storage, Wording, in_parallel, open_storage
+from beam_bert.storage import (
+    MODEL_FILES,
+    Storage,
+    Wording,
+    in_parallel,
+    is_model_file,
+    open_storage,
+)
 
 EMBEDDED_FOLDER = Path(__file__).parent / "embedded"
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[\w.-]+)?")

@@ -11,15 +11,15 @@ INDEX_BYTES = 16 * 2**20
 # Of a tokenizer's files, each.
 TOKENIZER_BYTES = 256 * 2**20
 YAML_BYTES = 2**20
+# What a safetensors file says of its tensors; BERT-large's has 40 kB.
+WEIGHTS_HEADER_BYTES = 16 * 2**20
+LABELS = 65_536
+LABEL_CHARACTERS = 1_000
 # A manifest has about 300 bytes for each shard and input file.
 RUN_DOCUMENT_BYTES = 2**30
 
-JSON_LEVELS = 64
 YAML_LEVELS = 32
 YAML_NODES = 200_000
-
-# Of a value from outside in a message.
-SHOWN_CHARACTERS = 80
 
 # Bytes that a tokenizer's normalizer may make of one.
 NORMALIZER_GROWTH = 256

@@ -11,20 +11,24 @@ from beam_bert.storage.base import (
     is_safe_path,
     open_storage,
 )
+from beam_bert.storage.model_files import MODEL_FILES, is_model_file
 from beam_bert.storage.reach import require_gs
-from beam_bert.storage.regular_files import open_regular, read_regular
+from beam_bert.storage.regular_files import open_regular, read_json, read_regular
 
 __all__ = [
     "INPUT",
+    "MODEL_FILES",
     "OUTPUT",
     "Storage",
     "StoredFile",
     "Wording",
     "crc32c_base64",
     "in_parallel",
+    "is_model_file",
     "is_safe_path",
     "open_regular",
     "open_storage",
+    "read_json",
     "read_regular",
     "require_gs",
 ]

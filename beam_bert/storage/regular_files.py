@@ -1,4 +1,4 @@
-"""Regular files only: a pipe would wait for ever, a device never end."""
+"""Regular files only, and only so much of them: a pipe would wait for ever, a device never end."""
 
 from __future__ import annotations
 
@@ -6,7 +6,9 @@ import errno
 import os
 import stat
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
+
+from pydantic_core import from_json
 
 
 def open_regular(path: str | Path) -> BinaryIO:
@@ -38,3 +40,14 @@ def read_regular(path: str | Path, most_bytes: int) -> bytes:
     if len(data) > most_bytes:
         raise OSError(errno.EINVAL, f"larger than {most_bytes:,} bytes", str(path))
     return data
+
+
+def read_json(path: str | Path, most_bytes: int) -> Any:
+    """The value in a local JSON file from outside.
+
+    Raises:
+      OSError: as `read_regular`.
+      ValueError: it is not JSON; also for hundreds of levels (the parser of Python would run out
+        of stack) and for halves of surrogate pairs (which no output could hold).
+    """
+    return from_json(read_regular(path, most_bytes))

@@ -18,6 +18,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from beam_bert.encoder.answering import HEAD as SPAN_HEAD
+from beam_bert.encoder.checkpoint import weight_files
 from beam_bert.encoder.config import EncoderConfig, read_config
 from beam_bert.encoder.families import FAMILIES
 from beam_bert.encoder.packing import PackedBatch, pack
@@ -311,6 +312,7 @@ def from_pretrained(auto_class: str, folder: Path, **settings: Any) -> Any:
     """
     import transformers
 
+    weight_files(folder)  # transformers would follow an index to whatever it names
     try:
         with quiet_transformers():
             return getattr(transformers, auto_class).from_pretrained(
