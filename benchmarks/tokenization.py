@@ -63,7 +63,8 @@ def tokenizers(folder: Path, scratch: Path) -> dict[str, Encode]:
     from tokenizers import Tokenizer
     from transformers import AutoTokenizer
 
-    from beam_bert.tokenization.backend import encode, load_backend
+    from beam_bert.tokenization.backend import encode
+    from beam_bert.tokenization.loading import load_backend
 
     ours = load_backend(folder)
     plain = Tokenizer.from_str(ours.to_str())

@@ -9,7 +9,7 @@ from __future__ import annotations
 CONFIG_JSON_BYTES = 4 * 2**20
 INDEX_BYTES = 16 * 2**20
 # Of a tokenizer's files, each.
-TOKENIZER_BYTES = 256 * 2**20
+TOKENIZER_BYTES = 64 * 2**20
 YAML_BYTES = 2**20
 # What a safetensors file says of its tensors; BERT-large's has 40 kB.
 WEIGHTS_HEADER_BYTES = 16 * 2**20
@@ -21,7 +21,7 @@ RUN_DOCUMENT_BYTES = 2**30
 YAML_LEVELS = 32
 YAML_NODES = 200_000
 
-# Bytes that a tokenizer's normalizer may make of one.
-NORMALIZER_GROWTH = 256
-# Tokens that a text may give for each of its bytes; byte-level ones give one.
-TOKENS_A_BYTE = 8
+# Bytes that the rules of a tokenizer's normalizer may make of one: XLM-R's make 66.
+NORMALIZER_GROWTH = 4_096
+# Of a normalized text, beyond a few times its own size.
+NORMALIZED_BYTES = 32 * 2**20

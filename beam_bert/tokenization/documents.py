@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
 from beam_bert.errors import ConfigError
 from beam_bert.slices.batch import SliceBatch
-from beam_bert.tokenization.backend import Template, encode, load_backend
+from beam_bert.tokenization.backend import Template, encode
+from beam_bert.tokenization.loading import id_count, load_backend, unknown_id
 from beam_bert.tokenization.windows import WindowSettings, fit_pair, lay_out, plan_windows
+
+logger = logging.getLogger(__name__)
+
+# Of a text's tokens: real text in a language that the model knows has one in a hundred.
+MOST_UNKNOWN = 0.5
 
 
 class DocumentTokenizer:
@@ -24,6 +32,8 @@ class DocumentTokenizer:
     def __init__(self, folder: Path, settings: WindowSettings, *, pair: bool = False) -> None:
         self._backend = load_backend(folder)
         self._settings = settings
+        # Its unknown token, until it was said how many there are.
+        self._unknown = unknown_id(self._backend)
         self._single = Template.of(self._backend, pair=False)
         self._pair = Template.of(self._backend, pair=True) if pair else None
         template = self._pair or self._single
@@ -39,24 +49,40 @@ class DocumentTokenizer:
     @property
     def vocab_size(self) -> int:
         """Ids that the tokenizer can give, added tokens included."""
-        return int(self._backend.get_vocab_size())
+        return id_count(self._backend)
 
     def tokenize(self, batch: SliceBatch) -> SliceBatch:
         """Add `input_ids`, `num_tokens`, `truncated` (and `first_lengths` for pairs) to the rows.
 
-        Documents without a token (only characters that the tokenizer drops) become rejects.
+        Documents without a token (only characters that the tokenizer drops), and those that it
+        fails at, become rejects.
         """
-        texts = batch.rows["text"].to_pylist()
-        ids, lengths = encode(self._backend, texts)
+        ids, lengths, faults = encode(self._backend, batch.rows["text"].to_pylist())
+        self._say_if_unknown(ids)
+        # The ids of what is rejected take no room in the flat array: it stays right for the others.
+        batch, lengths = _without(batch, faults, lengths)
         empty = np.flatnonzero(lengths == 0)
         if len(empty):
-            # Their ids take no room in the flat array, so it stays right for the others.
             message = "the tokenizer drops every character of this text"
             batch = batch.reject(empty.tolist(), "no_tokens", [message] * len(empty))
             lengths = lengths[lengths > 0]
         if self._pair is None:
             return self._single_segment(batch, ids, lengths)
         return self._two_segments(batch, ids, lengths, self._pair)
+
+    def _say_if_unknown(self, ids: np.ndarray) -> None:
+        """Once, of the first texts: a vocabulary of another language or model fails at nothing."""
+        unknown, self._unknown = self._unknown, None
+        if unknown is None or len(ids) == 0:
+            return
+        share = float((ids == unknown).mean())
+        if share > MOST_UNKNOWN:
+            logger.warning(
+                "%.0f %% of the first %d tokens are unknown to the model: is it one for texts of "
+                "this language, and are its tokenizer's files whole?",
+                100 * share,
+                len(ids),
+            )
 
     def _single_segment(
         self, batch: SliceBatch, ids: np.ndarray, lengths: np.ndarray
@@ -73,7 +99,12 @@ class DocumentTokenizer:
     def _two_segments(
         self, batch: SliceBatch, ids: np.ndarray, lengths: np.ndarray, template: Template
     ) -> SliceBatch:
-        second_ids, second_lengths = encode(self._backend, batch.rows["text_pair"].to_pylist())
+        second_ids, second_lengths, faults = encode(
+            self._backend, batch.rows["text_pair"].to_pylist()
+        )
+        if faults:
+            ids = ids[np.repeat([row not in faults for row in range(len(lengths))], lengths)]
+            batch, lengths, second_lengths = _without(batch, faults, lengths, second_lengths)
         first_room, second_kept = fit_pair(lengths, second_lengths, self._room, self._settings)
         windows = plan_windows(lengths, first_room, self._settings)
         second_starts = np.cumsum(second_lengths) - second_lengths
@@ -100,6 +131,13 @@ class DocumentTokenizer:
         return _with_tokens(
             batch, values, offsets, windows.counts, lengths + second_lengths, cut, first_lengths
         )
+
+
+def _without(batch: SliceBatch, faults: dict[int, str], *of_rows: np.ndarray) -> Any:
+    """The batch, and arrays with a value a row, without what the tokenizer fails at."""
+    rows = sorted(faults)
+    batch = batch.reject(rows, "tokenizer_failed", [faults[row] for row in rows])
+    return batch, *(np.delete(values, rows) for values in of_rows)
 
 
 def _with_tokens(

@@ -21,7 +21,9 @@ import pyarrow.compute as pc
 
 from beam_bert.errors import ConfigError
 from beam_bert.slices.batch import SliceBatch
-from beam_bert.tokenization.backend import Template, chunks, encode, load_backend
+from beam_bert.tokenization.backend import Template, chunks, encode
+from beam_bert.tokenization.growth import growth_of
+from beam_bert.tokenization.loading import id_count, load_backend
 from beam_bert.tokenization.windows import WindowSettings, lay_out, plan_windows
 
 
@@ -64,7 +66,7 @@ class QuestionTokenizer:
     @property
     def vocab_size(self) -> int:
         """Ids that the tokenizer can give, added tokens included."""
-        return int(self._backend.get_vocab_size())
+        return id_count(self._backend)
 
     def tokenize(self, batch: SliceBatch) -> SliceBatch:
         """Add the columns of slices.schema's TokenBatch, and those of question answering.
@@ -209,7 +211,7 @@ class QuestionTokenizer:
         wanted, first = np.unique(text_of, return_index=True)
         bounds = np.append(first, len(text_of))
         some = [texts[int(number)] for number in wanted]
-        for begin, stop in chunks(some):
+        for begin, stop in chunks(some, growth_of(self._backend)):
             encodings = self._backend.encode_batch(some[begin:stop], add_special_tokens=False)
             for place, encoding in enumerate(encodings, begin):
                 for span in range(bounds[place], bounds[place + 1]):
@@ -281,7 +283,8 @@ class _Flat:
 
     @staticmethod
     def of(backend: Any, texts: Sequence[str]) -> _Flat:
-        return _Flat(*encode(backend, texts))
+        ids, lengths, _ = encode(backend, texts)  # what it cannot take has no token
+        return _Flat(ids, lengths)
 
     @staticmethod
     def distinct(backend: Any, texts: pa.Array) -> tuple[_Flat, np.ndarray]:

@@ -13,7 +13,7 @@ from beam_bert.encoder.packing import PackedBatch
 from beam_bert.encoder.plan import Int64Array, plan_micro_batches
 from beam_bert.errors import ModelError
 from beam_bert.labelled.rows import Tokens
-from beam_bert.tokenization.backend import quiet_transformers
+from beam_bert.tokenization.loading import load_tokenizer
 from beam_bert.training.network import PackedNetwork, as_encoder_config, from_pretrained, packed
 
 _DEV_SEED = 20_190_524  # the same tokens are hidden at each evaluation, of any run
@@ -54,10 +54,7 @@ def load_language_model(folder: Path, device: torch.device) -> LanguageModel:
 
 def find_mask_token(folder: Path) -> int | None:
     """Id of the tokenizer's mask; None where it has none."""
-    from transformers import AutoTokenizer
-
-    with quiet_transformers():
-        tokenizer = AutoTokenizer.from_pretrained(str(folder), local_files_only=True)
+    tokenizer = load_tokenizer(folder)
     return None if tokenizer.mask_token_id is None else int(tokenizer.mask_token_id)
 
 

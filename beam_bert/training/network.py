@@ -25,7 +25,7 @@ from beam_bert.encoder.packing import PackedBatch, pack
 from beam_bert.encoder.plan import Int64Array, MicroBatch, plan_micro_batches
 from beam_bert.errors import ModelError
 from beam_bert.labelled.rows import Tokens
-from beam_bert.tokenization.backend import quiet_transformers
+from beam_bert.tokenization.loading import quiet_transformers
 from beam_bert.training.attention import attend
 from beam_bert.training.pooling import add_mean_layer
 

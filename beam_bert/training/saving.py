@@ -20,7 +20,7 @@ from safetensors import SafetensorError
 from beam_bert.encoder.families import FAMILIES
 from beam_bert.errors import OutputError, RunFailed
 from beam_bert.models import ModelStore
-from beam_bert.tokenization.backend import quiet_transformers
+from beam_bert.tokenization.loading import quiet_transformers
 from beam_bert.training.network import PackedNetwork
 
 # What a tokenizer is made of, in any of the formats that transformers reads.
