@@ -71,7 +71,7 @@ def tokenizers(folder: Path, scratch: Path) -> dict[str, Encode]:
     hugging_face = AutoTokenizer.from_pretrained(folder)
     hugging_face.model_max_length = 10**9
     found: dict[str, Encode] = {
-        "beam_bert (encode_batch_fast)": lambda texts: encode(ours, texts),
+        "beam_bert (encode_batch_fast)": lambda texts: encode(ours, texts)[:2],
         "tokenizers encode_batch": lambda texts: flat(
             [each.ids for each in plain.encode_batch(texts, add_special_tokens=False)]
         ),
