@@ -81,8 +81,9 @@ class CommitJournal(BaseModel):
             raise ValueError("its manifest is another run's")
         if manifest.replaced and not run.incremental:
             raise ValueError("only an incremental run replaces files of others")
-        for table, files in (("predictions", manifest.outputs), ("rejects", manifest.rejects)):
+        for table in TABLES:
             folder = run.published(table)
+            files = manifest.outputs if table == "predictions" else manifest.rejects
             if strange := next((file.path for file in files if file.folder != folder), None):
                 raise ValueError(f"{strange!r} is not in {folder}")
         return self
