@@ -21,9 +21,9 @@ from beam_bert.labelled.rows import read_documents
 from beam_bert.settings.answer_training import AskedColumns
 from beam_bert.slices.plan import FileEntry
 from beam_bert.sources import SourceSpec, inspect_source, list_files
-from beam_bert.sources.compression import Unpacked
-from beam_bert.sources.formats import compression_of
-from beam_bert.sources.opening import open_binary
+from beam_bert.sources.compression import unpacked
+from beam_bert.sources.formats import compression_of, is_packed
+from beam_bert.sources.opening import open_listed
 
 # A label that is off by more than this has another fault than its offset.
 NEARBY_CHARACTERS = 64
@@ -133,7 +133,7 @@ def read_asked(
     asked: list[Asked] = []
     flat: list[FileEntry] = []
     for file in list_files(patterns):
-        document = _squad_document(file.path)
+        document = _squad_document(file)
         if document is None:
             flat.append(file)
         else:
@@ -145,13 +145,13 @@ def read_asked(
     return asked, labels
 
 
-def _squad_document(path: str) -> list[Any] | None:
-    compression = compression_of(path)
-    name = path[: path.rindex(".")] if compression else path
+def _squad_document(file: FileEntry) -> list[Any] | None:
+    name = file.path[: file.path.rindex(".")] if compression_of(file.path) else file.path
     if not name.lower().endswith(".json"):
         return None
-    with open_binary(path) as file:
-        content = Unpacked(file, compression).read(sys.maxsize) if compression else file.read()
+    with open_listed(file) as opened:
+        packed = is_packed(file)
+        content = unpacked(opened, file).read(sys.maxsize) if packed else opened.read()
     try:
         document = json.loads(content.decode("utf-8-sig"))
     except (ValueError, UnicodeDecodeError):

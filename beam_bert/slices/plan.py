@@ -27,15 +27,25 @@ MAX_FILES_A_SLICE = 1_000
 
 @dataclass(frozen=True, order=True)
 class FileEntry:
-    """One file of the listing: its path as matched, and its size in bytes.
+    """One file of the listing. The plan depends on path and size alone.
 
-    `version` changes with the content: the object's generation on gs://, else the time of the last
-    change in nanoseconds; "" where neither is known. The plan does not depend on it.
+    Attributes:
+      path: as matched: what stands in the rows.
+      size: in bytes, as stored.
+      version: changes with the content: the object's generation on gs://, else the time of the
+        last change in nanoseconds; "" where neither is known. No other version is read.
+      identity: the file's one name, whatever it was reached by: links and `..` are resolved;
+        "": the path.
+      encoding: "gzip" where the object's Content-Encoding says so, whatever the name says.
+      crc32c: of the stored bytes, where the listing tells.
     """
 
     path: str
     size: int
     version: str = field(default="", compare=False)
+    identity: str = field(default="", compare=False)
+    encoding: str = field(default="", compare=False)
+    crc32c: str = field(default="", compare=False)
 
 
 @dataclass(frozen=True)
@@ -43,13 +53,16 @@ class Segment:
     """A piece of one file: [start, stop) in bytes, or in row groups for Parquet.
 
     `stop` None means to the end; `first_row` is
-    the true 0-based number, within the file, of the segment's first row.
+    the true 0-based number, within the file, of the segment's first row. `beside` is what reading
+    it needs of the rest of the file: a CSV file's header, a Parquet file's footer; b"" where it
+    has to be read again.
     """
 
     path: str
     start: int = 0
     stop: int | None = None
     first_row: int = 0
+    beside: bytes = field(default=b"", compare=False, repr=False)
 
 
 @dataclass(frozen=True)

@@ -7,21 +7,24 @@ One sequential scan: 3 GB/s a core for lines, 1.0 for TSV, 0.5 for CSV with quot
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import BinaryIO
 
 import numpy as np
 
 from beam_bert.slices.plan import FileEntry, Segment, Slice, Unit, slices_of_unit
 from beam_bert.sources.delimited import HeaderError, delimited_splitter, header_of
-from beam_bert.sources.formats import compression_of, format_of, wide_encoding
-from beam_bert.sources.opening import open_binary
-from beam_bert.sources.parquet import ParquetDamage, open_parquet, row_groups
+from beam_bert.sources.formats import format_of, is_packed, wide_encoding
+from beam_bert.sources.opening import ChangedFileError, check_unchanged, open_listed
+from beam_bert.sources.parquet import ParquetDamage, open_parquet, read_footer, row_groups
 from beam_bert.sources.records import Splitter
 from beam_bert.sources.segments import HEADER_BYTES
 from beam_bert.sources.spec import Format, SourceSpec
 from beam_bert.sources.stream import BLOCK_BYTES, Oversized, RecordStream
 
 _SCAN_BYTES = 4 << 20
+# Of one file, over all its slices: what is more is read again by each of them.
+_MAX_FOOTERS_BYTES = 16 << 20
 _LF = 10
 
 
@@ -38,14 +41,14 @@ def cut_unit(unit: Unit, spec: SourceSpec) -> list[Slice]:
         return slices_of_unit(unit)
     file = unit.files[0]
     format_ = format_of(file.path, spec)
-    if compression_of(file.path) or (format_ == "text" and spec.text_unit == "file"):
+    if is_packed(file) or (format_ == "text" and spec.text_unit == "file"):
         return slices_of_unit(unit)
     try:
         if format_ == "parquet":
             segments = _row_group_runs(file, spec.slice_bytes)
         else:
             segments = _runs_of_records(file, format_, spec)
-    except (FileNotFoundError, PermissionError, ParquetDamage, HeaderError):
+    except (FileNotFoundError, PermissionError, ChangedFileError, ParquetDamage, HeaderError):
         return slices_of_unit(unit)
     return slices_of_unit(unit, segments or None)
 
@@ -53,8 +56,9 @@ def cut_unit(unit: Unit, spec: SourceSpec) -> list[Slice]:
 def _row_group_runs(file: FileEntry, slice_bytes: int) -> list[Segment]:
     """Runs of row groups of about `slice_bytes` stored bytes, by each one's share of the file."""
     segments: list[Segment] = []
-    with open_binary(file.path) as opened:
-        groups = row_groups(open_parquet(opened).metadata)
+    with open_listed(file, ahead=0) as opened:
+        footer = read_footer(opened)
+        groups = row_groups(open_parquet(opened, footer).metadata)
     packed = file.size / max(sum(size for _, size in groups), 1)
     start = row = first_row = 0
     stored = 0.0
@@ -64,26 +68,32 @@ def _row_group_runs(file: FileEntry, slice_bytes: int) -> list[Segment]:
         if stored >= slice_bytes or group == len(groups) - 1:
             segments.append(Segment(file.path, start, group + 1, first_row))
             start, first_row, stored = group + 1, row, 0.0
+    if len(footer) * len(segments) <= _MAX_FOOTERS_BYTES:
+        return [replace(segment, beside=footer) for segment in segments]
     return segments
 
 
 def _runs_of_records(file: FileEntry, format_: Format, spec: SourceSpec) -> list[Segment]:
     """Runs of records of about `slice_bytes`; the last one ends where the listing says."""
-    with open_binary(file.path) as opened:
+    header = b""
+    with open_listed(file, keep=True) as opened:
         head = opened.read(HEADER_BYTES)
         if wide_encoding(head):
             return []
         if format_ in ("csv", "tsv"):
             _, begin = header_of(head, len(head) < HEADER_BYTES, format_, spec)
+            header = head[:begin]
             opened.seek(begin)
             starts = _record_starts(opened, begin, delimited_splitter(format_, spec), spec)
         else:
             opened.seek(0)
             starts = _line_starts(opened, spec.slice_bytes)
         cuts = [(0, 0), *((start, row) for start, row in starts if start < file.size)]
+        check_unchanged(file, opened)
     stops = [*(start for start, _ in cuts[1:]), file.size]
     return [
-        Segment(file.path, start, stop, row) for (start, row), stop in zip(cuts, stops, strict=True)
+        Segment(file.path, start, stop, row, header if start else b"")
+        for (start, row), stop in zip(cuts, stops, strict=True)
     ]
 
 

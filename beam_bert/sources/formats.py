@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Literal
 
 from beam_bert.errors import InputError
+from beam_bert.slices.plan import FileEntry
 from beam_bert.sources.spec import Format, SourceSpec
 
 Compression = Literal["gzip", "bzip2", "zstd"]
@@ -39,6 +40,11 @@ WIDE_BOMS = {
 def compression_of(path: str) -> Compression | None:
     """How the file is compressed, by its last suffix."""
     return COMPRESSION_OF_SUFFIX.get(_suffix(path))
+
+
+def is_packed(file: FileEntry) -> bool:
+    """Whether its stored bytes must be unpacked, by its name or its Content-Encoding."""
+    return file.encoding == "gzip" or compression_of(file.path) is not None
 
 
 def named_format(path: str) -> Format | None:

@@ -13,10 +13,9 @@ from typing import Any
 from beam_bert.errors import InputError
 from beam_bert.slices.plan import FileEntry
 from beam_bert.sources.formats import named_format
-from beam_bert.sources.opening import file_systems, is_url, translated
-from beam_bert.storage import require_gs
+from beam_bert.sources.opening import file_systems, is_gs, is_url, translated
 
-_GLOB_CHARACTERS = re.compile(r"[*?\[]")
+GLOB_CHARACTERS = re.compile(r"[*?\[]")
 
 
 def list_files(patterns: Sequence[str]) -> list[FileEntry]:
@@ -44,7 +43,7 @@ def list_files(patterns: Sequence[str]) -> list[FileEntry]:
 def _list_local(pattern: str) -> list[FileEntry]:
     path = Path(pattern).expanduser()
     if path.is_dir():
-        files = _usable(_walk(path), root=str(path))
+        files = usable(_walk(path), root=str(path))
         if not files:
             raise InputError(f"{pattern}: the folder holds no usable file")
     elif path.is_file():
@@ -53,12 +52,11 @@ def _list_local(pattern: str) -> list[FileEntry]:
         raise InputError(f"{pattern} is neither a file nor a folder; write its content to a file")
     else:
         matches = glob.glob(str(path), recursive=True)  # noqa: PTH207 - takes absolute patterns
-        named_so = path.name.startswith(("_", "."))
         files = [
-            match for match in matches if Path(match).is_file() and (named_so or not _hidden(match))
+            match for match in matches if Path(match).is_file() and not is_hidden(match, pattern)
         ]
         if not files:
-            raise InputError(_nothing_matches(pattern, _local_neighbours(path), bool(matches)))
+            raise InputError(nothing_matches(pattern, _local_neighbours(path), bool(matches)))
     return [_local_entry(file) for file in files]
 
 
@@ -86,7 +84,12 @@ def _hidden(path: str) -> bool:
     return path[path.rfind("/") + 1 :].startswith(("_", "."))
 
 
-def _usable(files: Iterable[str], root: str) -> list[str]:
+def is_hidden(path: str, pattern: str) -> bool:
+    """Whether what a glob matched begins with `.` or `_`, and the glob does not."""
+    return _hidden(path) and not _hidden(pattern)
+
+
+def usable(files: Iterable[str], root: str) -> list[str]:
     """Files of a folder that are data: not hidden at any level, with known suffixes if any have."""
     shown = [
         file
@@ -106,7 +109,8 @@ def _local_neighbours(path: Path) -> list[str]:
         return []
 
 
-def _nothing_matches(pattern: str, neighbours: Sequence[str], only_hidden: bool = False) -> str:
+def nothing_matches(pattern: str, neighbours: Sequence[str], only_hidden: bool = False) -> str:
+    """What to say of a pattern without files, and which of its neighbours may have been meant."""
     if only_hidden:
         return f"{pattern} matches only folders and hidden files; name a folder itself to read it"
     names = {path[path.rstrip("/").rfind("/") + 1 :]: path for path in neighbours}
@@ -118,31 +122,30 @@ def _nothing_matches(pattern: str, neighbours: Sequence[str], only_hidden: bool 
 
 def _list_url(pattern: str) -> list[FileEntry]:
     """Match through Beam; a URL without wildcards may be an object or a folder."""
-    if _GLOB_CHARACTERS.search(pattern):
-        named_so = _hidden(pattern)
+    if is_gs(pattern):
+        from beam_bert.sources.bucket_listing import list_gs  # local runs do without google.cloud
+
+        return list_gs(pattern)
+    if GLOB_CHARACTERS.search(pattern):
         found = _match(pattern)
-        files = [p for p in found if not p.endswith("/") and (named_so or not _hidden(p))]
+        files = [path for path in found if not path.endswith("/") and not is_hidden(path, pattern)]
     else:
         found = {} if pattern.endswith("/") else _match(pattern)
         files = [path for path in found if path == pattern]
         if not files:
             folder = pattern.rstrip("/") + "/"
             found = _match(folder + "**")
-            files = _usable((p for p in found if not p.endswith("/")), root=folder)
+            files = usable((p for p in found if not p.endswith("/")), root=folder)
             if found and not files:
                 raise InputError(f"{pattern}: the folder holds no usable file")
     if not files:
-        cut = _GLOB_CHARACTERS.split(pattern.rstrip("/"), maxsplit=1)[0]
-        neighbours = list(_match(cut[: cut.rfind("/") + 1] + "*")) if cut.count("/") > 2 else []
-        raise InputError(_nothing_matches(pattern, neighbours))
+        raise InputError(nothing_matches(pattern, []))
     return [found[path] for path in files]
 
 
 def _match(pattern: str) -> dict[str, FileEntry]:
-    require_gs(pattern)
     try:
-        found = _matches_on_gs(pattern) if pattern.startswith("gs://") else _matches(pattern)
-        return {file.path: file for file in found}
+        return {file.path: file for file in _matches(pattern)}
     except Exception as error:
         meant = translated(error, pattern)
         if isinstance(meant, InputError):
@@ -158,23 +161,3 @@ def _matches(pattern: str) -> Iterator[FileEntry]:
     for found in (each for result in results for each in result.metadata_list):
         changed = found.last_updated_in_seconds
         yield FileEntry(found.path, int(found.size_in_bytes), str(changed) if changed else "")
-
-
-def _matches_on_gs(pattern: str) -> Iterator[FileEntry]:
-    """As Beam matches, but with generations, which Beam does not tell.
-
-    Its time of last change moves with the metadata too: a bucket's lifecycle would make old files
-    look new.
-    """
-    places = file_systems().get_filesystem(pattern)
-    if pattern.endswith("/"):
-        pattern += "*"
-    bucket, _, name = pattern.removeprefix("gs://").partition("/")
-    prefix = _GLOB_CHARACTERS.split(name, maxsplit=1)[0]
-    is_match = re.compile(places.translate_pattern(pattern)).match
-    fields = "items(name,size,generation),nextPageToken"  # a tenth of the full resources
-    client = places._gcsIO().client  # with Beam's own credentials and options
-    for blob in client.list_blobs(bucket, prefix=prefix, fields=fields):
-        path = f"gs://{bucket}/{blob.name}"
-        if is_match(path):
-            yield FileEntry(path, int(blob.size), str(blob.generation))

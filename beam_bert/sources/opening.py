@@ -3,18 +3,27 @@
 from __future__ import annotations
 
 import errno
+import io
+import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
 from beam_bert.errors import BeamBertError, InputError
-from beam_bert.storage import require_gs
+from beam_bert.slices.plan import FileEntry
+
+AHEAD_BYTES = 8 << 20
 
 
 def is_url(path: str) -> bool:
     """Whether Beam's FileSystems has to open it; `file://` counts as a URL."""
     return re.match(r"[A-Za-z][A-Za-z0-9+.-]+://", path) is not None
+
+
+def is_gs(path: str) -> bool:
+    """Whether it lies on Cloud Storage, which `beam_bert.storage` reads; other URLs are Beam's."""
+    return path.startswith("gs://")
 
 
 def file_systems() -> Any:
@@ -24,17 +33,86 @@ def file_systems() -> Any:
     return FileSystems
 
 
+class ChangedFileError(Exception):
+    """The version that was listed is gone: the file was replaced, or is being written."""
+
+
 def open_binary(path: str) -> BinaryIO:
-    """The file's stored bytes, seekable, never unpacked.
+    """The file's stored bytes as they are now, seekable, never unpacked.
 
     Raises:
       FileNotFoundError, PermissionError: also where a remote file system says so in its own way.
-      InputError: a URL of a file system that is not installed.
-      RunFailed: there is no way to Cloud Storage from here.
+      InputError: a URL of a file system that is not installed, or no credentials.
+      RunFailed: Cloud Storage does not answer as it should.
     """
-    if not is_url(path):
-        return Path(path).open("rb")
-    require_gs(path)
+    if is_gs(path):
+        from beam_bert.sources.objects import found_object
+
+        return open_listed(found_object(path))
+    return open_listed(FileEntry(path, 0))
+
+
+def open_listed(
+    file: FileEntry, stop: int | None = None, ahead: int = AHEAD_BYTES, keep: bool = False
+) -> BinaryIO:
+    """The stored bytes of a file of the listing, of no other version than the listed one.
+
+    Args:
+      file: as listed.
+      stop: nothing is fetched beyond it.
+      ahead: on gs://, bytes that are fetched at once; 0: what is asked for, as it is asked for.
+      keep: on gs://, keep what is fetched for the next reader in this process.
+
+    Raises:
+      ChangedFileError: it has changed since it was listed; reading may raise that as well.
+      Exception: as `open_binary`; those of remote files when they are read.
+    """
+    if is_gs(file.path):
+        from beam_bert.sources.objects import ListedObject  # local runs do without google.cloud
+
+        reader = ListedObject(file, keep=keep)
+        if stop is not None:
+            reader.stop_at(stop)
+        size = min(ahead, file.size + 1)
+        return cast(BinaryIO, io.BufferedReader(reader, size) if ahead else reader)
+    if not is_url(file.path):
+        opened = Path(file.path).open("rb")  # noqa: SIM115 - the caller closes it
+        try:
+            check_unchanged(file, opened)
+        except ChangedFileError:
+            opened.close()
+            raise
+        return opened
+    return _open_with_beam(file.path)
+
+
+def check_unchanged(file: FileEntry, opened: BinaryIO) -> None:
+    """What was read of a local file up to now is of the version that was listed.
+
+    Raises:
+      ChangedFileError: it may not be.
+    """
+    if is_url(file.path) or not file.version:
+        return
+    status = os.fstat(opened.fileno())
+    if (status.st_size, str(status.st_mtime_ns)) != (file.size, file.version):
+        raise ChangedFileError(
+            f"{file.path} had {file.size} bytes when it was listed and has {status.st_size} now"
+            if status.st_size != file.size
+            else f"{file.path} was written after it was listed"
+        )
+
+
+def load_listed(file: FileEntry) -> BinaryIO:
+    """As `open_listed`, of a small file on gs:// that is fetched now, in one request."""
+    from beam_bert.sources.objects import ListedObject
+
+    reader = ListedObject(file)
+    reader.load()
+    return cast(BinaryIO, reader)
+
+
+def _open_with_beam(path: str) -> BinaryIO:
     from apache_beam.io.filesystem import CompressionTypes
 
     try:

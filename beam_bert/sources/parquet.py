@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
 from typing import Any, BinaryIO
 
@@ -15,6 +16,7 @@ from beam_bert.sources.fitting import fitted, is_text, plain_type, valid_text
 from beam_bert.sources.spec import SourceSpec
 
 _BATCH_ROWS = 65_536
+_TAIL_BYTES = 64 << 10  # most footers, and whole small files
 
 # What pyarrow raises on a file that is cut short or whose bytes are not what they should be.
 PARQUET_ERRORS = (pa.ArrowException, OSError, ValueError, MemoryError, IndexError, OverflowError)
@@ -24,17 +26,40 @@ class ParquetDamage(Exception):
     """A file that is no Parquet, or not all of it."""
 
 
-def open_parquet(file: Any) -> pyarrow.parquet.ParquetFile:
-    """The file behind its footer.
+def read_footer(file: BinaryIO) -> bytes:
+    """The end of the file, from its metadata on, in one or two reads.
+
+    A file without a readable footer gives its last bytes: parsing them tells what is wrong.
+    """
+    size = file.seek(0, os.SEEK_END)
+    tail = _read_from(file, max(size - _TAIL_BYTES, 0))
+    wanted = int.from_bytes(tail[-8:-4], "little") + 8
+    if not tail.endswith(b"PAR1") or wanted > size:
+        return tail[-8:]
+    return tail[-wanted:] if wanted <= len(tail) else _read_from(file, size - wanted)
+
+
+def _read_from(file: BinaryIO, start: int) -> bytes:
+    file.seek(start)
+    pieces = []
+    while piece := file.read(_TAIL_BYTES):
+        pieces.append(piece)
+    return b"".join(pieces)
+
+
+def open_parquet(file: Any, footer: bytes) -> pyarrow.parquet.ParquetFile:
+    """The file behind its footer, which is not read again.
 
     Raises:
-      ParquetDamage: there is no readable footer.
+      ParquetDamage: the footer is none.
     """
     try:
-        return pyarrow.parquet.ParquetFile(file, pre_buffer=False, page_checksum_verification=True)
+        metadata = pyarrow.parquet.read_metadata(pa.BufferReader(b"PAR1" + footer))
+        # With pre_buffer neighbouring column chunks are fetched as one range, and side by side.
+        return pyarrow.parquet.ParquetFile(
+            file, metadata=metadata, pre_buffer=True, page_checksum_verification=True
+        )
     except PARQUET_ERRORS as error:
-        if isinstance(error, (FileNotFoundError, PermissionError)):
-            raise
         raise ParquetDamage(f"no readable Parquet footer: {one_line(error)}") from error
 
 
@@ -49,26 +74,25 @@ def row_groups(metadata: Any) -> list[tuple[int, int]]:
 
 
 class _Recorded:
-    """A file that tells `record` of all that is read of it, so a key can stand for these bytes."""
+    """A file that remembers what is read of it, so a key can stand for these bytes."""
 
     closed = False
 
-    def __init__(self, file: BinaryIO, record: Callable[[bytes], None]) -> None:
+    def __init__(self, file: BinaryIO) -> None:
         self._file = file
-        self._record = record
         self.seek, self.tell = file.seek, file.tell
-        self._bytes_read = 0
+        self._reads: list[tuple[int, bytes]] = []
 
     def read(self, size: int = -1) -> bytes:
+        start = self._file.tell()
         data = self._file.read(size)
-        self._record(data)
-        self._bytes_read += len(data)
+        self._reads.append((start, data))
         return data
 
-    def taken(self) -> int:
-        """Bytes read since this was last asked."""
-        taken, self._bytes_read = self._bytes_read, 0
-        return taken
+    def taken(self) -> list[bytes]:
+        """What was read since this was last asked, in the file's order: ranges come in any."""
+        reads, self._reads = sorted(self._reads), []
+        return [data for _, data in reads]
 
     def close(self) -> None:
         """Whoever opened the file closes it."""
@@ -88,8 +112,10 @@ def read_parquet(
     Raises:
       ParquetDamage: the footer cannot be read.
     """
-    recorded = _Recorded(file, digest)
-    parquet = open_parquet(recorded)
+    footer = segment.beside or read_footer(file)
+    digest(footer)
+    recorded = _Recorded(file)
+    parquet = open_parquet(recorded, footer)
     schema = parquet.schema_arrow
     wanted = [name for name in spec.column_types if schema.get_all_field_indices(name)]
     counts = [rows for rows, _ in row_groups(parquet.metadata)]
@@ -101,13 +127,21 @@ def read_parquet(
                 _columns(batch, first, spec)
                 for batch, first in _numbered(parquet, group, wanted, row, count)
             ]
+        except (FileNotFoundError, PermissionError):
+            raise
         except PARQUET_ERRORS as error:
             message = f"row group {group} ({count} rows) cannot be read: {one_line(error)}"
+            size = sum(map(len, recorded.taken()))  # which of it was read first is chance
             digest(b"damaged")
-            yield None, [Reject(None, "damaged_file", message)], recorded.taken()
+            yield None, [Reject(None, "damaged_file", message)], size
         else:
+            stored = recorded.taken()
+            for data in stored:
+                digest(data)
+            size = sum(map(len, stored))
             for columns, rejects in batches:
-                yield columns, rejects, recorded.taken()
+                yield columns, rejects, size
+                size = 0
         row += count
 
 

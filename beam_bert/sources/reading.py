@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import partial
+from typing import BinaryIO
 
 from beam_bert.slices.batch import FileRead, SliceBatch
 from beam_bert.slices.plan import FileEntry, Slice, slice_key
 from beam_bert.sources.documents import Documents
-from beam_bert.sources.formats import compression_of
+from beam_bert.sources.formats import format_of, is_packed
+from beam_bert.sources.opening import is_gs, load_listed, open_binary, open_listed
 from beam_bert.sources.segments import Piece, read_segment
 from beam_bert.sources.spec import SourceSpec
 
+_TOGETHER = 16
 # Rejects for a file that nobody could look into: it may be there, and readable, another night.
-UNREAD_REASONS = frozenset({"missing_file", "unreadable_file"})
+UNREAD_REASONS = frozenset({"missing_file", "unreadable_file", "changed_file"})
 
 
 def read_slice(slice_: Slice, spec: SourceSpec, settings_digest: str) -> Iterator[SliceBatch]:
@@ -36,15 +42,41 @@ def read_slice(slice_: Slice, spec: SourceSpec, settings_digest: str) -> Iterato
       OSError: reading failed in a way that may pass; a file that is gone, may not be read or is
         damaged becomes a reject instead.
     """
-    unpacks = any(compression_of(segment.path) for segment in slice_.segments)
+    listed = {file.path: file for file in slice_.files}
+    files = [listed.get(each.path) or FileEntry(each.path, 0) for each in slice_.segments]
+    unpacks = any(map(is_packed, files))
+    limit = spec.slice_bytes if unpacks else None
     part = _Part(spec, slice_.with_cut(0) if unpacks else slice_)
-    for segment in slice_.segments:
-        for piece in read_segment(segment, spec, spec.slice_bytes if unpacks else None):
-            if unpacks and part.size and part.size + piece.size > spec.slice_bytes:
-                yield part.finish(settings_digest)
-                part = _Part(spec, slice_.with_cut(part.slice.cut + 1))
-            part.add(segment.path, piece)
-    yield part.finish(settings_digest)
+    with _openers(slice_, spec) as openers:
+        for segment, file, open_file in zip(slice_.segments, files, openers, strict=True):
+            for piece in read_segment(segment, spec, limit, file, open_file):
+                if unpacks and part.size and part.size + piece.size > spec.slice_bytes:
+                    yield part.finish(settings_digest)
+                    part = _Part(spec, slice_.with_cut(part.slice.cut + 1))
+                part.add(segment.path, piece)
+        yield part.finish(settings_digest)
+
+
+@contextlib.contextmanager
+def _openers(slice_: Slice, spec: SourceSpec) -> Iterator[list[Callable[[], BinaryIO]]]:
+    """How to open each segment's file; small ones on gs:// are fetched side by side, whole."""
+    listed = {file.path: file for file in slice_.files}
+    openers: list[Callable[[], BinaryIO]] = []
+    with ThreadPoolExecutor(_TOGETHER) as threads:
+        for segment in slice_.segments:
+            file = listed.get(segment.path)
+            if file is None:
+                openers.append(partial(open_binary, segment.path))
+            elif format_of(file.path, spec) == "parquet" and not is_packed(file):
+                openers.append(partial(open_listed, file, ahead=0))  # it is read here and there
+            elif len(slice_.segments) > 1 and is_gs(file.path):
+                openers.append(threads.submit(load_listed, file).result)
+            else:
+                openers.append(partial(open_listed, file, segment.stop))
+        try:
+            yield openers
+        finally:
+            threads.shutdown(cancel_futures=True)
 
 
 @dataclass

@@ -6,33 +6,37 @@ import json
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from typing import BinaryIO
 
 import pyarrow as pa
 
 from beam_bert.errors import InputError
 from beam_bert.slices.plan import FileEntry
-from beam_bert.sources.compression import DamagedFileError, Readable, Unpacked
+from beam_bert.sources.compression import DamagedFileError, Readable, seekable, unpacked
 from beam_bert.sources.delimited import HeaderError, header_of
 from beam_bert.sources.fitting import plain_type
 from beam_bert.sources.formats import (
     UTF8_BOM,
     compression_of,
     format_of,
+    is_packed,
     recode_hint,
     wide_encoding,
 )
 from beam_bert.sources.json_types import Shape, shape_of
 from beam_bert.sources.json_values import deeper_than_allowed
 from beam_bert.sources.jsonl import jsonl_splitter
-from beam_bert.sources.opening import open_binary
-from beam_bert.sources.parquet import ParquetDamage, open_parquet
+from beam_bert.sources.opening import AHEAD_BYTES, ChangedFileError, is_gs, open_listed
+from beam_bert.sources.parquet import ParquetDamage, open_parquet, read_footer
 from beam_bert.sources.segments import HEADER_BYTES
 from beam_bert.sources.spec import Format, SourceSpec
+from beam_bert.storage.kept_bytes import KEPT
 
 _MAX_FILES = 1_000
 _SAMPLE_BYTES = 1 << 20
 _ALL_SAMPLES_BYTES = 64 << 20
 _THREADS = 16
+_HEADER_LOOK_BYTES = 64 << 10  # a longer header is read on
 
 
 @dataclass
@@ -72,50 +76,63 @@ def sample_files(files: Sequence[FileEntry], spec: SourceSpec) -> list[Sample]:
     count = min(len(files), _MAX_FILES)
     chosen = [files[i * len(files) // count] for i in range(count)]
     limit = min(_SAMPLE_BYTES, max(_SAMPLE_BYTES >> 4, _ALL_SAMPLES_BYTES // max(count, 1)))
+    if any(is_gs(file.path) for file in chosen):
+        KEPT.begin()
     with ThreadPoolExecutor(min(_THREADS, max(count, 1))) as threads:
-        return list(threads.map(lambda file: _sample(file.path, spec, limit), chosen))
+        return list(threads.map(lambda file: _sample(file, spec, limit), chosen))
 
 
-def _sample(path: str, spec: SourceSpec, limit: int) -> Sample:
+def _sample(file: FileEntry, spec: SourceSpec, limit: int) -> Sample:
+    path = file.path
     sample = Sample(path, format_of(path, spec))
     try:
-        with open_binary(path) as file:
-            if sample.format == "parquet":
-                _look_at_footer(file, sample)
-                return sample
-            compression = compression_of(path)
-            source: Readable = Unpacked(file, compression) if compression else file
-            if sample.format == "jsonl":
+        if sample.format == "parquet":
+            with open_listed(file, ahead=AHEAD_BYTES if is_packed(file) else 0) as opened:
+                _look_at_footer(opened, file, sample)
+            return sample
+        is_json = sample.format == "jsonl"
+        with open_listed(file, ahead=limit if is_json else _HEADER_LOOK_BYTES, keep=True) as opened:
+            source = unpacked(opened, file)
+            if is_json:
                 _look_at_objects(source, sample, spec, limit)
             else:
                 _look_at_header(source, sample, spec)
+    except ChangedFileError as error:
+        raise InputError(f"{error}; run again when nobody writes it") from error
     except FileNotFoundError as error:
         raise InputError(f"{path} is gone; list the input again") from error
     except PermissionError as error:
-        raise InputError(f"{path} may not be read; grant read permission to it") from error
+        raise InputError(
+            f"{path} may not be read ({error.strerror}); grant read permission to it"
+        ) from error
     except HeaderError:
         pass  # a reject when it is read
     return sample
 
 
-def _look_at_footer(file: object, sample: Sample) -> None:
+def _look_at_footer(opened: BinaryIO, file: FileEntry, sample: Sample) -> None:
     try:
-        schema = open_parquet(file).schema_arrow
-    except ParquetDamage:
+        whole = seekable(opened, file)
+        schema = open_parquet(whole, read_footer(whole)).schema_arrow
+    except (ParquetDamage, DamagedFileError):
         return  # a reject when it is read
     for column in schema:
         sample.types.setdefault(column.name, plain_type(column.type))
 
 
 def _look_at_header(source: Readable, sample: Sample, spec: SourceSpec) -> None:
-    head, final = _read(source, b"", HEADER_BYTES)
+    head, final = _read(source, b"", _HEADER_LOOK_BYTES)
     _refuse_wide(head, sample.path)
     if sample.format == "text":
         sample.types = dict.fromkeys(spec.text_columns[:1], pa.string())
         return
-    if not final and len(head) < HEADER_BYTES:
-        return  # damaged: a reject when it is read
-    names, begin = header_of(head, final, sample.format, spec)
+    try:
+        names, begin = header_of(head, final, sample.format, spec)
+    except HeaderError:
+        if final or len(head) < _HEADER_LOOK_BYTES:
+            raise
+        head, final = _read(source, head, HEADER_BYTES)
+        names, begin = header_of(head, final, sample.format, spec)
     sample.types = dict.fromkeys(names, pa.string())
     if spec.column_names is not None and len(head) > begin:
         headed, _ = header_of(head, final, sample.format, spec.without_column_names())

@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import BinaryIO
 
-from beam_bert.slices.plan import Segment
-from beam_bert.sources.compression import DamagedFileError, Readable, Unpacked
+from beam_bert.slices.plan import FileEntry, Segment
+from beam_bert.sources.compression import DamagedFileError, Readable, Rewound, seekable, unpacked
 from beam_bert.sources.delimited import (
     HeaderError,
     delimited_splitter,
@@ -17,13 +17,13 @@ from beam_bert.sources.delimited import (
 from beam_bert.sources.documents import MESSAGES, Columns, Reject
 from beam_bert.sources.formats import (
     UTF8_BOM,
-    compression_of,
     format_of,
+    is_packed,
     recode_hint,
     wide_encoding,
 )
 from beam_bert.sources.jsonl import jsonl_splitter, parse_jsonl
-from beam_bert.sources.opening import open_binary
+from beam_bert.sources.opening import ChangedFileError, check_unchanged, open_listed
 from beam_bert.sources.parquet import ParquetDamage, read_parquet
 from beam_bert.sources.records import Splitter
 from beam_bert.sources.spec import Format, SourceSpec
@@ -71,44 +71,41 @@ class _Bounded:
         return data
 
 
-class _Rewound:
-    """A stream with some bytes that were read from it put back in front."""
-
-    def __init__(self, head: bytes, rest: Readable) -> None:
-        self._head = head
-        self._rest = rest
-
-    def read(self, size: int, /) -> bytes:
-        if not self._head:
-            return self._rest.read(size)
-        given, self._head = self._head[:size], self._head[size:]
-        return given
-
-
-def read_segment(segment: Segment, spec: SourceSpec, block_limit: int | None) -> Iterator[Piece]:
+def read_segment(
+    segment: Segment,
+    spec: SourceSpec,
+    block_limit: int | None,
+    file: FileEntry,
+    open_file: Callable[[], BinaryIO],
+) -> Iterator[Piece]:
     """The records of a segment, in order; a file that cannot be read is one reject without row.
 
     Args:
       segment: of a file in any format.
       spec: resolved.
       block_limit: no more bytes a piece than this, up to a record's end; None: as is fastest.
+      file: as it was listed: no row comes from another version.
+      open_file: opens it.
     """
     format_ = format_of(segment.path, spec)
     try:
-        with open_binary(segment.path) as file:
+        with open_file() as opened:
             if format_ == "parquet":
-                yield from _parquet(file, segment, spec)
+                pieces = _parquet(opened, segment, spec, file)
             elif format_ == "text" and spec.text_unit == "file":
-                source = _source(file, segment)
-                columns, rejects, content = whole_file(source, segment.path, spec)
-                yield Piece(columns, rejects, (content,), len(content))
+                pieces = _whole_file(opened, segment, spec, file)
             else:
                 block_bytes = min(block_limit or BLOCK_BYTES, BLOCK_BYTES)
-                yield from _records(file, segment, format_, spec, block_bytes)
+                pieces = _records(opened, segment, format_, spec, block_bytes, file)
+            for piece in pieces:
+                check_unchanged(file, opened)
+                yield piece
+    except ChangedFileError as error:
+        yield _lost("changed_file", str(error))
     except FileNotFoundError:
         yield _lost("missing_file", f"{segment.path} was there when the input was listed")
-    except PermissionError:
-        yield _lost("unreadable_file", f"{segment.path} may not be read")
+    except PermissionError as error:
+        yield _lost("unreadable_file", f"{segment.path} may not be read: {error.strerror}")
 
 
 def _lost(reason: str, message: str, raw: bytes | None = None) -> Piece:
@@ -118,28 +115,44 @@ def _lost(reason: str, message: str, raw: bytes | None = None) -> Piece:
     )
 
 
-def _source(file: BinaryIO, segment: Segment) -> Readable:
-    compression = compression_of(segment.path)
-    if compression:
-        return Unpacked(file, compression)
-    return _Bounded(file, segment.start, segment.stop)
+def _source(opened: BinaryIO, segment: Segment, file: FileEntry) -> Readable:
+    if is_packed(file):
+        return unpacked(opened, file)
+    return _Bounded(opened, segment.start, segment.stop)
 
 
-def _parquet(file: BinaryIO, segment: Segment, spec: SourceSpec) -> Iterator[Piece]:
+def _whole_file(
+    opened: BinaryIO, segment: Segment, spec: SourceSpec, file: FileEntry
+) -> Iterator[Piece]:
+    source = _source(opened, segment, file)
+    columns, rejects, content = whole_file(source, segment.path, spec)
+    yield Piece(columns, rejects, (content,), len(content))
+
+
+def _parquet(
+    opened: BinaryIO, segment: Segment, spec: SourceSpec, file: FileEntry
+) -> Iterator[Piece]:
     content: list[bytes] = []
     try:
-        for columns, rejects, stored in read_parquet(file, segment, spec, content.append):
+        stored_file = seekable(opened, file)
+        for columns, rejects, stored in read_parquet(stored_file, segment, spec, content.append):
             yield Piece(columns, rejects, tuple(content), stored)
             content.clear()
-    except ParquetDamage as damage:
+    except (ParquetDamage, DamagedFileError) as damage:
         yield _lost("damaged_file", f"{segment.path}: {damage}")
 
 
 def _records(
-    file: BinaryIO, segment: Segment, format_: Format, spec: SourceSpec, block_bytes: int
+    opened: BinaryIO,
+    segment: Segment,
+    format_: Format,
+    spec: SourceSpec,
+    block_bytes: int,
+    file: FileEntry,
 ) -> Iterator[Piece]:
-    source = _source(file, segment)
+    source = _source(opened, segment, file)
     names: list[str] = []
+    head = segment.beside
     if segment.start == 0:
         try:
             head = _head(source)
@@ -150,8 +163,8 @@ def _records(
             hint = recode_hint(segment.path, encoding)
             yield _lost("wide_encoding", hint, head)
             return
-    elif format_ in ("csv", "tsv"):
-        with open_binary(segment.path) as again:
+    elif format_ in ("csv", "tsv") and not head and spec.column_names is None:
+        with open_listed(file, ahead=HEADER_BYTES) as again:
             head = _head(again)
     splitter: Splitter
     parse: Parse
@@ -172,7 +185,7 @@ def _records(
         splitter = jsonl_splitter(spec) if format_ == "jsonl" else text_splitter(spec)
         parse = parse_jsonl if format_ == "jsonl" else parse_text
     if segment.start == 0:
-        source = _Rewound(head[begin:], source)
+        source = Rewound(head[begin:], source)
     if names:
         yield Piece(content=(repr(names).encode(),))
     yield from _parsed(RecordStream(source, splitter, segment.first_row), parse, spec, block_bytes)
