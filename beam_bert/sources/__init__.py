@@ -31,6 +31,8 @@ A reject has one of these reasons, which do not change:
     bad_header       the first line of a CSV file cannot be its header        the whole file
     damaged_file     compressed data or Parquet that is corrupt or cut short  the rest of the file,
                                                                               or one row group
+    changed_file     the version that was listed is gone: replaced, or        the rest of the file
+                     being written
     missing_file     the file has gone since it was listed                    the whole file
     unreadable_file  the file may not be read (any more)                      the whole file
 

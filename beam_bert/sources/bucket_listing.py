@@ -40,12 +40,16 @@ def list_gs(pattern: str) -> list[FileEntry]:
 
 
 def _list_glob(pattern: str) -> list[FileEntry]:
+    if pattern.endswith("/"):
+        pattern += "*"
     begin = GLOB_CHARACTERS.split(pattern, maxsplit=1)[0]
     is_match = re.compile(FileSystem.translate_pattern(pattern)).match
     options = {}
-    if "/" not in pattern[len(begin) :]:
+    if "**" in pattern:
+        pass
+    elif "/" not in pattern[len(begin) :]:
         options["delimiter"] = "/"  # the server does not go into folders
-    elif "**" not in pattern and _SIMPLE_GLOB.fullmatch(pattern):
+    elif _SIMPLE_GLOB.fullmatch(pattern):
         options["match_glob"] = bucket_of(pattern)[1]
     files, others = [], []
     for file in _below(begin, **options):

@@ -16,7 +16,8 @@ from beam_bert.sources.fitting import fitted, is_text, plain_type, valid_text
 from beam_bert.sources.spec import SourceSpec
 
 _BATCH_ROWS = 65_536
-_TAIL_BYTES = 64 << 10  # most footers, and whole small files
+_SMALL_BYTES = 64 << 10
+_TAIL_SHARE = 64  # of a larger file so small a part is looked at for its footer, which mostly fits
 
 # What pyarrow raises on a file that is cut short or whose bytes are not what they should be.
 PARQUET_ERRORS = (pa.ArrowException, OSError, ValueError, MemoryError, IndexError, OverflowError)
@@ -32,7 +33,8 @@ def read_footer(file: BinaryIO) -> bytes:
     A file without a readable footer gives its last bytes: parsing them tells what is wrong.
     """
     size = file.seek(0, os.SEEK_END)
-    tail = _read_from(file, max(size - _TAIL_BYTES, 0))
+    looked_at = size if size <= _SMALL_BYTES else min(max(size // _TAIL_SHARE, 8192), _SMALL_BYTES)
+    tail = _read_from(file, size - looked_at)
     wanted = int.from_bytes(tail[-8:-4], "little") + 8
     if not tail.endswith(b"PAR1") or wanted > size:
         return tail[-8:]
@@ -42,7 +44,7 @@ def read_footer(file: BinaryIO) -> bytes:
 def _read_from(file: BinaryIO, start: int) -> bytes:
     file.seek(start)
     pieces = []
-    while piece := file.read(_TAIL_BYTES):
+    while piece := file.read(_SMALL_BYTES):
         pieces.append(piece)
     return b"".join(pieces)
 

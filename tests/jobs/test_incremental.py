@@ -12,8 +12,9 @@ import pyarrow as pa
 import pytest
 
 from beam_bert.sinks import RunSpec, commit_run, prepare_output, write_shard
-from beam_bert.sources import list_files, segments
-from beam_bert.sources.opening import open_binary
+from beam_bert.slices.plan import FileEntry
+from beam_bert.sources import list_files, reading
+from beam_bert.sources.opening import open_listed
 from beam_bert.storage import open_storage
 from beam_bert.storage.local import LocalStorage
 from tests.jobs.test_run import ROWS, run, shards, table, write_jsonl
@@ -64,16 +65,16 @@ def test_a_file_that_could_not_be_read_one_night_is_read_the_next(
     """The tests may run as root, who may read anything: so the answer is given here."""
     out = tmp_path / "out"
 
-    def refuse(path: str) -> Any:
-        if path.endswith("b.jsonl"):
-            raise PermissionError(path)
-        return open_binary(path)
+    def refuse(file: FileEntry, *args: Any) -> Any:
+        if file.path.endswith("b.jsonl"):
+            raise PermissionError(file.path)
+        return open_listed(file, *args)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(segments, "open_binary", refuse)
+        patch.setattr(reading, "open_listed", refuse)
         assert run(inputs, out, bert, WAY, "--max_reject_rate=1", "--slice_bytes=1") == 0
-    shown = capsys.readouterr().out
-    assert "unreadable_file" in shown and "were not read to their end" in shown
+    shown = capsys.readouterr()
+    assert "unreadable_file" in shown.out and "were not read to their end" in shown.err
     assert ids(out) == sorted(row["id"] for row in ROWS[:5])
     assert run(inputs, out, bert, WAY, "--max_reject_rate=1", "--slice_bytes=1") == 0
     assert ids(out) == sorted(row["id"] for row in ROWS[:10])
@@ -170,7 +171,7 @@ def test_a_table_with_files_of_no_run_is_refused_since_rows_might_come_twice(
 
 
 def test_on_gs_a_new_generation_is_a_change_and_new_metadata_is_none(
-    emulator: str, new_gs_output: Callable[[], str], bert: Path, tmp_path: Path
+    new_gs_output: Callable[[], str], bert: Path, tmp_path: Path
 ) -> None:
     place = new_gs_output()
     storage = open_storage(place)

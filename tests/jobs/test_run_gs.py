@@ -67,7 +67,7 @@ def test_a_job_from_gs_to_gs_gives_what_the_local_one_gives(
 @pytest.mark.parametrize(
     ("which", "message"),
     [
-        ("--input", "matches no file"),
+        ("--input", "there is no bucket no-such-bucket"),
         ("--model", "check --model"),
         ("--output", "bucket"),
         ("--config", "--config gs://no-such-bucket/x: cannot be read"),

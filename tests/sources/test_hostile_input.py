@@ -214,7 +214,7 @@ def test_a_wide_file_that_was_not_inspected_is_one_reject(tmp_path: Path, encodi
     spec = inspect_source(files, SourceSpec(slice_bytes=1))
     mark = "\ufeff" if encoding == "utf-16-be" else ""
     path.write_bytes((mark + "a").encode(encoding))
-    (unit,) = plan_units(files, 1)
+    (unit,) = plan_units(list_files([str(path)]), 1)
     (batch,) = [b for s in cut_unit(unit, spec) for b in read_slice(s, spec, "")]
     assert batch.rejects["reason"].to_pylist() == ["wide_encoding"]
     assert batch.rejects["source_row"].to_pylist() == [None]

@@ -1,53 +1,113 @@
-"""A proxy in front of the Cloud Storage emulator that makes a share of the requests go wrong.
+"""A proxy in front of a Cloud Storage server that counts what passes, and can spoil any of it.
 
-Which request fails, and how, comes from a seed and the request's number, so a run can be repeated
-(as far as the client sends its requests in the same order).
+Which request meets a fault, and which, is decided by a function of the request's operation and
+number; `random_faults` gives one of a seed, so a run can be repeated (as far as the client sends
+its requests in the same order).
 """
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import http.server
+import json
 import random
+import re
 import socket
 import struct
 import threading
-import time
 from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import parse_qs, unquote, urlsplit
 
 import pytest
 
-from beam_bert.storage.retrying import RETRY
+from beam_bert.storage import retrying
 
-FAULTS = ("503", "429", "reset", "reset_after", "truncated", "slow")
-SLOW_S = 0.2
+# What a client asks for, and what can go wrong with each.
+OPERATIONS = ("list", "look", "read", "write", "send", "copy", "delete")
+FAULTS = (
+    "503",  # the service has no time
+    "429",  # too many requests
+    "416",  # as if the range were none of the object's
+    "reset",  # the connection is cut before the request was looked at
+    "lost",  # it is carried out, and the connection is cut instead of an answer
+    "stall",  # no answer at all
+    "trickle",  # an answer at a byte a moment
+    "flipped",  # one bit of the answer's middle is another
+    "cut",  # the connection is cut in the middle of the answer
+    "short",  # half of the answer, with a length that says it is all
+)
+TRANSIENT = ("503", "429", "reset", "lost", "cut", "short")
+MOMENT_S = 0.05
+
+Choose = Callable[[str, int], "str | None"]
+
+
+@dataclass(frozen=True)
+class Seen:
+    """One request that passed, and the size of its answer."""
+
+    operation: str
+    name: str
+    status: int
+    bytes: int
+
+
+def never(operation: str, number: int) -> str | None:
+    """No fault."""
+    return None
+
+
+def random_faults(
+    share: float = 0.2, seed: int = 0, faults: tuple[str, ...] = TRANSIENT, spared: int = 0
+) -> Choose:
+    """A share of all requests but the first ones, picked by a seed."""
+    picked = random.Random(seed)
+
+    def choose(operation: str, number: int) -> str | None:
+        if number <= spared or picked.random() >= share:
+            return None
+        return picked.choice(faults)
+
+    return choose
+
+
+def operation_of(method: str, target: str) -> tuple[str, str]:
+    """What a request is, in our words, and the object that it is about."""
+    url = urlsplit(target)
+    query = parse_qs(url.query)
+    found = re.search(r"/o/([^/]+)", url.path)
+    name = unquote(found.group(1)) if found else query.get("name", [""])[0]
+    if method == "DELETE":
+        return "delete", name
+    if method == "GET":
+        if query.get("alt") == ["media"]:
+            return "read", name
+        return ("look" if found else "list"), name
+    if "/rewriteTo/" in url.path:
+        return "copy", name
+    return ("send" if method == "PUT" or "upload_id" in query else "write"), name
 
 
 class FaultyProxy:
-    """Forwards to `upstream`; `share` of the requests meet one of `faults`.
+    """Forwards to `upstream`.
 
-    `reset_after` lets the request through and cuts the connection instead of answering: the change
-    has happened and the client does not know. The first `spared` requests meet none. `seen` counts
-    the faults by name, `requests` all requests.
+    Attributes:
+      address: where it listens.
+      met: faults that requests met, counted by (operation, fault).
+      seen: every request that reached the server, with the bytes of its answer.
     """
 
-    def __init__(
-        self,
-        upstream: str,
-        share: float = 0.2,
-        seed: int = 0,
-        faults: tuple[str, ...] = FAULTS,
-        spared: int = 0,
-    ) -> None:
-        self.seen: Counter[str] = Counter()
+    def __init__(self, upstream: str, choose: Choose = never) -> None:
+        self.met: Counter[tuple[str, str]] = Counter()
+        self.seen: list[Seen] = []
         self.requests = 0
-        self._spared = spared
-        self._random = random.Random(seed)
+        self.choose = choose
         self._lock = threading.Lock()
-        self._share = share
-        self._faults = faults
+        self._stopped = threading.Event()
         self._upstream = urlsplit(upstream)
         proxy = self
 
@@ -77,54 +137,81 @@ class FaultyProxy:
         threading.Thread(target=self._server.serve_forever, daemon=True).start()
 
     def stop(self) -> None:
-        """Close the port."""
+        """Close the port, and let go of who waits."""
+        self._stopped.set()
         self._server.shutdown()
         self._server.server_close()
 
-    def _next_fault(self) -> str | None:
-        with self._lock:
-            self.requests += 1
-            if self.requests <= self._spared or self._random.random() >= self._share:
-                return None
-            fault = self._random.choice(self._faults)
-            self.seen[fault] += 1
-            return fault
+    def forget(self) -> None:
+        """Count from nothing again."""
+        self.seen.clear()
+        self.met.clear()
+        self.requests = 0
+
+    def bytes_read(self, part: str = "") -> int:
+        """Bytes of objects that were fetched, of those whose name holds `part`."""
+        return sum(s.bytes for s in self.seen if s.operation == "read" and part in s.name)
 
     def _answer(self, request: http.server.BaseHTTPRequestHandler) -> None:
         body = request.rfile.read(int(request.headers.get("Content-Length") or 0))
-        fault = self._next_fault()
-        if fault in ("503", "429"):
-            text = b'{"error": {"code": %s, "message": "try later"}}' % fault.encode()
-            request.send_response(int(fault))
-            request.send_header("Content-Type", "application/json")
-            request.send_header("Content-Length", str(len(text)))
-            request.end_headers()
-            request.wfile.write(text)
+        operation, name = operation_of(request.command, request.path)
+        with self._lock:
+            self.requests += 1
+            fault = self.choose(operation, self.requests)
+            if fault:
+                self.met[operation, fault] += 1
+        if fault in ("503", "429", "416"):
+            error = {"code": int(fault), "message": "try later"}
+            self._send(request, int(fault), [], json.dumps({"error": error}).encode(), None)
             return
         if fault == "reset":
             _reset(request)
             return
         status, headers, content = self._ask(request, body)
-        if fault == "reset_after":
+        with self._lock:
+            self.seen.append(Seen(operation, name, status, len(content)))
+        if fault == "lost":
             _reset(request)
-            return
-        if fault == "slow":
-            time.sleep(SLOW_S)
+        elif fault == "stall":
+            self._stopped.wait(20)
+            _reset(request)
+        else:
+            self._send(request, status, headers, content, fault)
+
+    def _send(
+        self,
+        request: http.server.BaseHTTPRequestHandler,
+        status: int,
+        headers: list[tuple[str, str]],
+        content: bytes,
+        fault: str | None,
+    ) -> None:
+        middle = len(content) // 2
+        if fault == "flipped" and content:
+            content = content[:middle] + bytes([content[middle] ^ 1]) + content[middle + 1 :]
+        if fault == "short":
+            content = content[:middle]
         request.send_response(status)
-        for name, value in headers:
-            if name.lower() not in ("transfer-encoding", "connection", "date", "server"):
-                text = value.replace(self._upstream.netloc, urlsplit(self.address).netloc)
-                if name.lower() != "content-length":
-                    request.send_header(name, text)
+        for header, value in headers:
+            if header.lower() not in (
+                *("transfer-encoding", "connection", "date", "server", "content-length"),
+            ):
+                ours = urlsplit(self.address).netloc
+                request.send_header(header, value.replace(self._upstream.netloc, ours))
         if status != 204:
             request.send_header("Content-Length", str(len(content)))
         request.end_headers()
-        if fault == "truncated":
-            request.wfile.write(content[: len(content) // 2])
+        if fault == "cut":
+            request.wfile.write(content[:middle])
             request.wfile.flush()
             _reset(request)
-            return
-        if request.command != "HEAD":
+        elif fault == "trickle":
+            for byte in content:
+                if self._stopped.wait(MOMENT_S):
+                    break
+                request.wfile.write(bytes([byte]))
+                request.wfile.flush()
+        elif request.command != "HEAD":
             request.wfile.write(content)
 
     def _ask(
@@ -141,16 +228,32 @@ class FaultyProxy:
             connection.close()
 
 
-def hurry(monkeypatch: pytest.MonkeyPatch, give_up_s: float = 120) -> None:
-    """Let the client of Cloud Storage wait for 50 ms before it tries again, and not for seconds."""
-    monkeypatch.setattr(RETRY, "_initial", 0.05)
-    monkeypatch.setattr(RETRY, "_timeout", give_up_s)
+@contextlib.contextmanager
+def proxied(
+    server: str, monkeypatch: pytest.MonkeyPatch, choose: Choose = never
+) -> Iterator[FaultyProxy]:
+    """Everything on gs:// goes through a proxy meanwhile."""
+    proxy = FaultyProxy(server, choose)
+    monkeypatch.setenv("STORAGE_EMULATOR_HOST", proxy.address)
+    try:
+        yield proxy
+    finally:
+        monkeypatch.setenv("STORAGE_EMULATOR_HOST", server)
+        proxy.stop()
+
+
+def hurry(monkeypatch: pytest.MonkeyPatch, give_up_s: float = 120, attempt_s: float = 60) -> None:
+    """Let a call wait for 50 ms before it tries again, and not for seconds."""
+    monkeypatch.setattr(retrying.RETRY, "_initial", 0.05)
+    monkeypatch.setattr(retrying.RETRY, "_timeout", give_up_s)
+    monkeypatch.setattr(retrying, "ATTEMPT_S", attempt_s)
 
 
 def _reset(request: http.server.BaseHTTPRequestHandler) -> None:
     """Close the connection with RST, as a machine that went away does."""
     request.close_connection = True
     connection: socket.socket = request.connection
-    connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-    connection.shutdown(socket.SHUT_RD)
-    connection.close()
+    with contextlib.suppress(OSError):
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        connection.shutdown(socket.SHUT_RD)
+        connection.close()

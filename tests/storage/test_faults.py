@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -14,14 +14,8 @@ from beam_bert.storage import open_storage
 from pipelines import classify as classify_command
 from tests.jobs.test_run import ROWS, write_jsonl
 from tests.jobs.test_run_gs import upload
-from tests.storage.faulty_proxy import FaultyProxy, hurry
-
-
-@pytest.fixture(params=[1, 2])
-def faulty(request: pytest.FixtureRequest, emulator: str) -> Iterator[FaultyProxy]:
-    proxy = FaultyProxy(emulator, share=0.2, seed=request.param)
-    yield proxy
-    proxy.stop()
+from tests.storage.faulty_proxy import hurry, proxied, random_faults
+from tests.storage.servers import both_servers
 
 
 @pytest.fixture
@@ -75,47 +69,45 @@ def check_every_row_is_there_once(output: str) -> None:
     assert (counts["rows_read"], counts["rows_rejected"]) == (len(ROWS), 0)
 
 
+@both_servers
+@pytest.mark.parametrize("seed", [1, 2])
 def test_a_job_finishes_with_every_row_or_shows_nothing(
-    faulty: FaultyProxy,
-    emulator: str,
+    seed: int,
+    gs_server: str,
     command: list[str],
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     hurry(monkeypatch)
-    monkeypatch.setenv("STORAGE_EMULATOR_HOST", faulty.address)
-    code = classify_command.main(command)
+    with proxied(gs_server, monkeypatch, random_faults(0.2, seed)) as faulty:
+        code = classify_command.main(command)
     error = capsys.readouterr().err
-    monkeypatch.setenv("STORAGE_EMULATOR_HOST", emulator)
-    assert sum(faulty.seen.values()) > 5, faulty.seen
+    of_the_input = {s.name for s in faulty.seen if s.operation == "read" and "/in/" in s.name}
+    assert len(of_the_input) == 2, "the input did not come through the proxy"
+    assert len({fault for _, fault in faulty.met}) > 3, faulty.met
+    assert "read" in {operation for operation, _ in faulty.met}, faulty.met
     if code != 0:
         check_nothing_is_visible(command[-1], error)
         assert classify_command.main(command) == 0
     check_every_row_is_there_once(command[-1])
 
 
+@both_servers
 def test_a_service_that_goes_away_in_the_middle_fails_the_job_in_a_line_and_costs_no_row(
-    emulator: str,
+    gs_server: str,
     command: list[str],
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     hurry(monkeypatch, give_up_s=0.3)
-
-    def run_through(proxy: FaultyProxy, output: str) -> int:
-        monkeypatch.setenv("STORAGE_EMULATOR_HOST", proxy.address)
-        code = classify_command.main([*command[:-1], output])
-        monkeypatch.setenv("STORAGE_EMULATOR_HOST", emulator)
-        proxy.stop()
-        return code
-
-    whole = FaultyProxy(emulator, share=0)
-    assert run_through(whole, f"{command[-1]}-whole") == 0
+    with proxied(gs_server, monkeypatch) as whole:
+        assert classify_command.main([*command[:-1], f"{command[-1]}-whole"]) == 0
     for spared in (whole.requests // 3, whole.requests // 2):
         output = f"{command[-1]}-{spared}"
         capsys.readouterr()
-        away = FaultyProxy(emulator, share=1, faults=("503",), spared=spared)
-        assert run_through(away, output) in (1, 2)
+        away = random_faults(1, faults=("503",), spared=spared)
+        with proxied(gs_server, monkeypatch, away):
+            assert classify_command.main([*command[:-1], output]) in (1, 2)
         check_nothing_is_visible(output, capsys.readouterr().err)
         assert classify_command.main([*command[:-1], output]) == 0
         check_every_row_is_there_once(output)

@@ -16,7 +16,7 @@ from beam_bert.models import ModelStore
 from beam_bert.storage import Storage, open_storage
 from pipelines.nightly import main
 from tests.jobs.nightly.test_run import labelled, one_thread, write_jsonl
-from tests.storage.faulty_proxy import FAULTS, FaultyProxy, hurry
+from tests.storage.faulty_proxy import TRANSIENT, hurry, proxied, random_faults
 
 __all__ = ["one_thread"]  # a fixture, for every test here
 
@@ -121,17 +121,14 @@ def test_nights_in_a_bucket_train_promote_and_classify_what_is_new(
 
 def test_a_night_behind_a_fifth_of_faults_ends_whole_or_says_why_in_a_line(
     bucket: Storage,
-    emulator: str,
+    gs_server: str,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    proxy = FaultyProxy(emulator, share=0.2, seed=3)
     hurry(monkeypatch)
-    monkeypatch.setenv("STORAGE_EMULATOR_HOST", proxy.address)
-    code, found, error = night(bucket, "2026-11-24", capsys)
-    proxy.stop()
-    monkeypatch.setenv("STORAGE_EMULATOR_HOST", emulator)
-    assert set(proxy.seen) == set(FAULTS), proxy.seen
+    with proxied(gs_server, monkeypatch, random_faults(0.2, seed=3)) as proxy:
+        code, found, error = night(bucket, "2026-11-24", capsys)
+    assert {fault for _, fault in proxy.met} == set(TRANSIENT), proxy.met
     if code != 0:
         lines = [line for line in error.splitlines() if line.startswith("error: ")]
         assert len(lines) == len(found["errors"]) > 0 and "Traceback" not in error
