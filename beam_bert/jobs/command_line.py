@@ -23,6 +23,8 @@ from beam_bert.settings.fields import field_group, is_fixed, is_rare, other_name
 from beam_bert.terminal import TERMINAL
 
 Config = TypeVar("Config", bound=BaseModel)
+# No flag of Beam is as near as this to one of ours (a test holds it).
+_SURELY_MEANT = 0.88
 _EVERYWHERE = ("config", "help", "quiet", "verbose", "log_format")
 
 
@@ -79,6 +81,7 @@ def run_from_command_line(
     module: str = "beam_bert.jobs.run",
     beam: bool = True,
     tasks: Mapping[str, tuple[type[BaseModel], str]] | None = None,
+    first: Callable[[Any], None] | None = None,
 ) -> int:
     """Parse the flags of a command, run it, and say how it went.
 
@@ -90,6 +93,7 @@ def run_from_command_line(
       module: where that function is; imported once the flags are right.
       beam: whether it is a Beam pipeline, which takes Beam's flags too.
       tasks: settings and module of the other tasks that `--task` names.
+      first: what is done with the settings before the module is imported.
 
     Returns:
       The exit code: 0, 2 for a mistake that the user can mend, 1 for a failed run.
@@ -98,6 +102,8 @@ def run_from_command_line(
     def parse_and_run() -> None:
         settings, where = (tasks or {}).get(_task_of(argv), (config_type, module))
         config, beam_flags = parse_config(settings, argv, prog, beam=beam)
+        if first is not None:
+            first(config)
         # Beam warns on import of every optional package that is not there.
         logging.disable(logging.WARNING)
         try:
@@ -349,6 +355,10 @@ def _beam_flags(
         return []
     if not beam:
         raise _unknown_flag(given[0], names)
+    if not pass_on_unknown:
+        for flag in given:
+            if flag.startswith("--") and _near(flag, names, _SURELY_MEANT):
+                raise _unknown_flag(flag, names)  # Beam's import takes a second
     from apache_beam.options.pipeline_options import PipelineOptions, _BeamArgumentParser
 
     class Parser(_BeamArgumentParser):
@@ -391,13 +401,16 @@ def _flags_of(values: dict[str, Any], parser: argparse.ArgumentParser) -> list[s
 def _unknown_flag(given: str, names: Sequence[str], beams: Sequence[str] = ()) -> ConfigError:
     """The flag that is meant; one of Beam's many only where a letter or two differ."""
     flag = given.split("=")[0]
-    spelled = "--" + flag[2:].replace("-", "_")
-    near = difflib.get_close_matches(spelled, names, n=1, cutoff=0.75)
-    near = near or difflib.get_close_matches(spelled, beams, n=1, cutoff=0.9)
+    near = _near(flag, names, 0.75) or _near(flag, beams, 0.9)
     hint = f"; did you mean {near[0]}?" if near else " (see --help)"
     if not flag.startswith("-"):
         hint = "; a value needs its flag before it"
     return ConfigError(f"unknown flag {flag}{hint}")
+
+
+def _near(flag: str, names: Sequence[str], cutoff: float) -> list[str]:
+    spelled = "--" + flag.split("=")[0][2:].replace("-", "_")
+    return difflib.get_close_matches(spelled, names, n=1, cutoff=cutoff)
 
 
 def _all_subclasses(cls: type) -> list[Any]:

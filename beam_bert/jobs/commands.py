@@ -19,6 +19,7 @@ import beam_bert
 from beam_bert.errors import ConfigError, printable
 from beam_bert.jobs import quick_look
 from beam_bert.jobs.command_line import exit_code_of, run_from_command_line, settings_parser
+from beam_bert.jobs.first_look import first_look
 from beam_bert.settings.answer import AnswerConfig
 from beam_bert.settings.answer_training import AnswerEvaluateConfig, AnswerFinetuneConfig
 from beam_bert.settings.evaluation import EvaluateConfig
@@ -134,6 +135,7 @@ def run_command(name: str, argv: Sequence[str] | None = None, prog: str | None =
         module=command.module,
         beam=command.beam,
         tasks=command.tasks,
+        first=first_look if command.answers_texts else None,
     )
 
 

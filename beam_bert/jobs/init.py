@@ -147,7 +147,7 @@ def _look(patterns: Sequence[str]) -> tuple[list[str], list[str], int]:
     files = list_files(tuple(patterns))
     samples = sample_files(files, SourceSpec())
     columns = list(dict.fromkeys(name for sample in samples for name in sample.columns))
-    formats = sorted({sample.format for sample in samples})
+    formats = sorted({str(sample.format) for sample in samples})
     return ([] if formats == ["text"] else columns), formats, len(files)
 
 

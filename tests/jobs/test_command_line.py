@@ -13,8 +13,9 @@ import pytest
 
 import beam_bert
 from beam_bert.errors import ConfigError
+from beam_bert.jobs import command_line
 from beam_bert.jobs.command_line import parse_config
-from beam_bert.jobs.commands import main, run_command
+from beam_bert.jobs.commands import COMMANDS, main, run_command
 from beam_bert.settings.inference import ClassifyConfig, SentimentConfig
 from beam_bert.settings.training import FinetuneConfig
 from tools import reference
@@ -252,3 +253,30 @@ def test_a_line_of_stdin_without_text_is_named(
     monkeypatch.setattr("sys.stdin", io.StringIO('{"body": "x"}\n'))
     assert main(["sentiment", "--input", "-"]) == 2
     assert "line 1 of stdin" in capsys.readouterr().err
+
+
+def test_no_flag_of_beam_is_taken_for_a_mistyped_one_of_ours() -> None:
+    from apache_beam.options.pipeline_options import PipelineOptions, _BeamArgumentParser
+
+    parser = _BeamArgumentParser(add_help=False)
+    for options in command_line._all_subclasses(PipelineOptions):
+        if "_add_argparse_args" in vars(options):
+            options._add_argparse_args(parser)
+    beams = [name for name in parser._option_string_actions if name.startswith("--")]
+    for command in COMMANDS.values():
+        ours = [f"--{name}" for name in command.settings.model_fields]
+        near = [name for name in beams if name not in ours if command_line._near(name, ours, 0.88)]
+        assert not near
+
+
+def test_a_wrong_file_name_is_told_before_beam_and_torch_are_imported() -> None:
+    words = ["sentiment", "--input", "nope.csv", "--output", "out"]
+    done = subprocess.run(
+        [sys.executable, "-X", "importtime", "-m", "beam_bert", *words],
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 2
+    assert "error: nope.csv matches no file" in done.stderr
+    for heavy in ("torch", "apache_beam", "transformers"):
+        assert f"| {heavy}\n" not in done.stderr

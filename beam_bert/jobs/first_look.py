@@ -1,0 +1,32 @@
+"""What can be said of a run's input before Beam and torch are imported, which takes seconds."""
+
+from __future__ import annotations
+
+from beam_bert.settings.inference import JobConfig
+from beam_bert.terminal import TERMINAL
+
+
+def first_look(config: JobConfig) -> None:
+    """List local input and say what will be read; what is on gs:// is looked at later.
+
+    Raises:
+      InputError: a pattern matches nothing, or may not be read.
+    """
+    from beam_bert.sources.listing import list_files
+    from beam_bert.sources.opening import is_url
+
+    if any(is_url(pattern) for pattern in config.input):
+        TERMINAL.say(f"reading {' '.join(config.input)} with {config.model}")
+        return
+    files = list_files(config.input)
+    size = sum(file.size for file in files)
+    count = "1 file" if len(files) == 1 else f"{len(files):,} files"
+    TERMINAL.say(f"reading {count}, {_size(size)}, with {config.model}")
+
+
+def _size(count: int) -> str:
+    for unit in ("B", "kB", "MB", "GB"):
+        if count < 1000 or unit == "GB":
+            return f"{count:,.0f} {unit}" if unit in ("B", "kB") else f"{count:,.1f} {unit}"
+        count /= 1000
+    raise AssertionError
