@@ -149,17 +149,25 @@ def _store(info: ValidationInfo) -> str:
 
 
 def _completed(section: str, config: type[Settings], value: Any, ours: Mapping[str, object]) -> Any:
-    """A section with the settings that the nightly job makes itself."""
-    if not isinstance(value, Mapping):
+    """A section with the settings that the nightly job makes itself.
+
+    A config object cannot leave out what its own job requires (a model, an output): that is
+    replaced. What it need not have said is refused, as it is in a mapping.
+    """
+    given = value.model_dump(exclude_unset=True) if isinstance(value, config) else value
+    if not isinstance(given, Mapping):
         return value
     for name in ours:
-        if name in value:
+        unavoidable = given is not value and config.model_fields[name].is_required()
+        if name in given and not unavoidable and (given is value or given[name] != ours[name]):
             raise ValueError(f"{section}.{name} is the nightly job's to set; leave it out")
+    if given is not value:
+        return type(value)(**{**given, **ours})
     listed = {
         name: (each,)
-        for name, each in value.items()
+        for name, each in given.items()
         if isinstance(each, str)
         and name in config.model_fields
         and "tuple[" in str(config.model_fields[name].annotation)
     }
-    return {**value, **listed, **ours}
+    return {**given, **listed, **ours}

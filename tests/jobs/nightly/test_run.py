@@ -18,13 +18,17 @@ import pyarrow.dataset as ds
 import pytest
 import torch
 import yaml
+from pydantic import ValidationError
 
 from beam_bert.errors import ConfigError
 from beam_bert.evaluation.intervals import bootstrap
 from beam_bert.jobs.nightly import gate as gate_module
 from beam_bert.jobs.nightly import run as run_module
 from beam_bert.models import ModelStore
+from beam_bert.settings.evaluation import EvaluateConfig
+from beam_bert.settings.inference import ClassifyConfig, SentimentConfig
 from beam_bert.settings.nightly import LabelMetric, NightlyConfig, ValueMetric
+from beam_bert.settings.training import FinetuneConfig
 from beam_bert.sinks import commit
 from beam_bert.tasks.classification import REGRESSION, SINGLE_LABEL
 from pipelines.nightly import main
@@ -446,6 +450,25 @@ def test_a_mistake_in_the_file_is_one_line_that_names_the_place(
     with pytest.raises(ConfigError, match=message) as raised:
         parse_config(NightlyConfig, ["--config", str(place.config())], "pipelines.nightly")
     assert "\n" not in str(raised.value)
+
+
+def test_sections_given_as_objects_get_the_jobs_own_settings_too() -> None:
+    classify = ClassifyConfig(input=("in",), output="out", model="another", top_k=2)
+    finetune = FinetuneConfig(train=("t",), label_column="l", base="b", output="elsewhere")
+    evaluate = EvaluateConfig(input=("e",), label_column="l", model="another", output="elsewhere")
+    night = NightlyConfig(store="store/", classify=classify, finetune=finetune, evaluate=evaluate)
+    assert (night.classify.model, night.classify.incremental) == ("store@production", True)
+    assert night.classify.top_k == 2 and "long_documents" not in night.classify.model_fields_set
+    assert (night.finetune.output, night.finetune.layout) == ("store", "store")
+    assert (night.evaluate.model, night.evaluate.compare) == ("store@candidate", None)
+    sentiment = SentimentConfig(input=("in",), output="out")
+    assert NightlyConfig(store="s", classify=sentiment).classify.long_documents == "window"
+    for refused in ({"overwrite": True}, {"incremental": False}, {"dry_run": True}):
+        with pytest.raises(ValidationError, match="is the nightly job's to set; leave it out"):
+            NightlyConfig(store="s", classify=classify.model_copy(update=refused))
+    with pytest.raises(ValidationError, match=r"finetune\.alias is the nightly job's"):
+        other = finetune.model_copy(update={"alias": "other"})
+        NightlyConfig(store="s", classify=classify, finetune=other, evaluate=evaluate)
 
 
 def test_the_gate_knows_the_metrics_that_models_are_compared_by() -> None:
