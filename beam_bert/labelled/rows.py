@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from beam_bert.encoder.plan import Int32Array, Int64Array
 from beam_bert.errors import InputError
@@ -20,7 +21,8 @@ from beam_bert.slices.token_arrays import TokenArrays
 from beam_bert.sources import SourceSpec, cut_unit, inspect_source, list_files, read_slice
 from beam_bert.tokenization import DocumentTokenizer
 
-LABEL = "label"
+# What is tokenized at once: an Arrow array holds 2 GiB.
+_TOKENIZED_CHARACTERS = 64 * 2**20
 
 
 @dataclass(frozen=True, eq=False)
@@ -124,7 +126,7 @@ def read_rows(
     return Rows(
         texts=rows["text"].to_pylist(),
         pairs=rows["text_pair"].to_pylist() if spec.text_pair_column else None,
-        labels=rows["carried"].field(0) if keep_columns else None,
+        labels=pc.struct_field(rows["carried"], [0]).combine_chunks() if keep_columns else None,
         places=[f"{file}#{row}" for file, row in rows_of_files],
         files=tuple(files),
         rejected=rejected,
@@ -138,8 +140,10 @@ def read_documents(
     max_reject_rate: float,
     flag: str,
     label_column: str | None = None,
-) -> tuple[pa.RecordBatch, int]:
+) -> tuple[pa.Table, int]:
     """Every usable row of the files, as `beam_bert.sources` gives them, and how many were not.
+
+    A table, whose columns may hold more than the 2 GiB of one array.
 
     Args:
       files: to read.
@@ -159,8 +163,8 @@ def read_documents(
     ]
     if label_column is not None:
         batches = [_reject_unlabelled(batch, label_column) for batch in batches]
-    rejects = pa.concat_batches([batch.rejects for batch in batches])
-    rows = pa.concat_batches([batch.rows for batch in batches])
+    rejects = pa.Table.from_batches([batch.rejects for batch in batches])
+    rows = pa.Table.from_batches([batch.rows for batch in batches])
     check_rejects(rejects, rows.num_rows + rejects.num_rows, max_reject_rate, flag)
     return rows, rejects.num_rows
 
@@ -171,9 +175,7 @@ def _reject_unlabelled(batch: SliceBatch, column: str) -> SliceBatch:
     return batch.reject(lacking, NO_LABEL, [no_label_message(column)] * len(lacking))
 
 
-def check_rejects(
-    rejects: pa.RecordBatch, rows_read: int, max_reject_rate: float, flag: str
-) -> None:
+def check_rejects(rejects: pa.Table, rows_read: int, max_reject_rate: float, flag: str) -> None:
     """Raise InputError, naming the first one, where more rows are unusable than may be."""
     if rejects.num_rows <= max_reject_rate * rows_read:
         return
@@ -192,26 +194,38 @@ def tokenize_rows(rows: Rows, tokenizer: DocumentTokenizer) -> Tokens:
     Raises:
       InputError: the tokenizer drops every character of a text.
     """
+    parts, ends = [], np.cumsum([len(text) for text in rows.texts])
+    first = 0
+    while first < len(rows):
+        begun = ends[first - 1] if first else 0
+        last = max(first + 1, int(np.searchsorted(ends, begun + _TOKENIZED_CHARACTERS, "right")))
+        parts.append(_tokenized(rows, slice(first, last), tokenizer))
+        first = last
+    lengths = [np.diff(part.offsets) for part in parts]
+    firsts = [part.first_lengths for part in parts if part.first_lengths is not None]
+    return Tokens(
+        np.concatenate([part.ids for part in parts], dtype=np.int32),
+        np.concatenate([[0], np.cumsum(np.concatenate(lengths))]),
+        np.concatenate(firsts, dtype=np.int32) if firsts else None,
+    )
+
+
+def _tokenized(rows: Rows, some: slice, tokenizer: DocumentTokenizer) -> TokenArrays:
+    places = rows.places[some]
     columns = {
-        "doc_id": pa.array(rows.places, pa.string()),
-        "text": pa.array(rows.texts, pa.string()),
-        "source_file": pa.array([""] * len(rows), pa.string()),
-        "source_row": pa.array(np.arange(len(rows))),
+        "doc_id": pa.array(places, pa.string()),
+        "text": pa.array(rows.texts[some], pa.string()),
+        "source_file": pa.array([""] * len(places), pa.string()),
+        "source_row": pa.array(np.arange(len(places))),
     }
     if rows.pairs is not None:
-        columns["text_pair"] = pa.array(rows.pairs, pa.string())
+        columns["text_pair"] = pa.array(rows.pairs[some], pa.string())
     whole = SliceBatch(Slice(0, ()), "", pa.RecordBatch.from_pydict(columns), rejects_batch([]))
     result = tokenizer.tokenize(whole)
     if result.rejects.num_rows:
         first = result.rejects.slice(0, 1).to_pylist()[0]
         raise InputError(f"{first['doc_id']}: {first['message']}; remove the row")
-    tokens = TokenArrays.of(result.rows)
-    first = tokens.first_lengths
-    return Tokens(
-        tokens.ids.astype(np.int32),
-        tokens.offsets,
-        None if first is None else first.astype(np.int32),
-    )
+    return TokenArrays.of(result.rows)
 
 
 def sha256_of(path: str) -> str:

@@ -8,7 +8,7 @@ from typing import Any, Literal
 from pydantic import field_validator, model_validator
 
 from beam_bert.settings.fields import setting
-from beam_bert.settings.inference import JobConfig
+from beam_bert.settings.inference import MOST_SLICE_BYTES, JobConfig
 
 # A window and the overlap that published models were fine-tuned with (run_squad.py's defaults).
 DEFAULT_MAX_LENGTH = 384
@@ -67,6 +67,7 @@ class AnswerConfig(JobConfig):
         output=True,
         default=None,
         ge=1,
+        le=MOST_SLICE_BYTES // 4,
     )
     answers: Literal["long", "wide"] = setting(
         "Results",

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from copy import copy
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Literal
 
 from pydantic import field_validator, model_validator
 
 from beam_bert.settings.answer import DEFAULT_MAX_LENGTH, DEFAULT_STRIDE, AnswerConfig
-from beam_bert.settings.fields import Settings, setting
+from beam_bert.settings.fields import Settings, same_setting, setting
 from beam_bert.settings.training import FinetuneConfig, TrainingConfig, task_field
 
 _QUESTIONS = "Questions with their answers, SQuAD's JSON (v1, v2) or flat rows: "
@@ -31,9 +31,7 @@ class AskedColumns:
     id: str | None = None
 
 
-def _same(config: type[Settings], name: str) -> Any:
-    """The setting of that name as another job has it."""
-    return copy(config.model_fields[name])
+_same = partial(same_setting, AnswerConfig)
 
 
 def _column(name: str, what: str) -> Any:
@@ -129,14 +127,14 @@ class AnswerFinetuneConfig(_FlatColumns, TrainingConfig):
     )
     epochs: int = setting("Training", "Passes over the training windows.", default=3, ge=1)
     learning_rate: float = setting("Training", "Its peak, at the head.", default=5e-5, gt=0)
-    layer_decay: float = _same(FinetuneConfig, "layer_decay")
-    warmup: float = _same(FinetuneConfig, "warmup")
-    schedule: Literal["linear", "cosine", "constant"] = _same(FinetuneConfig, "schedule")
-    weight_decay: float = _same(FinetuneConfig, "weight_decay")
+    layer_decay: float = same_setting(FinetuneConfig, "layer_decay")
+    warmup: float = same_setting(FinetuneConfig, "warmup")
+    schedule: Literal["linear", "cosine", "constant"] = same_setting(FinetuneConfig, "schedule")
+    weight_decay: float = same_setting(FinetuneConfig, "weight_decay")
     batch_tokens: int = setting(
         "Training", "Tokens of a batch; nothing is padded.", default=4096, ge=1
     )
-    early_stopping: int = _same(FinetuneConfig, "early_stopping")
+    early_stopping: int = same_setting(FinetuneConfig, "early_stopping")
     metric: Literal["f1", "exact"] = setting(
         "Training", "Dev metric that chooses the epoch, at its best null threshold.", default="f1"
     )
@@ -154,15 +152,15 @@ class AnswerEvaluateConfig(_FlatColumns):
     input: tuple[str, ...] = setting(
         "Data", f"{_QUESTIONS}files, folders or globs, local or gs://.", min_length=1
     )
-    model: str = _same(AnswerConfig, "model")
-    precision: Literal["auto", "fp32", "bf16", "int8", "fp8"] = _same(AnswerConfig, "precision")
-    recheck_margin: float | None = _same(AnswerConfig, "recheck_margin")
-    device: Literal["auto", "cpu", "cuda"] = _same(AnswerConfig, "device")
-    max_length: int | None = _same(AnswerConfig, "max_length")
-    stride: int = _same(AnswerConfig, "stride")
-    batch_tokens: int | None = _same(AnswerConfig, "batch_tokens")
-    null_threshold: float | None = _same(AnswerConfig, "null_threshold")
-    max_answer_tokens: int = _same(AnswerConfig, "max_answer_tokens")
+    model: str = _same("model")
+    precision: Literal["auto", "fp32", "bf16", "int8", "fp8"] = _same("precision")
+    recheck_margin: float | None = _same("recheck_margin")
+    device: Literal["auto", "cpu", "cuda"] = _same("device")
+    max_length: int | None = _same("max_length")
+    stride: int = _same("stride")
+    batch_tokens: int | None = _same("batch_tokens")
+    null_threshold: float | None = _same("null_threshold")
+    max_answer_tokens: int = _same("max_answer_tokens")
 
     output: str = setting("Report", "Folder or gs:// prefix for evaluation.json and report.html.")
     definition: Definition = setting(

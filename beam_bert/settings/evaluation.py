@@ -2,33 +2,31 @@
 
 from __future__ import annotations
 
-from copy import copy
+from functools import partial
 from typing import Any, Literal
 
 from pydantic import field_validator, model_validator
 
-from beam_bert.settings.fields import Settings, setting
+from beam_bert.settings.fields import Settings, same_setting, setting
 from beam_bert.settings.inference import ClassifyConfig
 from beam_bert.settings.training import task_field
 
-
-def _as_in_classify(name: str) -> Any:
-    """The setting of that name as the inference jobs have it: readers and model are the same."""
-    return copy(ClassifyConfig.model_fields[name])
+# Readers and model are the same.
+_same = partial(same_setting, ClassifyConfig)
 
 
 class EvaluateConfig(Settings):
     """Measure a model on labelled text: how right, how sure, where it fails, and compare two."""
 
     task: Literal["classify", "answer"] = task_field("classify")
-    input: tuple[str, ...] = _as_in_classify("input")
-    format: Literal["auto", "text", "jsonl", "csv", "tsv", "parquet"] = _as_in_classify("format")
-    text_column: tuple[str, ...] = _as_in_classify("text_column")
-    text_pair_column: str | None = _as_in_classify("text_pair_column")
-    id_column: str | None = _as_in_classify("id_column")
-    column_names: tuple[str, ...] | None = _as_in_classify("column_names")
-    quoting: bool | None = _as_in_classify("quoting")
-    max_document_bytes: int = _as_in_classify("max_document_bytes")
+    input: tuple[str, ...] = _same("input")
+    format: Literal["auto", "text", "jsonl", "csv", "tsv", "parquet"] = _same("format")
+    text_column: tuple[str, ...] = _same("text_column")
+    text_pair_column: str | None = _same("text_pair_column")
+    id_column: str | None = _same("id_column")
+    column_names: tuple[str, ...] | None = _same("column_names")
+    quoting: bool | None = _same("quoting")
+    max_document_bytes: int = _same("max_document_bytes")
 
     label_column: str = setting("Labels", "Column with the label, the labels or the value.")
     label_separator: str | None = setting(
@@ -50,19 +48,19 @@ class EvaluateConfig(Settings):
         le=1,
     )
 
-    model: str = _as_in_classify("model")
+    model: str = _same("model")
     compare: str | None = setting(
         "Model", "Another model, named likewise, to compare with on the same rows.", default=None
     )
-    precision: Literal["auto", "fp32", "bf16", "int8", "fp8"] = _as_in_classify("precision")
-    recheck_margin: float | None = _as_in_classify("recheck_margin")
-    device: Literal["auto", "cpu", "cuda"] = _as_in_classify("device")
-    max_length: int | None = _as_in_classify("max_length")
-    long_documents: Literal["truncate", "window"] = _as_in_classify("long_documents")
-    stride: int = _as_in_classify("stride")
-    batch_tokens: int | None = _as_in_classify("batch_tokens")
-    threshold: float | None = _as_in_classify("threshold")
-    combine_windows: Literal["mean", "max"] = _as_in_classify("combine_windows")
+    precision: Literal["auto", "fp32", "bf16", "int8", "fp8"] = _same("precision")
+    recheck_margin: float | None = _same("recheck_margin")
+    device: Literal["auto", "cpu", "cuda"] = _same("device")
+    max_length: int | None = _same("max_length")
+    long_documents: Literal["truncate", "window"] = _same("long_documents")
+    stride: int = _same("stride")
+    batch_tokens: int | None = _same("batch_tokens")
+    threshold: float | None = _same("threshold")
+    combine_windows: Literal["mean", "max"] = _same("combine_windows")
 
     output: str = setting("Report", "Folder or gs:// prefix for evaluation.json and report.html.")
     slices: tuple[str, ...] | None = setting(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from copy import copy
 from typing import Any, Literal, get_args, get_origin
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
@@ -27,6 +28,14 @@ def setting(
     """
     extra: dict[str, Any] = {"group": group, "output": output, "also": also}
     return Field(description=description, json_schema_extra=extra, **kwargs)
+
+
+def same_setting(config: type[BaseModel], name: str, group: str | None = None) -> Any:
+    """The setting of that name as another job has it, in a group of its own where one is given."""
+    field = copy(config.model_fields[name])
+    if group is not None:
+        field.json_schema_extra = {**_extra(field), "group": group, "output": True}
+    return field
 
 
 class Settings(BaseModel):

@@ -17,6 +17,10 @@ EMBEDDED_SENTIMENT = "sentiment-small-en"
 
 CPU_SLICE_BYTES = 4 * 2**20
 GPU_SLICE_BYTES = 64 * 2**20
+# A column of a slice holds up to so much, and one document or record beyond it; Arrow's offsets
+# have 31 bits, and a record of JSON lines may have four bytes for each of its document's.
+MOST_SLICE_BYTES = 256 * 2**20
+MOST_DOCUMENT_BYTES = 256 * 2**20
 
 # GPUs that --gpu takes: type as Dataflow names it -> GPUs of a machine -> that machine. H100
 # machines with fewer than eight exist at Compute Engine; that Dataflow takes them is unconfirmed.
@@ -106,7 +110,12 @@ class SourceConfig(Settings):
         default=None,
     )
     max_document_bytes: int = setting(
-        "Input", "A longer document becomes a reject.", output=True, default=16 * 2**20, ge=1
+        "Input",
+        "A longer document becomes a reject.",
+        output=True,
+        default=16 * 2**20,
+        ge=1,
+        le=MOST_DOCUMENT_BYTES,
     )
 
     @field_validator("input")
@@ -226,6 +235,7 @@ class JobConfig(InferenceConfig):
         output=True,
         default=None,
         ge=1,
+        le=MOST_SLICE_BYTES,
     )
     run_id: str | None = setting(
         "Work",

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any, ClassVar, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from beam_bert.settings.fields import Settings
+from beam_bert.settings.fields import Settings, same_setting
 from beam_bert.settings.inference import SourceConfig
 
 # SPDX names under which text may be used to train a model that is passed on; "own": it is yours.
@@ -43,10 +44,8 @@ def task_field(default: str) -> Any:
     )
 
 
-def _as_in_source(name: str, group: str = "Data") -> Any:
-    """The setting of that name as the inference jobs have it: the readers are the same."""
-    field = SourceConfig.model_fields[name]
-    return _field(group, str(field.description), default=field.default)
+# The readers are those of the inference jobs.
+_same = partial(same_setting, SourceConfig, group="Data")
 
 
 class TrainingConfig(Settings):
@@ -181,12 +180,12 @@ class FinetuneConfig(TrainingConfig):
     unlabelled: tuple[str, ...] = _field(
         "Data", "With a teacher: more text, without labels, for the student.", default=()
     )
-    format: Literal["auto", "text", "jsonl", "csv", "tsv", "parquet"] = _as_in_source("format")
-    text_column: tuple[str, ...] = _as_in_source("text_column")
-    text_pair_column: str | None = _as_in_source("text_pair_column")
-    column_names: tuple[str, ...] | None = _as_in_source("column_names")
-    quoting: bool | None = _as_in_source("quoting")
-    max_document_bytes: int = _as_in_source("max_document_bytes")
+    format: Literal["auto", "text", "jsonl", "csv", "tsv", "parquet"] = _same("format")
+    text_column: tuple[str, ...] = _same("text_column")
+    text_pair_column: str | None = _same("text_pair_column")
+    column_names: tuple[str, ...] | None = _same("column_names")
+    quoting: bool | None = _same("quoting")
+    max_document_bytes: int = _same("max_document_bytes")
     label_column: str = _field("Data", "Column with the label, the labels or the value.")
     label_separator: str | None = _field(
         "Data",
@@ -366,12 +365,12 @@ class PretrainConfig(TrainingConfig):
     input: tuple[str, ...] = _field(
         "Data", "Raw text: files, folders or globs, local or gs://.", min_length=1
     )
-    format: Literal["auto", "text", "jsonl", "csv", "tsv", "parquet"] = _as_in_source("format")
-    text_column: tuple[str, ...] = _as_in_source("text_column")
-    text_unit: Literal["line", "file"] = _as_in_source("text_unit")
-    column_names: tuple[str, ...] | None = _as_in_source("column_names")
-    quoting: bool | None = _as_in_source("quoting")
-    max_document_bytes: int = _as_in_source("max_document_bytes")
+    format: Literal["auto", "text", "jsonl", "csv", "tsv", "parquet"] = _same("format")
+    text_column: tuple[str, ...] = _same("text_column")
+    text_unit: Literal["line", "file"] = _same("text_unit")
+    column_names: tuple[str, ...] | None = _same("column_names")
+    quoting: bool | None = _same("quoting")
+    max_document_bytes: int = _same("max_document_bytes")
     holdout: float = _field(
         "Data", "Share of the texts that the loss is measured on.", default=0.02, gt=0, lt=1
     )
