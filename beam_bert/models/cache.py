@@ -8,6 +8,9 @@ A cached model is trusted where every file has the size and time of when its che
 µs a file, against a second for each gigabyte read. Where one differs (a copied cache, a touched
 file, a full disk) all are read again; only the digest decides, and a damaged model is downloaded
 anew.
+
+A cache may be shared ($BEAM_BERT_CACHE). What another user made, or could write, is read again each
+time, and a link in place of a folder or file is never followed.
 """
 
 from __future__ import annotations
@@ -15,6 +18,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import stat
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -22,7 +26,11 @@ from pathlib import Path
 from filelock import FileLock
 
 from beam_bert.errors import ModelError
-from beam_bert.models.digest import folder_checksums, is_model_file, model_digest
+from beam_bert.models.digest import folder_checksums, model_digest
+from beam_bert.settings.limits import INDEX_BYTES
+from beam_bert.storage import is_model_file, read_regular
+
+_WRITE_FOR_OTHERS = stat.S_IWGRP | stat.S_IWOTH
 
 
 def cache_folder() -> Path:
@@ -59,38 +67,58 @@ def _download(folder: Path, digest: str, download: Callable[[Path], None]) -> No
     # A folder of its own until it is whole: a kill leaves rubbish beside, never a part.
     partial = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f"{digest}-"))
     try:
-        (partial / "new").mkdir()
-        download(partial / "new")
-        checksums = folder_checksums(partial / "new")
+        new = partial / "new"
+        new.mkdir()
+        download(new)
+        for path in (new, *new.iterdir()):
+            path.chmod(path.stat().st_mode & ~_WRITE_FOR_OTHERS)
+        checksums = folder_checksums(new)
         found = model_digest(checksums)
         if found != digest:
             raise ModelError(f"what was downloaded is version {found}, not {digest}")
-        if folder.exists():
+        if os.path.lexists(folder):
             folder.rename(partial / "damaged")
-        (partial / "new").rename(folder)
+        new.rename(folder)
         _remember(folder, checksums)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
 
 
 def _passes_check(folder: Path, digest: str) -> bool:
-    """Whether reading all files gives the digest; remembered, so that it is done once."""
-    if not folder.is_dir():
-        return False
+    """Whether reading all files gives the digest; remembered where only we can change them."""
     try:
+        if folder.is_symlink() or _files(folder) is None:
+            return False
         checksums = folder_checksums(folder)
-    except ModelError:
+    except (OSError, ModelError):
         return False
     if model_digest(checksums) != digest:
         return False
-    _remember(folder, checksums)
+    if _is_ours(folder):
+        _remember(folder, checksums)
     return True
 
 
-def _stats(folder: Path) -> dict[str, list[int]]:
+def _files(folder: Path) -> dict[str, os.stat_result] | None:
+    """The model's files by name; None where one is no regular file, such as a link."""
     with os.scandir(folder) as entries:
-        stats = {entry.name: entry.stat() for entry in entries if is_model_file(entry.name)}
-    return {name: [stat.st_size, stat.st_mtime_ns] for name, stat in stats.items()}
+        found = {e.name: e.stat(follow_symlinks=False) for e in entries if is_model_file(e.name)}
+    return found if all(stat.S_ISREG(each.st_mode) for each in found.values()) else None
+
+
+def _is_ours(path: Path) -> bool:
+    """Whether `path`, itself and no link, is this user's, and others cannot write it."""
+    found = path.lstat()
+    return (
+        not stat.S_ISLNK(found.st_mode)
+        and found.st_uid == os.geteuid()
+        and not found.st_mode & _WRITE_FOR_OTHERS
+    )
+
+
+def _stats(folder: Path) -> dict[str, list[int]]:
+    files = _files(folder) or {}
+    return {name: [each.st_size, each.st_mtime_ns] for name, each in files.items()}
 
 
 def _remember(folder: Path, checksums: dict[str, str]) -> None:
@@ -103,12 +131,16 @@ def _remember(folder: Path, checksums: dict[str, str]) -> None:
 
 
 def _is_as_checked(folder: Path) -> bool:
+    record = folder.with_name(f"{folder.name}.json")
     try:
-        checked = json.loads(folder.with_name(f"{folder.name}.json").read_bytes())
-        return model_digest(
-            {name: checksum for name, (_, _, checksum) in checked.items()}
-        ) == folder.name and {
-            name: [size, time] for name, (size, time, _) in checked.items()
-        } == _stats(folder)
-    except (OSError, ValueError, AttributeError, TypeError):
+        if not _is_ours(folder) or not _is_ours(record):
+            return False
+        checked = json.loads(read_regular(record, INDEX_BYTES))
+        return (
+            model_digest({name: checksum for name, (_, _, checksum) in checked.items()})
+            == folder.name
+            and {name: [size, time] for name, (size, time, _) in checked.items()} == _stats(folder)
+            and all(_is_ours(folder / name) for name in checked)
+        )
+    except (OSError, ValueError, AttributeError, TypeError, RecursionError):
         return False
