@@ -20,6 +20,8 @@ _STEERING = re.compile(
     "[\x00-\x09\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff\ud800-\udfff]"
 )
 
+_MOST_CHARACTERS = 2_000  # of a message: values are cut where it is made, lists of them may be long
+
 
 def printable(text: str) -> str:
     """Text from outside as a terminal or page may have it: what would steer it, as escapes."""
@@ -44,7 +46,7 @@ def shown(value: object, most: int = 80) -> str:
 
 def one_line(error: BaseException) -> str:
     """An error's message for a terminal."""
-    return printable(" ".join(str(error).split()))
+    return printable(shortened(" ".join(str(error).split()), _MOST_CHARACTERS))
 
 
 class BeamBertError(Exception):

@@ -11,11 +11,10 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
-from beam_bert.errors import ConfigError
-from beam_bert.sources.opening import read_text
+from beam_bert.errors import ConfigError, shortened
+from beam_bert.sources.yaml_files import read_yaml
 
 PACKAGE_TERMS = Path(__file__).with_name("identity_terms.yaml")
 _ARTICLE = re.compile(r"(?<!\w)(an?)(\s+)$", re.IGNORECASE)
@@ -156,15 +155,12 @@ def load_identity_terms(path: str | None = None) -> IdentityTerms:
     Raises:
       ConfigError: the file cannot be read, or is no such list.
     """
+    values = read_yaml(path or str(PACKAGE_TERMS), f"--audit_terms {path}", ConfigError)
     try:
-        return IdentityTerms.model_validate(yaml.safe_load(read_text(path or str(PACKAGE_TERMS))))
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"--audit_terms {path}: cannot be read ({error})") from None
-    except yaml.YAMLError as error:
-        raise ConfigError(f"--audit_terms {path}: not YAML: {error}") from None
+        return IdentityTerms.model_validate(values)
     except ValidationError as error:
         first = error.errors()[0]
-        place = ".".join(str(part) for part in first["loc"]) or "the file"
+        place = shortened(".".join(map(str, first["loc"])), 80) or "the file"
         raise ConfigError(
             f"--audit_terms {path}: {place}: {first['msg']}; the package's list, {PACKAGE_TERMS}, "
             "shows how it is written"

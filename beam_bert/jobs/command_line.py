@@ -15,10 +15,9 @@ import typing
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
-import yaml
 from pydantic import BaseModel, ValidationError
 
-from beam_bert.errors import BeamBertError, ConfigError, one_line
+from beam_bert.errors import BeamBertError, ConfigError, one_line, shortened, shown
 from beam_bert.settings.fields import field_group, is_fixed, is_rare, other_name
 from beam_bert.terminal import TERMINAL
 
@@ -307,28 +306,10 @@ def _default_text(field: Any) -> str:
     return " ".join(default) if isinstance(default, tuple) else str(default)
 
 
-class _UniqueNames(yaml.SafeLoader):
-    """As YAML has it, names are unique; PyYAML would take the last one and lose the others."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        seen = set()
-        for key in (key for key, _ in node.value if isinstance(key, yaml.ScalarNode)):
-            if key.value in seen:
-                fault = f"{key.value!r} is given twice"
-                raise yaml.MarkedYAMLError(problem=fault, problem_mark=key.start_mark)
-            seen.add(key.value)
-        return super().construct_mapping(node, deep)
-
-
 def _read_yaml(path: str) -> dict[str, Any]:
-    from beam_bert.sources.opening import read_text  # not before --help was answered
+    from beam_bert.sources.yaml_files import read_yaml  # not before --help was answered
 
-    try:
-        data = yaml.load(read_text(path), _UniqueNames)
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"--config {path}: cannot be read ({error})") from None
-    except yaml.YAMLError as error:
-        raise ConfigError(f"--config {path}: not YAML: {error}") from None
+    data = read_yaml(path, f"--config {path}", ConfigError)
     if data is None:
         return {}
     if not isinstance(data, dict) or not all(isinstance(key, str) for key in data):
@@ -400,7 +381,7 @@ def _flags_of(values: dict[str, Any], parser: argparse.ArgumentParser) -> list[s
 
 def _unknown_flag(given: str, names: Sequence[str], beams: Sequence[str] = ()) -> ConfigError:
     """The flag that is meant; one of Beam's many only where a letter or two differ."""
-    flag = given.split("=")[0]
+    flag = shortened(given.split("=")[0], 80)
     near = _near(flag, names, 0.75) or _near(flag, beams, 0.9)
     hint = f"; did you mean {near[0]}?" if near else " (see --help)"
     if not flag.startswith("-"):
@@ -431,7 +412,7 @@ def one_line_of(error: ValidationError, config: type[BaseModel], prog: str) -> s
             continue
         place = f"--{first}" if first else "settings"
         if each["loc"] and _is_section(config, str(each["loc"][0])):
-            place = ".".join(map(str, each["loc"]))
+            place = shortened(".".join(map(str, each["loc"])), 80)
         if each["type"] == "missing" and len(each["loc"]) > 1:
             parts.append(f"{place} is missing")
             continue
@@ -440,7 +421,7 @@ def one_line_of(error: ValidationError, config: type[BaseModel], prog: str) -> s
             parts.append(f"{place} is missing: {text[:1].lower()}{text[1:]}")
             continue
         message = each["msg"].removeprefix("Value error, ")
-        given = "" if each["type"] == "value_error" else f", got {each['input']!r}"
+        given = "" if each["type"] == "value_error" else f", got {shown(each['input'])}"
         parts.append(f"{place}: {message[:1].lower()}{message[1:]}{given}")
     where = f"{prog} --help" if " " in prog else "its docstring"
     return "; ".join(parts) + f" (see {where})"

@@ -13,17 +13,16 @@ from collections.abc import Sequence
 from importlib import resources
 
 import numpy as np
-import yaml
 from apache_beam.options.pipeline_options import WorkerOptions
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from beam_bert.encoder import EncoderConfig
-from beam_bert.errors import ConfigError, InputError
+from beam_bert.errors import ConfigError, InputError, shortened
 from beam_bert.jobs.plan import JobPlan, runner_of
 from beam_bert.jobs.runners import MAX_WORKERS, parse_gpu
 from beam_bert.jobs.sampling import SLICE_BYTES, Sample, sample_documents
 from beam_bert.slices.plan import FileEntry
-from beam_bert.sources.opening import read_text
+from beam_bert.sources.yaml_files import read_yaml
 from beam_bert.terminal import TERMINAL
 
 SAMPLED_DOCUMENTS = 1_000
@@ -94,19 +93,12 @@ def read_prices(path: str | None) -> PriceTable:
       ConfigError: the file cannot be read or is no price table.
     """
     name = f"--prices {path}"
+    own = str(resources.files("beam_bert.jobs").joinpath("prices.yaml"))
     try:
-        if path is None:
-            text = resources.files("beam_bert.jobs").joinpath("prices.yaml").read_text("utf-8")
-        else:
-            text = read_text(path)
-        return PriceTable.model_validate(yaml.safe_load(text))
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{name}: cannot be read ({error})") from None
-    except yaml.YAMLError as error:
-        raise ConfigError(f"{name}: not YAML: {error}") from None
+        return PriceTable.model_validate(read_yaml(path or own, name, ConfigError))
     except ValidationError as error:
         first = error.errors()[0]
-        place = ".".join(map(str, first["loc"])) or "the file"
+        place = shortened(".".join(map(str, first["loc"])), 80) or "the file"
         raise ConfigError(
             f"{name}: {place}: {first['msg']}; beam_bert/jobs/prices.yaml shows the form"
         ) from None

@@ -11,6 +11,7 @@ import numpy as np
 import pyarrow as pa
 
 from beam_bert.errors import InputError
+from beam_bert.settings.limits import LABEL_NAMES_BYTES
 from beam_bert.sources.opening import read_text
 from beam_bert.tasks.classification import MULTI_LABEL, REGRESSION, SINGLE_LABEL
 
@@ -131,7 +132,7 @@ def read_label_names(path: str | None) -> tuple[str, ...]:
     if path is None:
         return ()
     try:
-        lines = [line.strip() for line in read_text(path).splitlines()]
+        lines = [line.strip() for line in read_text(path, LABEL_NAMES_BYTES).splitlines()]
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"--label_names {path} cannot be read: {error}") from None
     if not lines or "" in lines or len(set(lines)) < len(lines):

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import datetime
 import fnmatch
+import os
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -21,9 +22,10 @@ from typing import Any
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from beam_bert.errors import InputError
+from beam_bert.errors import InputError, shortened
 from beam_bert.labelled.rows import sha256_of
 from beam_bert.slices.plan import FileEntry
+from beam_bert.sources.yaml_files import read_yaml
 
 DEFAULT_NAME = "data.yaml"
 
@@ -168,7 +170,10 @@ def _matches(path: str, pattern: str, place: str) -> bool:
 def _fits(path: str, pattern: str) -> bool:
     """As a shell would: a `*` stays in its folder, or one line would license all that is below."""
     if "://" not in path:
-        path, pattern = str(Path(path).absolute()), str(Path(pattern).expanduser().absolute())
+        path, pattern = (
+            str(Path(path).absolute()),
+            str(Path(os.path.expanduser(pattern)).absolute()),  # noqa: PTH111 (theirs raises)
+        )
     parts, patterns = path.split("/"), pattern.split("/")
     return path == pattern or (
         len(parts) == len(patterns) and all(map(fnmatch.fnmatchcase, parts, patterns))
@@ -176,27 +181,19 @@ def _fits(path: str, pattern: str) -> bool:
 
 
 def _read(place: str, *, required: bool) -> list[DeclaredSource]:
-    from beam_bert.sources.opening import open_binary
-
-    try:
-        with open_binary(place) as file:
-            values = yaml.safe_load(file.read())
-        return list(_DataFile.model_validate(values or {}).sources)
-    except FileNotFoundError:
-        if required:
-            raise InputError(f"--data {place}: there is no such file") from None
+    name = f"--data {place}" if required else place
+    values = read_yaml(place, name, InputError, or_none=not required)
+    if values is None and not required:
         return []
-    except yaml.YAMLError as error:
-        raise InputError(f"{place} is not YAML: {' '.join(str(error).split())}") from None
+    try:
+        return list(_DataFile.model_validate(values or {}).sources)
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(map(str, first["loc"])) or "sources"
         raise InputError(
-            f"{place}: {where}: {first['msg']}; it needs `sources:`, each with path, origin, "
-            "licence and date (2020-03-10), sha256 if you like"
+            f"{place}: {shortened(where)}: {first['msg']}; it needs `sources:`, each with path, "
+            "origin, licence and date (2020-03-10), sha256 if you like"
         ) from None
-    except OSError as error:
-        raise InputError(f"{place} cannot be read: {error}") from None
 
 
 def _plain(licence: str) -> str:

@@ -9,10 +9,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from beam_bert.errors import ModelError, shortened
+from beam_bert.errors import ModelError, shortened, shown
 from beam_bert.models.digest import file_checksum
 from beam_bert.models.records import PublishedFile
 from beam_bert.settings.limits import CONFIG_JSON_BYTES, INDEX_BYTES
+from beam_bert.settings.paths import path_fault
 from beam_bert.storage import is_safe_path, read_json
 
 # Loading these can run code. Trainer leaves some (optimizer.pt, training_args.bin) beside a model.
@@ -36,8 +37,8 @@ def publishable_files(folder: Path) -> list[Publishable]:
       ModelError: it is not a folder, holds no whole model, only pickled weights, a name that is
         not portable, or a link to somewhere else.
     """
-    if "\0" in str(folder) or not folder.is_dir():
-        raise ModelError(f"cannot publish {str(folder)!r}: there is no such folder")
+    if path_fault(str(folder)) or not folder.is_dir():
+        raise ModelError(f"cannot publish {shown(str(folder))}: there is no such folder")
     root = folder.resolve()
     found = dict(_walk(root, root))
     _check_config(folder, found)

@@ -13,10 +13,11 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from beam_bert.errors import ModelError, RunFailed
+from beam_bert.errors import ModelError, RunFailed, shown
 from beam_bert.models.cache import cached_model
 from beam_bert.models.digest import folder_checksums, model_digest
 from beam_bert.models.store import ModelStore, split_reference
+from beam_bert.settings.paths import path_fault
 from beam_bert.storage import (
     MODEL_FILES,
     Storage,
@@ -73,8 +74,8 @@ def resolve_model(name: str) -> ResolvedModel:
     if name in embedded_names():
         version = model_digest(folder_checksums(EMBEDDED_FOLDER / name))
         return ResolvedModel(name, f"embedded:{name}", version)
-    if "\0" in name:
-        raise ModelError(f"model {name!r}: there is no such folder")
+    if fault := path_fault(name):
+        raise ModelError(f"model {shown(name)}: {fault}; give a folder, gs:// prefix or name")
     reference = split_reference(name)
     if name.startswith("gs://"):
         # A prefix may have an @ in its name and still be no store.

@@ -25,11 +25,12 @@ from typing import Final
 
 from pydantic import JsonValue
 
-from beam_bert.errors import ModelError, StoreConflict
+from beam_bert.errors import ModelError, StoreConflict, shown
 from beam_bert.models.aliases import AliasTable, Table
 from beam_bert.models.publishable import publishable_files
 from beam_bert.models.records import AliasMove, VersionRecord, is_alias, is_version
 from beam_bert.models.versions import Versions, new_version_name
+from beam_bert.settings.paths import path_fault
 from beam_bert.storage import Wording, open_storage
 
 PRODUCTION: Final = "production"
@@ -53,8 +54,11 @@ class ModelStore:
     """
 
     def __init__(self, location: str) -> None:
-        if not location.strip() or "\0" in location:
-            raise ModelError(f"model store {location!r}: give a folder or gs://bucket/prefix")
+        fault = path_fault(location) if location.strip() else "has no name"
+        if fault:
+            raise ModelError(
+                f"model store {shown(location)} {fault}: give a folder or gs:// prefix"
+            )
         if "://" not in location:
             location = str(Path(location).expanduser())
         self.location = location if location.endswith("://") else location.rstrip("/") or "/"

@@ -6,7 +6,17 @@ import os
 from copy import copy
 from typing import Any, Literal, get_args, get_origin
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
+
+from beam_bert.errors import shown
+from beam_bert.settings.paths import path_fault
 
 
 def setting(
@@ -38,6 +48,13 @@ def same_setting(config: type[BaseModel], name: str, group: str | None = None) -
     return field
 
 
+# Settings that name files or folders.
+_PLACES = {
+    *("input", "train", "dev", "unlabelled", "output", "work_folder", "store"),
+    *("model", "compare", "base", "teacher", "data", "prices", "label_names", "audit_terms"),
+}
+
+
 class Settings(BaseModel):
     """What a person may say: checked once, never changed; one string will do for a list of one."""
 
@@ -49,6 +66,16 @@ class Settings(BaseModel):
         if not isinstance(values, dict):
             return values
         return {name: cls._as_list(name, value) for name, value in values.items()}
+
+    @field_validator("*", mode="after")
+    @classmethod
+    def _check_texts(cls, value: Any, info: ValidationInfo) -> Any:
+        for each in value if isinstance(value, tuple) else (value,):
+            if isinstance(each, str):
+                fault = path_fault(each) if info.field_name in _PLACES else None
+                if fault or "\0" in each:
+                    raise ValueError(f"{shown(each)} {fault or 'has a NUL in it'}")
+        return value
 
     @classmethod
     def _as_list(cls, name: str, value: Any) -> Any:

@@ -11,6 +11,7 @@ INDEX_BYTES = 16 * 2**20
 # Of a tokenizer's files, each.
 TOKENIZER_BYTES = 64 * 2**20
 YAML_BYTES = 2**20
+LABEL_NAMES_BYTES = 2**24
 # What a safetensors file says of its tensors; BERT-large's has 40 kB.
 WEIGHTS_HEADER_BYTES = 16 * 2**20
 LABELS = 65_536

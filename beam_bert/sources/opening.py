@@ -12,6 +12,7 @@ from typing import Any, BinaryIO, cast
 
 from beam_bert.errors import BeamBertError, InputError
 from beam_bert.slices.plan import FileEntry
+from beam_bert.storage import read_regular
 
 AHEAD_BYTES = 8 << 20
 
@@ -125,19 +126,23 @@ def _open_with_beam(path: str) -> BinaryIO:
     return cast(BinaryIO, opened)
 
 
-def read_text(path: str) -> str:
+def read_text(path: str, most_bytes: int) -> str:
     """The whole of a small UTF-8 file that a person named, such as a configuration.
 
     Raises:
-      OSError: it cannot be read, for whatever reason a remote file system has.
+      OSError: it cannot be read, for whatever reason a remote file system has, is no regular file
+        or larger than `most_bytes`.
       UnicodeDecodeError: it is not UTF-8.
       InputError, RunFailed: as open_binary.
     """
     if not is_url(path):
-        return Path(path).expanduser().read_text(encoding="utf-8")
+        return read_regular(os.path.expanduser(path), most_bytes).decode()  # noqa: PTH111 (raises)
     try:
         with open_binary(path) as file:
-            return file.read().decode()
+            data = file.read(most_bytes + 1)
+        if len(data) > most_bytes:
+            raise OSError(errno.EINVAL, f"larger than {most_bytes:,} bytes", path)
+        return data.decode()
     except (OSError, UnicodeDecodeError, BeamBertError):
         raise
     except Exception as error:

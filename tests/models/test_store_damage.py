@@ -378,3 +378,13 @@ def test_a_local_version_that_changes_under_a_job_stops_it(
     save_file({}, folder / "model.safetensors")
     with pytest.raises(ModelError, match="changed while the job ran"):
         fetch_model(resolved)
+
+
+@pytest.mark.parametrize("name", ["a\0b", "~nosuchuser_/x", "x" * 300, "a/" * 3_000, "\ud800"])
+def test_what_cannot_be_a_path_is_no_model_and_no_store(name: str, tmp_path: Path) -> None:
+    for use in (resolve_model, ModelStore.open, lambda _: ModelStore.open(tmp_path).publish(name)):
+        with pytest.raises(ModelError) as caught:
+            use(name)
+        assert len(str(caught.value)) < 400
+    with pytest.raises(ModelError):
+        resolve_model(f"{name}@production")
