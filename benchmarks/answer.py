@@ -44,7 +44,7 @@ from beam_bert.slices.plan import Slice
 from beam_bert.slices.schema import document_schema, rejects_batch
 from beam_bert.tasks import AnswerTask
 from beam_bert.tokenization import QuestionTokenizer, WindowSettings
-from beam_bert.tokenization.questions import most_context
+from beam_bert.tokenization.windows import judged_spans
 
 MAX_LENGTH, STRIDE, MAX_ANSWER_TOKENS = 384, 128, 30
 BATCH_SIZES = (1, 4, 16)
@@ -110,7 +110,8 @@ def reference(work: Work, tokenizer: Any, model: Any, batch_size: int) -> tuple[
     lengths = np.array([context.sum() for context in contexts])
     number_in_pair = np.arange(count) - np.searchsorted(pairs, pairs)
     begins = number_in_pair * (lengths[np.searchsorted(pairs, pairs)] - STRIDE)
-    allowed = most_context(begins, lengths, pairs)
+    judged = judged_spans(begins, lengths, pairs)
+    sums = np.add.outer(np.arange(MAX_LENGTH), np.arange(MAX_LENGTH))
     for begin in range(0, count, batch_size):
         numbers = range(begin, min(begin + batch_size, count))
         inputs = tokenizer.pad(
@@ -122,14 +123,13 @@ def reference(work: Work, tokenizer: Any, model: Any, batch_size: int) -> tuple[
         logits = [each.float().numpy() for each in (output.start_logits, output.end_logits)]
         for row, number in enumerate(numbers):
             context = contexts[number]
-            starts = context.copy()
-            starts[context] = np.isin(np.arange(lengths[number]), np.arange(*allowed[number]))
-            start, end = (each[row, : len(context)] for each in logits)
-            table = np.where(
-                band[: len(context), : len(context)] & context & starts[:, None],
-                start[:, None] + end,
-                -np.inf,
-            )
+            size = len(context)
+            start, end = (each[row, :size] for each in logits)
+            # Counted from the context's first token, as the rule counts.
+            places = sums[:size, :size] - 2 * context.argmax()
+            mine = (places >= judged[number, 0]) & (places < judged[number, 1])
+            allowed = band[:size, :size] & context & context[:, None] & mine
+            table = np.where(allowed, start[:, None] + end, -np.inf)
             first, last = np.unravel_index(table.argmax(), table.shape)
             offsets = encoded["offset_mapping"][number]
             found = (float(table[first, last]), (offsets[first][0], offsets[last][1]))

@@ -59,7 +59,7 @@ class SpanFinder(PackedModel):
         if ranges is None:
             lengths = torch.diff(packed.boundaries.starts.long())
             zero = torch.zeros_like(lengths)
-            looked_at = torch.stack([zero, lengths, zero, lengths], dim=1)
+            looked_at = torch.stack([zero, lengths, zero, 2 * lengths], dim=1)
             longest = packed.boundaries.longest
         else:
             looked_at = to_device(ranges, logits.device).long()

@@ -2,10 +2,16 @@
 
 An extractive head says of each token how well an answer starts and ends there (Devlin et al. 2018,
 arXiv:1810.04805, section 4.2); a span's score is start + end. Spans are counted in tokens of the
-context, the part of a sequence that may hold the answer. Only the few best leave the device.
+context, the part of a sequence that may hold the answer. Tokens at one place of the text (the bytes
+of an emoji) are one start or end, with the best of their logits. Only the few best spans leave the
+device.
 
-    ranges   int32 [n, 4]: token at which the context begins, its tokens; first start that is
-             allowed, first one that is not any more (both counted from the context's first token)
+    ranges   int32 [n, 4 + 4 * words]: token at which the context begins, its tokens; of the spans,
+             the least sum of first and last token that is looked at, and the first that is not any
+             more (both tokens counted from the context's first); then bits, one for each token of
+             the context, 32 a word: may it start a span; is it the first of those that start one
+             at the same place of the text; may it end one; is it the last of those that end one
+             at the same place; without words any token may, each at a place of its own
     output   float32 [n, 1 + 3 * count]: the null score (start + end at the first token: no
              answer), then `count` scores, falling, their starts, and their ends (inclusive)
 
@@ -39,7 +45,7 @@ def best_spans(
     Args:
       logits: float32 [total_tokens, 2], start and end.
       first_tokens: int64 [n], where each sequence begins.
-      ranges: int64 [n, 4], see the module.
+      ranges: int64 [n, 4 + 4 * words], see the module.
       longest: tokens of the longest context, at least 1.
       max_tokens: of a span.
       count: spans of a sequence, at least 1.
@@ -48,15 +54,18 @@ def best_spans(
       float32 [n, 1 + 3 * count] on the same device, see the module. A sequence whose logits hold a
       NaN has a null score of NaN.
     """
-    begin, tokens, first_start, no_start = ranges.unsqueeze(2).unbind(1)
+    begin, tokens, first_sum, no_sum = ranges[:, :4].unsqueeze(2).unbind(1)
     place = torch.arange(longest, device=logits.device)
     rows = (first_tokens[:, None] + begin + place).clamp_(max=len(logits) - 1)
     inside = place < tokens
-    may_start = (place >= first_start) & (place < no_start) & inside
-    start = torch.where(may_start, logits[:, 0][rows], _OUT)
-    end = torch.where(inside, logits[:, 1][rows], _OUT)
-    # [n, longest, max_tokens], a view: the ends that a span from each start may have.
+    may_start, is_first, may_end, is_last = (inside & b for b in _bits(ranges[:, 4:], place))
+    start = _best_of_place(logits[:, 0][rows], may_start, is_first)
+    end = _best_of_place(logits[:, 1][rows].flip(1), may_end.flip(1), is_last.flip(1)).flip(1)
+    # [n, longest, max_tokens]: the ends that a span from each start may have.
     ends = F.pad(end, (0, max_tokens - 1), value=_OUT).unfold(1, max_tokens, 1)
+    sums = 2 * place[:, None] + torch.arange(max_tokens, device=logits.device)
+    is_judged = (sums >= first_sum[:, :, None]) & (sums < no_sum[:, :, None])
+    ends = torch.where(is_judged, ends, _OUT)
     best = start + ends.amax(dim=2)
     # The best `count` spans start at the best `count` starts. Stable: ties keep their order.
     starts = best.sort(dim=1, descending=True, stable=True).indices[:, :count].sort(dim=1).values
@@ -73,6 +82,23 @@ def best_spans(
     null = logits[first_tokens].sum(dim=1)
     broken = torch.where(inside, logits[rows].sum(dim=2), 0.0).isnan().any(dim=1)
     return torch.cat([null.masked_fill(broken, torch.nan)[:, None], *padded], dim=1)
+
+
+def _best_of_place(logits: torch.Tensor, may: torch.Tensor, is_first: torch.Tensor) -> torch.Tensor:
+    """For the first token of each place the best logit of its tokens; `_OUT` for the others."""
+    place = is_first.cumsum(dim=1) - 1
+    # What comes before the first place of the context has its first token outside.
+    logits = torch.where(may & (place >= 0), logits, _OUT)
+    place = place.clamp_(min=0)
+    best = torch.full_like(logits, _OUT).scatter_reduce(1, place, logits, "amax")
+    return torch.where(is_first, best.gather(1, place), _OUT)
+
+
+def _bits(words: torch.Tensor, place: torch.Tensor) -> list[torch.Tensor]:
+    """The four bits of each token, bool [n, longest] or, where all are set, [longest]."""
+    if words.shape[1] == 0:
+        return [torch.ones_like(place, dtype=torch.bool)] * 4
+    return [((each[:, place // 32] >> place % 32) & 1).bool() for each in words.chunk(4, dim=1)]
 
 
 @dataclass(frozen=True, eq=False)

@@ -22,6 +22,7 @@ from beam_bert.inference.busy_time import SharedSeconds
 from beam_bert.slices.live_counts import LIVE
 from beam_bert.slices.token_arrays import TokenArrays
 from beam_bert.tasks import Task
+from beam_bert.tokenization import QuestionWindows, windows_of
 
 NAMESPACE = "beam_bert"  # of all of this package's metrics
 
@@ -86,7 +87,7 @@ class RecheckedModel:
 
     def outputs(self, rows: pa.RecordBatch) -> Outputs:
         """What the model says of the windows of a TokenBatch."""
-        tokens = TokenArrays.of(rows)
+        tokens = windows_of(rows)
         values, broken = _outputs_or_errors(self.model, tokens, _progress(tokens))
         if self.exact is None or self.low_margin is None:
             return Outputs(tokens, values, broken, 0)
@@ -109,14 +110,16 @@ class Outputs:
       again: windows that were computed again at fp32.
     """
 
-    tokens: TokenArrays
+    tokens: TokenArrays | QuestionWindows
     values: np.ndarray
     broken: dict[int, str]
     again: int
 
 
 def _outputs_or_errors(
-    model: Computes, tokens: TokenArrays, on_batch: Callable[[int, int], None] | None
+    model: Computes,
+    tokens: TokenArrays | QuestionWindows,
+    on_batch: Callable[[int, int], None] | None,
 ) -> tuple[np.ndarray, dict[int, str]]:
     """Outputs for all windows, NaN for documents that break the model, and what they broke it with.
 
@@ -127,7 +130,8 @@ def _outputs_or_errors(
     """
     documents = len(tokens.counts)
     try:
-        return model.outputs(*tokens.arguments, on_batch=on_batch), {}
+        found = [model.outputs(*each.arguments, on_batch=on_batch) for each in tokens.parts()]
+        return np.concatenate([np.zeros((0, model.width), np.float32), *found]), {}
     except torch.AcceleratorError as error:  # for good, and whatever the text
         reason = " ".join(str(error).split())[:500]
         raise RunFailed(
@@ -146,8 +150,8 @@ def _outputs_or_errors(
     return np.concatenate([left, right]), errors
 
 
-def _progress(tokens: TokenArrays) -> Callable[[int, int], None]:
-    documents_a_window = len(tokens.counts) / max(len(tokens.offsets) - 1, 1)
+def _progress(tokens: TokenArrays | QuestionWindows) -> Callable[[int, int], None]:
+    documents_a_window = len(tokens.counts) / max(len(tokens.lengths), 1)
     sizes = Metrics.distribution(NAMESPACE, "batch_tokens")
 
     def count(windows: int, batch_tokens: int) -> None:

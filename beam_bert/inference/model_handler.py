@@ -27,7 +27,8 @@ from beam_bert.slices.schema import logits_type
 from beam_bert.tasks import Task
 
 LOADING_METRIC = "load_model_latency_milli_secs"  # ends the name that RunInference gives it
-_READ = ("input_ids", "first_lengths", "ranges")  # columns that end here
+# Columns that end here.
+_READ = ("input_ids", "first_lengths", "text_ids", "before", "after", "context_lengths")
 
 
 class BertModelHandler(ModelHandler[SliceBatch, SliceBatch, Replicas[RecheckedModel]]):
@@ -134,7 +135,7 @@ def score(batch: SliceBatch, checked: RecheckedModel) -> SliceBatch:
         found = checked.outputs(batch.rows)
     (seconds,) = spent
     tokens, logits = found.tokens, found.values
-    lengths = np.diff(tokens.offsets)
+    lengths = tokens.lengths
     padding_saved = padded_tokens(lengths) - int(lengths.sum())
     Metrics.counter(NAMESPACE, "device_ms").inc(round(seconds * 1000))
     Metrics.counter(NAMESPACE, "padding_tokens_saved").inc(padding_saved)

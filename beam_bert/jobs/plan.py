@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import sys
 from collections.abc import Callable, Sequence
 from datetime import datetime, timezone
 from functools import partial
@@ -51,7 +52,7 @@ from beam_bert.slices.schema import ID_FIELDS, ORIGIN_FIELDS, SCHEMA_VERSION, ou
 from beam_bert.software import software_versions
 from beam_bert.sources import SourceSpec, inspect_source, list_files
 from beam_bert.tasks import AnswerTask, ClassificationTask, SentimentTask
-from beam_bert.tokenization import Tokenizer, WindowSettings
+from beam_bert.tokenization import QuestionTokenizer, Tokenizer, WindowSettings
 
 
 @dataclasses.dataclass(frozen=True)
@@ -93,6 +94,8 @@ def plan_job(job: str, config: JobConfig, beam_flags: Sequence[str] = ()) -> Job
     folder = fetch_model(model)
     predict, encoder = PREDICTORS[job](config, model, folder, on_workers)
     tokenizer = predict.tokenizer()
+    if isinstance(tokenizer, QuestionTokenizer) and isinstance(config, AnswerConfig):
+        _warn_of_borders(tokenizer, config)
     check_vocabulary(config.model, tokenizer, encoder)
     reserved = [field.name for field in (*ID_FIELDS, *predict.task.fields(), *ORIGIN_FIELDS)]
     spec = _inspected(config, files, reserved)
@@ -161,11 +164,22 @@ def _answer(
     predict = Answer(
         model,
         task,
-        window_settings(config, encoder, ANSWER_MAX_LENGTH),
+        window_settings(config, encoder, ANSWER_MAX_LENGTH, config.max_answer_tokens),
         max_answer_tokens=config.max_answer_tokens,
         **{**_handler_options(config), **on_workers},
     )
     return predict, encoder
+
+
+def _warn_of_borders(tokenizer: QuestionTokenizer, config: AnswerConfig) -> None:
+    shared, longest = tokenizer.shared_tokens, config.max_answer_tokens
+    if shared < longest:
+        print(
+            f"warning: neighbouring windows share {shared} tokens, so a longer answer (up to "
+            f"--max_answer_tokens {longest}) is missed where no window holds all of it; raise "
+            "--stride or --max_length, or shorten the question",
+            file=sys.stderr,
+        )
 
 
 def _paid_for(device: str) -> str:
@@ -244,7 +258,10 @@ def check_vocabulary(model: str, tokenizer: Tokenizer, encoder: EncoderConfig) -
 
 
 def window_settings(
-    config: InferenceConfig, encoder: EncoderConfig, default_max_length: int = DEFAULT_MAX_LENGTH
+    config: InferenceConfig,
+    encoder: EncoderConfig,
+    default_max_length: int = DEFAULT_MAX_LENGTH,
+    longest_answer: int = 0,
 ) -> WindowSettings:
     """How documents are cut for a model.
 
@@ -262,7 +279,7 @@ def window_settings(
     return WindowSettings(
         max_length=max_length,
         overlapping=config.long_documents == "window",
-        stride=stride_of(config, max_length),
+        stride=stride_of(config, max_length, longest_answer),
     )
 
 

@@ -18,7 +18,7 @@ from beam_bert.slices.batch import SliceBatch
 from beam_bert.slices.plan import FileEntry, Slice, Unit, plan_units
 from beam_bert.slices.token_arrays import TokenArrays
 from beam_bert.sources import SourceSpec, cut_unit, read_slice
-from beam_bert.tokenization import Tokenizer
+from beam_bert.tokenization import Tokenizer, windows_of
 
 PLACES = 16
 SLICE_BYTES = 2**20
@@ -47,7 +47,7 @@ class Sample:
     @property
     def tokens(self) -> TokenArrays:
         """What a model is given of them."""
-        return TokenArrays.of(self.rows)
+        return windows_of(self.rows).everything()
 
 
 def sample_documents(

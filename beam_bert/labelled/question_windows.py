@@ -20,8 +20,8 @@ from beam_bert.settings.inference import stride_of
 from beam_bert.slices.batch import SliceBatch
 from beam_bert.slices.plan import Slice
 from beam_bert.slices.schema import rejects_batch
-from beam_bert.slices.token_arrays import TokenArrays
-from beam_bert.tokenization import QuestionTokenizer, WindowSettings
+from beam_bert.tokenization import QuestionTokenizer, WindowSettings, windows_of
+from beam_bert.tokenization.token_places import tokens_of
 
 _QUESTIONS = 64  # checked together: few texts in memory
 
@@ -35,12 +35,14 @@ class AnswerWindows:
       starts: int64 [windows], token of the window at which the answer starts; 0, the first token,
         where the whole answer is not in it (Devlin et al. 2018, section 4.3). `ends` likewise.
       asked: int64 [windows], the question of each.
+      lost: int64 [lost], questions left out, since no window holds all of their answer's tokens.
     """
 
     tokens: Tokens
     starts: Int64Array
     ends: Int64Array
     asked: Int64Array
+    lost: Int64Array
 
     @property
     def has_answer(self) -> np.ndarray:
@@ -68,10 +70,8 @@ def question_tokenizer(
     if max_length is not None and max_length > limit:
         raise ConfigError(f"--max_length {max_length}: the model reads {limit} at most")
     length = max_length or min(limit, DEFAULT_MAX_LENGTH)
-    stride = stride_of(config, length)
-    if stride >= length:
-        raise ConfigError(f"--stride {stride} leaves no room in windows of {length} tokens")
-    tokenizer = QuestionTokenizer(folder, WindowSettings(length, True, stride), None)
+    windows = WindowSettings(length, True, stride_of(config, length, config.max_answer_tokens))
+    tokenizer = QuestionTokenizer(folder, windows, None)
     if tokenizer.vocab_size > encoder.vocab_size:
         raise ModelError(
             f"model {folder}: its tokenizer has {tokenizer.vocab_size} tokens, its table "
@@ -122,25 +122,36 @@ def answer_windows(asked: Sequence[Asked], tokenizer: QuestionTokenizer) -> Answ
     batch = tokenizer.tokenize(asked_batch(asked))
     _refuse_rejects(batch)
     rows = batch.rows
-    tokens = TokenArrays.of(rows)
-    owners = np.repeat(np.arange(len(asked)), tokens.counts)
-    begins = rows["begins"].flatten().to_numpy().astype(np.int64)
-    assert tokens.ranges is not None  # the tokenizer of questions gives them
-    ranges = tokens.ranges.astype(np.int64)
-    spans = np.full((len(asked), 2), -1, np.int64)
-    labelled = np.array([n for n, each in enumerate(asked) if each.answers], np.int64)
-    places = [asked[n].answers[0] for n in labelled]
-    spans[labelled] = tokenizer.tokens_of(
-        [each.context for each in asked],
-        labelled,
-        np.array([start for start, _ in places], np.int64),
-        np.array([start + len(text) for start, text in places], np.int64),
+    windows = windows_of(rows)
+    owners = np.repeat(np.arange(len(asked)), windows.counts)
+    begins, context = (
+        rows[name].flatten().to_numpy().astype(np.int64) for name in ("begins", "context_lengths")
     )
-    first, last = (spans[owners] - begins[:, None]).T
-    inside = (spans[owners, 0] >= 0) & (first >= 0) & (last < ranges[:, 1])
+    first, last = (_label_tokens(asked, rows)[owners] - begins[:, None]).T
+    inside = (first >= 0) & (last < context)
+    is_labelled = np.array([bool(each.answers) for each in asked], bool)
+    lost = np.setdiff1d(np.flatnonzero(is_labelled), owners[inside])
+    kept = np.flatnonzero(~np.isin(owners, lost))
+    tokens = windows.everything().windows(kept)
+    assert tokens.ranges is not None  # windows of questions have them
+    inside, before = inside[kept], tokens.ranges[:, 0]
     return AnswerWindows(
         tokens=Tokens(tokens.ids, tokens.offsets, tokens.first_lengths),
-        starts=np.where(inside, ranges[:, 0] + first, 0),
-        ends=np.where(inside, ranges[:, 0] + last, 0),
-        asked=owners,
+        starts=np.where(inside, before + first[kept], 0),
+        ends=np.where(inside, before + last[kept], 0),
+        asked=owners[kept],
+        lost=lost,
     )
+
+
+def _label_tokens(asked: Sequence[Asked], rows: pa.RecordBatch) -> np.ndarray:
+    """First and last token of each question's first answer, int64 [questions, 2]; -1: none."""
+    spans = np.full((len(asked), 2), -1, np.int64)
+    for number, each in enumerate(asked):
+        if each.answers:
+            start, text = each.answers[0]
+            starts, ends = (
+                rows[name][number].values.to_numpy() for name in ("token_starts", "token_ends")
+            )
+            spans[number] = tokens_of(starts, ends, start, start + len(text))
+    return spans

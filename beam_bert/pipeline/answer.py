@@ -5,7 +5,7 @@
 
 What is new beside classification stands in three places: `beam_bert.tokenization.questions`
 (windows), `beam_bert.encoder.spans` (the search) and `beam_bert.tasks.answering` (which spans are
-answers). Here they meet. Offsets are made last, for the documents whose answers need them.
+answers). Here they meet.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from beam_bert.encoder import load_span_finder
 from beam_bert.models import ResolvedModel
@@ -24,7 +25,6 @@ from beam_bert.slices.schema import output_schema
 from beam_bert.slices.token_arrays import logits_array
 from beam_bert.tasks.answering import (
     AnswerTask,
-    Candidates,
     answer_arrays,
     candidates_of,
     rank_within,
@@ -74,22 +74,19 @@ def decode(
 ) -> SliceBatch:
     """A ScoreBatch as the rows that the user reads.
 
-    A document with a question whose best spans stand for no characters becomes a reject.
+    A question for which no span is left (its text's tokens stand for no characters) has no answer.
     """
     each = task.questions_a_document
     candidates, windows = candidates_of(batch.rows, logits_array(batch.rows), each)
     texts = batch.rows["text"].to_pylist()
-    answers = task.beats_null(candidates)
-    places = np.full((len(answers), 2), -1, np.int64)
-    some = candidates.take(np.flatnonzero(answers))
-    places[answers] = tokenizer.locate(texts, some.pair // each, some.start, some.end)
-    chosen = _chosen(candidates, answers, places, task.top_k)
-    lost = np.unique(some.pair[~np.isin(some.pair, candidates.pair[chosen])] // each)
-    if len(lost):
-        message = "the best answers stand for no characters of the text"
-        batch = batch.reject(lost.tolist(), "no_offsets", [message] * len(lost))
-        return decode(batch, tokenizer, task=task, model=model)
-    shown, places = candidates.take(chosen), places[chosen]
+    shown, is_answer = task.shown(candidates)
+    places = np.full((len(is_answer), 2), -1, np.int64)
+    for side, name, tokens in ((0, "token_starts", shown.start), (1, "token_ends", shown.end)):
+        column = batch.rows[name]
+        lengths = pc.list_value_length(column).to_numpy(zero_copy_only=False).astype(np.int64)
+        firsts = (np.cumsum(lengths) - lengths)[shown.pair // each]
+        flat = column.flatten().to_numpy(zero_copy_only=False)
+        places[is_answer, side] = flat[(firsts + tokens)[is_answer]]
     found = [
         texts[pair // each][start:end] if start >= 0 else None
         for pair, (start, end) in zip(shown.pair.tolist(), places.tolist(), strict=True)
@@ -99,7 +96,7 @@ def decode(
         owners = np.arange(len(batch))
         structs = pa.StructArray.from_arrays(columns, fields=_struct_fields(task))
         columns = [structs.take(pa.array(owners * each + place)) for place in range(each)]
-        windows = windows.reshape(-1, each).sum(axis=1)
+        windows = windows.reshape(-1, each).max(axis=1)
     else:
         owners, windows = shown.pair // each, windows[shown.pair]
         columns = [
@@ -112,23 +109,6 @@ def decode(
         owners,
         questions_answered=float(len(np.unique(shown.pair[places[:, 0] >= 0]))),
     )
-
-
-def _chosen(
-    candidates: Candidates, answers: np.ndarray, places: np.ndarray, top_k: int
-) -> np.ndarray:
-    """Which candidates are shown: each pair's best `top_k` different answers, or its best span.
-
-    Spans of other tokens that are the same text, at the same place, are one answer: the best one.
-    """
-    usable = np.flatnonzero(answers & (places[:, 0] >= 0))
-    keys = np.column_stack([candidates.pair[usable], places[usable]])
-    _, first = np.unique(keys, axis=0, return_index=True)
-    usable = usable[np.sort(first)]
-    kept = usable[rank_within(candidates.pair[usable]) < top_k]
-    best = np.flatnonzero(rank_within(candidates.pair) == 0)
-    without = best[~np.isin(candidates.pair[best], candidates.pair[answers])]
-    return np.sort(np.concatenate([kept, without]))
 
 
 def _asked(rows: pa.RecordBatch, task: AnswerTask, pairs: np.ndarray) -> list[pa.Array]:

@@ -51,10 +51,15 @@ class LabelCounts(_Document):
 
     right: int = Field(description="Stand where they say.")
     mended: int = Field(description="Stood once nearby, and were moved.")
-    left_out: int = Field(description="Stood neither here nor there.")
+    left_out: int = Field(
+        description="Stood neither here nor there; the answer's text counts all the same."
+    )
     without_answer: int = Field(description="Questions that have none.")
     blank: int = Field(description="Questions left out: they, or their texts, are blank.")
     shown: list[str] = Field(description="The first faults.")
+    units: list[str] = Field(
+        default=[], description="Files whose answer_start counts other units than code points."
+    )
 
 
 class WrongAnswer(_Document):
@@ -74,7 +79,7 @@ class AnswerEvaluation(_Document):
     evaluation_version: int = Field(default=EVALUATION_VERSION, description="Layout.")
     created_at: str = Field(description="ISO 8601, UTC.")
     model: Model = Field(description="What was measured.")
-    definition: str = Field(description="squad, cmrc, or auto: by the question's script.")
+    definition: str = Field(description="squad, cmrc, characters, or auto: by the answer's script.")
     labels: LabelCounts = Field(description="The totals of the labels.")
     texts: int = Field(description="Different texts that questions are on.")
     windows: int = Field(description="Windows that the model read.")

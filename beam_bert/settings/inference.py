@@ -42,13 +42,15 @@ class _HasStride(Protocol):
     def model_fields_set(self) -> set[str]: ...
 
 
-def stride_of(config: _HasStride, max_length: int) -> int:
+def stride_of(config: _HasStride, max_length: int, longest_answer: int = 0) -> int:
     """The stride of windows of `max_length` tokens.
 
-    One that nobody gave is a third of the window at most: short windows work without one.
+    One that nobody gave is a third of the window at most: short windows work without one. Where
+    answers are looked for, up to half of it, so that the longest stands whole in some window.
     """
-    given = "stride" in config.model_fields_set
-    return config.stride if given else min(config.stride, max_length // 3)
+    if "stride" in config.model_fields_set:
+        return config.stride
+    return min(config.stride, max(max_length // 3, min(longest_answer, max_length // 2)))
 
 
 class SourceConfig(Settings):

@@ -7,10 +7,16 @@ One record batch a slice flows through the pipeline and gains and loses columns 
       RunInference-> ScoreBatch       - input_ids, first_lengths, + logits
       Decode      -> PredictionBatch  the output schema: carried columns at the top level
 
-Question answering also has, a window each, `ranges` (`beam_bert.encoder.spans`; gone after
-RunInference), `begins` (the document's token that its context begins with) and `questions` (number
-of the question); its `logits` are the output of `beam_bert.encoder.spans`, and a document may
-become several rows.
+Question answering has no `input_ids`; its windows are laid out when the model is about to read them
+(`beam_bert.tokenization.question_windows`), of these columns of its TokenBatch:
+
+    text_ids, token_starts, token_ends   a token of the text each (`tokenization.token_places`)
+    before, first_lengths?               a question each: the tokens that stand before the text
+    after                                the tokens that stand after it
+    begins, context_lengths, questions   a window each: first token of the text in it, how many, and
+                                         number of the question
+
+Its `logits` are the output of `beam_bert.encoder.spans`, and a document may become several rows.
 
 `carried` is one struct column until the end, so a user's column can have any name without
 touching ours.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -42,6 +43,19 @@ class TokenArrays:
             ranges=ranges,
             counts=pc.list_value_length(rows["input_ids"]).to_numpy(zero_copy_only=False),
         )
+
+    @property
+    def lengths(self) -> np.ndarray:
+        """int64 [windows], tokens of each."""
+        return np.diff(self.offsets)
+
+    def parts(self) -> Iterator[TokenArrays]:
+        """What a model is given at a time: all of it."""
+        yield self
+
+    def everything(self) -> TokenArrays:
+        """All windows at once."""
+        return self
 
     @property
     def arguments(self) -> tuple[np.ndarray, np.ndarray, np.ndarray | None, np.ndarray | None]:

@@ -147,8 +147,8 @@ class AnswerTask:
 
     @property
     def top_spans(self) -> int:
-        """Spans to look at for `top_k` answers: spans of different tokens may be the same text."""
-        return 2 * self.top_k + 6
+        """Spans of a window to look at: those that are shown, and what the last may lose to."""
+        return self.top_k + 1
 
     def fields(self) -> list[pa.Field]:
         """The task's columns, with their documentation."""
@@ -221,6 +221,29 @@ class AnswerTask:
         gap = candidates.null[candidates.pair].astype(np.float64) - candidates.score
         return np.asarray(gap <= self.null_threshold)
 
+    def shown(self, candidates: Candidates) -> tuple[Candidates, np.ndarray]:
+        """What is shown of each pair, and whether it is an answer, bool [n].
+
+        Its best `top_k` answers; where there is none, its best span, which is none; where no span
+        is left, one with a score of NaN and -1 for the rest.
+        """
+        rank = rank_within(candidates.pair)
+        is_answer = self.beats_null(candidates) & (rank < self.top_k)
+        chosen = np.flatnonzero(is_answer | (rank == 0))
+        lack = np.setdiff1d(np.arange(len(candidates.null)), candidates.pair)
+        none = np.full(len(lack), -1)
+        shown = Candidates(
+            pair=np.concatenate([candidates.pair[chosen], lack]),
+            start=np.concatenate([candidates.start[chosen], none]),
+            end=np.concatenate([candidates.end[chosen], none]),
+            score=np.concatenate([candidates.score[chosen], none * np.float32(np.nan)]),
+            window=np.concatenate([candidates.window[chosen], none]),
+            null=candidates.null,
+        )
+        order = np.argsort(shown.pair, kind="stable")
+        is_answer = np.concatenate([is_answer[chosen], np.zeros(len(lack), bool)])
+        return shown.take(order), is_answer[order]
+
 
 def _answer_fields() -> list[pa.Field]:
     return [
@@ -234,8 +257,8 @@ def _answer_fields() -> list[pa.Field]:
         described(
             "score",
             pa.float32(),
-            "Start + end logit of the answer; where there is none, of the best span.",
-            nullable=False,
+            "Start + end logit of the answer; where there is none, of the best span; null where "
+            "the text has no characters that could be one.",
         ),
         described(
             "null_score",
@@ -250,7 +273,9 @@ def _answer_fields() -> list[pa.Field]:
             nullable=False,
         ),
         described(
-            "window", pa.int32(), "Number, from 0, of the window it was found in.", nullable=False
+            "window",
+            pa.int32(),
+            "Number, from 0, of the window it was found in; null where the score is.",
         ),
     ]
 
@@ -270,8 +295,8 @@ def answer_arrays(
         pa.array(texts, pa.string()),
         pa.array(places[:, 0], pa.int64(), mask=none),
         pa.array(places[:, 1], pa.int64(), mask=none),
-        pa.array(candidates.score, pa.float32()),
+        pa.array(candidates.score, pa.float32(), mask=candidates.window < 0),
         pa.array(candidates.null[candidates.pair], pa.float32()),
         pa.array(~none),
-        pa.array(candidates.window, pa.int32()),
+        pa.array(candidates.window, pa.int32(), mask=candidates.window < 0),
     ]

@@ -6,6 +6,7 @@ ids without special tokens, and the windows with theirs are gathered in one go.
 """
 
 from beam_bert.tokenization.documents import DocumentTokenizer
+from beam_bert.tokenization.question_windows import QuestionWindows, windows_of
 from beam_bert.tokenization.questions import QuestionTokenizer
 from beam_bert.tokenization.tokenizer import Tokenizer
 from beam_bert.tokenization.windows import Windows, WindowSettings, fit_pair, plan_windows
@@ -13,9 +14,11 @@ from beam_bert.tokenization.windows import Windows, WindowSettings, fit_pair, pl
 __all__ = [
     "DocumentTokenizer",
     "QuestionTokenizer",
+    "QuestionWindows",
     "Tokenizer",
     "WindowSettings",
     "Windows",
     "fit_pair",
     "plan_windows",
+    "windows_of",
 ]

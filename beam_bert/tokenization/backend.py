@@ -17,6 +17,7 @@ from beam_bert.tokenization.loading import is_of_tokenizer
 # The tokenizer spreads a call over the cores; a chunk bounds the Python lists that it returns.
 CHUNK_DOCUMENTS = 2_048
 CHUNK_CHARACTERS = 8 * 2**20
+TOO_MUCH = "the tokenizer's normalizer makes far too much of this text"
 
 
 def encode(backend: Any, texts: Sequence[str]) -> tuple[np.ndarray, np.ndarray, dict[int, str]]:
@@ -30,10 +31,10 @@ def encode(backend: Any, texts: Sequence[str]) -> tuple[np.ndarray, np.ndarray, 
     faults: dict[int, str] = {}
     for row, text in enumerate(texts):
         if grows_too_far(backend, text, growth):
-            faults[row] = "the tokenizer's normalizer makes far too much of this text"
+            faults[row] = TOO_MUCH
     for start, stop in chunks(texts, growth):
         rows = [row for row in range(start, stop) if row not in faults]
-        for row, encoding in zip(rows, _encode(backend, texts, rows, faults), strict=True):
+        for row, encoding in zip(rows, encodings(backend, texts, rows, faults), strict=True):
             if encoding is not None:
                 piece = np.array(encoding.ids, np.int32)
                 pieces.append(piece)
@@ -41,8 +42,13 @@ def encode(backend: Any, texts: Sequence[str]) -> tuple[np.ndarray, np.ndarray, 
     return (np.concatenate(pieces) if pieces else np.zeros(0, np.int32)), lengths, faults
 
 
-def _encode(
-    backend: Any, texts: Sequence[str], rows: Sequence[int], faults: dict[int, str]
+def encodings(
+    backend: Any,
+    texts: Sequence[str],
+    rows: Sequence[int],
+    faults: dict[int, str],
+    *,
+    offsets: bool = False,
 ) -> list[Any]:
     """Encodings of these rows; None where the tokenizer fails, which goes into `faults`.
 
@@ -50,15 +56,16 @@ def _encode(
     has not, fails the whole call: then each text is tried alone.
     """
     try:
-        found = backend.encode_batch_fast([texts[row] for row in rows], add_special_tokens=False)
-        return list(found)
+        call = backend.encode_batch if offsets else backend.encode_batch_fast
+        return list(call([texts[row] for row in rows], add_special_tokens=False))
     except BaseException as error:
         if not is_of_tokenizer(error):
             raise
         if len(rows) == 1:
             faults[rows[0]] = f"the tokenizer fails at this text: {shown(str(error), 200)}"
             return [None]
-    return [each for row in rows for each in _encode(backend, texts, [row], faults)]
+    one_by_one = (encodings(backend, texts, [row], faults, offsets=offsets) for row in rows)
+    return [each for found in one_by_one for each in found]
 
 
 @dataclass(frozen=True)

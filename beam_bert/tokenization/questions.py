@@ -1,16 +1,14 @@
 """`QuestionTokenizer`: documents to windows, each a question and a part of the text.
 
 The layout is BERT's for SQuAD (Devlin et al. 2018, arXiv:1810.04805): question first, context
-second, long contexts in overlapping windows that repeat the question. A token that stands in
-several windows may start an answer only where it has the most context around it, the "max context"
-rule of https://github.com/google-research/bert/blob/master/run_squad.py: every span is then judged
-once, where the model sees most of its surroundings.
+second, long contexts in overlapping windows that repeat the question. Which of several windows
+judges a span says `beam_bert.tokenization.windows.judged_spans`, where answers may begin and end
+`beam_bert.tokenization.token_places`.
 """
 
 from __future__ import annotations
 
-import unicodedata
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,10 +19,14 @@ import pyarrow.compute as pc
 
 from beam_bert.errors import ConfigError
 from beam_bert.slices.batch import SliceBatch
-from beam_bert.tokenization.backend import Template, chunks, encode
-from beam_bert.tokenization.growth import growth_of
+from beam_bert.tokenization.backend import Template, encode
 from beam_bert.tokenization.loading import id_count, load_backend
-from beam_bert.tokenization.windows import WindowSettings, lay_out, plan_windows
+from beam_bert.tokenization.token_places import TokenPlaces
+from beam_bert.tokenization.windows import WindowSettings, cut_windows, lay_out
+
+# A longer text needs this share of a window beside the question: with less, its windows would be
+# questions, over and over.
+LEAST_ROOM = 1 / 4
 
 
 class QuestionTokenizer:
@@ -37,17 +39,24 @@ class QuestionTokenizer:
 
     Raises:
       ModelError: the folder has no tokenizer that `tokenizers` can run.
-      ConfigError: a question has no token, or leaves the text no room in a window.
+      ConfigError: a question has no token, or leaves the text too little room in a window.
     """
 
     def __init__(
-        self, folder: Path, settings: WindowSettings, questions: Sequence[str] | None
+        self,
+        folder: Path,
+        settings: WindowSettings,
+        questions: Sequence[str] | None,
     ) -> None:
         self._backend = load_backend(folder)
         self._template = Template.of(self._backend, pair=True)
-        self._stride = settings.stride
-        self._windows = WindowSettings(settings.max_length, True, settings.stride)
+        self._max_length, self._stride = settings.max_length, settings.stride
         self._room = settings.max_length - self._template.special_tokens
+        self._least_room = max(int(settings.max_length * LEAST_ROOM), 1)
+        if self._stride >= self._max_length:
+            raise ConfigError(
+                f"--stride {self._stride} leaves no room in windows of {self._max_length} tokens"
+            )
         self._questions = None if questions is None else _Flat.of(self._backend, questions)
         if self._questions is not None and questions is not None:
             for text, length in zip(questions, self._questions.lengths, strict=True):
@@ -56,11 +65,11 @@ class QuestionTokenizer:
     def _check(self, question: str, length: int) -> None:
         if length == 0:
             raise ConfigError(f"--question {question!r}: the tokenizer drops every character")
-        if self._room - length <= self._stride:
+        if self._room - length < self._least_room:
             raise ConfigError(
                 f"--question {question[:80]!r} has {length} tokens and leaves "
-                f"{max(self._room - length, 0)} of a window for text, too few with --stride "
-                f"{self._stride}; shorten it, raise --max_length or lower --stride"
+                f"{max(self._room - length, 0)} of a window for text, which needs "
+                f"{self._least_room}; shorten it or raise --max_length"
             )
 
     @property
@@ -68,18 +77,38 @@ class QuestionTokenizer:
         """Ids that the tokenizer can give, added tokens included."""
         return id_count(self._backend)
 
-    def tokenize(self, batch: SliceBatch) -> SliceBatch:
-        """Add the columns of slices.schema's TokenBatch, and those of question answering.
+    @property
+    def shared_tokens(self) -> int:
+        """Tokens that neighbouring windows share beside the longest question that is known.
 
-        A document whose text or question has no token, or whose question leaves the text no room,
-        becomes a reject. Equal texts and equal questions of a slice are tokenized once.
+        An answer of so many stands whole in some window, wherever it stands.
         """
-        texts, text_of = _Flat.distinct(self._backend, batch.rows["text"])
+        longest = 1 if self._questions is None else self._questions.lengths.max()
+        return int(self._strides(self._room - longest))
+
+    def _strides(self, room: np.ndarray) -> np.ndarray:
+        """Tokens that windows share beside questions that leave so much room.
+
+        `--stride`, or less where a long question leaves little: a window moves on by a quarter of
+        its room, or half as far as it would beside no question where that is less.
+        """
+        least_step = np.minimum(room // 4, (self._room - self._stride) // 2)
+        return np.minimum(self._stride, room - np.maximum(least_step, 1))
+
+    def tokenize(self, batch: SliceBatch) -> SliceBatch:
+        """Add the columns of slices.schema's TokenBatch for questions.
+
+        A document whose text or question has no token, or whose question leaves the text too little
+        room, becomes a reject. Equal texts and equal questions of a slice are tokenized once.
+        """
+        texts, text_of = TokenPlaces.distinct(self._backend, batch.rows["text"])
         lengths = texts.lengths[text_of]
         questions, asked = self._asked(batch)
         question_lengths = questions.lengths[asked]  # [documents, questions a document]
         room = self._room - question_lengths
+        failed = np.isin(text_of, list(texts.faults))
         faults = [
+            ("tokenizer_failed", failed, texts.faults),
             ("no_tokens", lengths == 0, "the tokenizer drops every character of this text"),
             (
                 "no_question_tokens",
@@ -88,17 +117,21 @@ class QuestionTokenizer:
             ),
             (
                 "question_too_long",
-                (room < np.minimum(lengths[:, None], self._stride + 1)).any(axis=1),
-                f"the question leaves no room for text in a window of {self._windows.max_length} "
-                f"tokens with a stride of {self._stride}",
+                (room < np.minimum(lengths[:, None], self._least_room)).any(axis=1),
+                f"the question leaves the text too little room in a window of {self._max_length} "
+                f"tokens, of which it needs {self._least_room}",
             ),
         ]
         keep = np.ones(len(batch), bool)
         for reason, fault, message in faults:
             now = np.flatnonzero(fault[keep])  # of the rows that are still there
-            batch = batch.reject(now.tolist(), reason, [message] * len(now))
+            said = [
+                message if isinstance(message, str) else message[text]
+                for text in text_of[keep][now].tolist()
+            ]
+            batch = batch.reject(now.tolist(), reason, said)
             keep &= ~fault
-        return self._lay_out(batch, texts, text_of[keep], questions, asked[keep])
+        return self._with_windows(batch, texts, text_of[keep], questions, asked[keep])
 
     def _asked(self, batch: SliceBatch) -> tuple[_Flat, np.ndarray]:
         """The questions, and which of them each document is asked: int64 [documents, each]."""
@@ -108,10 +141,10 @@ class QuestionTokenizer:
         everything = np.arange(len(self._questions.lengths))
         return self._questions, np.tile(everything, (len(batch), 1))
 
-    def _lay_out(
+    def _with_windows(
         self,
         batch: SliceBatch,
-        texts: _Flat,
+        texts: TokenPlaces,
         text_of: np.ndarray,
         questions: _Flat,
         asked: np.ndarray,
@@ -121,153 +154,66 @@ class QuestionTokenizer:
         text, question = np.repeat(text_of, each), asked.reshape(-1)
         lengths, question_lengths = texts.lengths[text], questions.lengths[question]
         room = self._room - question_lengths
-        # A text that fits is one window, however little a longer one would move on.
-        room = np.where(room >= lengths, np.maximum(room, self._stride + 1), room)
-        windows = plan_windows(lengths, room, self._windows)
+        windows = cut_windows(lengths, room, self._strides(room))
         pair = np.repeat(np.arange(len(lengths)), windows.counts)
         begins = windows.starts - (np.cumsum(lengths) - lengths)[pair]
-        values, offsets = lay_out(
+        before, before_offsets = lay_out(
             [
                 template.prefix,
-                (questions.ids, questions.starts[question][pair], question_lengths[pair]),
+                (questions.ids, questions.starts[question], question_lengths),
                 template.middle,
-                (texts.ids, texts.starts[text][pair] + begins, windows.lengths),
-                template.suffix,
             ],
-            len(pair),
+            len(question),
         )
-        before = len(template.prefix) + question_lengths[pair]
-        allowed = most_context(begins, windows.lengths, pair)
-        ranges = np.column_stack([before + len(template.middle), windows.lengths, allowed])
-        first = before + template.middle_in_first if template.has_types else np.diff(offsets)
-        per_document = windows.counts.reshape(-1, each).sum(axis=1)
-        lists = pa.array(np.concatenate([[0], np.cumsum(per_document)]), pa.int32())
-        ids = pa.ListArray.from_arrays(pa.array(offsets, pa.int32()), pa.array(values))
+        asked_of = _offsets(np.full(len(batch), each))
+        windows_of = _offsets(windows.counts.reshape(-1, each).sum(axis=1))
         columns = {
-            "input_ids": pa.ListArray.from_arrays(lists, ids),
-            "first_lengths": pa.ListArray.from_arrays(lists, pa.array(first, pa.int32())),
-            "ranges": pa.ListArray.from_arrays(
-                lists, pa.FixedSizeListArray.from_arrays(pa.array(ranges.ravel(), pa.int32()), 4)
+            **_gathered(texts, text_of),
+            "before": pa.ListArray.from_arrays(
+                asked_of,
+                pa.ListArray.from_arrays(pa.array(before_offsets, pa.int32()), pa.array(before)),
             ),
-            "begins": pa.ListArray.from_arrays(lists, pa.array(begins, pa.int32())),
-            "questions": pa.ListArray.from_arrays(lists, pa.array(pair % each, pa.int32())),
+            "after": pa.ListArray.from_arrays(
+                _offsets(np.full(len(batch), len(template.suffix))),
+                pa.array(np.tile(template.suffix, len(batch))),
+            ),
+            "begins": pa.ListArray.from_arrays(windows_of, pa.array(begins, pa.int32())),
+            "context_lengths": pa.ListArray.from_arrays(
+                windows_of, pa.array(windows.lengths, pa.int32())
+            ),
+            "questions": pa.ListArray.from_arrays(windows_of, pa.array(pair % each, pa.int32())),
             "num_tokens": pa.array(texts.lengths[text_of], pa.int32()),
             "truncated": pa.repeat(pa.scalar(False), len(batch)),
         }
+        if template.has_types:
+            first = len(template.prefix) + question_lengths + template.middle_in_first
+            columns["first_lengths"] = pa.ListArray.from_arrays(
+                asked_of, pa.array(first, pa.int32())
+            )
         rows = batch.rows
         for name, column in columns.items():
             rows = rows.append_column(name, column)
+        extra = template.special_tokens + question_lengths
         return batch.with_rows(
             rows,
             tokens=float(texts.lengths[text_of].sum()),
-            tokens_read=float(len(values)),
+            tokens_read=float(windows.lengths.sum() + (extra * windows.counts).sum()),
             questions=float(len(lengths)),
         )
 
-    def locate(
-        self, texts: Sequence[str], text_of: np.ndarray, starts: np.ndarray, ends: np.ndarray
-    ) -> np.ndarray:
-        """Where spans of tokens stand in their texts, white space around them left out.
 
-        A span does not part a letter from combining marks that follow it.
-
-        Args:
-          texts: documents, of which only those in `text_of` are tokenized again, with offsets.
-          text_of: int64 [spans], the text of each; rising.
-          starts: int64 [spans], first token of the span in the document; `ends` likewise, the last.
-
-        Returns:
-          int64 [spans, 2]: code points in the text as it came in, start and end (exclusive); -1
-          where the span is blank or its tokens stand for no characters.
-        """
-        found = np.full((len(starts), 2), -1, np.int64)
-        for text, encoding, span in self._encoded(texts, text_of):
-            found[span] = _characters(text, encoding, int(starts[span]), int(ends[span]))
-        return found
-
-    def tokens_of(
-        self, texts: Sequence[str], text_of: np.ndarray, starts: np.ndarray, ends: np.ndarray
-    ) -> np.ndarray:
-        """The other way round: first and last token of stretches of text, for training.
-
-        Args:
-          texts, text_of: as in `locate`.
-          starts: int64 [spans], code points; `ends` likewise, exclusive.
-
-        Returns:
-          int64 [spans, 2]: tokens in the document; -1 where the stretch has none.
-        """
-        found = np.full((len(starts), 2), -1, np.int64)
-        for _, encoding, span in self._encoded(texts, text_of):
-            start, end = int(starts[span]), int(ends[span])
-            found[span] = (
-                _token_at(encoding, range(start, end)),
-                _token_at(encoding, range(end - 1, start - 1, -1)),
-            )
-        return found
-
-    def _encoded(self, texts: Sequence[str], text_of: np.ndarray) -> Iterator[tuple[str, Any, int]]:
-        """Each span's text, its encoding with offsets, and the span's number; texts once each."""
-        wanted, first = np.unique(text_of, return_index=True)
-        bounds = np.append(first, len(text_of))
-        some = [texts[int(number)] for number in wanted]
-        for begin, stop in chunks(some, growth_of(self._backend)):
-            encodings = self._backend.encode_batch(some[begin:stop], add_special_tokens=False)
-            for place, encoding in enumerate(encodings, begin):
-                for span in range(bounds[place], bounds[place + 1]):
-                    yield some[place], encoding, span
+def _offsets(counts: np.ndarray) -> pa.Array:
+    return pa.array(np.concatenate([[0], np.cumsum(counts)]), pa.int32())
 
 
-def _token_at(encoding: Any, characters: range) -> int:
-    """The token of the first of these characters that has one; -1 where none has."""
-    tokens = (encoding.char_to_token(place) for place in characters)
-    return next((token for token in tokens if token is not None), -1)
-
-
-def _characters(text: str, encoding: Any, first: int, last: int) -> tuple[int, int]:
-    tokens = (encoding.token_to_chars(first), encoding.token_to_chars(last))
-    if None in tokens:
-        return -1, -1
-    start, end = tokens[0][0], tokens[1][1]
-    answer = text[start:end]
-    start += len(answer) - len(answer.lstrip())
-    end = start + len(answer.strip())
-    if start == end:
-        return -1, -1
-    # An accent of its own, which the tokenizer drops, belongs to the letter before it.
-    while end < len(text) and unicodedata.category(text[end]).startswith("M"):
-        end += 1
-    return start, end
-
-
-def most_context(begins: np.ndarray, lengths: np.ndarray, owners: np.ndarray) -> np.ndarray:
-    """For each window, the tokens that have the most context in it, of all windows that hold them.
-
-    A token's context in a window is min(tokens before it, tokens after it) + 0.01 * the window's
-    tokens, and the first window wins a tie, as in run_squad.py. Windows of one document are of one
-    length but for the last, so each wins one stretch, and only neighbours compete.
-
-    Args:
-      begins: int64 [windows], first token of each in its document; rising within a document.
-      lengths: int64 [windows], its tokens.
-      owners: int64 [windows], its document.
-
-    Returns:
-      int64 [windows, 2]: first token and the one after the last, counted from the window's begin.
-    """
-    last = begins + lengths - 1
-    allowed = np.column_stack([np.zeros_like(begins), lengths])
-    left = np.flatnonzero(owners[1:] == owners[:-1])
-    right = left + 1
-    # In hundredths. Between two centres the left window falls and the right one rises.
-    gain = lengths[left] - lengths[right]
-    meeting = (100 * (last[left] + begins[right]) + gain) // 200 + 1
-    # Where both fall, the later end wins, if not outweighed by a much shorter window.
-    right_ends_later = 100 * (last[right] - last[left]) > gain
-    boundary = np.where(right_ends_later, np.minimum(meeting, last[left] + 1), last[left] + 1)
-    allowed[left, 1] = boundary - begins[left]
-    allowed[right, 0] = boundary - begins[right]
-    return allowed
+def _gathered(texts: TokenPlaces, text_of: np.ndarray) -> dict[str, pa.Array]:
+    """The tokens of each row's text, and their places."""
+    offsets, wanted = _offsets(texts.lengths), pa.array(text_of)
+    columns = {"text_ids": texts.ids, "token_starts": texts.starts, "token_ends": texts.ends}
+    return {
+        name: pa.ListArray.from_arrays(offsets, pa.array(values)).take(wanted)
+        for name, values in columns.items()
+    }
 
 
 @dataclass(frozen=True, eq=False)

@@ -45,10 +45,22 @@ def plan_windows(lengths: np.ndarray, room: np.ndarray, settings: WindowSettings
       lengths: int64 [documents], tokens of each document.
       room: int64 [documents], tokens of it that fit a window; over `settings.stride` throughout.
     """
-    first = np.concatenate([[0], np.cumsum(lengths)[:-1]]) if len(lengths) else lengths
-    if not settings.overlapping:
-        return Windows(np.ones_like(lengths), first, np.minimum(lengths, room))
-    step = room - settings.stride
+    if settings.overlapping:
+        return cut_windows(lengths, room, np.full_like(lengths, settings.stride))
+    first = np.cumsum(lengths) - lengths
+    return Windows(np.ones_like(lengths), first, np.minimum(lengths, room))
+
+
+def cut_windows(lengths: np.ndarray, room: np.ndarray, strides: np.ndarray) -> Windows:
+    """Cut documents of `lengths` tokens into overlapping windows of at most `room` tokens each.
+
+    Args:
+      lengths: int64 [documents], tokens of each document.
+      room: int64 [documents], tokens of it that fit a window.
+      strides: int64 [documents], tokens that neighbouring windows share; below `room` throughout.
+    """
+    first = np.cumsum(lengths) - lengths
+    step = room - strides
     counts = 1 + np.maximum(0, -(-(lengths - room) // step))
     within = np.arange(counts.sum()) - np.repeat(np.cumsum(counts) - counts, counts)
     offsets = within * np.repeat(step, counts)
@@ -56,6 +68,32 @@ def plan_windows(lengths: np.ndarray, room: np.ndarray, settings: WindowSettings
     return Windows(
         counts, np.repeat(first, counts) + offsets, np.minimum(left, np.repeat(room, counts))
     )
+
+
+def judged_spans(begins: np.ndarray, lengths: np.ndarray, owners: np.ndarray) -> np.ndarray:
+    """Which spans each window judges, so that every span is judged once, where it is seen best.
+
+    A span may stand whole in several windows. It is judged by the one with the most context around
+    all of it, min(tokens before it, tokens after it); the first wins a tie. That context falls with
+    the distance of the span's middle from the window's, so of neighbours the left one judges the
+    spans whose first and last token add up to at most its own last token + the right one's first.
+
+    Args:
+      begins: int64 [windows], first token of each in its document; rising within a document.
+      lengths: int64 [windows], its tokens; all of a document's are of one length but the last.
+      owners: int64 [windows], its document.
+
+    Returns:
+      int64 [windows, 2]: the sums of first and last token, both counted from the window's begin,
+      that it judges: the first one, and the one after the last.
+    """
+    judged = np.column_stack([np.zeros_like(begins), 2 * lengths - 1])
+    left = np.flatnonzero(owners[1:] == owners[:-1])
+    right = left + 1
+    boundary = begins[left] + lengths[left] + begins[right]
+    judged[left, 1] = boundary - 2 * begins[left]
+    judged[right, 0] = boundary - 2 * begins[right]
+    return judged
 
 
 def fit_pair(

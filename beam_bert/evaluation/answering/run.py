@@ -56,6 +56,7 @@ def measure(config: AnswerEvaluateConfig) -> report.AnswerEvaluation:
         config.columns(),
         file_format=config.format,
         max_reject_rate=config.max_reject_rate,
+        need_places=False,
     )
     resolved = resolve_model(config.model)
     folder = fetch_model(resolved)

@@ -201,7 +201,7 @@ def wrong_answers(
 
 
 def _right(asked: Sequence[Asked]) -> list[list[str]]:
-    return [[text for _, text in each.answers] for each in asked]
+    return [each.texts for each in asked]
 
 
 def _length_group(question: str) -> str:

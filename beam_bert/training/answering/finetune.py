@@ -104,11 +104,12 @@ def read_questions(config: AnswerFinetuneConfig) -> Questions:
     Raises:
       InputError: see `read_asked`; or questions leak into dev and `leaks` is "refuse".
     """
-    train, found = _read(config, config.train, "--train")
+    train, found = _read(config, config.train, "--train", need_places=True)
+    found.check_rate(config.max_reject_rate, "--train")
     labels = {"train": found}
     leaked = 0
     if config.dev:
-        dev, labels["dev"] = _read(config, config.dev, "--dev")
+        dev, labels["dev"] = _read(config, config.dev, "--dev", need_places=False)
         leaks = leaking_rows(_keys(train), _keys(dev))
         leaked = len(leaks)
         places = [train[n].place for n in leaks]
@@ -143,6 +144,7 @@ class AnswerTraining:
         self.network = load_span_network(base.folder, device)
         tokenizer = question_tokenizer(base.folder, self.network.config, config)
         self.windows = answer_windows(questions.train, tokenizer)
+        self._count_lost()
         check_questions(questions.dev, tokenizer)
         used = np.unique(self.windows.tokens.input_ids).astype(np.int64)
         self.network.train_used_words(used)
@@ -155,6 +157,17 @@ class AnswerTraining:
             device=device,
             max_answer_tokens=config.max_answer_tokens,
         )
+
+    def _count_lost(self) -> None:
+        """Answers that no window holds are labels left out, too."""
+        labels, lost = self.questions.labels["train"], self.windows.lost
+        for number in lost.tolist():
+            asked = self.questions.train[number]
+            labels.show(asked.place, f"no window holds {asked.answers[0][1][:60]!r}: left out")
+        if len(lost):
+            labels.right, labels.left_out = labels.right - len(lost), labels.left_out + len(lost)
+            say(f"{len(lost):,} questions whose answers fit in no window: left out")
+            labels.check_rate(self.config.max_reject_rate, "--train")
 
     def _epoch(self, epoch: int) -> list[np.ndarray]:
         config, seed = self.config, [self.config.seed, epoch]
@@ -175,7 +188,7 @@ class AnswerTraining:
         self.network.write_back_words()
         model: Any = self.network.model
         threshold = None
-        if {bool(each.answers) for each in self.questions.dev} == {True, False}:
+        if {bool(each.texts) for each in self.questions.dev} == {True, False}:
             threshold = kept["null_threshold"]
         # What a base of another task was tuned for must not stay.
         model.config.beam_bert = {} if threshold is None else {"null_threshold": threshold}
@@ -240,7 +253,7 @@ class AnswerTraining:
 
 
 def _read(
-    config: AnswerFinetuneConfig, patterns: tuple[str, ...], flag: str
+    config: AnswerFinetuneConfig, patterns: tuple[str, ...], flag: str, *, need_places: bool
 ) -> tuple[list[Asked], LabelCheck]:
     asked, labels = read_asked(
         patterns,
@@ -248,8 +261,11 @@ def _read(
         file_format=config.format,
         max_reject_rate=config.max_reject_rate,
         flag=flag,
+        need_places=need_places,
     )
     say(f"{flag}: {labels}")
+    for unit in labels.units:
+        say(f"  {unit}")
     for fault in labels.shown:
         say(f"  {fault}")
     return asked, labels

@@ -54,6 +54,31 @@ def reader(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
+def finder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A BertForQuestionAnswering that answers from "love" to "hate", whatever stands around."""
+    folder = tmp_path_factory.mktemp("finder")
+    save_finder(folder, bert_vocabulary(), {"love": 0, "hate": 1})
+    (folder / "vocab.txt").write_text("\n".join(bert_vocabulary()) + "\n", encoding="utf-8")
+    transformers.BertTokenizerFast(vocab=str(folder / "vocab.txt")).save_pretrained(folder)
+    return folder
+
+
+def save_finder(folder: Path, vocabulary: list[str], points: dict[str, int]) -> None:
+    """Weights with which tokens are what they are: start logits of 0, end logits of 1, high."""
+    small = _SMALL | {"num_hidden_layers": 1, "vocab_size": len(vocabulary)}
+    model = transformers.BertForQuestionAnswering(transformers.BertConfig(**small)).eval()
+    with torch.no_grad():
+        for name, weight in model.named_parameters():
+            weight.fill_(1.0 if name.endswith("LayerNorm.weight") else 0.0)
+        words = model.bert.embeddings.word_embeddings.weight
+        words[:, 2] = 1.0
+        for token, point in points.items():
+            words[vocabulary.index(token)] = torch.eye(small["hidden_size"])[point]
+        model.qa_outputs.weight.copy_(torch.eye(small["hidden_size"])[:2])
+    model.save_pretrained(folder)
+
+
+@pytest.fixture(scope="session")
 def multilingual(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An XLMRobertaForQuestionAnswering with random weights and a small Unigram vocabulary."""
     folder = tmp_path_factory.mktemp("multilingual")
@@ -66,6 +91,47 @@ def multilingual(tmp_path_factory: pytest.TempPathFactory) -> Path:
     )
     transformers.XLMRobertaForQuestionAnswering(config).eval().save_pretrained(folder)
     return folder
+
+
+@pytest.fixture(scope="session")
+def bytes_reader(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A RobertaForQuestionAnswering with random weights and a byte-level BPE of few merges."""
+    folder = tmp_path_factory.mktemp("bytes_reader")
+    tokenizer = byte_tokenizer()
+    tokenizer.save_pretrained(folder)
+    torch.manual_seed(4)
+    small = _SMALL | {"max_position_embeddings": 132}
+    config = transformers.RobertaConfig(
+        vocab_size=len(tokenizer), type_vocab_size=1, pad_token_id=1, **small
+    )
+    transformers.RobertaForQuestionAnswering(config).eval().save_pretrained(folder)
+    return folder
+
+
+def byte_tokenizer() -> Any:
+    """As RoBERTa's: a token a byte, but for runs of ASCII letters that SENTENCES hold."""
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors
+
+    specials = ["<s>", "<pad>", "</s>", "<unk>", "<mask>"]
+    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
+    merges = [("t", "h"), ("th", "e"), ("\u0120", "t"), ("\u0120", "\u0120"), ("e", "n")]
+    vocabulary = [*specials, *alphabet, *("".join(pair) for pair in merges)]
+    backend = Tokenizer(
+        models.BPE({each: number for number, each in enumerate(vocabulary)}, merges)
+    )
+    backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    backend.decoder = decoders.ByteLevel()
+    backend.post_processor = processors.RobertaProcessing(("</s>", 2), ("<s>", 0))
+    return transformers.PreTrainedTokenizerFast(
+        tokenizer_object=backend,
+        bos_token="<s>",
+        cls_token="<s>",
+        eos_token="</s>",
+        sep_token="</s>",
+        pad_token="<pad>",
+        unk_token="<unk>",
+        mask_token="<mask>",
+    )
 
 
 def unigram_tokenizer() -> Any:

@@ -1,8 +1,7 @@
 """Question answering as the papers say it, one window at a time: what the product is held to.
 
 Plain on purpose: transformers' tokenizer and `AutoModelForQuestionAnswering`, a loop over windows,
-all spans of a window in one table, the rules of
-https://github.com/google-research/bert/blob/master/run_squad.py.
+every stretch of text looked at in every window.
 """
 
 from __future__ import annotations
@@ -14,18 +13,16 @@ from typing import Any
 import numpy as np
 import torch
 
-KEPT = 500  # spans of a window to sort: far more than `top_k` different answers need
-
 
 @dataclass(frozen=True)
 class Found:
-    """An answer, or (start and end None) that there is none."""
+    """An answer, or (start and end None) that there is none, or (all None) that none can be."""
 
     start: int | None
     end: int | None
-    score: float
+    score: float | None
     null_score: float
-    window: int
+    window: int | None
 
 
 @dataclass(frozen=True)
@@ -38,7 +35,11 @@ class Settings:
 
 
 def answer(model: Any, tokenizer: Any, question: str, text: str, settings: Settings) -> list[Found]:
-    """The best answers to a question on a text."""
+    """The best answers to a question on a text.
+
+    Every stretch of the text that begins and ends with tokens of some window is looked at in all of
+    them; the one counts that has the most context on its poorer side, the first of equal ones.
+    """
     windows = tokenizer(
         question,
         text,
@@ -48,40 +49,75 @@ def answer(model: Any, tokenizer: Any, question: str, text: str, settings: Setti
         return_overflowing_tokens=True,
         return_offsets_mapping=True,
     )
+    whole = tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)
+    starts, ends = places(text, whole["offset_mapping"])
     contexts = [np.flatnonzero(np.array(each.sequence_ids) == 1) for each in windows.encodings]
     begins = context_begins([len(context) for context in contexts], settings.stride)
-    owners = [best_window(begins, contexts, at) for at in range(begins[-1] + len(contexts[-1]))]
-    spans = []
+    judged: dict[tuple[int, int], tuple[int, float, int]] = {}
     nulls = []
     for number, context in enumerate(contexts):
         start, end = logits(model, windows, number)
-        nulls.append(start[0] + end[0])
-        table = start[context][:, None] + end[context][None, :]
-        own = np.array(owners[begins[number] :][: len(context)]) == number
-        allowed = band(len(context), settings.max_answer_tokens) & own[:, None]
-        offsets = windows["offset_mapping"][number]
-        best = np.argsort(-table[allowed], kind="stable")[:KEPT]
-        for first, last in np.argwhere(allowed)[best].tolist():
-            tokens = (begins[number] + first, begins[number] + last)
-            place = (offsets[context[first]][0], offsets[context[last]][1])
-            spans.append((-table[first, last], *tokens, number, place))
-    return decide(text, spans, min(nulls), settings)
+        nulls.append(float(start[0] + end[0]))
+        begin, stop = begins[number], begins[number] + len(context)
+        of_start = best_of_places(starts, start[context], begin)
+        of_end = best_of_places(ends, end[context], begin)
+        for from_, (first, _, start_logit) in of_start.items():
+            for to, (_, last, end_logit) in of_end.items():
+                if begin <= first <= last < min(stop, first + settings.max_answer_tokens):
+                    around = min(first - begin, stop - 1 - last)
+                    if around > judged.get((from_, to), (-1,))[0]:
+                        judged[from_, to] = around, start_logit + end_logit, number
+    return decide(judged, min(nulls), settings)
 
 
-def decide(text: str, spans: list[Any], null: float, settings: Settings) -> list[Found]:
-    """The best different spans that beat the null score; else one row without an answer."""
-    spans = sorted(spans)
-    found: dict[tuple[int, int], Found] = {}
-    for negative, _, _, window, offsets in spans:
-        score = -negative
-        if float(null) - float(score) > settings.null_threshold or len(found) == settings.top_k:
-            break
-        place = trimmed(text, *offsets)
-        if place is not None:
-            found.setdefault(place, Found(*place, score, null, window))
-    if found:
-        return list(found.values())
-    return [Found(None, None, -spans[0][0], null, spans[0][3])]
+def decide(
+    judged: dict[tuple[int, int], tuple[int, float, int]], null: float, settings: Settings
+) -> list[Found]:
+    """The best stretches that beat the null score; else one row without an answer."""
+    best = sorted((-score, place, window) for place, (_, score, window) in judged.items())
+    found = [
+        Found(*place, -negative, null, window)
+        for negative, place, window in best[: settings.top_k]
+        if null + negative <= settings.null_threshold
+    ]
+    if found or not best:
+        return found or [Found(None, None, None, null, None)]
+    return [Found(None, None, -best[0][0], null, best[0][2])]
+
+
+def places(text: str, offsets: list[tuple[int, int]]) -> tuple[list[int], list[int]]:
+    """Where an answer begins (and ends) that begins (and ends) at each token; -1: at none."""
+    starts, ends = [], []
+    for start, end in offsets:
+        while start < end and text[start].isspace():
+            start += 1
+        while start < end and text[end - 1].isspace():
+            end -= 1
+        if start == end:
+            start = end = -1
+        while start > 0 and is_mark(text[start]) and not text[start - 1].isspace():
+            start -= 1
+        while 0 < end < len(text) and is_mark(text[end]):
+            end += 1
+        starts.append(start)
+        ends.append(end)
+    return starts, ends
+
+
+def is_mark(character: str) -> bool:
+    return unicodedata.category(character).startswith("M")
+
+
+def best_of_places(
+    places: list[int], logits: np.ndarray, begin: int
+) -> dict[int, tuple[int, int, float]]:
+    """For each place of a window: its first and last token in the text, and its best logit."""
+    found = {}
+    for place in set(places[begin : begin + len(logits)]) - {-1}:
+        tokens = [token for token, each in enumerate(places) if each == place]
+        seen = [logits[token - begin] for token in tokens if 0 <= token - begin < len(logits)]
+        found[place] = tokens[0], tokens[-1], float(max(seen))
+    return found
 
 
 def logits(model: Any, windows: Any, number: int) -> tuple[np.ndarray, np.ndarray]:
@@ -94,32 +130,3 @@ def logits(model: Any, windows: Any, number: int) -> tuple[np.ndarray, np.ndarra
 def context_begins(lengths: list[int], stride: int) -> list[int]:
     """The token of the text that each window's context begins with."""
     return [number * (lengths[0] - stride) for number in range(len(lengths))]
-
-
-def band(tokens: int, longest: int) -> np.ndarray:
-    """Which (start, end) are spans, bool [tokens, tokens]."""
-    return np.triu(np.ones((tokens, tokens), bool)) & np.tri(tokens, k=longest - 1, dtype=bool)
-
-
-def best_window(begins: list[int], contexts: list[Any], position: int) -> int:
-    """The window in which a token has the most context: run_squad.py's `_check_is_max_context`."""
-    best, best_score = -1, -1.0
-    for number, (begin, context) in enumerate(zip(begins, contexts, strict=True)):
-        end = begin + len(context) - 1
-        if not begin <= position <= end:
-            continue
-        score = min(position - begin, end - position) + 0.01 * len(context)
-        if score > best_score:
-            best, best_score = number, score
-    return best
-
-
-def trimmed(text: str, start: int, end: int) -> tuple[int, int] | None:
-    """The place without white space around it, with the marks of its last letter; None: nothing."""
-    while start < end and text[start].isspace():
-        start += 1
-    while start < end and text[end - 1].isspace():
-        end -= 1
-    while start < end < len(text) and unicodedata.category(text[end]).startswith("M"):
-        end += 1
-    return (start, end) if start < end else None

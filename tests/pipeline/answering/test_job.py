@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pyarrow.dataset as ds
 import pyarrow.parquet as pq
@@ -15,12 +15,13 @@ from transformers import AutoModelForQuestionAnswering, AutoTokenizer
 from beam_bert.errors import ConfigError
 from beam_bert.jobs.command_line import parse_config
 from beam_bert.settings.answer import AnswerConfig
-from beam_bert.tokenization import questions
 from pipelines import answer as command
 from tests.pipeline.answering import reference
 from tests.pipeline.answering.conftest import SENTENCES
+from tests.pipeline.answering.product import answer_batch
 from tests.pipeline.answering.reference import Settings
 from tests.pipeline.answering.test_same_answers import check
+from tests.tokenization.test_documents import documents
 
 ASKED = ["Who is the supplier?", "When does it end?"]
 WINDOWS = ("--max_length=64", "--stride=16")
@@ -160,25 +161,41 @@ def test_rows_that_cannot_be_used_are_rejects_and_the_books_balance(
     assert (found["rows_read"], found["rows_predicted"], found["rows_rejected"]) == (9, 2, 7)
 
 
-@pytest.mark.parametrize("layout", ["long", "wide"])
-def test_a_document_whose_answers_stand_nowhere_is_a_reject(
-    tmp_path: Path, reader: Path, monkeypatch: pytest.MonkeyPatch, layout: str
+def test_blanks_that_look_like_answers_take_none_from_any_question(
+    tmp_path: Path, bytes_reader: Path
 ) -> None:
-    def place(text: str, *span: Any) -> tuple[int, int]:
-        return (-1, -1) if "Lieferant" in text else located(text, *span)
+    texts = ["   ".join(["", *text.split(), " "]) for text in SENTENCES]
+    source = write_jsonl(tmp_path / "in.jsonl", [{"text": text} for text in texts])
+    flags = ["--question", *ASKED, "--top_k=20", "--null_threshold=1e9", "--max_answer_tokens=8"]
+    assert run(source, tmp_path / "out", bytes_reader, *flags) == 0
+    rows = table(tmp_path / "out")
+    assert len(rows) == 20 * 2 * len(texts)
+    places = {(r["source_row"], r["question"], r["answer_start"], r["answer_end"]) for r in rows}
+    assert len(places) == len(rows)
+    for row in rows:
+        text = texts[row["source_row"]]
+        assert text[row["answer_start"] : row["answer_end"]] == row["answer"].strip() != ""
 
-    located = questions._characters
-    monkeypatch.setattr(questions, "_characters", place)
-    source = write_jsonl(tmp_path / "in.jsonl", [{"text": text} for text in SENTENCES])
-    asked = [f"{name}={question}" for name, question in zip("ab", ASKED, strict=True)]
-    flags = ["--null_threshold=1e9", "--max_reject_rate=1", f"--answers={layout}"]
-    assert run(source, tmp_path / "out", reader, "--question", *asked, *flags) == 0
-    rejects = table(tmp_path / "out", "rejects")
-    assert [(row["source_row"], row["reason"]) for row in rejects] == [(2, "no_offsets")]
-    assert rejects[0]["raw"].decode() == SENTENCES[2]
-    rows = [row["source_row"] for row in table(tmp_path / "out")]
-    assert sorted(set(rows)) == [n for n in range(len(SENTENCES)) if n != 2]
-    assert len(rows) == (len(SENTENCES) - 1) * (2 if layout == "long" else 1)
+
+@pytest.mark.parametrize("layout", ["long", "wide"])
+def test_a_text_of_blank_tokens_has_no_answer(
+    bytes_reader: Path, layout: Literal["long", "wide"]
+) -> None:
+    batch = answer_batch(
+        bytes_reader,
+        documents(["\x1c \x1d", "love 2 x"]),
+        ("who?", "when?"),
+        Settings(64, 16, top_k=1 if layout == "wide" else 3, null_threshold=1e9),
+        layout=layout,
+        names=("who", "when"),
+    )
+    assert batch.rejects.num_rows == 0
+    blank, *_ = rows = batch.rows.to_pylist()
+    assert [row["doc_id"] for row in rows] == (["0", "1"] if layout == "wide" else [*"00111111"])
+    for found in (blank["who"], blank["when"]) if layout == "wide" else rows[:2]:
+        nothing = [found[name] for name in ("answer", "answer_start", "score", "window")]
+        assert (nothing, found["has_answer"]) == ([None] * 4, False)
+        assert isinstance(found["null_score"], float)
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -12,11 +13,17 @@ from hypothesis import strategies as st
 from transformers import AutoTokenizer
 
 from beam_bert.errors import ConfigError
-from beam_bert.tokenization import QuestionTokenizer, WindowSettings
-from beam_bert.tokenization.questions import most_context
+from beam_bert.tokenization import (
+    QuestionTokenizer,
+    QuestionWindows,
+    WindowSettings,
+    question_windows,
+    token_places,
+)
+from beam_bert.tokenization.token_places import TokenPlaces, tokens_of
 from tests.pipeline.answering.conftest import SENTENCES
 from tests.pipeline.answering.product import answer_batch
-from tests.pipeline.answering.reference import Settings, best_window
+from tests.pipeline.answering.reference import Settings, places
 from tests.tokenization.test_documents import TEXTS, documents
 
 QUESTIONS = ("Who is the supplier?", "谁是供应商", "good or bad")
@@ -32,7 +39,12 @@ def test_windows_have_the_ids_and_token_types_that_transformers_gives(
     texts = [*SENTENCES, *TEXTS]
     tokenizer = QuestionTokenizer(folder, WindowSettings(max_length, True, stride), QUESTIONS)
     rows = tokenizer.tokenize(documents(texts)).rows
-    for row, text in zip(rows.to_pylist(), texts, strict=True):
+    windows = QuestionWindows(rows)
+    laid_out, first = windows.everything(), 0
+    assert windows.lengths.tolist() == laid_out.lengths.tolist()
+    for count, numbers, text in zip(
+        windows.counts.tolist(), rows["questions"].to_pylist(), texts, strict=True
+    ):
         expected = [
             reference(
                 question,
@@ -44,33 +56,41 @@ def test_windows_have_the_ids_and_token_types_that_transformers_gives(
             )
             for question in QUESTIONS
         ]
-        assert row["input_ids"] == [ids for each in expected for ids in each["input_ids"]]
-        assert row["questions"] == [n for n, e in enumerate(expected) for _ in e["input_ids"]]
+        found = laid_out.documents(first, first + count)
+        bounds = pairwise(found.offsets.tolist())
+        ids = [found.ids[start:stop].tolist() for start, stop in bounds]
+        assert ids == [ids for each in expected for ids in each["input_ids"]]
+        assert numbers == [n for n, e in enumerate(expected) for _ in e["input_ids"]]
         if model == "reader":  # XLM-R has one token type
             types = [each for e in expected for each in e["token_type_ids"]]
-            assert row["first_lengths"] == [each.count(0) for each in types]
-        for span_range, ids in zip(row["ranges"], row["input_ids"], strict=True):
-            assert span_range[0] + span_range[1] == len(ids) - 1
+            assert found.first_lengths is not None
+            assert found.first_lengths.tolist() == [each.count(0) for each in types]
+        assert found.ranges is not None
+        assert (found.ranges[:, 0] + found.ranges[:, 1] == found.lengths - 1).all()
+        first += count
 
 
-@given(
-    length=st.integers(1, 400), room=st.integers(2, 60), stride=st.integers(0, 58), data=st.data()
-)
-@settings(max_examples=200, deadline=None)
-def test_each_token_may_start_an_answer_in_the_window_with_most_context(
-    length: int, room: int, stride: int, data: st.DataObject
+def test_windows_are_laid_out_some_at_a_time(reader: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    tokenizer = QuestionTokenizer(reader, WindowSettings(64, True, 16), QUESTIONS)
+    windows = QuestionWindows(tokenizer.tokenize(documents(["good bad " * 400, "x"])).rows)
+    whole = windows.everything()
+    monkeypatch.setattr(question_windows, "PART_TOKENS", 200)
+    parts = list(windows.parts())
+    assert max(len(part.ids) for part in parts) <= 200
+    for name in ("ids", "first_lengths", "lengths"):
+        each = [getattr(part, name) for part in parts]
+        assert np.concatenate(each).tolist() == getattr(whole, name).tolist()
+
+
+@pytest.mark.parametrize("words", [250, 300])
+def test_a_question_that_nearly_fills_the_window_does_not_multiply_the_cost(
+    encoder_reader: Path, words: int
 ) -> None:
-    step = max(room - stride, 1)
-    begins = list(range(0, max(length - room, 0) + step, step)) if length > room else [0]
-    begins = [begin for begin in begins if begin == 0 or begin + room - step < length]
-    lengths = [min(room, length - begin) for begin in begins]
-    allowed = most_context(np.array(begins), np.array(lengths), np.zeros(len(begins), int))
-    owner = np.full(length, -1)
-    for number, (begin, (first, stop)) in enumerate(zip(begins, allowed.tolist(), strict=True)):
-        assert (owner[begin + first : begin + stop] == -1).all()
-        owner[begin + first : begin + stop] = number
-    contexts = [range(each) for each in lengths]
-    assert owner.tolist() == [best_window(begins, contexts, at) for at in range(length)]
+    tokenizer = QuestionTokenizer(encoder_reader, WindowSettings(384, True, 128), None)
+    batch = tokenizer.tokenize(documents(["the " * 4_000, "the"], ["why " * words + "?"] * 2))
+    assert batch.rows["doc_id"].to_pylist() == (["0", "1"] if words == 250 else ["1"])
+    assert batch.rejects["reason"].to_pylist() == ([] if words == 250 else ["question_too_long"])
+    assert batch.stats["tokens_read"] < 50_000
 
 
 # Characters that normalisation makes longer or shorter, joins, drops, or takes for white space.
@@ -88,43 +108,66 @@ HOSTILE = st.text(
 )
 
 
-@pytest.mark.parametrize("model", ["reader", "multilingual"])
+@pytest.mark.parametrize("model", ["reader", "multilingual", "bytes_reader"])
 @given(text=HOSTILE)
 @settings(
-    max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
-def test_every_token_span_leads_to_text_that_gives_its_tokens_back_or_to_nothing(
+def test_tokens_stand_where_a_loop_over_their_characters_says(
     request: pytest.FixtureRequest, model: str, text: str
 ) -> None:
     tokenizer = _tokenizer(request.getfixturevalue(model))
-    rows = tokenizer.tokenize(documents([text])).rows
-    if len(rows) == 0:  # no token at all: a reject
-        return
-    tokens = rows["num_tokens"][0].as_py()
-    pairs = [(s, e) for s in range(tokens) for e in range(s, min(s + 4, tokens))]
-    starts, ends = (np.array(each) for each in zip(*pairs, strict=True))
-    places = tokenizer.locate([text], np.zeros(len(pairs), int), starts, ends)
-    whole: dict[int, tuple[int, int]] = {}
-    for (start, _), (first, stop) in zip(pairs, places.tolist(), strict=True):
-        if first < 0:
-            assert stop < 0
-            continue
-        assert 0 <= first < stop <= len(text)
-        answer = text[first:stop]
-        assert answer == answer.strip() != ""
-        # Longer spans from one start never end earlier.
-        assert whole.setdefault(start, (first, stop))[1] <= stop
-        whole[start] = (first, stop)
+    encoding = tokenizer._backend.encode(text, add_special_tokens=False)
+    found = TokenPlaces.of(tokenizer._backend, [text])
+    assert found.ids.tolist() == encoding.ids
+    starts, ends = found.starts.tolist(), found.ends.tolist()
+    expected = places(text, encoding.offsets)
+    if all(each == sorted(each) for each in ([p for p in e if p >= 0] for e in expected)):
+        assert (starts, ends) == expected
+    usable = [n for n, start in enumerate(starts) if start >= 0]
+    for first in usable:
+        for last in range(first, min(first + 4, len(ends))):
+            if ends[last] >= 0:
+                answer = text[starts[first] : ends[last]]
+                assert answer == answer.strip() != ""
+                assert tokens_of(found.starts, found.ends, starts[first], ends[last]) == (
+                    starts.index(starts[first]),
+                    len(ends) - 1 - ends[::-1].index(ends[last]),
+                )
 
 
-def test_an_answer_keeps_the_accent_of_its_last_letter(reader: Path) -> None:
+def test_a_long_text_is_tokenized_in_pieces_that_give_its_own_tokens(
+    request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    texts = [" ".join(SENTENCES) * 40, "".join(SENTENCES[4:8]) * 60, "\n".join(SENTENCES) * 40]
+    for model in ("reader", "multilingual", "bytes_reader"):
+        backend = _tokenizer(request.getfixturevalue(model))._backend
+        whole = TokenPlaces.of(backend, texts)
+        with monkeypatch.context() as patch:
+            patch.setattr(token_places, "PIECE_CHARACTERS", 500)
+            patch.setattr(token_places, "CALL_CHARACTERS", 2_000)
+            cut = [len(list(token_places.pieces(backend, text))) > 5 for text in texts]
+            # Without a blank nothing is cut: this tokenizer puts one before what begins a text.
+            assert cut == [True, model != "multilingual", True]
+            pieces = TokenPlaces.of(backend, texts)
+        for name in ("ids", "starts", "ends", "lengths"):
+            assert getattr(pieces, name).tolist() == getattr(whole, name).tolist(), (model, name)
+
+
+def test_an_answer_keeps_the_accents_of_its_letters(reader: Path) -> None:
     text = "the cafe\u0301, i\u0302\u0323 love"  # accents apart, as macOS names files
-    tokens = _tokenizer(reader)._backend.encode(text, add_special_tokens=False).offsets
-    ends = np.arange(len(tokens))
-    places = _tokenizer(reader).locate([text], np.zeros(len(tokens), int), ends, ends)
-    found = [text[start:end] for start, end in places.tolist()]
-    assert "".join(found) == text.replace(" ", "")
-    assert any(each.endswith("e\u0301") for each in found)
+    found = TokenPlaces.of(_tokenizer(reader)._backend, [text])
+    words = [text[s:e] for s, e in zip(found.starts, found.ends, strict=True)]
+    assert "".join(words) == text.replace(" ", "")
+    assert any(each.endswith("e\u0301") for each in words)
+
+
+def test_an_answer_does_not_begin_with_an_accent(bytes_reader: Path) -> None:
+    text = "ne\u0301e, \u0301x"  # the second accent stands alone
+    found = TokenPlaces.of(_tokenizer(bytes_reader)._backend, [text])
+    begins = {text[start] for start in found.starts.tolist() if start >= 0}
+    assert 1 in found.starts and 2 not in found.starts
+    assert begins == {"n", "e", ",", "\u0301", "x"}
 
 
 _made: dict[Path, QuestionTokenizer] = {}
@@ -147,8 +190,8 @@ def test_each_row_may_bring_its_own_question(reader: Path) -> None:
         "2": "question_too_long",
     }
     assert batch.rows_read == 5
-    # 58 tokens leave room for the three of this text, if not for a stride in a longer one.
-    assert batch.rows["input_ids"].to_pylist()[2][0][-4:-1] != []
+    # 58 tokens leave room for the three of this text, if not for a longer one.
+    assert QuestionWindows(batch.rows).lengths.tolist()[2] == 64
 
 
 def test_a_text_of_no_token_is_a_reject_beside_its_neighbours(reader: Path) -> None:
@@ -160,7 +203,9 @@ def test_a_text_of_no_token_is_a_reject_beside_its_neighbours(reader: Path) -> N
 
 def test_a_question_that_cannot_be_asked_stops_before_the_run(reader: Path) -> None:
     windows = WindowSettings(64, True, 8)
-    with pytest.raises(ConfigError, match=r"80 tokens and leaves 0 of a window.*--max_length"):
+    with pytest.raises(
+        ConfigError, match=r"80 tokens and leaves 0 of a window.*needs 16; .*--max_length"
+    ):
         QuestionTokenizer(reader, windows, ("good " * 80,))
     with pytest.raises(ConfigError, match="drops every character"):
         QuestionTokenizer(reader, windows, ("\u200b",))
