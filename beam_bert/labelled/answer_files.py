@@ -55,7 +55,8 @@ def json_entries(file: FileEntry, columns: AskedColumns) -> list[Entry] | None:
     if not name.lower().endswith(".json"):
         return None
     with open_listed(file) as opened:
-        content = (unpacked(opened, file) if is_packed(file) else opened).read(sys.maxsize)
+        packed = is_packed(file)
+        content = unpacked(opened, file).read(sys.maxsize) if packed else opened.read()
     try:
         document = json.loads(content.decode("utf-8-sig"))
     except (ValueError, UnicodeDecodeError):

@@ -118,8 +118,8 @@ class QuestionTokenizer:
             (
                 "question_too_long",
                 (room < np.minimum(lengths[:, None], self._least_room)).any(axis=1),
-                f"the question leaves the text too little room in a window of {self._max_length} "
-                f"tokens, of which it needs {self._least_room}",
+                f"the question leaves no room for text in a window of {self._max_length} tokens: "
+                f"longer texts need {self._least_room} of them",
             ),
         ]
         keep = np.ones(len(batch), bool)
