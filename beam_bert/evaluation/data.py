@@ -57,15 +57,13 @@ def open_source(config: EvaluateConfig) -> LabelledSource:
       InputError: nothing to read, or a column that was named is in no file.
     """
     files = list_files(config.input)
-    wished = SourceSpec(
-        format=config.format,
+    wished = SourceSpec.of(
+        config,
         text_columns=config.text_column,
         text_pair_column=config.text_pair_column,
         id_column=config.id_column,
-        column_names=config.column_names,
-        quoting=config.quoting,
         slice_bytes=SLICE_BYTES,
-        max_document_bytes=config.max_document_bytes,
+        max_lost_files=0,
     )
     columns = inspect_source(files, wished).carried_from
     if not columns and all(named_format(file.path) in (None, "text") for file in files):

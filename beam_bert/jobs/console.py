@@ -20,15 +20,6 @@ SHOWN_LABELS = 10
 EXAMPLES, REJECTS = 5, 3  # rows that a run ends with
 _EXAMPLE_COLUMNS, _EXAMPLE_CHARACTERS = 6, 60
 _MOST_BYTES = 16 * 2**20
-# A reject for one of these stands for a file or the rest of one, not for a row.
-FILE_REASONS = (
-    "wide_encoding",
-    "bad_header",
-    "damaged_file",
-    "changed_file",
-    "missing_file",
-    "unreadable_file",
-)
 
 
 @after_commit("the summary")
@@ -68,6 +59,8 @@ def summary(
     row("rows rejected", f"{counts.rows_rejected:,}")
     for reason, rows in _largest(counts.rejects_by_reason):
         row(f"  {reason}", f"{rows:,}")
+    if counts.files_lost:
+        row("files lost", f"{counts.files_lost:,}")
     for label, rows in _largest(counts.label_counts)[:SHOWN_LABELS]:
         row(f"label {label}", f"{rows:,}")
     if len(counts.label_counts) > SHOWN_LABELS:
@@ -88,9 +81,12 @@ def summary(
         share = padding / (padding + manifest.stats.get("tokens_computed", 0.0))
         row("padding saved", f"{share:.0%}")
     row("documents/s, all in all", f"{counts.rows_read / max(seconds, 1e-9):,.0f}")
-    lost = sum(rows for reason, rows in counts.rejects_by_reason.items() if reason in FILE_REASONS)
+    lost = [file for file in manifest.inputs if file.lost]
     if lost:
-        TERMINAL.warn(f"{lost} files were not read to their end: their other rows are missing")
+        TERMINAL.warn(
+            f"{len(lost):,} files were not read to their end, so rows are missing: "
+            f"{lost[0].path}: {lost[0].lost}"
+        )
     # Places stand outside the table, so that a long path is neither cut nor wrapped in a box.
     TERMINAL.show(f"{manifest.job} {manifest.run_id}", table, *places)
     TERMINAL.result(

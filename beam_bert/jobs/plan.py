@@ -229,18 +229,16 @@ def _inspected(
 
 def source_spec(config: SourceConfig, slice_bytes: int) -> SourceSpec:
     """How to read the input, before anything is known of the files."""
-    return SourceSpec(
-        format=config.format,
+    return SourceSpec.of(
+        config,
         text_columns=config.text_column,
         text_pair_column=config.pair_column,
         id_column=config.id_column,
         keep_columns=config.keep_columns,
         keep_text=config.keep_text,
         text_unit=config.text_unit,
-        column_names=config.column_names,
-        quoting=config.quoting,
         slice_bytes=slice_bytes,
-        max_document_bytes=config.max_document_bytes,
+        max_lost_files=config.max_lost_files if isinstance(config, JobConfig) else None,
     )
 
 
@@ -318,6 +316,7 @@ def _run_spec(
         incremental=config.incremental,
         answers_digest=_answers_digest(job, config, model),
         max_reject_rate=config.max_reject_rate,
+        max_lost_files=config.max_lost_files,
         job=job,
         config=config.model_dump(mode="json"),
         model=dataclasses.asdict(model) | proof,

@@ -9,6 +9,7 @@ from pydantic import field_validator, model_validator
 
 from beam_bert.settings.fields import Settings, same_setting, setting
 from beam_bert.settings.inference import ClassifyConfig
+from beam_bert.settings.text_files import Character, Encoding, OptionalCharacter
 from beam_bert.settings.training import task_field
 
 # Readers and model are the same.
@@ -25,7 +26,11 @@ class EvaluateConfig(Settings):
     text_pair_column: str | None = _same("text_pair_column")
     id_column: str | None = _same("id_column")
     column_names: tuple[str, ...] | None = _same("column_names")
+    encoding: Encoding = _same("encoding")
+    delimiter: OptionalCharacter = _same("delimiter")
     quoting: bool | None = _same("quoting")
+    quote_char: Character = _same("quote_char")
+    escape_char: OptionalCharacter = _same("escape_char")
     max_document_bytes: int = _same("max_document_bytes")
 
     label_column: str = setting("Labels", "Column with the label, the labels or the value.")

@@ -12,6 +12,7 @@ from typing import Any, Literal, Protocol
 from pydantic import field_validator, model_validator
 
 from beam_bert.settings.fields import Settings, changes_output, setting
+from beam_bert.settings.text_files import Character, Encoding, OptionalCharacter
 
 EMBEDDED_SENTIMENT = "sentiment-small-en"
 
@@ -63,7 +64,7 @@ class SourceConfig(Settings):
     )
     format: Literal["auto", "text", "jsonl", "csv", "tsv", "parquet"] = setting(
         "Input",
-        "Input format; auto goes by the file name (.gz .bz2 .zst included).",
+        "Input format; auto goes by the file name (.gz .bz2 .zst .zip included).",
         output=True,
         default="auto",
     )
@@ -105,9 +106,31 @@ class SourceConfig(Settings):
         output=True,
         default=None,
     )
+    encoding: Encoding = setting(
+        "Input",
+        "Encoding of text, CSV, TSV and JSON lines, by Python's name, such as cp1252; auto: UTF-8, "
+        "or UTF-16 and UTF-32 by their mark.",
+        output=True,
+        default="auto",
+    )
+    delimiter: OptionalCharacter = setting(
+        "Input",
+        "Character between two fields of CSV or TSV, such as ';' or '\\t'; default: comma or tab; "
+        "with --format auto ; and tab are seen in the first lines of CSV.",
+        output=True,
+        default=None,
+    )
     quoting: bool | None = setting(
         "Input",
-        'Whether " quotes fields; default: true for CSV, false for TSV.',
+        "Whether quotes quote fields; default: true for CSV, false for TSV.",
+        output=True,
+        default=None,
+    )
+    quote_char: Character = setting("Input", "The quote of CSV and TSV.", output=True, default='"')
+    escape_char: OptionalCharacter = setting(
+        "Input",
+        "Character of CSV and TSV that takes the meaning from the next, such as '\\' where Spark "
+        "wrote them; default: there is none, a quote in quotes is doubled.",
         output=True,
         default=None,
     )
@@ -223,6 +246,13 @@ class JobConfig(InferenceConfig):
         default=0.05,
         ge=0,
         le=1,
+    )
+    max_lost_files: int = setting(
+        "Output",
+        "Files that may be lost (cut short, damaged, not what their name says) before the run "
+        "fails and commits nothing; what could be read of them is kept.",
+        default=0,
+        ge=0,
     )
 
     gpu: str | None = setting(

@@ -9,6 +9,7 @@ from pydantic import Field, field_validator, model_validator
 
 from beam_bert.settings.fields import Settings, same_setting
 from beam_bert.settings.inference import SourceConfig
+from beam_bert.settings.text_files import Character, Encoding, OptionalCharacter
 
 # SPDX names under which text may be used to train a model that is passed on; "own": it is yours.
 ALLOWED_LICENCES = (
@@ -63,7 +64,11 @@ class TrainingConfig(Settings):
             "unlabelled",
             "format",
             "column_names",
+            "encoding",
+            "delimiter",
             "quoting",
+            "quote_char",
+            "escape_char",
             "max_document_bytes",
             "train_dev_overlap",
             "student_hidden",
@@ -184,7 +189,11 @@ class FinetuneConfig(TrainingConfig):
     text_column: tuple[str, ...] = _same("text_column")
     text_pair_column: str | None = _same("text_pair_column")
     column_names: tuple[str, ...] | None = _same("column_names")
+    encoding: Encoding = _same("encoding")
+    delimiter: OptionalCharacter = _same("delimiter")
     quoting: bool | None = _same("quoting")
+    quote_char: Character = _same("quote_char")
+    escape_char: OptionalCharacter = _same("escape_char")
     max_document_bytes: int = _same("max_document_bytes")
     label_column: str = _field("Data", "Column with the label, the labels or the value.")
     label_separator: str | None = _field(
@@ -369,7 +378,11 @@ class PretrainConfig(TrainingConfig):
     text_column: tuple[str, ...] = _same("text_column")
     text_unit: Literal["line", "file"] = _same("text_unit")
     column_names: tuple[str, ...] | None = _same("column_names")
+    encoding: Encoding = _same("encoding")
+    delimiter: OptionalCharacter = _same("delimiter")
     quoting: bool | None = _same("quoting")
+    quote_char: Character = _same("quote_char")
+    escape_char: OptionalCharacter = _same("escape_char")
     max_document_bytes: int = _same("max_document_bytes")
     holdout: float = _field(
         "Data", "Share of the texts that the loss is measured on.", default=0.02, gt=0, lt=1

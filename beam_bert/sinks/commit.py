@@ -36,7 +36,7 @@ from beam_bert.sinks.records import ShardFile, ShardRecord
 from beam_bert.sinks.replacing import replace_file
 from beam_bert.sinks.run import TABLES, RunSpec, Table
 from beam_bert.sinks.shards import stage_file
-from beam_bert.sinks.totals import Totals, check_reject_rate, close_totals
+from beam_bert.sinks.totals import Totals, check_lost_files, check_reject_rate, close_totals
 from beam_bert.storage import Storage, in_parallel, open_storage
 
 _REWRITERS = 4  # each holds one shard in memory, or two
@@ -101,6 +101,8 @@ def _judge(
     try:
         totals = close_totals(records)
         counts = Counts.of(totals)
+        reason = "lost_files"
+        check_lost_files(totals, run.max_lost_files)
         reason = "reject_rate"
         check_reject_rate(totals, run.max_reject_rate, storage.uri(run.staged("rejects")))
         reason = "shard"

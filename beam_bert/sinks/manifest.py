@@ -36,6 +36,9 @@ class Counts(BaseModel):
         default=0, description="Rows in predictions/: as many, or several of each one predicted."
     )
     rows_rejected: int = Field(default=0, description="Rows in rejects/.")
+    files_lost: int = Field(
+        default=0, description="Files that could not be read to their end; `inputs` says why."
+    )
     rejects_by_reason: dict[str, int] = Field(
         default_factory=dict, description="Rejected rows by the stable code of what was wrong."
     )
@@ -51,6 +54,7 @@ class Counts(BaseModel):
             rows_predicted=totals.rows_predicted,
             rows_written=totals.rows_written,
             rows_rejected=totals.rows_rejected,
+            files_lost=len(totals.lost_files),
             rejects_by_reason=totals.rejects_by_reason,
             label_counts=totals.label_counts,
         )

@@ -25,6 +25,10 @@ class SourceFile(BaseModel):
         default="",
         description="Its generation on gs://, elsewhere the time of its last change in ns.",
     )
+    lost: str = Field(
+        default="",
+        description="Why it, or the rest of it, could not be read: nobody knows how many rows.",
+    )
 
 
 class ShardFile(BaseModel):
@@ -49,7 +53,8 @@ class ShardRecord(BaseModel):
     name: PathPart = Field(description="Shard name without suffix.")
     key: str = Field(description="Key of the slice (see beam_bert.slices.plan.slice_key).")
     ordinal: int = Field(description="Place of the planned unit in the listing.")
-    cut: int = Field(description="Piece within the unit.")
+    cut: int = Field(description="Segment within the unit.")
+    piece: int = Field(default=0, description="Part of that, where it was cut further.")
     rows_read: int = Field(description="Rows that the source counted.")
     rows_predicted: int = Field(description="Rows read that have a prediction.")
     rows_written: int = Field(

@@ -62,6 +62,9 @@ class RunSpec(BaseModel):
         le=1,
         description="Share of rows that may be rejected before the run fails.",
     )
+    max_lost_files: int = Field(
+        default=0, ge=0, description="Files that may be lost before the run fails."
+    )
     job: str = Field(default="classify", description="Which job this is.")
     config: dict[str, Any] = Field(default_factory=dict, description="The job's settings.")
     model: dict[str, Any] = Field(default_factory=dict, description="Name, version and so on.")

@@ -1,4 +1,4 @@
-"""The totals of a run: records in, sums out, and the two checks that may stop it. No files here."""
+"""The totals of a run: records in, sums out, and the checks that may stop it. No files here."""
 
 from __future__ import annotations
 
@@ -28,9 +28,15 @@ class Totals:
     inputs: tuple[SourceFile, ...]
 
     @property
+    def lost_files(self) -> tuple[SourceFile, ...]:
+        """Files that could not be read, or not to their end."""
+        return tuple(file for file in self.inputs if file.lost)
+
+    @property
     def reject_rate(self) -> float:
-        """Share of the rows that was rejected; 0 for no rows at all."""
-        return self.rows_rejected / self.rows_read if self.rows_read else 0.0
+        """Share of the rows that was rejected; the marks of lost files are no rows."""
+        lost = sum(bool(file.lost) for record in self.records for file in record.files)
+        return max(self.rows_rejected - lost, 0) / max(self.rows_read - lost, 1)
 
     def top_reasons(self, most: int = 5) -> str:
         """The most frequent reasons, such as `bad_json 8, empty_text 4`."""
@@ -80,6 +86,7 @@ def _sum_of(first: SourceFile, second: SourceFile) -> SourceFile:
             "rows": first.rows + second.rows,
             "bytes": first.bytes + second.bytes,
             "version": first.version if second.version else "",
+            "lost": first.lost or second.lost,
         }
     )
 
@@ -95,6 +102,22 @@ def check_reject_rate(totals: Totals, max_reject_rate: float, staged_rejects: st
             f"{totals.rows_rejected:,} of {totals.rows_read:,} rows ({totals.reject_rate:.2%}) "
             f"were rejected, --max_reject_rate={max_reject_rate:g} allows {max_reject_rate:.2%}: "
             f"{totals.top_reasons()}; nothing was committed, see the rejects in {staged_rejects}"
+        )
+
+
+def check_lost_files(totals: Totals, max_lost_files: int) -> None:
+    """Stop a run that could not read files to their end: nobody knows how many rows are missing.
+
+    Raises:
+      RunFailed: more than `max_lost_files` of the files were lost.
+    """
+    lost = totals.lost_files
+    if len(lost) > max_lost_files:
+        raise RunFailed(
+            f"{len(lost):,} of {len(totals.inputs):,} files could not be read to their end, "
+            f"--max_lost_files={max_lost_files} allows {max_lost_files}: {lost[0].path}: "
+            f"{lost[0].lost}; nothing was committed; mend the files, or raise --max_lost_files to "
+            "keep what could be read of them"
         )
 
 

@@ -102,7 +102,8 @@ class SliceBatch:
 class FileRead:
     """What a slice read of one file: rows (used and rejected) and stored or unpacked bytes.
 
-    `size` and `version` are the listing's (`beam_bert.slices.plan.FileEntry`).
+    `size` and `version` are the listing's (`beam_bert.slices.plan.FileEntry`); `lost` says why the
+    file, or its rest, could not be read, so that nobody knows how many rows are missing.
     """
 
     path: str
@@ -110,3 +111,4 @@ class FileRead:
     bytes: int
     size: int = 0
     version: str = ""
+    lost: str = ""

@@ -11,8 +11,8 @@ Planning has two steps, since only the listing is known at first:
 2. A large file that can be cut is scanned once for exact boundaries (`beam_bert.sources.cutting`),
    which yields `Segment`s with their true first row; `slices_of_unit` turns them into slices.
 
-What cannot be cut at an offset (compressed files) stays one slice to plan for and is cut while it
-is read: `Slice.cut` then counts the pieces.
+What cannot be cut at an offset (compressed files), or holds more rows than MAX_ROWS_A_SLICE, stays
+one slice to plan for and is cut while it is read: `Slice.piece` then counts the pieces.
 """
 
 from __future__ import annotations
@@ -23,6 +23,8 @@ from dataclasses import dataclass, field, replace
 
 # A slice opens each of its files in turn; the cap bounds its start-up cost and its job-graph size.
 MAX_FILES_A_SLICE = 1_000
+# A few bytes can hold a million rows (blank lines, runs of equal values), and each costs memory.
+MAX_ROWS_A_SLICE = 65_536
 
 
 @dataclass(frozen=True, order=True)
@@ -69,22 +71,28 @@ class Segment:
 class Slice:
     """One unit of work: pieces of files, read in order, that become one shard.
 
-    `ordinal` is the place of the planned unit in the listing, `cut` the piece within the unit,
-    `files` what the listing says of the unit's files.
+    `ordinal` is the place of the planned unit in the listing, `cut` the segment within the unit,
+    `piece` the part of that if it is cut further while it is read, `files` what the listing says of
+    the unit's files.
     """
 
     ordinal: int
     segments: tuple[Segment, ...]
     cut: int = 0
     files: tuple[FileEntry, ...] = ()
+    piece: int = 0
 
-    def with_cut(self, cut: int) -> Slice:
-        """The same slice as its `cut`-th piece (files that are cut while they are read)."""
-        return replace(self, cut=cut)
+    def next_piece(self) -> Slice:
+        """The part that follows this one."""
+        return replace(self, piece=self.piece + 1)
 
     def shard_name(self, key: str) -> str:
-        """The file name, without suffix, of the shard that this slice becomes under `key`."""
-        return f"part-{self.ordinal:05d}-{self.cut:04d}-{key}"
+        """The file name, without suffix, of the shard that this slice becomes under `key`.
+
+        Names in their order are rows in their order: a dot sorts behind the hyphen.
+        """
+        piece = f".{self.piece:05d}" if self.piece else ""
+        return f"part-{self.ordinal:05d}-{self.cut:04d}{piece}-{key}"
 
 
 @dataclass(frozen=True)
@@ -146,7 +154,7 @@ def slice_key(slice_: Slice, content_digest: bytes, settings_digest: str) -> str
     digest = hashlib.sha256()
     for segment in slice_.segments:
         digest.update(repr((segment.path, segment.start, segment.first_row)).encode())
-    digest.update(repr(slice_.cut).encode())
+    digest.update(repr((slice_.cut, slice_.piece)).encode())
     digest.update(content_digest)
     digest.update(settings_digest.encode())
     return digest.hexdigest()[:16]

@@ -24,7 +24,7 @@ touching ours.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 
 import pyarrow as pa
 
@@ -123,9 +123,8 @@ def output_schema(
     )
 
 
-def carried_name(name: str, taken: Iterable[str]) -> str:
+def carried_name(name: str, taken: Container[str]) -> str:
     """Output name of a carried column: its own, or `input_<name>` where ours has that name."""
-    taken = set(taken)
     while name in taken:
         name = f"input_{name}"
     return name

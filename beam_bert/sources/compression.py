@@ -1,4 +1,4 @@
-"""Unpack .gz, .bz2 and .zst as a stream, in bounded memory, and say where a file is damaged.
+"""Unpack .gz, .bz2, .zst and .zip as a stream, in bounded memory, and say where one is damaged.
 
 The standard readers either lose what they unpacked before the damage (gzip's BufferedReader) or
 do not notice that a file is cut short (zstandard's stream reader), so the decompressors are driven
@@ -8,27 +8,30 @@ here.
 from __future__ import annotations
 
 import bz2
+import errno
+import lzma
+import struct
 import tempfile
+import zipfile
 import zlib
 from collections.abc import Iterator
 from typing import BinaryIO, Protocol, cast
 
 from beam_bert.slices.plan import FileEntry
 from beam_bert.sources.formats import Compression, compression_of, is_packed
+from beam_bert.sources.lost import DamagedFileError
+from beam_bert.sources.recognition import SIGNATURE_BYTES, not_compressed
 
 # zstd has no bound on what one call unpacks; 2 KiB become 64 MiB at its very best ratio (measured),
 # and feeding it so little costs nothing (1.1 GB/s, as fast as 64 KiB).
 _ZSTD_FEED_BYTES = 2 << 10
 _FEED_BYTES = 256 << 10
 _UNPACK_BYTES = 1 << 20
-
-
-class DamagedFileError(Exception):
-    """The compressed stream ends early or is corrupt; all bytes before that were given out."""
+_ZSTD_WINDOW_BYTES = 128 << 20  # the decompressor's own limit: zstd --long=27
 
 
 class Readable(Protocol):
-    """Anything with `read(n)`: fewer than n bytes, or none, only at the end."""
+    """Anything with `read(n)`: n bytes at most, none only at the end."""
 
     def read(self, size: int, /) -> bytes:
         """The next bytes, at most `size`."""
@@ -96,7 +99,7 @@ class Unpacked:
     """
 
     def __init__(self, stored: Readable, compression: Compression) -> None:
-        self._pieces = _UNPACKERS[compression](stored)
+        self._pieces = _checked(stored, compression)
         self._pending = bytearray()
         self._damage: DamagedFileError | None = None
         self._finished = False
@@ -116,6 +119,13 @@ class Unpacked:
         given = bytes(self._pending[:size])
         del self._pending[:size]
         return given
+
+
+def _checked(stored: Readable, compression: Compression) -> Iterator[bytes]:
+    head = stored.read(SIGNATURE_BYTES)
+    if problem := not_compressed(head, compression):
+        raise DamagedFileError(problem)
+    yield from _UNPACKERS[compression](Rewound(head, stored))
 
 
 def _gzip(stored: Readable) -> Iterator[bytes]:
@@ -176,6 +186,7 @@ def _zstd(stored: Readable) -> Iterator[bytes]:
     decompressor = zstandard.ZstdDecompressor().decompressobj()
     started = False
     feed = b""
+    window = 0
     while True:
         if not feed:
             feed = stored.read(_FEED_BYTES)
@@ -183,10 +194,14 @@ def _zstd(stored: Readable) -> Iterator[bytes]:
             if started:
                 raise DamagedFileError("the zstd stream ends early")
             return
+        if not started:
+            window = _window_of(feed)
         head, feed = feed[:_ZSTD_FEED_BYTES], feed[_ZSTD_FEED_BYTES:]
         try:
             piece = decompressor.decompress(head)
         except zstandard.ZstdError as error:
+            if wide := _window_advice(window):
+                raise DamagedFileError(wide) from None
             raise DamagedFileError(f"corrupt zstd data: {error}") from None
         started = True
         yield piece
@@ -196,9 +211,56 @@ def _zstd(stored: Readable) -> Iterator[bytes]:
             started = False
 
 
+def _window_of(frame: bytes) -> int:
+    """The memory that a frame asks for; 0 where its header does not tell."""
+    import zstandard
+
+    try:
+        return int(zstandard.get_frame_parameters(frame).window_size)
+    except zstandard.ZstdError:
+        return 0
+
+
+def _window_advice(window: int) -> str | None:
+    if window <= _ZSTD_WINDOW_BYTES:
+        return None
+    size = f"{window / 2**30:.3g} GiB" if window >= 2**30 else f"{window / 2**20:.4g} MiB"
+    return (
+        f"the zstd data needs a window of {size}, {_ZSTD_WINDOW_BYTES >> 20} MiB is the most that "
+        f"is given; unpack it: zstd -d --long={(window - 1).bit_length()}"
+    )
+
+
+def _zip(stored: Readable) -> Iterator[bytes]:
+    try:
+        # Its table of contents stands at the end.
+        whole = tempfile.TemporaryFile()  # noqa: SIM115 - it goes with the last who holds it
+        while piece := stored.read(_UNPACK_BYTES):
+            whole.write(piece)
+        archive = zipfile.ZipFile(whole)
+        members = [member for member in archive.infolist() if not member.is_dir()]
+        if len(members) != 1:
+            raise DamagedFileError(
+                f"the zip archive holds {len(members)} files, one is read; unpack it: unzip"
+            )
+        if members[0].flag_bits & 1:
+            raise DamagedFileError("the zip archive is encrypted; unpack it: unzip")
+        with archive.open(members[0]) as member:
+            while piece := member.read(_UNPACK_BYTES):
+                yield piece
+    # zipfile lets out whatever its decompressors and struct raise.
+    except (zipfile.BadZipFile, zlib.error, EOFError, ValueError, NotImplementedError) as error:
+        raise DamagedFileError(f"corrupt zip archive: {error}") from None
+    except (OSError, RuntimeError, OverflowError, struct.error, lzma.LZMAError) as error:
+        if isinstance(error, OSError) and error.errno not in (None, errno.EINVAL):
+            raise  # of the file system, and may pass
+        raise DamagedFileError(f"corrupt zip archive: {error}") from None
+
+
 _MAGIC: dict[Compression, bytes] = {
     "gzip": b"\x1f\x8b",
     "bzip2": b"BZh",
     "zstd": b"\x28\xb5\x2f\xfd",
+    "zip": b"PK\x03\x04",
 }
-_UNPACKERS = {"gzip": _gzip, "bzip2": _bzip2, "zstd": _zstd}
+_UNPACKERS = {"gzip": _gzip, "bzip2": _bzip2, "zstd": _zstd, "zip": _zip}

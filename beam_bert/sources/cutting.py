@@ -13,12 +13,13 @@ from typing import BinaryIO
 import numpy as np
 
 from beam_bert.slices.plan import FileEntry, Segment, Slice, Unit, slices_of_unit
-from beam_bert.sources.delimited import HeaderError, delimited_splitter, header_of
-from beam_bert.sources.formats import format_of, is_packed, wide_encoding
+from beam_bert.sources.delimited import delimited_splitter
+from beam_bert.sources.formats import format_of, is_packed
+from beam_bert.sources.layouts import open_layout
+from beam_bert.sources.lost import LostFile
 from beam_bert.sources.opening import ChangedFileError, check_unchanged, open_listed
-from beam_bert.sources.parquet import ParquetDamage, open_parquet, read_footer, row_groups
+from beam_bert.sources.parquet import open_parquet, read_footer, row_groups
 from beam_bert.sources.records import Splitter
-from beam_bert.sources.segments import HEADER_BYTES
 from beam_bert.sources.spec import Format, SourceSpec
 from beam_bert.sources.stream import BLOCK_BYTES, Oversized, RecordStream
 
@@ -48,7 +49,7 @@ def cut_unit(unit: Unit, spec: SourceSpec) -> list[Slice]:
             segments = _row_group_runs(file, spec.slice_bytes)
         else:
             segments = _runs_of_records(file, format_, spec)
-    except (FileNotFoundError, PermissionError, ChangedFileError, ParquetDamage, HeaderError):
+    except (FileNotFoundError, PermissionError, ChangedFileError, LostFile):
         return slices_of_unit(unit)
     return slices_of_unit(unit, segments or None)
 
@@ -75,24 +76,24 @@ def _row_group_runs(file: FileEntry, slice_bytes: int) -> list[Segment]:
 
 def _runs_of_records(file: FileEntry, format_: Format, spec: SourceSpec) -> list[Segment]:
     """Runs of records of about `slice_bytes`; the last one ends where the listing says."""
-    header = b""
-    with open_listed(file, keep=True) as opened:
-        head = opened.read(HEADER_BYTES)
-        if wide_encoding(head):
+    with open_listed(file, keep=True) as stored:
+        opened = open_layout(stored, format_, spec)
+        if not opened.can_be_cut:
             return []
-        if format_ in ("csv", "tsv"):
-            _, begin = header_of(head, len(head) < HEADER_BYTES, format_, spec)
-            header = head[:begin]
-            opened.seek(begin)
-            starts = _record_starts(opened, begin, delimited_splitter(format_, spec), spec)
+        has_fields = format_ in ("csv", "tsv")
+        if has_fields:
+            stored.seek(opened.begin)
+            splitter = delimited_splitter(opened.dialect, spec)
+            starts = _record_starts(stored, opened.begin, splitter, spec)
         else:
-            opened.seek(0)
-            starts = _line_starts(opened, spec.slice_bytes)
+            stored.seek(0)
+            starts = _line_starts(stored, spec.slice_bytes)
         cuts = [(0, 0), *((start, row) for start, row in starts if start < file.size)]
-        check_unchanged(file, opened)
+        check_unchanged(file, stored)
     stops = [*(start for start, _ in cuts[1:]), file.size]
+    fields = opened.fields_to_bytes() if has_fields else b""
     return [
-        Segment(file.path, start, stop, row, header if start else b"")
+        Segment(file.path, start, stop, row, fields if start else b"")
         for (start, row), stop in zip(cuts, stops, strict=True)
     ]
 

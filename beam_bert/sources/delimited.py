@@ -3,57 +3,55 @@
 from __future__ import annotations
 
 import csv
-import io
 from collections.abc import Sequence
-from typing import Literal
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.csv
 
-from beam_bert.sources.documents import MESSAGES, Columns, Reject
-from beam_bert.sources.formats import UTF8_BOM
+from beam_bert.sources.decoding import UTF8_BOM
+from beam_bert.sources.dialects import Dialect
+from beam_bert.sources.documents import Columns
+from beam_bert.sources.lost import HeaderError
 from beam_bert.sources.records import Delimited
-from beam_bert.sources.spec import Format, SourceSpec
+from beam_bert.sources.rejects import MESSAGES, Rejects
+from beam_bert.sources.spec import SourceSpec
 from beam_bert.sources.stream import Block
 from beam_bert.sources.utf8 import invalid_records, is_valid_utf8
 
-
-class HeaderError(ValueError):
-    """A file's first line cannot be its header."""
-
-
-def delimiter_of(format_: Format) -> str:
-    """What stands between two fields."""
-    return "\t" if format_ == "tsv" else ","
+# Spreadsheets end at 16,384 columns; far above that a "header" is data of some other kind.
+MAX_COLUMNS = 20_000
 
 
-def quoting_of(format_: Format, spec: SourceSpec) -> bool:
-    """Whether quotes are more than characters."""
-    return format_ == "csv" if spec.quoting is None else spec.quoting
-
-
-def delimited_splitter(format_: Format, spec: SourceSpec) -> Delimited:
+def delimited_splitter(dialect: Dialect, spec: SourceSpec) -> Delimited:
     """Records of up to twice the largest document, as all its quotes may be doubled."""
-    limit = 2 * spec.max_document_bytes + (1 << 20)
-    return Delimited(delimiter_of(format_).encode(), quoting_of(format_, spec), limit)
+    return Delimited(
+        dialect.delimiter.encode(),
+        dialect.quote is not None,
+        2 * spec.max_document_bytes + (1 << 20),
+        quote=(dialect.quote or '"').encode(),
+        escape=dialect.escape.encode() if dialect.escape else None,
+    )
 
 
-def header_of(head: bytes, final: bool, format_: Format, spec: SourceSpec) -> tuple[list[str], int]:
-    """Column names, and how many bytes of the file they and a BOM take up.
+def header_of(
+    head: bytes, final: bool, dialect: Dialect, spec: SourceSpec
+) -> tuple[list[str], int]:
+    """Column names, and how many bytes of the file they and what is before them take up.
 
     Args:
-      head: the file's beginning, 1 MiB of it or all.
+      head: the file's beginning without mark, 1 MiB of it or all.
       final: whether that is the whole file.
+      dialect: the file's.
+      spec: how to read it.
 
     Raises:
       HeaderError: the first record is not a header.
     """
-    begin = len(UTF8_BOM) if head.startswith(UTF8_BOM) else 0
     if spec.column_names is not None:
-        return list(spec.column_names), begin
-    body = head[begin:]
-    splitter = delimited_splitter(format_, spec)
+        return list(spec.column_names), dialect.begin
+    body = head[dialect.begin :]
+    splitter = delimited_splitter(dialect, spec)
     split = splitter.split(body, final)
     numbered = np.flatnonzero(splitter.numbered(body, split.ends))
     if len(numbered) == 0:
@@ -68,44 +66,45 @@ def header_of(head: bytes, final: bool, format_: Format, spec: SourceSpec) -> tu
     record = body[start:end]
     if not is_valid_utf8(record):
         raise HeaderError("the first line, which should name the columns, is not valid UTF-8")
-    return distinct(_fields(record, format_, spec)), begin + end
+    fields = _fields(record, dialect)
+    if len(fields) > MAX_COLUMNS:
+        raise HeaderError(
+            f"the first line has {len(fields):,} fields, {MAX_COLUMNS:,} columns are the most that "
+            "are read"
+        )
+    return distinct([field.strip() for field in fields]), dialect.begin + end
 
 
 def distinct(names: Sequence[str]) -> list[str]:
     """Names without doubles: an empty one becomes column_<n>, a second `a` becomes a_2."""
-    result: list[str] = []
+    result: dict[str, None] = {}
+    numbers: dict[str, int] = {}
     for place, name in enumerate(names, start=1):
         base = unique = name or f"column_{place}"
-        number = 2
         while unique in result:
-            unique = f"{base}_{number}"
-            number += 1
-        result.append(unique)
-    return result
+            numbers[base] = numbers.get(base, 1) + 1
+            unique = f"{base}_{numbers[base]}"
+        result[unique] = None
+    return list(result)
 
 
 def parse_delimited(
-    block: Block, names: Sequence[str], format_: Format, spec: SourceSpec
-) -> tuple[Columns, list[Reject]]:
+    block: Block, names: Sequence[str], dialect: Dialect, spec: SourceSpec
+) -> tuple[Columns, Rejects]:
     """The records of a block as documents; empty lines are no records."""
-    flaws = block.bad | dict.fromkeys(invalid_records(block), "invalid_utf8")
+    flaws = {i: (reason, MESSAGES[reason]) for i, reason in block.bad.items()}
+    flaws |= dict.fromkeys(invalid_records(block), ("invalid_utf8", MESSAGES["invalid_utf8"]))
     place_of = np.arange(len(block))
     if flaws:
         place_of = np.delete(place_of, list(flaws))
     good = _only(block, place_of)
     wanted = [name for name in spec.column_types if name in names]
-    table, ragged = _parse(good, names, wanted, format_, spec)
-    messages = {}
+    table, ragged = _parse(good, names, wanted, dialect)
     if ragged:
         for place, fields in ragged.items():
-            index = int(place_of[place])
-            flaws[index] = "ragged_row"
-            messages[index] = f"{fields} fields where the columns are {len(names)}"
+            message = f"{fields} fields where the columns are {len(names)}"
+            flaws[int(place_of[place])] = ("ragged_row", message)
         place_of = np.delete(place_of, list(ragged))
-    rejects = [
-        Reject(int(block.rows[i]), reason, messages.get(i) or MESSAGES[reason], block.raw(i))
-        for i, reason in sorted(flaws.items())
-    ]
     count = len(place_of)
     if table.num_rows != count:
         raise RuntimeError(f"pyarrow read {table.num_rows} of {count} records")
@@ -118,13 +117,10 @@ def parse_delimited(
         texts=[column(name) for name in spec.text_columns],
         pair=None if spec.text_pair_column is None else column(spec.text_pair_column),
         ids=None if spec.id_column is None else column(spec.id_column),
-        carried=[
-            column(name).cast(field.type) if name in wanted else pa.nulls(count, field.type)
-            for name, field in zip(spec.carried_from, spec.resolved, strict=True)
-        ],
-        raw=lambda i: block.raw(int(place_of[i])),
+        carried={name: table[name] for name in wanted},
+        raw=lambda indices: block.raws(place_of[indices]),
     )
-    return columns, rejects
+    return columns, Rejects.of_block(block, flaws)
 
 
 def _only(block: Block, places: np.ndarray) -> Block:
@@ -133,20 +129,20 @@ def _only(block: Block, places: np.ndarray) -> Block:
     return block.only(keep)
 
 
-def _fields(record: bytes, format_: Format, spec: SourceSpec) -> list[str]:
+def _fields(record: bytes, dialect: Dialect) -> list[str]:
     """The fields of one record, by Python's parser: pyarrow's would make numbers of some."""
-    text = io.StringIO(record.decode(), newline="")
-    quoting: Literal[0, 3] = csv.QUOTE_MINIMAL if quoting_of(format_, spec) else csv.QUOTE_NONE
     try:
-        return next(csv.reader(text, delimiter=delimiter_of(format_), quoting=quoting), [])
+        fields: list[str] = next(dialect.reader(record.decode()), [])
     except csv.Error as error:
         raise HeaderError(f"the first line, which should name the columns: {error}") from error
+    return fields
 
 
-def _parse_options(format_: Format, spec: SourceSpec, handler: object = None) -> object:
+def _parse_options(dialect: Dialect, handler: object = None) -> object:
     return pyarrow.csv.ParseOptions(
-        delimiter=delimiter_of(format_),
-        quote_char='"' if quoting_of(format_, spec) else False,
+        delimiter=dialect.delimiter,
+        quote_char=dialect.quote or False,
+        escape_char=dialect.escape or False,
         newlines_in_values=True,
         invalid_row_handler=handler,
     )
@@ -158,7 +154,7 @@ def _guarded(data: bytes) -> bytes:
 
 
 def _parse(
-    block: Block, names: Sequence[str], wanted: list[str], format_: Format, spec: SourceSpec
+    block: Block, names: Sequence[str], wanted: list[str], dialect: Dialect
 ) -> tuple[pa.RecordBatch, dict[int, int]]:
     """The wanted columns, and the fields counted in each ragged record, by its place."""
     ragged: dict[int, int] = {}
@@ -175,7 +171,7 @@ def _parse(
         pyarrow.csv.ReadOptions(
             use_threads=False, block_size=len(data) + 1, column_names=list(names)
         ),
-        _parse_options(format_, spec, note),
+        _parse_options(dialect, note),
         pyarrow.csv.ConvertOptions(
             column_types=_strings(names),
             include_columns=wanted or list(names[:1]),

@@ -5,46 +5,18 @@ Every format ends here, so the rules for a usable text stand in one place.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from beam_bert.slices.schema import REJECT_RAW_LIMIT, document_schema, rejects_batch
+from beam_bert.slices.schema import document_schema
+from beam_bert.sources.partitions import partition_values
+from beam_bert.sources.rejects import MESSAGES, Raws, Rejects, in_order
 from beam_bert.sources.spec import SourceSpec
-
-# Reasons that the splitters and parsers give with a message that needs no value.
-MESSAGES = {
-    "too_large": "the record or its text is larger than max_document_bytes",
-    "unclosed_quote": "a quoted field does not end as it should; the row is taken to end here",
-    "ragged_row": "the number of fields differs from the number of columns",
-    "invalid_utf8": "the row is not valid UTF-8",
-    "nul_byte": "the text holds a NUL byte",
-    "empty_text": "the text is empty or white space",
-    "missing_text": "there is no text",
-}
-
-
-@dataclass(frozen=True)
-class Reject:
-    """One record, or with `row` None one file, that cannot be used."""
-
-    row: int | None
-    reason: str
-    message: str
-    raw: bytes | None = None
-    raw_size: int | None = None
-    doc_id: str | None = None
-
-    def cut(self) -> Reject:
-        """The same, holding no more of the raw bytes than a reject row shows."""
-        if self.raw is None or (self.raw_size is None and len(self.raw) <= REJECT_RAW_LIMIT):
-            return self
-        size = len(self.raw) if self.raw_size is None else self.raw_size
-        return replace(self, raw=self.raw[:REJECT_RAW_LIMIT], raw_size=size)
 
 
 @dataclass
@@ -56,16 +28,16 @@ class Columns:
       texts: a string array for each text column; null where the record has none.
       pair: the same for the pair column, if there is one.
       ids: the id column as strings; None if there is no id column.
-      carried: one array a carried column, of the resolved type.
-      raw: the bytes of the i-th of these records, for its reject.
+      carried: the file's other columns, of the resolved types, by their names in the file.
+      raw: the bytes of the records at some indices, for their rejects.
     """
 
     rows: npt.NDArray[np.int64]
     texts: list[pa.Array]
     pair: pa.Array | None
     ids: pa.Array | None
-    carried: list[pa.Array]
-    raw: Callable[[int], bytes | None]
+    carried: Mapping[str, pa.Array]
+    raw: Raws
 
     def without(self, indices: Iterable[int]) -> Columns:
         """The same without some of the records."""
@@ -79,8 +51,8 @@ class Columns:
             texts=[text.filter(kept) for text in self.texts],
             pair=None if self.pair is None else self.pair.filter(kept),
             ids=None if self.ids is None else self.ids.filter(kept),
-            carried=[array.filter(kept) for array in self.carried],
-            raw=lambda i: raw(int(places[i])),
+            carried={name: array.filter(kept) for name, array in self.carried.items()},
+            raw=lambda indices: raw(places[indices]),
         )
 
 
@@ -94,7 +66,7 @@ class Documents:
 
     spec: SourceSpec
     batches: list[pa.RecordBatch] = field(default_factory=list)
-    rejected: list[tuple[str, Reject]] = field(default_factory=list)
+    rejected: list[pa.RecordBatch] = field(default_factory=list)
     rows_read: int = 0
 
     def __post_init__(self) -> None:
@@ -102,25 +74,20 @@ class Documents:
             self.spec.resolved, pair=self.spec.text_pair_column is not None
         )
 
-    def reject(self, path: str, rejects: Iterable[Reject]) -> None:
+    def reject(self, path: str, rejects: Rejects) -> None:
         """Note records (or a file) that a parser could not use."""
-        before = len(self.rejected)
-        self.rejected.extend((path, reject.cut()) for reject in rejects)
-        self.rows_read += len(self.rejected) - before
+        self.rejected.extend(rejects.of(path))
+        self.rows_read += len(rejects)
 
     def add(self, path: str, columns: Columns) -> None:
         """Screen the records' texts; usable ones become documents, others rejects."""
         count = len(columns.rows)
         if count == 0:
             return
-        self.rows_read += count
         text = joined(columns.texts)
-        bad = screened(text, columns.texts, self.spec.max_document_bytes)
-        named = {i: (reason, _named(self.spec.text_columns)) for i, reason in bad.items()}
+        parts = [(text, columns.texts, self.spec.text_columns)]
         if columns.pair is not None:
-            pair_bad = screened(columns.pair, [columns.pair], self.spec.max_document_bytes)
-            for i, reason in pair_bad.items():
-                named.setdefault(i, (reason, _named((str(self.spec.text_pair_column),))))
+            parts.append((columns.pair, [columns.pair], (str(self.spec.text_pair_column),)))
         ids = document_ids(path, columns.rows, columns.ids)
         arrays = [
             ids,
@@ -128,21 +95,42 @@ class Documents:
             *([columns.pair] if columns.pair is not None else []),
             pa.repeat(pa.scalar(path), count),
             pa.array(columns.rows),
-            struct_of(self.spec.resolved, columns.carried, count),
+            struct_of(self.spec.resolved, self._carried(path, columns), count),
         ]
-        if named:
-            for i in sorted(named):
-                reason, where = named[i]
-                message = f"{MESSAGES[reason]} ({where})"
-                reject = Reject(
-                    int(columns.rows[i]), reason, message, columns.raw(i), doc_id=ids[i].as_py()
-                )
-                self.rejected.append((path, reject.cut()))
-            keep = np.ones(count, bool)
-            keep[list(named)] = False
+        keep = np.ones(count, bool)
+        for whole, each, names in parts:
+            for reason, found in screened(whole, each, self.spec.max_document_bytes).items():
+                bad = np.flatnonzero(found & keep)
+                if len(bad) == 0:
+                    continue
+                keep[bad] = False
+                rejects = Rejects()
+                message = f"{MESSAGES[reason]} ({_named(names)})"
+                kept_ids = ids.take(pa.array(bad))
+                raw = columns.raw(bad)
+                rejects.add(columns.rows[bad], (reason, message), raw, doc_ids=kept_ids)
+                self.reject(path, rejects)
+        if not keep.all():
             kept = pa.array(keep)
             arrays = [array.filter(kept) for array in arrays]
+        self.rows_read += int(np.count_nonzero(keep))
         self.batches.append(pa.RecordBatch.from_arrays(arrays, schema=self.schema))
+
+    def _carried(self, path: str, columns: Columns) -> list[pa.Array]:
+        """The carried columns: the file's own, the path's, or null where neither has one."""
+        count = len(columns.rows)
+        values = partition_values(path) if self.spec.partitions.names else {}
+        arrays = []
+        for name, field_ in zip(self.spec.carried_from, self.spec.resolved, strict=True):
+            if name in self.spec.partitions.names:
+                text = pa.array([values.get(name)], pa.string())
+                array = pa.repeat(text.cast(field_.type)[0], count)
+            elif name in columns.carried:
+                array = columns.carried[name].cast(field_.type)
+            else:
+                array = pa.nulls(count, field_.type)
+            arrays.append(array)
+        return arrays
 
     def finish(self) -> tuple[pa.RecordBatch, pa.RecordBatch]:
         """All documents as one batch, and all rejects as another, both in source order."""
@@ -150,30 +138,7 @@ class Documents:
             rows = pa.concat_batches(self.batches)
         else:
             rows = pa.RecordBatch.from_pylist([], schema=self.schema)
-        return rows, rejects_batch(
-            {
-                "source_file": path,
-                "source_row": reject.row,
-                "doc_id": reject.doc_id,
-                "reason": reject.reason,
-                "message": reject.message,
-                "raw": reject.raw,
-                **({} if reject.raw_size is None else {"raw_size": reject.raw_size}),
-            }
-            for path, reject in self._in_order()
-        )
-
-    def _in_order(self) -> Iterable[tuple[str, Reject]]:
-        # Files come one after another, but the parsers tell of a block's rejects in their order.
-        places = {path: place for place, (path, _) in reversed(list(enumerate(self.rejected)))}
-        return sorted(
-            self.rejected,
-            key=lambda item: (
-                places[item[0]],
-                item[1].row is None,
-                item[1].row or 0,
-            ),
-        )
+        return rows, in_order(self.rejected)
 
 
 def joined(texts: list[pa.Array]) -> pa.Array:
@@ -191,20 +156,23 @@ def joined(texts: list[pa.Array]) -> pa.Array:
     return pc.if_else(absent, pa.scalar(None, pa.string()), text)
 
 
-def screened(text: pa.Array, parts: list[pa.Array], max_bytes: int) -> dict[int, str]:
-    """Reason why a text cannot be used, for the index of each one that cannot."""
-    bad: dict[int, str] = {}
+def screened(
+    text: pa.Array, parts: list[pa.Array], max_bytes: int
+) -> dict[str, npt.NDArray[np.bool_]]:
+    """Which texts cannot be used, by reason; where there are several the first one counts."""
     sizes = pc.binary_length(text)
-    large = pc.greater(sizes, max_bytes)
-    blank = pc.equal(pc.binary_length(pc.utf8_trim_whitespace(text)), 0)
-    checks = [("too_large", large), ("empty_text", blank), ("missing_text", text.is_null())]
+    masks = {
+        "missing_text": text.is_null(),
+        "empty_text": pc.equal(pc.binary_length(pc.utf8_trim_whitespace(text)), 0),
+        "too_large": pc.greater(sizes, max_bytes),
+    }
     if any(_holds_nul(part) for part in parts):
-        checks.insert(0, ("nul_byte", pc.match_substring(text, "\0")))
-    for reason, mask in checks:
-        if pc.any(mask).as_py():
-            for i in np.flatnonzero(pc.fill_null(mask, False).to_numpy(zero_copy_only=False)):
-                bad[int(i)] = reason
-    return bad
+        masks["nul_byte"] = pc.match_substring(text, "\0")
+    return {
+        reason: pc.fill_null(mask, False).to_numpy(zero_copy_only=False)
+        for reason, mask in masks.items()
+        if pc.any(mask).as_py()
+    }
 
 
 def document_ids(path: str, rows: npt.NDArray[np.int64], ids: pa.Array | None) -> pa.Array:

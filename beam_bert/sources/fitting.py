@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from beam_bert.sources.bisect import refused
 from beam_bert.sources.json_values import as_text
@@ -32,8 +33,24 @@ def is_text(type_: pa.DataType) -> bool:
         pa.types.is_string(type_)
         or pa.types.is_large_string(type_)
         or pa.types.is_string_view(type_)
+        or pa.types.is_binary(type_)  # Impala, Hive and old Spark do not say that it is text
+        or pa.types.is_large_binary(type_)
         or pa.types.is_null(type_)
     )
+
+
+def holds_doubles(type_: pa.DataType) -> bool:
+    """Whether values of the type have a double in them, at any depth."""
+    if pa.types.is_list(type_):
+        return holds_doubles(type_.value_type)
+    if pa.types.is_struct(type_):
+        return any(holds_doubles(field.type) for field in type_)
+    return bool(pa.types.is_float64(type_))
+
+
+def id_texts(array: pa.Array) -> pa.Array:
+    """Values as ids: text as it is, whole numbers by their digits, anything else as JSON."""
+    return fitted(array, pa.string(), as_json=True)[0]
 
 
 def fitted(
@@ -47,6 +64,8 @@ def fitted(
         array = array.storage
     if array.type == type_ and _is_sound(array):
         return array, []
+    if pa.types.is_floating(array.type) and pa.types.is_string(type_):
+        return _digits(array), []
     cast = _cast(array, type_)
     if cast is not None:
         return cast, []
@@ -71,6 +90,15 @@ def fitted(
 def valid_text(array: pa.Array) -> tuple[pa.Array, list[int]]:
     """A text column as strings, null where the bytes are not UTF-8, and the indices of these."""
     return fitted(array, pa.string())
+
+
+def _digits(array: pa.Array) -> pa.Array:
+    """Floating-point numbers as text; whole ones without the exponent that pyarrow would write."""
+    doubles = array.cast(pa.float64())
+    whole = pc.and_(pc.equal(doubles, pc.trunc(doubles)), pc.less(pc.abs(doubles), 2.0**53))
+    whole = pc.fill_null(whole, False)
+    integers = pc.if_else(whole, doubles, 0.0).cast(pa.int64()).cast(pa.string())
+    return pc.if_else(whole, integers, array.cast(pa.string()))
 
 
 def _cast(array: pa.Array, type_: pa.DataType) -> pa.Array | None:

@@ -1,4 +1,4 @@
-"""What a file's name and first bytes say: its format, its compression, its encoding."""
+"""What a file's name says: its format and its compression."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from beam_bert.errors import InputError
 from beam_bert.slices.plan import FileEntry
 from beam_bert.sources.spec import Format, SourceSpec
 
-Compression = Literal["gzip", "bzip2", "zstd"]
+Compression = Literal["gzip", "bzip2", "zstd", "zip"]
 
 FORMAT_OF_SUFFIX: dict[str, Format] = {
     ".jsonl": "jsonl",
@@ -26,14 +26,20 @@ COMPRESSION_OF_SUFFIX: dict[str, Compression] = {
     ".gz": "gzip",
     ".bz2": "bzip2",
     ".zst": "zstd",
+    ".zip": "zip",
 }
-UTF8_BOM = b"\xef\xbb\xbf"
-# UTF-32 first: its little-endian mark begins with UTF-16's.
-WIDE_BOMS = {
-    b"\xff\xfe\x00\x00": "UTF-32",
-    b"\x00\x00\xfe\xff": "UTF-32",
-    b"\xff\xfe": "UTF-16",
-    b"\xfe\xff": "UTF-16",
+# Archives hold files, and nobody knows which of them is meant.
+ARCHIVE_SUFFIXES = {
+    ".tar": "tar -xf",
+    ".tgz": "tar -xzf",
+    ".tar.gz": "tar -xzf",
+    ".tar.bz2": "tar -xjf",
+    ".tar.zst": "tar --zstd -xf",
+    ".7z": "7z x",
+    ".rar": "unrar x",
+    ".xz": "xz -d",
+    ".lz4": "lz4 -d",
+    ".snappy": "snzip -d",
 }
 
 
@@ -60,6 +66,8 @@ def format_of(path: str, spec: SourceSpec) -> Format:
     Raises:
       InputError: the spec says "auto" and the name tells nothing.
     """
+    if advice := archive_advice(path):
+        raise InputError(advice)
     if spec.format != "auto":
         return spec.format
     if (format_ := named_format(path)) is None:
@@ -70,20 +78,13 @@ def format_of(path: str, spec: SourceSpec) -> Format:
     return format_
 
 
-def wide_encoding(head: bytes) -> str | None:
-    """UTF-16 or UTF-32 where the file's first bytes are that encoding's mark."""
-    for bom, encoding in WIDE_BOMS.items():
-        if head.startswith(bom):
-            return encoding
+def archive_advice(path: str) -> str | None:
+    """What to do about a file whose name says that it is an archive; None: it says nothing so."""
+    name = path[path.rfind("/") + 1 :].lower()
+    for suffix, command in ARCHIVE_SUFFIXES.items():
+        if name.endswith(suffix):
+            return f"{path}: {suffix} is not read; unpack it first: {command} {path}"
     return None
-
-
-def recode_hint(path: str, encoding: str) -> str:
-    """What to tell a person whose file is in a wide encoding."""
-    return (
-        f"{path} is {encoding}, not UTF-8; recode it: "
-        f"iconv -f {encoding} -t UTF-8 {path} > {path}.utf8"
-    )
 
 
 def _suffix(path: str) -> str:

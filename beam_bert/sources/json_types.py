@@ -1,8 +1,9 @@
 """Infer Arrow types from sampled JSON values, as little as these say and no more.
 
 Strings stay strings (pyarrow's own inference makes timestamps of some, in some files). Integers and
-other numbers together are float64. What has several kinds of values, or none in the sample, has no
-type of its own: it is read as text (see `SourceSpec.mixed`), so nothing that comes later is lost.
+other numbers together are float64, if that holds all their digits. What has several kinds of
+values, numbers that no type holds exactly, or nothing in the sample, has no type of its own: it is
+read as text (see `SourceSpec.mixed`), so nothing that comes later is lost or rounded.
 """
 
 from __future__ import annotations
@@ -12,9 +13,12 @@ from typing import Any
 
 import pyarrow as pa
 
+from beam_bert.sources.json_values import Digits
+
 # Objects with more keys than this are maps from data to data, not records.
 _MAX_STRUCT_FIELDS = 1_000
 _INT64 = range(-(2**63), 2**63)
+_EXACT_DOUBLES = range(-(2**53), 2**53 + 1)
 
 Shape = Hashable
 
@@ -23,12 +27,14 @@ def shape_of(value: Any) -> Shape:
     """What the type depends on: a name, or a tuple of the shapes inside."""
     if value is None:
         return "null"
+    if isinstance(value, Digits):
+        return "long"
     if isinstance(value, str):
         return "string"
     if isinstance(value, bool):
         return "bool"
     if isinstance(value, int):
-        return "int64" if value in _INT64 else "double"
+        return "small" if value in _EXACT_DOUBLES else "int64" if value in _INT64 else "long"
     if isinstance(value, float):
         return "double"
     if isinstance(value, list):
@@ -44,9 +50,9 @@ def type_of(shapes: Iterable[Shape]) -> pa.DataType | None:
         return pa.string()
     if names == {"bool"}:
         return pa.bool_()
-    if names == {"int64"}:
+    if names and names <= {"small", "int64"}:
         return pa.int64()
-    if names and names <= {"int64", "double"}:
+    if names and names <= {"small", "double"}:
         return pa.float64()
     if names == {"list"}:
         return _list_type([shape for shape in distinct if isinstance(shape, tuple)])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ import pyarrow as pa
 MAX_NESTING = 100
 TOO_DEEP = f"nested more than {MAX_NESTING} deep"
 _STRING = re.compile(rb'"(?:[^"\\]|\\.)*"?', re.DOTALL)
+_MAX_DIGITS = 4_000  # Python's limit is 4,300
 _INT64 = range(-(2**63), 2**63)
 _KINDS = {str: "text", bool: "a boolean", int: "a number", float: "a number", list: "an array"}
 
@@ -25,6 +27,11 @@ class Flaw:
     reason: str
     message: str
     certain: bool = True
+
+    @property
+    def told(self) -> tuple[str, str]:
+        """Reason and message."""
+        return self.reason, self.message
 
 
 _PYTHON_KINDS: dict[pa.DataType, tuple[type, ...]] = {
@@ -76,8 +83,6 @@ def flaw_of(
     except RecursionError:
         return Flaw("invalid_json", TOO_DEEP)
     except ValueError as error:
-        if "integer string conversion" in str(error):  # Python's limit is 4,300 digits
-            return Flaw("carried_type", "a number has too many digits", certain=False)
         # pyarrow takes more spellings of what is not a number.
         return Flaw("invalid_json", str(error), certain=b"nf" not in line and b"NaN" not in line)
     if not isinstance(value, dict):
@@ -95,7 +100,7 @@ def flaw_of(
             kind = _KINDS.get(type(found), "an object")
             return Flaw("not_text", f"column {name} holds {kind}, not text")
         return Flaw("carried_type", f"column {name} holds {_short(found)}, which is no {type_}")
-    if any(_has_lone_surrogate(text) for text in value.values() if isinstance(text, str)):
+    if b"\\u" in line and has_lone_surrogate(value):
         return Flaw("invalid_json", "half of a surrogate pair is no character")
     return None
 
@@ -137,14 +142,93 @@ def _doubles_a_column(line: bytes, checks: Iterable[Check]) -> bool:
     return any(keys.count(check.name) > 1 for check in checks)
 
 
-def _has_lone_surrogate(text: str) -> bool:
-    return any("\ud800" <= c <= "\udfff" for c in text) if not text.isascii() else False
+def sampled(line: bytes) -> dict[str, Any] | None:
+    """The object on a line; None where it is a reject when it is read."""
+    if deeper_than_allowed(line):
+        return None
+    try:
+        value = _SAMPLE_DECODER.decode(line.decode())
+    except (ValueError, RecursionError):
+        return None
+    if not isinstance(value, dict) or (b"\\u" in line and has_lone_surrogate(value)):
+        return None
+    return value
+
+
+def has_lone_surrogate(value: Any) -> bool:
+    """Whether a text in it, a key included, has half of a surrogate pair, which UTF-8 has not."""
+    try:
+        json.dumps(value, ensure_ascii=False).encode()
+    except UnicodeEncodeError:
+        return True
+    return False
+
+
+def bent_number(line: bytes, doubles: Mapping[str, pa.DataType]) -> str | None:
+    """What is wrong with a line whose numbers do not survive as doubles; None: all of them do.
+
+    Args:
+      line: JSON, or not.
+      doubles: the columns that hold doubles, at any depth.
+    """
+    try:
+        value = _NUMBERS_DECODER.decode(line.decode())
+    except (ValueError, RecursionError):
+        return None  # found elsewhere
+    if not isinstance(value, dict):
+        return None
+    for name, type_ in doubles.items():
+        if (digits := _bent(value.get(name), type_)) is not None:
+            return f"column {name} holds {_cut(digits)}, whose digits a double cannot hold"
+    return None
+
+
+def _bent(value: Any, type_: pa.DataType) -> str | None:
+    if isinstance(value, _Number) and pa.types.is_float64(type_):
+        double = float(value)
+        is_whole = not any(mark in value for mark in ".eE")
+        if math.isinf(double) or (is_whole and len(value) > 15 and int(double) != _int(value)):
+            return str(value)
+    elif isinstance(value, list) and pa.types.is_list(type_):
+        return next((d for v in value if (d := _bent(v, type_.value_type)) is not None), None)
+    elif isinstance(value, dict) and pa.types.is_struct(type_):
+        found = (_bent(value.get(field.name), field.type) for field in type_)
+        return next((digits for digits in found if digits is not None), None)
+    return None
+
+
+class _Number(str):
+    """A number as it is written."""
+
+
+def _int(digits: str) -> int:
+    return int(digits) if len(digits) < 400 else 0
+
+
+def _finite(digits: str) -> float | Digits:
+    """A float, or where that would be infinite, its digits."""
+    value = float(digits)
+    return Digits(digits) if math.isinf(value) else value
+
+
+def _exact(digits: str) -> int | Digits:
+    """An integer, or where Python would not make one of them, its digits."""
+    return int(digits) if len(digits) <= _MAX_DIGITS else Digits(digits)
+
+
+class Digits(str):
+    """A number that neither float nor int holds, as it is written."""
 
 
 def _short(value: Any) -> str:
-    text = as_text(value) or ""
+    return _cut(as_text(value) or "")
+
+
+def _cut(text: str) -> str:
     return text if len(text) <= 60 else text[:57] + "..."
 
 
-_DECODER = json.JSONDecoder(object_pairs_hook=_object)
+_DECODER = json.JSONDecoder(object_pairs_hook=_object, parse_float=_finite, parse_int=_exact)
+_SAMPLE_DECODER = json.JSONDecoder(parse_float=_finite, parse_int=_exact)
+_NUMBERS_DECODER = json.JSONDecoder(parse_int=_Number, parse_float=_Number)
 _PAIRS_DECODER = json.JSONDecoder(object_pairs_hook=list)

@@ -16,22 +16,26 @@ import pyarrow as pa
 import pyarrow.json
 
 from beam_bert.sources.bisect import refused
-from beam_bert.sources.documents import MESSAGES, Columns, Reject
-from beam_bert.sources.fitting import fitted
+from beam_bert.sources.documents import Columns
+from beam_bert.sources.fitting import holds_doubles, id_texts
 from beam_bert.sources.json_values import (
     TOO_DEEP,
     Flaw,
     as_text,
+    bent_number,
     checks_of,
     deeper_than_allowed,
     flaw_of,
 )
 from beam_bert.sources.records import Lines
+from beam_bert.sources.rejects import MESSAGES, Rejects
 from beam_bert.sources.spec import SourceSpec
 from beam_bert.sources.stream import Block
 from beam_bert.sources.utf8 import invalid_records
 
 _OPEN, _CLOSE = b"{}"
+_BLANKS = np.frombuffer(b" \t\r\n", np.uint8)
+_JSON_STARTS = np.frombuffer(b'{["-0123456789tfnNI', np.uint8)
 
 
 def jsonl_splitter(spec: SourceSpec) -> Lines:
@@ -39,65 +43,101 @@ def jsonl_splitter(spec: SourceSpec) -> Lines:
     return Lines(4 * spec.max_document_bytes + (1 << 20))
 
 
-def parse_jsonl(block: Block, spec: SourceSpec) -> tuple[Columns, list[Reject]]:
+def parse_jsonl(block: Block, spec: SourceSpec) -> tuple[Columns, Rejects]:
     """The objects of a block as documents. Blank lines are no rows, but they keep their number."""
     types = spec.column_types
-    block, rejects = _objects_only(block)
+    rejects = Rejects()
+    block = _objects_only(block, rejects)
+    block = _without(block, _inexact(block, types), rejects)
     table = _parse(block, types)
     if table is None:
-        block, table, found = _parse_with_care(block, types, frozenset(spec.mixed), spec)
-        rejects += found
+        block, table = _parse_with_care(block, types, frozenset(spec.mixed), spec, rejects)
     column = {name: table.column(name) for name in types}
-    ids = None
-    if spec.id_column is not None:
-        ids, _ = fitted(column[spec.id_column], pa.string(), as_json=True)
+    ids = None if spec.id_column is None else id_texts(column[spec.id_column])
     columns = Columns(
         rows=block.rows,
         texts=[column[name] for name in spec.text_columns],
         pair=None if spec.text_pair_column is None else column[spec.text_pair_column],
         ids=ids,
-        carried=[
-            column[name].cast(field.type)
-            for name, field in zip(spec.carried_from, spec.resolved, strict=True)
-        ],
-        raw=block.raw,
+        carried=column,
+        raw=block.raws,
     )
     return columns, rejects
 
 
-def _objects_only(block: Block) -> tuple[Block, list[Reject]]:
+def _objects_only(block: Block, rejects: Rejects) -> Block:
     """Lines that look like one object each, from brace to brace, as valid UTF-8 and not too deep.
 
     pyarrow reads on over line ends, so half an object would eat the next line (and a bare `null`
     line crashes its 25.0); where each line begins and ends with a brace, neither can happen.
     """
     if len(block) == 0:
-        return block, []
+        return block
     array = np.frombuffer(block.data, np.uint8)
-    flaws = {i: Flaw(reason, MESSAGES[reason]) for i, reason in block.bad.items()}
+    flaws = {i: (reason, MESSAGES[reason]) for i, reason in block.bad.items()}
     for i in invalid_records(block):
-        flaws.setdefault(i, Flaw("invalid_utf8", MESSAGES["invalid_utf8"]))
+        flaws.setdefault(i, ("invalid_utf8", MESSAGES["invalid_utf8"]))
     if b"\0" in block.data:
         for i in range(len(block)):
             if b"\0" in block.raw(i):
-                flaws.setdefault(i, Flaw("nul_byte", "the line holds a NUL byte"))
+                flaws.setdefault(i, ("nul_byte", "the line holds a NUL byte"))
     for i in _too_deep(block):
-        flaws.setdefault(i, Flaw("invalid_json", TOO_DEEP))
-    blank = np.zeros(len(block), bool)
-    empty = block.stops == block.starts
-    shaped = ~empty
-    shaped[shaped] = (array[block.starts[shaped]] == _OPEN) & (
-        array[block.stops[shaped] - 1] == _CLOSE
-    )
-    for i in np.flatnonzero(~shaped).tolist():
-        line = block.raw(i).strip(b" \t\r")
-        if not line:
-            blank[i] = True
-        elif i not in flaws and not (line[0] == _OPEN and line[-1] == _CLOSE):
-            flaws[i] = flaw_of(line) or Flaw("invalid_json", "the line is no JSON object")
-    keep = ~blank
+        flaws.setdefault(i, ("invalid_json", TOO_DEEP))
+    inked = np.flatnonzero(~np.isin(array, _BLANKS))
+    firsts = np.searchsorted(inked, block.starts)
+    lasts = np.searchsorted(inked, block.stops) - 1
+    filled = firsts <= lasts
+    begin = np.zeros(len(block), np.uint8)
+    end = np.zeros(len(block), np.uint8)
+    begin[filled] = array[inked[firsts[filled]]]
+    end[filled] = array[inked[lasts[filled]]]
+    keep = (begin == _OPEN) & (end == _CLOSE)
+    # No JSON begins so: these need no parser.
+    senseless = filled & ~np.isin(begin, _JSON_STARTS)
+    senseless[list(flaws)] = False
+    bad = np.flatnonzero(senseless)
+    rejects.add(block.rows[bad], ("invalid_json", "the line is no JSON object"), block.raws(bad))
+    for i in np.flatnonzero(filled & ~keep & ~senseless).tolist():
+        if i not in flaws:
+            flaw = flaw_of(block.raw(i).strip(b" \t\r"))
+            flaws[i] = flaw.told if flaw else ("invalid_json", "the line is no JSON object")
     keep[list(flaws)] = False
-    return block.only(keep), _rejects(block, flaws)
+    _reject(block, flaws, rejects)
+    return block.only(keep)
+
+
+def _without(block: Block, flaws: dict[int, tuple[str, str]], rejects: Rejects) -> Block:
+    """The block without some lines, which are rejected."""
+    if not flaws:
+        return block
+    _reject(block, flaws, rejects)
+    keep = np.ones(len(block), bool)
+    keep[list(flaws)] = False
+    return block.only(keep)
+
+
+def _reject(block: Block, flaws: dict[int, tuple[str, str]], rejects: Rejects) -> None:
+    rejects.batches += Rejects.of_block(block, flaws).batches
+
+
+def _inexact(block: Block, types: dict[str, pa.DataType]) -> dict[int, tuple[str, str]]:
+    """Lines whose numbers a column of doubles would bend: long integers, and what is too large."""
+    doubles = {name: type_ for name, type_ in types.items() if holds_doubles(type_)}
+    if not doubles or len(block) == 0:
+        return {}
+    digits = np.frombuffer(block.data, np.uint8) - np.uint8(48) < 10
+    run = digits
+    for step in (1, 2, 4, 8):
+        run = run[:-step] & run[step:]  # of 16 digits in the end
+    array = np.frombuffer(block.data, np.uint8)
+    exponent = np.flatnonzero((array[:-4] | 32 == 101) & (digits[3:-1] & digits[2:-2]))
+    places = np.union1d(np.flatnonzero(run), exponent)
+    lines = np.unique(np.searchsorted(block.starts, places, side="right") - 1)
+    flaws = {}
+    for i in lines.tolist():
+        if message := bent_number(block.raw(i), doubles):
+            flaws[i] = ("carried_type", message)
+    return flaws
 
 
 def _too_deep(block: Block) -> Iterable[int]:
@@ -131,8 +171,12 @@ def _parse(block: Block, types: dict[str, pa.DataType]) -> pa.RecordBatch | None
 
 
 def _parse_with_care(
-    block: Block, types: dict[str, pa.DataType], mixed: frozenset[str], spec: SourceSpec
-) -> tuple[Block, pa.RecordBatch, list[Reject]]:
+    block: Block,
+    types: dict[str, pa.DataType],
+    mixed: frozenset[str],
+    spec: SourceSpec,
+    rejects: Rejects,
+) -> tuple[Block, pa.RecordBatch]:
     """The same for a block that pyarrow refuses as it is: without its bad lines."""
     strict = {name: kind for name, kind in types.items() if name not in mixed}
     flaws: dict[int, Flaw] = {}
@@ -170,18 +214,11 @@ def _parse_with_care(
     for name in mixed & types.keys():
         texts = [as_text(values[i].get(name)) for i in np.flatnonzero(kept).tolist()]
         table = table.append_column(name, pa.array(texts, pa.string()))
-    return block.only(kept), table, _rejects(block, flaws)
+    _reject(block, {i: flaw.told for i, flaw in flaws.items()}, rejects)
+    return block.only(kept), table
 
 
 def _pick(block: Block, indices: list[int]) -> Block:
     keep = np.zeros(len(block), bool)
     keep[indices] = True
     return block.only(keep)
-
-
-def _rejects(block: Block, flaws: dict[int, Flaw]) -> list[Reject]:
-    rejects = []
-    for i in sorted(flaws):
-        raw = block.raw(i)
-        rejects.append(Reject(int(block.rows[i]), flaws[i].reason, flaws[i].message, raw))
-    return rejects

@@ -3,28 +3,30 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any, BinaryIO
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet
 
-from beam_bert.slices.plan import Segment
-from beam_bert.sources.documents import MESSAGES, Columns, Reject
-from beam_bert.sources.fitting import fitted, is_text, plain_type, valid_text
+from beam_bert.slices.plan import MAX_ROWS_A_SLICE, Segment
+from beam_bert.sources.documents import Columns, joined
+from beam_bert.sources.fitting import fitted, id_texts, is_text, plain_type, valid_text
+from beam_bert.sources.lost import DamagedFileError, WrongKindError
+from beam_bert.sources.recognition import SIGNATURE_BYTES, foreign
+from beam_bert.sources.rejects import MESSAGES, Rejects
 from beam_bert.sources.spec import SourceSpec
 
-_BATCH_ROWS = 65_536
 _SMALL_BYTES = 64 << 10
 _TAIL_SHARE = 64  # of a larger file so small a part is looked at for its footer, which mostly fits
+_BATCH_ROWS = 1_024
+_BATCH_BYTES = 16 << 20
+_MOST_LOST_ROWS = 100_000_000
 
 # What pyarrow raises on a file that is cut short or whose bytes are not what they should be.
 PARQUET_ERRORS = (pa.ArrowException, OSError, ValueError, MemoryError, IndexError, OverflowError)
-
-
-class ParquetDamage(Exception):
-    """A file that is no Parquet, or not all of it."""
 
 
 def read_footer(file: BinaryIO) -> bytes:
@@ -49,20 +51,59 @@ def _read_from(file: BinaryIO, start: int) -> bytes:
     return b"".join(pieces)
 
 
-def open_parquet(file: Any, footer: bytes) -> pyarrow.parquet.ParquetFile:
-    """The file behind its footer, which is not read again.
+def open_parquet(
+    file: Any, footer: bytes, *, dictionaries: bool = False
+) -> pyarrow.parquet.ParquetFile:
+    """The file behind its footer, which is not read again; dates of INT96 in microseconds.
+
+    Args:
+      file: the whole file, seekable.
+      footer: by `read_footer`.
+      dictionaries: read texts as dictionaries.
 
     Raises:
-      ParquetDamage: the footer is none.
+      LostFile: the footer is none, or the file is something else.
     """
     try:
         metadata = pyarrow.parquet.read_metadata(pa.BufferReader(b"PAR1" + footer))
+        if any(map(_holds_fixed_lists, metadata.schema.to_arrow_schema().types)):
+            # pyarrow 25 cannot read such a list that is null; as lists of any size it can.
+            hidden = footer.replace(b"ARROW:schema", b"ARROW:hidden")
+            metadata = pyarrow.parquet.read_metadata(pa.BufferReader(b"PAR1" + hidden))
+        rows = [count for count, _ in row_groups(metadata)]
+        if sum(rows) != metadata.num_rows or min(rows, default=0) < 0:
+            raise ValueError(f"{metadata.num_rows} rows, but {sum(rows)} in its row groups")
         # With pre_buffer neighbouring column chunks are fetched as one range, and side by side.
         return pyarrow.parquet.ParquetFile(
-            file, metadata=metadata, pre_buffer=True, page_checksum_verification=True
+            file,
+            metadata=metadata,
+            read_dictionary=_text_paths(metadata.schema) if dictionaries else None,
+            # In nanoseconds, pyarrow's default, years after 2262 would become others.
+            coerce_int96_timestamp_unit="us",
+            pre_buffer=True,
+            page_checksum_verification=True,
         )
     except PARQUET_ERRORS as error:
-        raise ParquetDamage(f"no readable Parquet footer: {one_line(error)}") from error
+        file.seek(0)
+        if problem := foreign(file.read(SIGNATURE_BYTES), "parquet"):
+            raise WrongKindError(problem) from error
+        raise DamagedFileError(f"no readable Parquet footer: {one_line(error)}") from error
+
+
+def _text_paths(schema: Any) -> list[str]:
+    """Paths of the columns that hold strings of bytes, at any depth."""
+    columns = map(schema.column, range(len(schema)))
+    return [
+        column.path
+        for column in columns
+        if column.physical_type == "BYTE_ARRAY" and column.logical_type.type != "DECIMAL"
+    ]
+
+
+def _holds_fixed_lists(type_: pa.DataType) -> bool:
+    if pa.types.is_fixed_size_list(type_):
+        return True
+    return any(_holds_fixed_lists(type_.field(i).type) for i in range(type_.num_fields))
 
 
 def row_groups(metadata: Any) -> list[tuple[int, int]]:
@@ -75,76 +116,86 @@ def row_groups(metadata: Any) -> list[tuple[int, int]]:
     return [(group.num_rows, group.total_byte_size) for group in groups]
 
 
-class _Recorded:
-    """A file that remembers what is read of it, so a key can stand for these bytes."""
+class _Counted:
+    """A file that counts what is read of it."""
 
     closed = False
 
     def __init__(self, file: BinaryIO) -> None:
         self._file = file
         self.seek, self.tell = file.seek, file.tell
-        self._reads: list[tuple[int, bytes]] = []
+        self._taken = 0
 
     def read(self, size: int = -1) -> bytes:
-        start = self._file.tell()
         data = self._file.read(size)
-        self._reads.append((start, data))
+        self._taken += len(data)
         return data
 
-    def taken(self) -> list[bytes]:
-        """What was read since this was last asked, in the file's order: ranges come in any."""
-        reads, self._reads = sorted(self._reads), []
-        return [data for _, data in reads]
+    def taken(self) -> int:
+        """Bytes read since this was last asked."""
+        taken, self._taken = self._taken, 0
+        return taken
 
     def close(self) -> None:
         """Whoever opened the file closes it."""
 
 
 def read_parquet(
-    file: BinaryIO, segment: Segment, spec: SourceSpec, digest: Callable[[bytes], None]
-) -> Iterator[tuple[Columns | None, list[Reject], int]]:
-    """The documents of the segment's row groups, batch by batch, with the stored bytes read.
+    file: BinaryIO, segment: Segment, spec: SourceSpec
+) -> Iterator[tuple[Columns | None, Rejects, bytes, int]]:
+    """The documents of the segment's row groups, a few rows at a time.
 
     Args:
       file: the whole file, seekable.
       segment: row groups [start, stop) and the number of their first row.
       spec: resolved.
-      digest: is told all stored bytes that the rows come from.
+
+    Yields:
+      documents, rejects, what stands for their bytes in a key, and the stored bytes read for them:
+      those of a row group with its last rows, as ranges come in any order.
 
     Raises:
-      ParquetDamage: the footer cannot be read.
+      LostFile: the footer cannot be read.
     """
     footer = segment.beside or read_footer(file)
-    digest(footer)
-    recorded = _Recorded(file)
-    parquet = open_parquet(recorded, footer)
-    schema = parquet.schema_arrow
-    wanted = [name for name in spec.column_types if schema.get_all_field_indices(name)]
-    counts = [rows for rows, _ in row_groups(parquet.metadata)]
+    counted = _Counted(file)
+    parquet = open_parquet(counted, footer, dictionaries=True)
+    counted.taken()
+    yield None, Rejects(), footer, 0
+    paths = column_paths(parquet.schema_arrow, spec.column_types)
     row = segment.first_row
-    for group in range(len(counts))[segment.start : segment.stop]:
-        count = counts[group]
-        try:
-            batches = [
-                _columns(batch, first, spec)
-                for batch, first in _numbered(parquet, group, wanted, row, count)
-            ]
-        except (FileNotFoundError, PermissionError):
-            raise
-        except PARQUET_ERRORS as error:
-            message = f"row group {group} ({count} rows) cannot be read: {one_line(error)}"
-            size = sum(map(len, recorded.taken()))  # which of it was read first is chance
-            digest(b"damaged")
-            yield None, [Reject(None, "damaged_file", message)], size
-        else:
-            stored = recorded.taken()
-            for data in stored:
-                digest(data)
-            size = sum(map(len, stored))
-            for columns, rejects in batches:
-                yield columns, rejects, size
-                size = 0
-        row += count
+    groups = row_groups(parquet.metadata)
+    for group in range(len(groups))[segment.start : segment.stop]:
+        end = row + groups[group][0]
+        batches = _batches(parquet, group, sorted(set(paths.values())), end - row)
+        while row < end:
+            try:
+                batch = next(batches, None)
+                if batch is None or row + batch.num_rows > end:
+                    raise ValueError("it has other rows than the footer says")
+            except (FileNotFoundError, PermissionError):
+                raise
+            except PARQUET_ERRORS as error:
+                message = f"row group {group}, {end - row:,} rows: {one_line(error)}"
+                if end - row > _MOST_LOST_ROWS:  # rather the footer is wrong
+                    raise DamagedFileError(message) from error
+                yield from _lost_rows(row, end, message)
+                counted.taken()
+                break
+            columns, rejects = _columns(batch, row, paths, spec)
+            row += batch.num_rows
+            content = batch.serialize().to_pybytes()
+            yield columns, rejects, content, counted.taken() if row == end else 0
+        row = end
+
+
+def _lost_rows(begin: int, end: int, message: str) -> Iterator[tuple[None, Rejects, bytes, int]]:
+    """Rows that cannot be read, each of which counts."""
+    for row in range(begin, end, MAX_ROWS_A_SLICE):
+        rejects = Rejects()
+        rows = np.arange(row, min(row + MAX_ROWS_A_SLICE, end))
+        rejects.add(rows, ("damaged_file", message), None)
+        yield None, rejects, b"damaged", 0
 
 
 def one_line(error: BaseException) -> str:
@@ -153,68 +204,147 @@ def one_line(error: BaseException) -> str:
     return text if len(text) <= 300 else text[:297] + "..."
 
 
-def _numbered(
-    parquet: Any, group: int, wanted: list[str], row: int, count: int
-) -> Iterator[tuple[pa.RecordBatch, int]]:
-    """The row group's batches, each with its first row; whole, or an error."""
-    seen = 0
-    if wanted:
-        for batch in parquet.iter_batches(
-            _BATCH_ROWS, row_groups=[group], columns=wanted, use_threads=False
-        ):
-            yield batch, row + seen
-            seen += batch.num_rows
-    else:  # no column of interest: rows without values
-        empty = pa.RecordBatch.from_struct_array(pa.array([{}] * count, pa.struct([])))
-        yield empty, row
-        seen = count
-    if seen != count:
-        raise ValueError(f"{seen} rows where the footer says {count}")
+def column_paths(schema: pa.Schema, names: Iterable[str]) -> dict[str, str]:
+    """Where in the file each of the columns is: by its name, or by the path to a nested one."""
+    paths = {}
+    for name in names:
+        if schema.get_all_field_indices(name):
+            paths[name] = name
+        elif "." in name and type_at(schema, name) is not None:
+            paths[name] = name.split(".")[0]
+    return paths
 
 
-def _columns(batch: pa.RecordBatch, row: int, spec: SourceSpec) -> tuple[Columns, list[Reject]]:
+def type_at(schema: pa.Schema, path: str) -> pa.DataType | None:
+    """Type of a column, or of a member of structs, `a.b`; a column of that very name wins."""
+    places = schema.get_all_field_indices(path)
+    if places:
+        return schema.field(places[0]).type
+    first, *inner = path.split(".")
+    places = schema.get_all_field_indices(first)
+    if not places or not inner:
+        return None
+    type_ = plain_type(schema.field(places[0]).type)
+    for name in inner:
+        if not pa.types.is_struct(type_) or type_.get_field_index(name) < 0:
+            return None
+        type_ = type_.field(name).type
+    return type_
+
+
+def _batches(
+    parquet: pyarrow.parquet.ParquetFile, group: int, columns: list[str], count: int
+) -> Iterator[pa.RecordBatch]:
+    """The row group's rows, so few at a time that their values fit into memory.
+
+    Runs of equal values stay a dictionary and its indices until it is known how large they are.
+    """
+    if not columns:  # no column of interest: rows without values
+        for begin in range(0, count, MAX_ROWS_A_SLICE):
+            rows = min(MAX_ROWS_A_SLICE, count - begin)
+            yield pa.RecordBatch.from_struct_array(pa.array([{}] * rows, pa.struct([])))
+        return
+    for batch in parquet.iter_batches(
+        _BATCH_ROWS, row_groups=[group], columns=columns, use_threads=False
+    ):
+        sizes = np.sum([_unpacked_sizes(column) for column in batch.columns], axis=0)
+        begin = 0
+        while begin < batch.num_rows:
+            total = np.cumsum(sizes[begin:])
+            rows = max(1, int(np.searchsorted(total, _BATCH_BYTES, side="right")))
+            some = batch.slice(begin, rows)
+            arrays = [_decoded(column) for column in some.columns]
+            yield pa.RecordBatch.from_arrays(arrays, names=some.schema.names)
+            begin += rows
+
+
+def _unpacked_sizes(array: pa.Array) -> np.ndarray:
+    """About how many bytes each row has once no dictionary is left."""
+    if pa.types.is_dictionary(array.type):
+        values = array.dictionary
+        if not pa.types.is_binary(values.type) and not pa.types.is_string(values.type):
+            return np.zeros(len(array), np.int64)
+        sizes = pc.binary_length(values).take(array.indices)
+        return np.asarray(pc.fill_null(sizes, 0).to_numpy(zero_copy_only=False), np.int64)
+    if pa.types.is_struct(array.type) and array.type.num_fields:
+        return np.asarray(sum(_unpacked_sizes(child) for child in array.flatten()))
+    if pa.types.is_list(array.type):
+        inner = np.concatenate([[0], np.cumsum(_unpacked_sizes(array.flatten()))])
+        lengths = pc.fill_null(pc.list_value_length(array), 0).to_numpy(zero_copy_only=False)
+        ends = np.cumsum(lengths)
+        return np.asarray(inner[ends] - inner[ends - lengths], np.int64)
+    return np.zeros(len(array), np.int64)
+
+
+def _decoded(array: pa.Array) -> pa.Array:
+    """The array without dictionaries. Not by a cast, which refuses all for one bad byte."""
+    if pa.types.is_dictionary(array.type):
+        return array.dictionary_decode()
+    if plain_type(array.type) == array.type:
+        return array
+    if pa.types.is_struct(array.type):
+        children = [_decoded(array.field(i)) for i in range(array.type.num_fields)]
+        fields = [f.with_type(c.type) for f, c in zip(array.type, children, strict=True)]
+        return pa.StructArray.from_arrays(children, fields=fields, mask=array.is_null())
+    if pa.types.is_list(array.type):
+        values = _decoded(array.values)
+        type_ = pa.list_(array.type.value_field.with_type(values.type))
+        return pa.ListArray.from_arrays(array.offsets, values, type=type_, mask=array.is_null())
+    return array.cast(plain_type(array.type))
+
+
+def _value_at(batch: pa.RecordBatch, name: str, path: str) -> pa.Array:
+    array = batch.column(batch.schema.get_all_field_indices(path)[0])
+    if name == path:
+        return array
+    for member in name.split(".")[1:]:
+        if isinstance(array, pa.ExtensionArray):
+            array = array.storage
+        array = pc.struct_field(array, member)
+    return array
+
+
+def _columns(
+    batch: pa.RecordBatch, row: int, paths: dict[str, str], spec: SourceSpec
+) -> tuple[Columns, Rejects]:
     """One batch as documents; the values that do not fit cost their rows."""
     count = batch.num_rows
     flaws: dict[int, tuple[str, str]] = {}
     column: dict[str, pa.Array] = {}
     for name, type_ in spec.column_types.items():
-        places = batch.schema.get_all_field_indices(name)
-        if not places:
+        if name not in paths:
             column[name] = pa.nulls(count, type_)
             continue
-        array = batch.column(places[0])
+        array = _value_at(batch, name, paths[name])
         if name in spec.text_parts:
             if not is_text(plain_type(array.type)):
                 message = f"column {name} is {array.type}, not text"
                 flaws |= dict.fromkeys(range(count), ("not_text", message))
                 column[name] = pa.nulls(count, pa.string())
                 continue
-            array, bad = valid_text(array)
-            column[name] = array
+            column[name], bad = valid_text(array)
             flaws |= dict.fromkeys(bad, ("invalid_utf8", MESSAGES["invalid_utf8"]))
             continue
         column[name], bad = fitted(array, type_, as_json=name in spec.mixed)
         message = f"column {name}: a value does not fit the type {type_}"
         for i in bad:
             flaws.setdefault(i, ("carried_type", message))
-    ids = None
-    if spec.id_column is not None:
-        ids, _ = fitted(column[spec.id_column], pa.string(), as_json=True)
     texts = [column[name] for name in spec.text_columns]
 
-    def raw(i: int) -> bytes | None:
-        values = [value for text in texts if (value := text[i].as_py()) is not None]
-        return " ".join(values).encode() if values else None
+    def raw(indices: np.ndarray) -> pa.Array:
+        return joined([text.take(pa.array(indices)) for text in texts]).cast(pa.binary())
 
     columns = Columns(
         rows=np.arange(row, row + count, dtype=np.int64),
         texts=texts,
         pair=None if spec.text_pair_column is None else column[spec.text_pair_column],
-        ids=ids,
-        carried=[column[name] for name in spec.carried_from],
+        ids=None if spec.id_column is None else id_texts(column[spec.id_column]),
+        carried=column,
         raw=raw,
     )
+    rejects = Rejects()
     if not flaws:
-        return columns, []
-    rejects = [Reject(row + i, *flaws[i], raw(i)) for i in sorted(flaws)]
+        return columns, rejects
+    bad_rows = np.array(sorted(flaws), np.int64)
+    rejects.add(row + bad_rows, [flaws[i] for i in bad_rows.tolist()], raw(bad_rows))
     return columns.without(flaws), rejects

@@ -1,4 +1,4 @@
-"""Read a slice: its segments become one `SliceBatch`, or several if they unpack to more."""
+"""Read a slice: its segments become one `SliceBatch`, or several if they hold too much for one."""
 
 from __future__ import annotations
 
@@ -11,24 +11,25 @@ from functools import partial
 from typing import BinaryIO
 
 from beam_bert.slices.batch import FileRead, SliceBatch
-from beam_bert.slices.plan import FileEntry, Slice, slice_key
+from beam_bert.slices.plan import MAX_ROWS_A_SLICE, FileEntry, Slice, slice_key
 from beam_bert.sources.documents import Documents
 from beam_bert.sources.formats import format_of, is_packed
+from beam_bert.sources.lost import MissingFileError, ReplacedFileError, UnreadableFileError
 from beam_bert.sources.opening import is_gs, load_listed, open_binary, open_listed
 from beam_bert.sources.segments import Piece, read_segment
 from beam_bert.sources.spec import SourceSpec
 
+# A file that nobody could look into may be there, and readable, another night.
+_UNREAD = (MissingFileError, UnreadableFileError, ReplacedFileError)
 _TOGETHER = 16
-# Rejects for a file that nobody could look into: it may be there, and readable, another night.
-UNREAD_REASONS = frozenset({"missing_file", "unreadable_file", "changed_file"})
 
 
 def read_slice(slice_: Slice, spec: SourceSpec, settings_digest: str) -> Iterator[SliceBatch]:
     """The documents of a slice, in source order, and what could not be used.
 
-    Exactly one batch, unless files of the slice are compressed: then as many as it takes for each
-    to hold at most `spec.slice_bytes` of unpacked bytes (a longer record has its own), numbered
-    by `Slice.cut`, so memory stays bounded however large a file unpacks.
+    One batch, or as many as it takes for each to hold at most MAX_ROWS_A_SLICE rows and, of files
+    that unpack to more than they are, `spec.slice_bytes` of unpacked bytes (a longer record has its
+    own), numbered by `Slice.piece`: so memory stays bounded whatever a file holds.
 
     Args:
       slice_: what to read.
@@ -44,15 +45,13 @@ def read_slice(slice_: Slice, spec: SourceSpec, settings_digest: str) -> Iterato
     """
     listed = {file.path: file for file in slice_.files}
     files = [listed.get(each.path) or FileEntry(each.path, 0) for each in slice_.segments]
-    unpacks = any(map(is_packed, files))
-    limit = spec.slice_bytes if unpacks else None
-    part = _Part(spec, slice_.with_cut(0) if unpacks else slice_)
+    part = _Part(spec, slice_, spec.digest())
     with _openers(slice_, spec) as openers:
         for segment, file, open_file in zip(slice_.segments, files, openers, strict=True):
-            for piece in read_segment(segment, spec, limit, file, open_file):
-                if unpacks and part.size and part.size + piece.size > spec.slice_bytes:
+            for piece in read_segment(segment, spec, file, open_file):
+                if part.is_full_with(piece):
                     yield part.finish(settings_digest)
-                    part = _Part(spec, slice_.with_cut(part.slice.cut + 1))
+                    part = _Part(spec, part.slice.next_piece(), part.digest)
                 part.add(segment.path, piece)
         yield part.finish(settings_digest)
 
@@ -81,18 +80,32 @@ def _openers(slice_: Slice, spec: SourceSpec) -> Iterator[list[Callable[[], Bina
 
 @dataclass
 class _Part:
-    """What becomes one SliceBatch."""
+    """What becomes one SliceBatch; its digest goes on from that of the part before."""
 
     spec: SourceSpec
     slice: Slice
-    size: int = 0
+    begun: bytes
+    unpacked: int = 0
     rows: dict[str, int] = field(default_factory=dict)
-    bytes: dict[str, int] = field(default_factory=dict)
+    sizes: dict[str, int] = field(default_factory=dict)
     unread: set[str] = field(default_factory=set)
+    lost: dict[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.documents = Documents(self.spec)
-        self._digest = hashlib.sha256(self.spec.digest())
+        self._digest = hashlib.sha256(self.begun)
+
+    @property
+    def digest(self) -> bytes:
+        return self._digest.digest()
+
+    def is_full_with(self, piece: Piece) -> bool:
+        """Whether a piece must go into the next part."""
+        rows = self.documents.rows_read
+        return bool(
+            (rows and rows + piece.rows > MAX_ROWS_A_SLICE)
+            or (self.unpacked and self.unpacked + piece.unpacked > self.spec.slice_bytes)
+        )
 
     def add(self, path: str, piece: Piece) -> None:
         before = self.documents.rows_read
@@ -100,14 +113,16 @@ class _Part:
             self._digest.update(repr((path, len(piece.columns.rows))).encode())
             self.documents.add(path, piece.columns)
         self.documents.reject(path, piece.rejects)
-        if any(reject.reason in UNREAD_REASONS for reject in piece.rejects):
-            self.unread.add(path)
+        if piece.rejects.lost is not None:
+            self.lost[path] = f"{piece.rejects.lost}"
+            if isinstance(piece.rejects.lost, _UNREAD):
+                self.unread.add(path)
         for content in piece.content:
             self._digest.update(content)
-        self._digest.update(repr([(r.row, r.reason) for r in piece.rejects]).encode())
+        self._digest.update(piece.rejects.places())
         self.rows[path] = self.rows.get(path, 0) + self.documents.rows_read - before
-        self.bytes[path] = self.bytes.get(path, 0) + piece.size
-        self.size += piece.size
+        self.sizes[path] = self.sizes.get(path, 0) + piece.size
+        self.unpacked += piece.unpacked
 
     def finish(self, settings_digest: str) -> SliceBatch:
         documents, rejects = self.documents.finish()
@@ -115,7 +130,7 @@ class _Part:
         unlisted = FileEntry("", 0)
         return SliceBatch(
             slice=self.slice,
-            key=slice_key(self.slice, self._digest.digest(), settings_digest),
+            key=slice_key(self.slice, self.digest, settings_digest),
             rows=documents,
             rejects=rejects,
             files=tuple(
@@ -123,9 +138,10 @@ class _Part:
                 FileRead(
                     path,
                     rows,
-                    self.bytes[path],
+                    self.sizes[path],
                     file.size,
                     "" if path in self.unread else file.version,
+                    self.lost.get(path, ""),
                 )
                 for path, rows in self.rows.items()
                 for file in [listed.get(path, unlisted)]

@@ -21,7 +21,7 @@ import numpy.typing as npt
 
 Offsets = npt.NDArray[np.int64]
 
-_LF, _CR, _QUOTE = b'\n\r"'
+_LF, _CR = b"\n\r"
 # Reasons a splitter gives.
 UNCLOSED_QUOTE = "unclosed_quote"
 TOO_LARGE = "too_large"
@@ -97,21 +97,43 @@ class Delimited:
 
     line_end = re.compile(rb"[\r\n]")
     _any_line_end = re.compile(rb"\r\n?|\n")
-    _quotes = re.compile(rb'"+')
 
-    def __init__(self, delimiter: bytes, quoting: bool, max_record_bytes: int) -> None:
+    def __init__(
+        self,
+        delimiter: bytes,
+        quoting: bool,
+        max_record_bytes: int,
+        *,
+        quote: bytes = b'"',
+        escape: bytes | None = None,
+    ) -> None:
         self.max_record_bytes = max_record_bytes
         self._delimiter = delimiter[0]
         self._quoting = quoting
-        mark = re.escape(delimiter)
-        self._opener_or_end = re.compile(rb'(?<=%b)"|\r\n?|\n' % mark)
+        self._quote = quote
+        self._quotes = re.compile(rb"%b+" % re.escape(quote))
+        self._opener_or_end = re.compile(
+            rb"(?<=%b)%b|\r\n?|\n" % (re.escape(delimiter), re.escape(quote))
+        )
+        self._escape = escape
+        self._escaped = re.compile(rb"%b." % re.escape(escape), re.DOTALL) if escape else None
 
     def split(self, data: bytes, final: bool) -> Split:
         """The records of `data`: by parity of the quotes where these are as they should be."""
+        if self._escape is None or self._escaped is None or self._escape not in data:
+            return self._split(data, final)
+        # What is escaped ends nothing: of the same length, and of no meaning.
+        masked = self._escaped.sub(b"__", data)
+        split = self._split(masked, final)
+        if final and masked.endswith(self._escape):
+            split.bad[len(split.ends) - 1] = UNCLOSED_QUOTE
+        return split
+
+    def _split(self, data: bytes, final: bool) -> Split:
         array = np.frombuffer(data, np.uint8)
         ends = self._line_ends(array, data, final)
-        if self._quoting and b'"' in data:
-            quotes = np.flatnonzero(array == _QUOTE)
+        if self._quoting and self._quote in data:
+            quotes = np.flatnonzero(array == self._quote[0])
             if not self._quotes_are_regular(array, quotes):
                 return self._split_with_care(data, final)
             ends = ends[np.searchsorted(quotes, ends) % 2 == 0]
@@ -135,7 +157,10 @@ class Delimited:
     def stops(self, array: npt.NDArray[np.uint8], starts: Offsets, ends: Offsets) -> Offsets:
         """Without LF, CRLF or CR."""
         stops = ends - (array[ends - 1] == _LF)
-        result: Offsets = stops - ((stops > starts) & (array[stops - 1] == _CR))
+        has_return = (stops > starts) & (array[stops - 1] == _CR)
+        if self._escape is not None:
+            has_return &= (stops - 1 <= starts) | (array[stops - 2] != self._escape[0])
+        result: Offsets = stops - has_return
         return result
 
     def _line_ends(self, array: npt.NDArray[np.uint8], data: bytes, final: bool) -> Offsets:
@@ -164,8 +189,8 @@ class Delimited:
         after = array[np.minimum(closing + 1, len(array) - 1)]
         if len(closing) and closing[-1] == len(array) - 1:
             after[-1] = _LF
-        opens = self._is_border(before) | (before == _QUOTE)
-        closes = self._is_border(after) | (after == _QUOTE)
+        opens = self._is_border(before) | (before == self._quote[0])
+        closes = self._is_border(after) | (after == self._quote[0])
         return bool(opens.all() and closes.all())
 
     def _is_border(self, values: npt.NDArray[np.uint8]) -> npt.NDArray[np.bool_]:
@@ -201,7 +226,7 @@ class Delimited:
         """End of the record at `start`; _UNKNOWN: not before `limit`; _BROKEN: stray quotes."""
         at_end = final and limit == len(data)
         position = start
-        opener: int | None = start if data[start] == _QUOTE else None
+        opener: int | None = start if data[start] == self._quote[0] else None
         while True:
             if opener is not None:
                 position = self._field_end(data, opener, limit)
@@ -214,7 +239,7 @@ class Delimited:
             found = self._opener_or_end.search(data, position, limit)
             if found is None:
                 return limit if at_end else _UNKNOWN
-            if found.group() == b'"':
+            if found.group() == self._quote:
                 opener = found.start()
             elif found.end() == limit and found.group() == b"\r" and not at_end:
                 return _UNKNOWN  # perhaps half of a CRLF

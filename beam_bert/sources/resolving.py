@@ -11,10 +11,13 @@ import pyarrow as pa
 from beam_bert.errors import InputError
 from beam_bert.slices.plan import FileEntry
 from beam_bert.slices.schema import carried_name
+from beam_bert.sources.delimited import MAX_COLUMNS
 from beam_bert.sources.fitting import is_text
 from beam_bert.sources.json_types import Shape, type_of
+from beam_bert.sources.partitions import partition_schema
 from beam_bert.sources.sampling import Sample, sample_files
 from beam_bert.sources.spec import SourceSpec
+from beam_bert.terminal import TERMINAL
 
 
 def inspect_source(
@@ -36,18 +39,31 @@ def inspect_source(
         text; types cannot be united; see also `sample_files`.
     """
     samples = sample_files(files, spec) if files else []
+    _check_lost_files(samples, spec)
+    _tell(samples)
     _check_first_records(samples, spec)
+    partitions = partition_schema(file.path for file in files)
     columns = list(dict.fromkeys(name for sample in samples for name in sample.columns))
+    columns += [name for name in partitions.names if name not in columns]
     _check_columns(samples, columns, spec)
     names = _carried_columns(columns, spec)
+    if len(names) > MAX_COLUMNS:
+        raise InputError(
+            f"the input has {len(names):,} columns, {MAX_COLUMNS:,} are the most that are carried; "
+            "name those that you need: --keep_columns"
+        )
     used = dict.fromkeys([*names, *([spec.id_column] if spec.id_column else [])])
-    types, mixed = _united(samples, [name for name in used if name not in spec.text_parts])
+    read = [name for name in used if name not in (*spec.text_parts, *partitions.names)]
+    types, mixed = _united(samples, read, spec)
     taken = set(reserved)
     fields = []
     for name in names:
         output = carried_name(name, taken)
         taken.add(output)
-        type_ = pa.string() if name in spec.text_parts else types[name]
+        if name in partitions.names:
+            type_ = partitions.field(name).type
+        else:
+            type_ = pa.string() if name in spec.text_parts else types[name]
         fields.append(pa.field(output, type_))
     return replace(
         spec,
@@ -55,7 +71,35 @@ def inspect_source(
         carried_from=tuple(names),
         mixed=tuple(mixed),
         id_type=types.get(spec.id_column) if spec.id_column else None,
+        partitions=partitions,
     )
+
+
+def _check_lost_files(samples: Sequence[Sample], spec: SourceSpec) -> None:
+    """Refuse, before anything is computed, what the run would refuse in the end."""
+    lost = [(sample.path, sample.lost) for sample in samples if sample.lost]
+    most = len(samples) if spec.max_lost_files is None else spec.max_lost_files
+    if len(lost) <= most and not (spec.max_lost_files is not None and len(lost) == len(samples)):
+        return
+    if not lost:
+        return
+    path, why = lost[0]
+    others = f" (and {len(lost) - 1:,} more files cannot be read)" if len(lost) > 1 else ""
+    raise InputError(
+        f"{path}: {why}{others}; mend it, leave it out, or go on without: "
+        f"--max_lost_files {len(lost)}"
+    )
+
+
+def _tell(samples: Sequence[Sample]) -> None:
+    """Say once what is noteworthy about how the files are read."""
+    told: dict[str, list[str]] = {}
+    for sample in samples:
+        for about, note in sample.notes.items():
+            told.setdefault(about, []).append(f"{sample.path} {note}")
+    for notes in told.values():
+        more = f" (likewise {len(notes) - 1:,} more files)" if len(notes) > 1 else ""
+        TERMINAL.warn(notes[0] + more)
 
 
 def _carried_columns(columns: Sequence[str], spec: SourceSpec) -> list[str]:
@@ -71,14 +115,19 @@ def _carried_columns(columns: Sequence[str], spec: SourceSpec) -> list[str]:
 
 
 def _united(
-    samples: Sequence[Sample], columns: Sequence[str]
+    samples: Sequence[Sample], columns: Sequence[str], spec: SourceSpec
 ) -> tuple[dict[str, pa.DataType], list[str]]:
     """One type for each of the columns over all files, and which of them are mixed."""
     stored: dict[str, list[tuple[str, pa.DataType]]] = {}
     textual: dict[str, None] = {}
     shapes: dict[str, dict[Shape, None]] = {}
     for sample in samples:
-        for name, type_ in sample.types.items():
+        nested = {
+            name: type_
+            for name in columns
+            if name not in sample.types and (type_ := sample.nested_type(name)) is not None
+        }
+        for name, type_ in (sample.types | nested).items():
             if sample.format == "parquet":
                 stored.setdefault(name, []).append((sample.path, type_))
             else:
@@ -90,34 +139,55 @@ def _united(
     for name in columns:
         kinds: list[pa.DataType | None] = []
         if name in stored:
-            kinds.append(_promoted(name, stored[name]))
+            kinds.append(_promoted(name, stored[name], spec))
         if name in textual:
             kinds.append(pa.string())
         if name in shapes and (set(shapes[name]) != {"null"} or not kinds):
             kinds.append(type_of(shapes[name]))
         type_ = _agreed(kinds)
+        if name == spec.id_column and type_ is not None and pa.types.is_floating(type_):
+            type_ = None if name in shapes else type_  # an id of 17 digits is no double
         if type_ is None:
             mixed.append(name)
         types[name] = pa.string() if type_ is None else type_
     return types, mixed
 
 
-def _promoted(name: str, found: Sequence[tuple[str, pa.DataType]]) -> pa.DataType:
-    """The type that all Parquet files' columns of that name go into."""
+def _promoted(
+    name: str, found: Sequence[tuple[str, pa.DataType]], spec: SourceSpec
+) -> pa.DataType | None:
+    """The type that all Parquet files' columns of that name go into; None: text holds them all."""
     path, type_ = found[0]
     for other_path, other in found[1:]:
         if other == type_:
             continue
-        try:
-            schemas = [pa.schema([(name, kind)]) for kind in (type_, other)]
-            united = pa.unify_schemas(schemas, promote_options="permissive").field(0).type
-        except (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError) as error:
+        if (united := _united_type(type_, other)) is not None:
+            type_ = united
+        elif _is_number(type_) and _is_number(other):
+            return None
+        else:
             raise InputError(
                 f"column {name} is {type_} in {path} but {other} in {other_path}; "
                 "leave it out with --keep_columns, or read the files in two runs"
-            ) from error
-        type_ = united
+            )
     return type_
+
+
+def _united_type(one: pa.DataType, other: pa.DataType) -> pa.DataType | None:
+    """The type that holds the values of both as they are; None: there is none."""
+    pair = (one, other)
+    if any(map(pa.types.is_uint64, pair)) and any(map(pa.types.is_signed_integer, pair)):
+        return None  # pyarrow would say int64
+    if any(map(pa.types.is_decimal, pair)) and any(map(pa.types.is_floating, pair)):
+        return None  # pyarrow would say double
+    try:
+        schemas = [pa.schema([("x", kind)]) for kind in pair]
+        united = pa.unify_schemas(schemas, promote_options="permissive").field(0).type
+    except (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError):
+        return None
+    if any(map(pa.types.is_integer, pair)) and pa.types.is_floating(united):
+        return pa.float64()
+    return united
 
 
 def _agreed(kinds: Sequence[pa.DataType | None]) -> pa.DataType | None:
@@ -128,30 +198,22 @@ def _agreed(kinds: Sequence[pa.DataType | None]) -> pa.DataType | None:
     present = [kind for kind in distinct if kind is not None and not pa.types.is_null(kind)]
     if len(present) == 1 and None not in distinct:
         return present[0]
-    if None not in distinct and all(map(_is_number, present)):
-        schemas = [pa.schema([("x", kind)]) for kind in present]
-        try:
-            return pa.unify_schemas(schemas, promote_options="permissive").field(0).type
-        except (pa.ArrowInvalid, pa.ArrowTypeError):
-            return None
+    if None not in distinct and len(present) == 2 and all(map(_is_number, present)):
+        return _united_type(present[0], present[1])
     return None
 
 
 def _is_number(type_: pa.DataType) -> bool:
-    return bool(pa.types.is_integer(type_) or pa.types.is_floating(type_))
+    return bool(
+        pa.types.is_integer(type_) or pa.types.is_floating(type_) or pa.types.is_decimal(type_)
+    )
 
 
 def _check_columns(samples: Sequence[Sample], columns: Sequence[str], spec: SourceSpec) -> None:
     """Every column that the user named must be in some file, if any shows its columns."""
+    samples = [sample for sample in samples if not sample.lost or sample.columns]
     tabular = [sample for sample in samples if sample.format != "text"]
     if not columns:
-        for sample in tabular:
-            if sample.spread_out:
-                path, filter_ = sample.path, "'.[]'" if sample.spread_out == "array" else "."
-                raise InputError(
-                    f"{path} is one JSON {sample.spread_out}, not JSON lines; "
-                    f"write each object on a line: jq -c {filter_} {path} > {path}l"
-                )
         return
     named = {"--id_column": [spec.id_column], "--keep_columns": spec.keep_columns or ()}
     if len(tabular) == len(samples):
@@ -164,10 +226,13 @@ def _check_columns(samples: Sequence[Sample], columns: Sequence[str], spec: Sour
         raise InputError("plain text has no columns; leave out --id_column and --text_pair_column")
     for flag, wanted in named.items():
         for name in wanted:
-            if name is not None and name not in columns:
+            if name is None or name in columns:
+                continue
+            if all(sample.nested_type(name) is None for sample in samples):
                 raise InputError(_no_such_column(name, flag, columns))
     for name in spec.text_parts:
-        stored = [s.types[name] for s in tabular if s.format == "parquet" and name in s.types]
+        found = [s.types.get(name, s.nested_type(name)) for s in tabular if s.format == "parquet"]
+        stored = [type_ for type_ in found if type_ is not None]
         if stored and not any(map(is_text, stored)) and len(stored) == len(samples):
             raise InputError(f"column {name} is {stored[0]}, not text; name another --text_column")
 

@@ -2,41 +2,35 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import BinaryIO
 
 import pyarrow as pa
 
 from beam_bert.errors import InputError
 from beam_bert.slices.plan import FileEntry
-from beam_bert.sources.compression import DamagedFileError, Readable, seekable, unpacked
-from beam_bert.sources.delimited import HeaderError, header_of
+from beam_bert.sources.compression import Readable, seekable, unpacked
+from beam_bert.sources.decoding import likely_encoding
+from beam_bert.sources.delimited import delimited_splitter, header_of
+from beam_bert.sources.dialects import first_records, looks_like_data
 from beam_bert.sources.fitting import plain_type
-from beam_bert.sources.formats import (
-    UTF8_BOM,
-    compression_of,
-    format_of,
-    is_packed,
-    recode_hint,
-    wide_encoding,
-)
+from beam_bert.sources.formats import compression_of, format_of, is_packed
 from beam_bert.sources.json_types import Shape, shape_of
-from beam_bert.sources.json_values import deeper_than_allowed
+from beam_bert.sources.json_values import sampled
 from beam_bert.sources.jsonl import jsonl_splitter
+from beam_bert.sources.layouts import LOOK_BYTES, Opened, open_layout
+from beam_bert.sources.lost import LostFile
 from beam_bert.sources.opening import AHEAD_BYTES, ChangedFileError, is_gs, open_listed
-from beam_bert.sources.parquet import ParquetDamage, open_parquet, read_footer
-from beam_bert.sources.segments import HEADER_BYTES
+from beam_bert.sources.parquet import open_parquet, read_footer, type_at
 from beam_bert.sources.spec import Format, SourceSpec
+from beam_bert.sources.utf8 import is_valid_utf8
 from beam_bert.storage.kept_bytes import KEPT
 
 _MAX_FILES = 1_000
 _SAMPLE_BYTES = 1 << 20
 _ALL_SAMPLES_BYTES = 64 << 20
 _THREADS = 16
-_HEADER_LOOK_BYTES = 64 << 10  # a longer header is read on
 
 
 @dataclass
@@ -46,29 +40,38 @@ class Sample:
     Attributes:
       types: type of each column of a Parquet file, string for those of CSV and plain text.
       shapes: shapes of the values of each column of JSON lines.
-      spread_out: "array" or "object" where the file begins like one over many lines.
       first_record_fields: of a file without header, fields in its first record.
+      lost: why the file cannot be read.
+      notes: what a person should know of how it is read, as `about` to one sentence.
     """
 
     path: str
     format: Format
     types: dict[str, pa.DataType] = field(default_factory=dict)
     shapes: dict[str, dict[Shape, None]] = field(default_factory=dict)
-    spread_out: str | None = None
     first_record_fields: int | None = None
+    lost: LostFile | None = None
+    notes: dict[str, str] = field(default_factory=dict)
 
     @property
     def columns(self) -> Iterable[str]:
         """Names of the columns, in the file's order."""
         return self.types or self.shapes
 
+    def nested_type(self, path: str) -> pa.DataType | None:
+        """Type of a member of a struct in a Parquet file, `a.b`."""
+        if self.format != "parquet":
+            return None
+        found = type_at(pa.schema(list(self.types.items())), path)
+        return None if found is None else plain_type(found)
+
 
 def sample_files(files: Sequence[FileEntry], spec: SourceSpec) -> list[Sample]:
     """Look at up to 1,000 of the files, spread evenly, in the listing's order.
 
     Raises:
-      InputError: a name tells no format (of all files), a file is in UTF-16 or UTF-32, is gone or
-        may not be read, or is Parquet inside .gz, .bz2 or .zst.
+      InputError: a name tells no format (of all files), a file is gone or may not be read, or is
+        Parquet inside .gz, .bz2, .zst or .zip.
     """
     for file in files:
         if format_of(file.path, spec) == "parquet" and compression_of(file.path):
@@ -87,16 +90,23 @@ def _sample(file: FileEntry, spec: SourceSpec, limit: int) -> Sample:
     sample = Sample(path, format_of(path, spec))
     try:
         if sample.format == "parquet":
-            with open_listed(file, ahead=AHEAD_BYTES if is_packed(file) else 0) as opened:
-                _look_at_footer(opened, file, sample)
+            with open_listed(file, ahead=AHEAD_BYTES if is_packed(file) else 0) as stored:
+                whole = seekable(stored, file)
+                for column in open_parquet(whole, read_footer(whole)).schema_arrow:
+                    sample.types.setdefault(column.name, plain_type(column.type))
             return sample
         is_json = sample.format == "jsonl"
-        with open_listed(file, ahead=limit if is_json else _HEADER_LOOK_BYTES, keep=True) as opened:
-            source = unpacked(opened, file)
+        with open_listed(file, ahead=limit if is_json else LOOK_BYTES, keep=True) as stored:
+            opened = open_layout(unpacked(stored, file), sample.format, spec)
+            _look_at_encoding(opened, sample)
             if is_json:
-                _look_at_objects(source, sample, spec, limit)
+                _look_at_objects(opened.records, sample, spec, limit)
+            elif sample.format == "text":
+                sample.types = dict.fromkeys(spec.text_columns[:1], pa.string())
             else:
-                _look_at_header(source, sample, spec)
+                _look_at_header(opened, sample, spec)
+    except LostFile as lost:
+        sample.lost = lost  # a reject when it is read
     except ChangedFileError as error:
         raise InputError(f"{error}; run again when nobody writes it") from error
     except FileNotFoundError as error:
@@ -105,73 +115,72 @@ def _sample(file: FileEntry, spec: SourceSpec, limit: int) -> Sample:
         raise InputError(
             f"{path} may not be read ({error.strerror}); grant read permission to it"
         ) from error
-    except HeaderError:
-        pass  # a reject when it is read
     return sample
 
 
-def _look_at_footer(opened: BinaryIO, file: FileEntry, sample: Sample) -> None:
-    try:
-        whole = seekable(opened, file)
-        schema = open_parquet(whole, read_footer(whole)).schema_arrow
-    except (ParquetDamage, DamagedFileError):
-        return  # a reject when it is read
-    for column in schema:
-        sample.types.setdefault(column.name, plain_type(column.type))
-
-
-def _look_at_header(source: Readable, sample: Sample, spec: SourceSpec) -> None:
-    head, final = _read(source, b"", _HEADER_LOOK_BYTES)
-    _refuse_wide(head, sample.path)
-    if sample.format == "text":
-        sample.types = dict.fromkeys(spec.text_columns[:1], pa.string())
+def _look_at_encoding(opened: Opened, sample: Sample) -> None:
+    """Say what a file may be in that is not UTF-8."""
+    if is_valid_utf8(opened.head):
         return
-    try:
-        names, begin = header_of(head, final, sample.format, spec)
-    except HeaderError:
-        if final or len(head) < _HEADER_LOOK_BYTES:
-            raise
-        head, final = _read(source, head, HEADER_BYTES)
-        names, begin = header_of(head, final, sample.format, spec)
+    lines = opened.head.split(b"\n")
+    lines = lines if opened.final else lines[:-1]
+    invalid = sum(not is_valid_utf8(line) for line in lines)
+    if not invalid:
+        return
+    if opened.encoding:
+        advice = f"is not {opened.encoding} in {invalid} of {len(lines)} lines"
+    else:
+        fits = likely_encoding(opened.head)
+        flag = f"it fits {fits}: add --encoding {fits}" if fits else "name its --encoding"
+        advice = f"is not UTF-8 in {invalid} of its first {len(lines)} lines; {flag}"
+    sample.notes["encoding"] = advice
+
+
+def _look_at_header(opened: Opened, sample: Sample, spec: SourceSpec) -> None:
+    names, dialect = opened.names, opened.dialect
     sample.types = dict.fromkeys(names, pa.string())
-    if spec.column_names is not None and len(head) > begin:
-        headed, _ = header_of(head, final, sample.format, spec.without_column_names())
-        sample.first_record_fields = len(headed)
+    if spec.column_names is not None:
+        if opened.head[dialect.begin :]:
+            without = spec.without_column_names()
+            headed, _ = header_of(opened.head, opened.final, dialect, without)
+            sample.first_record_fields = len(headed)
+    elif looks_like_data(names, first_records(opened.head, dialect)[1:]):
+        sample.notes["header"] = (
+            f"begins with a line that looks like data ({', '.join(names[:3])[:60]}) and is taken "
+            "for its header; if it has none, name its columns: --column_names"
+        )
+    if dialect.recognized:
+        name = {"\t": "a tab"}.get(dialect.delimiter, dialect.delimiter)
+        sample.notes["delimiter"] = f"is read with {name} as its delimiter (--delimiter sets it)"
+    if dialect.quote and not dialect.escape and b"\\" + dialect.quote.encode() in opened.head:
+        body = opened.head[opened.begin :]
+        if delimited_splitter(dialect, spec).split(body, opened.final).bad:
+            sample.notes["escape"] = (
+                "has quotes with backslashes before them; if these are escapes (as Spark writes "
+                "them), add --escape_char '\\'"
+            )
 
 
 def _look_at_objects(source: Readable, sample: Sample, spec: SourceSpec, limit: int) -> None:
-    data, final = _read(source, b"", limit)
-    _refuse_wide(data, sample.path)
-    while not final and b"\n" not in data and len(data) < jsonl_splitter(spec).max_record_bytes:
-        data, final = _read(source, data, 2 * len(data))
-    lines = data.removeprefix(UTF8_BOM).split(b"\n")
-    first = data.removeprefix(UTF8_BOM).lstrip().split(b"\n", 1)[0].rstrip()
-    sample.spread_out = "array" if first.startswith(b"[") else "object" if first == b"{" else None
+    data, final, lost = _read(source, b"", limit)
+    most = jsonl_splitter(spec).max_record_bytes
+    while not final and not lost and b"\n" not in data and len(data) < most:
+        data, final, lost = _read(source, data, 2 * len(data))
+    lines = data.split(b"\n")
     for line in lines if final else lines[:-1]:
-        if deeper_than_allowed(line):
-            continue
-        try:
-            value = json.loads(line)
-        except (ValueError, RecursionError):
-            continue  # a reject when it is read
-        if isinstance(value, dict):
-            for key, item in value.items():
-                sample.shapes.setdefault(key, {})[shape_of(item)] = None
+        for key, item in (sampled(line) or {}).items():
+            sample.shapes.setdefault(key, {})[shape_of(item)] = None
+    sample.lost = lost
 
 
-def _read(source: Readable, begun: bytes, size: int) -> tuple[bytes, bool]:
-    """Read on until `size` bytes are there, and tell whether the source ended."""
+def _read(source: Readable, begun: bytes, size: int) -> tuple[bytes, bool, LostFile | None]:
+    """Read on until `size` bytes are there; whether the source ended, or why it cannot go on."""
     try:
         while len(begun) < size:
             more = source.read(size - len(begun))
             if not more:
-                return begun, True
+                return begun, True, None
             begun += more
-    except DamagedFileError:
-        return begun, False
-    return begun, False
-
-
-def _refuse_wide(head: bytes, path: str) -> None:
-    if encoding := wide_encoding(head):
-        raise InputError(recode_hint(path, encoding))
+    except LostFile as lost:
+        return begun, False, lost
+    return begun, False, None

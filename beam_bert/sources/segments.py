@@ -6,33 +6,33 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import BinaryIO
 
+import numpy as np
+import pyarrow as pa
+
 from beam_bert.slices.plan import FileEntry, Segment
-from beam_bert.sources.compression import DamagedFileError, Readable, Rewound, seekable, unpacked
-from beam_bert.sources.delimited import (
-    HeaderError,
-    delimited_splitter,
-    header_of,
-    parse_delimited,
-)
-from beam_bert.sources.documents import MESSAGES, Columns, Reject
-from beam_bert.sources.formats import (
-    UTF8_BOM,
-    format_of,
-    is_packed,
-    recode_hint,
-    wide_encoding,
-)
+from beam_bert.sources.compression import Readable, seekable, unpacked
+from beam_bert.sources.delimited import delimited_splitter, parse_delimited
+from beam_bert.sources.dialects import Dialect
+from beam_bert.sources.documents import Columns
+from beam_bert.sources.formats import format_of, is_packed
 from beam_bert.sources.jsonl import jsonl_splitter, parse_jsonl
+from beam_bert.sources.layouts import HEADER_BYTES, fields_from_bytes, open_layout, recoded
+from beam_bert.sources.lost import (
+    DamagedFileError,
+    LostFile,
+    MissingFileError,
+    ReplacedFileError,
+    UnreadableFileError,
+)
 from beam_bert.sources.opening import ChangedFileError, check_unchanged, open_listed
-from beam_bert.sources.parquet import ParquetDamage, read_parquet
+from beam_bert.sources.parquet import read_parquet
 from beam_bert.sources.records import Splitter
+from beam_bert.sources.rejects import MESSAGES, Rejects
 from beam_bert.sources.spec import Format, SourceSpec
 from beam_bert.sources.stream import BLOCK_BYTES, Block, Oversized, RecordStream
 from beam_bert.sources.text import parse_text, text_splitter, whole_file
 
-HEADER_BYTES = 1 << 20
-
-Parse = Callable[[Block, SourceSpec], tuple[Columns, list[Reject]]]
+Parse = Callable[[Block, SourceSpec], tuple[Columns, Rejects]]
 
 
 @dataclass
@@ -43,13 +43,20 @@ class Piece:
       columns: those that could be parsed.
       rejects: the others.
       content: the bytes that all this was made from, for the key.
-      size: how many bytes these are.
+      size: bytes that were read for it.
+      unpacked: bytes that they became, where these may be more than the file has.
     """
 
     columns: Columns | None = None
-    rejects: list[Reject] = field(default_factory=list)
+    rejects: Rejects = field(default_factory=Rejects)
     content: tuple[bytes, ...] = ()
     size: int = 0
+    unpacked: int = 0
+
+    @property
+    def rows(self) -> int:
+        """Records of either kind."""
+        return len(self.rejects) + (0 if self.columns is None else len(self.columns.rows))
 
 
 class _Bounded:
@@ -72,18 +79,13 @@ class _Bounded:
 
 
 def read_segment(
-    segment: Segment,
-    spec: SourceSpec,
-    block_limit: int | None,
-    file: FileEntry,
-    open_file: Callable[[], BinaryIO],
+    segment: Segment, spec: SourceSpec, file: FileEntry, open_file: Callable[[], BinaryIO]
 ) -> Iterator[Piece]:
     """The records of a segment, in order; a file that cannot be read is one reject without row.
 
     Args:
       segment: of a file in any format.
       spec: resolved.
-      block_limit: no more bytes a piece than this, up to a record's end; None: as is fastest.
       file: as it was listed: no row comes from another version.
       open_file: opens it.
     """
@@ -92,130 +94,96 @@ def read_segment(
         with open_file() as opened:
             if format_ == "parquet":
                 pieces = _parquet(opened, segment, spec, file)
-            elif format_ == "text" and spec.text_unit == "file":
-                pieces = _whole_file(opened, segment, spec, file)
             else:
-                block_bytes = min(block_limit or BLOCK_BYTES, BLOCK_BYTES)
-                pieces = _records(opened, segment, format_, spec, block_bytes, file)
+                pieces = _records(opened, segment, format_, spec, file)
             for piece in pieces:
                 check_unchanged(file, opened)
                 yield piece
+    except LostFile as lost:
+        yield _lost(lost, segment.path)
     except ChangedFileError as error:
-        yield _lost("changed_file", str(error))
+        yield _lost(ReplacedFileError(str(error)), segment.path)
     except FileNotFoundError:
-        yield _lost("missing_file", f"{segment.path} was there when the input was listed")
+        yield _lost(MissingFileError("it was there when the input was listed"), segment.path)
     except PermissionError as error:
-        yield _lost("unreadable_file", f"{segment.path} may not be read: {error.strerror}")
+        yield _lost(UnreadableFileError(f"it may not be read: {error.strerror}"), segment.path)
 
 
-def _lost(reason: str, message: str, raw: bytes | None = None) -> Piece:
+def _lost(lost: LostFile, path: str, raw: bytes | None = None) -> Piece:
     """A reject that stands for a file, or the rest of one."""
-    return Piece(
-        rejects=[Reject(None, reason, message, raw)], content=(reason.encode(), raw or b"")
-    )
-
-
-def _source(opened: BinaryIO, segment: Segment, file: FileEntry) -> Readable:
-    if is_packed(file):
-        return unpacked(opened, file)
-    return _Bounded(opened, segment.start, segment.stop)
-
-
-def _whole_file(
-    opened: BinaryIO, segment: Segment, spec: SourceSpec, file: FileEntry
-) -> Iterator[Piece]:
-    source = _source(opened, segment, file)
-    columns, rejects, content = whole_file(source, segment.path, spec)
-    yield Piece(columns, rejects, (content,), len(content))
+    rejects = Rejects.of_file(type(lost)(f"{path}: {lost}"), raw)
+    rejects.lost = lost
+    return Piece(rejects=rejects, content=(lost.reason.encode(), raw or b""))
 
 
 def _parquet(
     opened: BinaryIO, segment: Segment, spec: SourceSpec, file: FileEntry
 ) -> Iterator[Piece]:
-    content: list[bytes] = []
-    try:
-        stored_file = seekable(opened, file)
-        for columns, rejects, stored in read_parquet(stored_file, segment, spec, content.append):
-            yield Piece(columns, rejects, tuple(content), stored)
-            content.clear()
-    except (ParquetDamage, DamagedFileError) as damage:
-        yield _lost("damaged_file", f"{segment.path}: {damage}")
+    for columns, rejects, content, stored in read_parquet(seekable(opened, file), segment, spec):
+        yield Piece(columns, rejects, (content,), stored, len(content))
 
 
 def _records(
-    opened: BinaryIO,
-    segment: Segment,
-    format_: Format,
-    spec: SourceSpec,
-    block_bytes: int,
-    file: FileEntry,
+    stored: BinaryIO, segment: Segment, format_: Format, spec: SourceSpec, file: FileEntry
 ) -> Iterator[Piece]:
-    source = _source(opened, segment, file)
+    packed = is_packed(file)
+    source: Readable = (
+        unpacked(stored, file) if packed else _Bounded(stored, segment.start, segment.stop)
+    )
+    has_fields = format_ in ("csv", "tsv")
     names: list[str] = []
-    head = segment.beside
+    dialect = Dialect()
+    expands = packed
     if segment.start == 0:
-        try:
-            head = _head(source)
-        except DamagedFileError as damage:
-            yield _lost("damaged_file", f"{segment.path}: {damage}")
-            return
-        if encoding := wide_encoding(head):
-            hint = recode_hint(segment.path, encoding)
-            yield _lost("wide_encoding", hint, head)
-            return
-    elif format_ in ("csv", "tsv") and not head and spec.column_names is None:
-        with open_listed(file, ahead=HEADER_BYTES) as again:
-            head = _head(again)
+        opened = open_layout(source, format_, spec)
+        names, dialect, source = opened.names, opened.dialect, opened.records
+        expands = packed or not opened.can_be_cut
+    else:
+        source = recoded(source, spec)
+        if has_fields and segment.beside:
+            names, dialect = fields_from_bytes(segment.beside)
+        elif has_fields:
+            with open_listed(file, ahead=HEADER_BYTES) as again:
+                opened = open_layout(again, format_, spec)
+                names, dialect = opened.names, opened.dialect
+    if format_ == "text" and spec.text_unit == "file":
+        columns, rejects, whole = whole_file(source, spec)
+        yield Piece(columns, rejects, (whole,), len(whole), len(whole))
+        return
     splitter: Splitter
     parse: Parse
-    begin = 0
-    if format_ in ("csv", "tsv"):
-        try:
-            names, begin = header_of(head, len(head) < HEADER_BYTES, format_, spec)
-        except HeaderError as error:
-            yield _lost("bad_header", f"{segment.path}: {error}", head)
-            return
-        splitter = delimited_splitter(format_, spec)
-
-        def parse(block: Block, spec: SourceSpec) -> tuple[Columns, list[Reject]]:
-            return parse_delimited(block, names, format_, spec)
+    if format_ == "jsonl":
+        splitter, parse = jsonl_splitter(spec), parse_jsonl
+    elif format_ == "text":
+        splitter, parse = text_splitter(spec), parse_text
     else:
-        if segment.start == 0 and head.startswith(UTF8_BOM):
-            begin = len(UTF8_BOM)
-        splitter = jsonl_splitter(spec) if format_ == "jsonl" else text_splitter(spec)
-        parse = parse_jsonl if format_ == "jsonl" else parse_text
-    if segment.start == 0:
-        source = Rewound(head[begin:], source)
-    if names:
-        yield Piece(content=(repr(names).encode(),))
-    yield from _parsed(RecordStream(source, splitter, segment.first_row), parse, spec, block_bytes)
+        splitter = delimited_splitter(dialect, spec)
 
+        def parse(block: Block, spec: SourceSpec) -> tuple[Columns, Rejects]:
+            return parse_delimited(block, names, dialect, spec)
 
-def _head(source: Readable) -> bytes:
-    """The beginning of a file, as far as a header may reach."""
-    head = b""
-    while len(head) < HEADER_BYTES:
-        try:
-            more = source.read(HEADER_BYTES - len(head))
-        except DamagedFileError:
-            if head:
-                break  # comes again when the rest is read
-            raise
-        if not more:
-            break
-        head += more
-    return head
+        if names:
+            yield Piece(content=(repr((names, dialect)).encode(),))
+    stream = RecordStream(source, splitter, segment.first_row)
+    # What may be more than the listing says is read in blocks that a slice can hold.
+    block_bytes = min(spec.slice_bytes, BLOCK_BYTES) if expands else BLOCK_BYTES
+    yield from _parsed(stream, parse, spec, block_bytes, expands)
+    if stream.damage is not None:
+        yield _lost(stream.damage, segment.path, stream.cut_short)
 
 
 def _parsed(
-    stream: RecordStream, parse: Parse, spec: SourceSpec, block_bytes: int
+    stream: RecordStream, parse: Parse, spec: SourceSpec, block_bytes: int, expands: bool
 ) -> Iterator[Piece]:
     for block in stream.blocks(block_bytes):
         if isinstance(block, Oversized):
-            reject = Reject(block.row, "too_large", MESSAGES["too_large"], block.raw, block.size)
-            yield Piece(None, [reject], (block.raw, str(block.size).encode()), block.size)
+            rejects = Rejects()
+            raw = pa.array([block.raw], pa.binary())
+            flaw = ("too_large", MESSAGES["too_large"])
+            rejects.add(np.array([block.row]), flaw, raw, raw_size=block.size)
+            content = (block.raw, str(block.size).encode())
+            yield Piece(None, rejects, content, block.size, expands * block.size)
         else:
             columns, rejects = parse(block, spec)
-            yield Piece(columns, rejects, (block.data,), len(block.data))
-    if stream.damage is not None:
-        yield _lost("damaged_file", stream.damage, stream.cut_short)
+            size = len(block.data)
+            yield Piece(columns, rejects, (block.data,), size, expands * size)

@@ -4,14 +4,28 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass, fields, replace
-from typing import Literal
+from typing import Any, Literal, Protocol
 
 import pyarrow as pa
 
 Format = Literal["text", "jsonl", "csv", "tsv", "parquet"]
 
+_NO_COLUMNS = pa.schema([])
 DEFAULT_SLICE_BYTES = 4 << 20
 DEFAULT_MAX_DOCUMENT_BYTES = 16 << 20
+
+
+class ReadingSettings(Protocol):
+    """What every job's settings say about its files."""
+
+    format: Literal["auto"] | Format
+    encoding: str
+    delimiter: str | None
+    quoting: bool | None
+    quote_char: str
+    escape_char: str | None
+    column_names: tuple[str, ...] | None
+    max_document_bytes: int
 
 
 @dataclass(frozen=True)
@@ -28,10 +42,16 @@ class SourceSpec:
       keep_text: carry the text columns as well.
       text_unit: for plain text, a document a line or a document a file.
       column_names: names of the columns of CSV and TSV files that have no header.
-      quoting: whether `"` quotes fields; None: yes for CSV, no for TSV.
+      encoding: Python's name of an encoding; "auto": UTF-8, or UTF-16 and UTF-32 by their mark.
+      delimiter: what stands between two fields of CSV or TSV; None: as the format has it, and where
+        that is "auto" too, as the file's first lines show.
+      quoting: whether quotes quote fields; None: yes for CSV, no for TSV.
+      quote_char: that quote.
+      escape_char: takes its meaning from the character behind it; None: there is none.
       slice_bytes: size of the slices into which a large file is cut; of what a compressed one
         unpacks to, at most so much becomes one shard.
       max_document_bytes: UTF-8 size of the largest text that is used.
+      max_lost_files: files that may be lost; more, seen at launch, are an error. None: any number.
 
     Resolved at launch, so that every shard has the same schema:
       carried: schema of the carried columns under their output names; None: not resolved yet.
@@ -39,6 +59,8 @@ class SourceSpec:
       mixed: source columns that hold several kinds of values: strings as they are, anything
         else as JSON text.
       id_type: type in which the id column is read.
+      partitions: schema of the keys of Hive-style folders (`dt=2024-01-01/`), under their names
+        in the paths.
     """
 
     format: Literal["auto"] | Format = "auto"
@@ -49,13 +71,25 @@ class SourceSpec:
     keep_text: bool = False
     text_unit: Literal["line", "file"] = "line"
     column_names: tuple[str, ...] | None = None
+    encoding: str = "auto"
+    delimiter: str | None = None
     quoting: bool | None = None
+    quote_char: str = '"'
+    escape_char: str | None = None
     slice_bytes: int = DEFAULT_SLICE_BYTES
     max_document_bytes: int = DEFAULT_MAX_DOCUMENT_BYTES
+    max_lost_files: int | None = None
     carried: pa.Schema | None = None
     carried_from: tuple[str, ...] = ()
     mixed: tuple[str, ...] = ()
     id_type: pa.DataType | None = None
+    partitions: pa.Schema = _NO_COLUMNS
+
+    @classmethod
+    def of(cls, config: ReadingSettings, **others: Any) -> SourceSpec:
+        """The wishes that all jobs have settings for, and others that some have."""
+        names = ReadingSettings.__annotations__
+        return cls(**{name: getattr(config, name) for name in names}, **others)
 
     @property
     def resolved(self) -> pa.Schema:
@@ -66,9 +100,11 @@ class SourceSpec:
 
     @property
     def column_types(self) -> dict[str, pa.DataType]:
-        """Source columns that are read, each with the type that its values must fit."""
+        """Columns that are read from the files, each with the type that its values must fit."""
         types = {
-            name: field.type for name, field in zip(self.carried_from, self.resolved, strict=True)
+            name: field.type
+            for name, field in zip(self.carried_from, self.resolved, strict=True)
+            if name not in self.partitions.names
         }
         if self.id_column is not None:
             types.setdefault(self.id_column, self.id_type or pa.string())
@@ -86,10 +122,10 @@ class SourceSpec:
         return replace(self, column_names=None)
 
     def digest(self) -> bytes:
-        """Digest of all that changes the rows read from given bytes (slice_bytes does not)."""
+        """Digest of all that changes the rows read from given bytes."""
         wishes = [
             (field.name, str(getattr(self, field.name)))
             for field in fields(self)
-            if field.name != "slice_bytes"
+            if field.name not in ("slice_bytes", "max_lost_files")
         ]
         return hashlib.sha256(repr(wishes).encode()).digest()

@@ -7,9 +7,12 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
+import pyarrow as pa
 
+from beam_bert.slices.plan import MAX_ROWS_A_SLICE
 from beam_bert.slices.schema import REJECT_RAW_LIMIT
-from beam_bert.sources.compression import DamagedFileError, Readable
+from beam_bert.sources.compression import Readable
+from beam_bert.sources.lost import LostFile
 from beam_bert.sources.records import Offsets, Splitter
 
 # Large enough that numpy and pyarrow work at memory speed, small enough for the cache.
@@ -43,6 +46,11 @@ class Block:
         """The bytes of one record."""
         return self.data[self.starts[index] : self.stops[index]]
 
+    def raws(self, indices: npt.NDArray[np.int64]) -> pa.Array:
+        """The bytes of some records."""
+        spans = zip(self.starts[indices].tolist(), self.stops[indices].tolist(), strict=True)
+        return pa.array([self.data[start:stop] for start, stop in spans], pa.binary())
+
     def only(self, keep: npt.NDArray[np.bool_]) -> Block:
         """The block without the records that `keep` leaves out; none of these may be bad."""
         if keep.all():
@@ -71,8 +79,9 @@ class Oversized:
 class RecordStream:
     """The records of a `Readable`, as blocks.
 
-    A block is as many records as `block_bytes` hold, and one at least: its borders follow from the
-    bytes alone, however the reads fall, so what is built on them is the same in every run.
+    A block is as many records as `block_bytes` hold, MAX_ROWS_A_SLICE at most and one at least: its
+    borders follow from the bytes alone, however the reads fall, so what is built on them is the
+    same in every run.
     """
 
     def __init__(self, source: Readable, splitter: Splitter, first_row: int) -> None:
@@ -80,7 +89,7 @@ class RecordStream:
         self._splitter = splitter
         self._row = first_row
         self._offset = 0
-        self.damage: str | None = None
+        self.damage: LostFile | None = None
         self.cut_short = b""
 
     def blocks(self, block_bytes: int) -> Iterator[Block | Oversized]:
@@ -97,13 +106,19 @@ class RecordStream:
             begin = first = 0
             tail = len(pending) - (int(split.ends[-1]) if len(split.ends) else 0)
             too_long = not final and tail > self._splitter.max_record_bytes
+            flawed = np.array(sorted(split.bad), np.int64)
             while first < len(split.ends):
-                if not (final or too_long or len(pending) - begin >= block_bytes):
+                enough = (
+                    len(pending) - begin >= block_bytes
+                    or len(split.ends) - first >= MAX_ROWS_A_SLICE
+                )
+                if not (final or too_long or enough):
                     break
                 last = int(np.searchsorted(split.ends, begin + block_bytes, side="right")) - 1
-                last = max(first, last)
+                last = max(first, min(last, first + MAX_ROWS_A_SLICE - 1))
                 end = int(split.ends[last])
-                bad = {i - first: why for i, why in split.bad.items() if first <= i <= last}
+                span = slice(*np.searchsorted(flawed, [first, last + 1]))
+                bad = {i - first: split.bad[i] for i in flawed[span].tolist()}
                 yield self._block(pending[begin:end], split.ends[first : last + 1] - begin, bad)
                 begin, first = end, last + 1
             pending = pending[begin:]
@@ -115,8 +130,8 @@ class RecordStream:
     def _read(self, size: int) -> bytes:
         try:
             return self._source.read(size)
-        except DamagedFileError as damage:
-            self.damage = str(damage)
+        except LostFile as damage:
+            self.damage = damage
             return b""
 
     def _block(self, data: bytes, ends: Offsets, bad: dict[int, str]) -> Block:

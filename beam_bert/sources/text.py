@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import numpy as np
 import pyarrow as pa
 
-from beam_bert.sources.compression import DamagedFileError, Readable
-from beam_bert.sources.documents import MESSAGES, Columns, Reject
-from beam_bert.sources.formats import UTF8_BOM, recode_hint, wide_encoding
+from beam_bert.sources.compression import Readable
+from beam_bert.sources.documents import Columns
+from beam_bert.sources.lost import LostFile
 from beam_bert.sources.records import Lines, Offsets
+from beam_bert.sources.rejects import MESSAGES, Raws, Rejects
 from beam_bert.sources.spec import SourceSpec
 from beam_bert.sources.stream import Block
 from beam_bert.sources.utf8 import invalid_records, is_valid_utf8
@@ -23,61 +22,55 @@ def text_splitter(spec: SourceSpec) -> Lines:
     return Lines(spec.max_document_bytes + 2)
 
 
-def parse_text(block: Block, spec: SourceSpec) -> tuple[Columns, list[Reject]]:
+def parse_text(block: Block, spec: SourceSpec) -> tuple[Columns, Rejects]:
     """The lines of a block as documents; every line is a row, a blank one too."""
     bad = block.bad | dict.fromkeys(invalid_records(block), "invalid_utf8")
-    rejects = [
-        Reject(int(block.rows[i]), reason, MESSAGES[reason], block.raw(i))
-        for i, reason in sorted(bad.items())
-    ]
+    rejects = Rejects.of_block(block, {i: (why, MESSAGES[why]) for i, why in bad.items()})
     if bad:
         keep = np.ones(len(block), bool)
         keep[list(bad)] = False
         block = block.only(keep)
-    text = line_array(block)
-    return _columns(block.rows, text, block.raw, spec), rejects
+    return _columns(block.rows, line_array(block), block.raws, spec), rejects
 
 
-def whole_file(
-    source: Readable, path: str, spec: SourceSpec
-) -> tuple[Columns | None, list[Reject], bytes]:
-    """A file as one document, its row 0, and the bytes it was made of; none if it is empty."""
+def whole_file(source: Readable, spec: SourceSpec) -> tuple[Columns | None, Rejects, bytes]:
+    """A file as one document, its row 0, and the bytes it was made of; none if it is empty.
+
+    Args:
+      source: its bytes as UTF-8, without mark.
+      spec: how to read it.
+    """
     content = b""
     size = 0
     try:
         while chunk := source.read(_READ_BYTES):
             size += len(chunk)
-            if len(content) <= spec.max_document_bytes + len(UTF8_BOM):
+            if len(content) <= spec.max_document_bytes:
                 content += chunk
-    except DamagedFileError as damage:
-        return None, [Reject(None, "damaged_file", str(damage), content, size)], content
+    except LostFile as damage:
+        return None, Rejects.of_file(damage, content, size), content
+    rejects = Rejects()
+    if not content:
+        return None, rejects, content
     reason = None
-    if encoding := wide_encoding(content):
-        message = recode_hint(path, encoding)
-        return None, [Reject(None, "wide_encoding", message, content, size)], content
-    document = content.removeprefix(UTF8_BOM)
-    if not document:
-        return None, [], content
-    if size - len(content) + len(document) > spec.max_document_bytes:
+    if size > spec.max_document_bytes:
         reason = "too_large"
-    elif not is_valid_utf8(document):
+    elif not is_valid_utf8(content):
         reason = "invalid_utf8"
+    row = np.zeros(1, np.int64)
+    raw = pa.array([content], pa.binary())
     if reason:
-        return None, [Reject(0, reason, MESSAGES[reason], content, size)], content
-    text = pa.array([document.decode()], pa.string())
-    return _columns(np.zeros(1, np.int64), text, lambda _: document, spec), [], content
+        rejects.add(row, (reason, MESSAGES[reason]), raw, raw_size=size)
+        return None, rejects, content
+    text = pa.array([content.decode()], pa.string())
+    return _columns(row, text, raw.take, spec), rejects, content
 
 
-def _columns(
-    rows: Offsets, text: pa.Array, raw: Callable[[int], bytes], spec: SourceSpec
-) -> Columns:
+def _columns(rows: Offsets, text: pa.Array, raw: Raws, spec: SourceSpec) -> Columns:
     """The documents of plain text, whose one column can be carried too."""
-    carried = [
-        text.cast(field.type) if name in spec.text_columns else pa.nulls(len(text), field.type)
-        for name, field in zip(spec.carried_from, spec.resolved, strict=True)
-    ]
     ids = None if spec.id_column is None else pa.nulls(len(text), pa.string())
     pair = None if spec.text_pair_column is None else pa.nulls(len(text), pa.string())
+    carried = dict.fromkeys(spec.text_columns, text)
     return Columns(rows, [text], pair, ids, carried, raw)
 
 

@@ -25,4 +25,6 @@ def invalid_records(block: Block) -> list[int]:
     """Indices of the records that are not valid UTF-8."""
     if is_valid_utf8(block.data):
         return []
-    return [i for i in range(len(block)) if not is_valid_utf8(block.raw(i))]
+    high = np.flatnonzero(np.frombuffer(block.data, np.uint8) >= 128)
+    holds = np.searchsorted(high, block.starts) < np.searchsorted(high, block.stops)
+    return [i for i in np.flatnonzero(holds).tolist() if not is_valid_utf8(block.raw(i))]

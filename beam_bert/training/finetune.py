@@ -503,13 +503,8 @@ def _student(config: FinetuneConfig, base: StartingPoint, data: Labelled, work: 
 
 
 def _rows(config: FinetuneConfig, patterns: tuple[str, ...], flag: str, *, labels: bool) -> Rows:
-    spec = SourceSpec(
-        format=config.format,
-        text_columns=config.text_column,
-        text_pair_column=config.text_pair_column,
-        column_names=config.column_names,
-        quoting=config.quoting,
-        max_document_bytes=config.max_document_bytes,
+    spec = SourceSpec.of(
+        config, text_columns=config.text_column, text_pair_column=config.text_pair_column
     )
     return read_and_tell(
         patterns,

@@ -139,14 +139,7 @@ class PreTraining:
 
 
 def _rows(config: PretrainConfig) -> Rows:
-    spec = SourceSpec(
-        format=config.format,
-        text_columns=config.text_column,
-        text_unit=config.text_unit,
-        column_names=config.column_names,
-        quoting=config.quoting,
-        max_document_bytes=config.max_document_bytes,
-    )
+    spec = SourceSpec.of(config, text_columns=config.text_column, text_unit=config.text_unit)
     return read_and_tell(
         config.input,
         spec,

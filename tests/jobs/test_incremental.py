@@ -72,15 +72,15 @@ def test_a_file_that_could_not_be_read_one_night_is_read_the_next(
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(reading, "open_listed", refuse)
-        assert run(inputs, out, bert, WAY, "--max_reject_rate=1", "--slice_bytes=1") == 0
+        assert run(inputs, out, bert, WAY, "--max_lost_files=1", "--slice_bytes=1") == 0
     shown = capsys.readouterr()
     assert "unreadable_file" in shown.out and "were not read to their end" in shown.err
     assert ids(out) == sorted(row["id"] for row in ROWS[:5])
-    assert run(inputs, out, bert, WAY, "--max_reject_rate=1", "--slice_bytes=1") == 0
+    assert run(inputs, out, bert, WAY, "--max_lost_files=1", "--slice_bytes=1") == 0
     assert ids(out) == sorted(row["id"] for row in ROWS[:10])
     assert not (out / "rejects").exists()
     capsys.readouterr()
-    assert run(inputs, out, bert, WAY, "--max_reject_rate=1", "--slice_bytes=1") == 0
+    assert run(inputs, out, bert, WAY, "--max_lost_files=1", "--slice_bytes=1") == 0
     assert "nothing to do" in capsys.readouterr().out
 
 

@@ -73,12 +73,13 @@ def test_the_manifest_tells_what_was_read_written_and_used(output: str) -> None:
         "rows_predicted": 17,
         "rows_written": 17,
         "rows_rejected": 1,
+        "files_lost": 0,
         "rejects_by_reason": {"bad_json": 1},
         "label_counts": {"negative": 7, "neutral": 5, "positive": 5},
     }
     assert document["inputs"] == [
-        {"path": "in/0-0.jsonl", "rows": 11, "bytes": 1000, "size": 0, "version": ""},
-        {"path": "in/1-0.jsonl", "rows": 7, "bytes": 700, "size": 0, "version": ""},
+        {"path": "in/0-0.jsonl", "rows": 11, "bytes": 1000, "size": 0, "version": "", "lost": ""},
+        {"path": "in/1-0.jsonl", "rows": 7, "bytes": 700, "size": 0, "version": "", "lost": ""},
     ]
     for file in (*manifest.outputs, *manifest.rejects):
         data = open_storage(output).read(file.path)

@@ -42,7 +42,7 @@ def test_json_types_are_as_narrow_as_the_values_and_no_narrower(tmp_path: Path) 
         "date": "string",
         "l": "list<item: int64>",
         "s": "struct<x: int64, y: string>",
-        "big": "double",
+        "big": "string",
         "mixed": "string",
         "never": "string",
         "empty": "string",
@@ -53,7 +53,7 @@ def test_json_types_are_as_narrow_as_the_values_and_no_narrower(tmp_path: Path) 
     assert [row["mixed"] for row in rows] == [None, None, "1", "x"]
     assert [row["empty"] for row in rows] == [None, None, "[]", None]
     assert rows[0]["date"] == "2024-01-01"
-    assert rows[1]["big"] == float(2**70)
+    assert rows[1]["big"] == str(2**70)
     assert rows[1]["s"] == {"x": None, "y": "z"}
 
 
@@ -279,26 +279,6 @@ def test_parquet_text_must_be_text(tmp_path: Path) -> None:
     result = read_back(tmp_path)
     assert result.texts == ["a"]
     assert result.reasons == [(0, "not_text"), (1, "not_text")]
-
-
-@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "utf-16-be", "utf-32"])
-@pytest.mark.parametrize("name", ["a.csv", "a.jsonl", "a.txt"])
-def test_wide_encodings_are_told_with_the_command_that_helps(
-    tmp_path: Path, name: str, encoding: str
-) -> None:
-    mark = "\ufeff" if encoding[-2:] in ("le", "be") else ""
-    (tmp_path / name).write_bytes((mark + 'text\n{"text":"a"}\n').encode(encoding))
-    with pytest.raises(InputError, match=rf"iconv -f UTF-(16|32) -t UTF-8 .*{name}"):
-        inspected(tmp_path)
-
-
-def test_one_json_array_is_told_with_the_command_that_helps(tmp_path: Path) -> None:
-    (tmp_path / "a.json").write_text(json.dumps([{"text": "a"}], indent=1))
-    with pytest.raises(InputError, match=r"JSON array.*jq -c"):
-        inspected(tmp_path)
-    (tmp_path / "a.json").write_text(json.dumps({"text": "a"}, indent=1))
-    with pytest.raises(InputError, match=r"JSON object.*jq -c \. "):
-        inspected(tmp_path)
 
 
 def test_parquet_inside_gzip_is_an_error(tmp_path: Path) -> None:

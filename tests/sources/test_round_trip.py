@@ -146,7 +146,7 @@ def test_keys_and_rows_are_the_same_in_every_run(tmp_path: Path) -> None:
     written(tmp_path, "a.jsonl", jsonl_bytes(texts), ".gz")
     written(tmp_path, "b.parquet", parquet_bytes(texts, 20))
     first, second = read_back(tmp_path, 300), read_back(tmp_path, 300)
-    cuts = [(b.slice.ordinal, b.slice.cut) for b in first.batches]
+    cuts = [(b.slice.ordinal, b.slice.cut, b.slice.piece) for b in first.batches]
     assert len(cuts) > 10
     assert cuts == sorted(set(cuts))
     for one, other in zip(first.batches, second.batches, strict=True):

@@ -1,0 +1,53 @@
+"""Why a file, or the rest of one, cannot be read: nobody knows how many rows are missing then."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+
+class LostFile(Exception):
+    """A file that cannot be read (to its end); its reject has no row."""
+
+    reason: ClassVar[str]
+
+
+class DamagedFileError(LostFile):
+    """The stream ends early or is corrupt; all bytes before that were given out."""
+
+    reason = "damaged_file"
+
+
+class HeaderError(LostFile):
+    """A file's first line cannot be its header."""
+
+    reason = "bad_header"
+
+
+class WrongKindError(LostFile):
+    """The file's first bytes say that it is something else than its name says."""
+
+    reason = "wrong_kind"
+
+
+class WideEncodingError(LostFile):
+    """The file is in UTF-16 or UTF-32, and another encoding was named."""
+
+    reason = "wide_encoding"
+
+
+class MissingFileError(LostFile):
+    """The file has gone since it was listed."""
+
+    reason = "missing_file"
+
+
+class UnreadableFileError(LostFile):
+    """The file may not be read (any more)."""
+
+    reason = "unreadable_file"
+
+
+class ReplacedFileError(LostFile):
+    """The file has changed since it was listed."""
+
+    reason = "changed_file"

@@ -1,0 +1,135 @@
+"""What could not be used, column by column: a million bad rows must not cost a million objects."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from beam_bert.slices.schema import REJECT_RAW_LIMIT, REJECT_SCHEMA
+from beam_bert.sources.lost import LostFile
+
+if TYPE_CHECKING:
+    from beam_bert.sources.stream import Block
+
+# Reasons that the splitters and parsers give with a message that needs no value.
+MESSAGES = {
+    "too_large": "the record or its text is larger than max_document_bytes",
+    "unclosed_quote": "a quoted field does not end as it should; the row is taken to end here",
+    "ragged_row": "the number of fields differs from the number of columns",
+    "invalid_utf8": "the row is not valid UTF-8",
+    "nul_byte": "the text holds a NUL byte",
+    "empty_text": "the text is empty or white space",
+    "missing_text": "there is no text",
+}
+Raws = Callable[[np.ndarray], pa.Array]
+
+
+@dataclass
+class Rejects:
+    """Records of one file that cannot be used, as batches of REJECT_SCHEMA without a file.
+
+    Attributes:
+      batches: the rejects, in any order.
+      lost: why the file, or its rest, cannot be read; None: it can.
+    """
+
+    batches: list[pa.RecordBatch] = field(default_factory=list)
+    lost: LostFile | None = None
+
+    def __len__(self) -> int:
+        return sum(batch.num_rows for batch in self.batches)
+
+    @classmethod
+    def of_block(cls, block: Block, flaws: Mapping[int, tuple[str, str]]) -> Rejects:
+        """The records of a block that have a flaw: reason and message, by index."""
+        rejects = cls()
+        if flaws:
+            indices = np.array(sorted(flaws), np.int64)
+            rejects.add(
+                block.rows[indices], [flaws[i] for i in indices.tolist()], block.raws(indices)
+            )
+        return rejects
+
+    @classmethod
+    def of_file(
+        cls, lost: LostFile, raw: bytes | None = None, raw_size: int | None = None
+    ) -> Rejects:
+        """A file that cannot be read, or not to its end."""
+        rejects = cls(lost=lost)
+        content = pa.array([raw], pa.binary())
+        rejects.add(None, [(lost.reason, " ".join(str(lost).split()))], content, raw_size=raw_size)
+        return rejects
+
+    def add(
+        self,
+        rows: np.ndarray | None,
+        flaws: list[tuple[str, str]] | tuple[str, str],
+        raw: pa.Array | None,
+        *,
+        doc_ids: pa.Array | None = None,
+        raw_size: int | None = None,
+    ) -> None:
+        """Add some records.
+
+        Args:
+          rows: their numbers; None: one that stands for the file.
+          flaws: reason and message of each, or of all.
+          raw: their bytes.
+          doc_ids: their ids, where these are known.
+          raw_size: of the one record, where `raw` is only its beginning.
+        """
+        count = 1 if rows is None else len(rows)
+        if isinstance(flaws, tuple):
+            reasons, messages = (pa.repeat(pa.scalar(word), count) for word in flaws)
+        else:
+            reasons = pa.array([reason for reason, _ in flaws], pa.string())
+            messages = pa.array([message for _, message in flaws], pa.string())
+        raw = pa.nulls(count, pa.binary()) if raw is None else raw
+        sizes = pc.binary_length(raw).cast(pa.int64())
+        if raw_size is not None:
+            sizes = pa.array([raw_size], pa.int64())
+        if count and (pc.max(sizes).as_py() or 0) > REJECT_RAW_LIMIT:
+            raw = pc.binary_slice(raw, 0, REJECT_RAW_LIMIT)
+        columns = [
+            pa.repeat(pa.scalar(""), count),
+            pa.nulls(1, pa.int64()) if rows is None else pa.array(rows, pa.int64()),
+            pa.nulls(count, pa.string()) if doc_ids is None else doc_ids,
+            reasons,
+            messages,
+            raw,
+            sizes,
+        ]
+        self.batches.append(pa.RecordBatch.from_arrays(columns, schema=REJECT_SCHEMA))
+
+    def of(self, path: str) -> list[pa.RecordBatch]:
+        """The same with the file that they are of."""
+        return [
+            batch.set_column(0, REJECT_SCHEMA.field(0), pa.repeat(pa.scalar(path), batch.num_rows))
+            for batch in self.batches
+        ]
+
+    def places(self) -> bytes:
+        """What stands for them in a slice's key: where and why."""
+        return repr(
+            [
+                (batch["source_row"].to_pylist(), batch["reason"].to_pylist())
+                for batch in self.batches
+            ]
+        ).encode()
+
+
+def in_order(batches: list[pa.RecordBatch]) -> pa.RecordBatch:
+    """Rejects of a slice, file after file, by row; what has none stands last."""
+    if not batches:
+        return pa.RecordBatch.from_pylist([], schema=REJECT_SCHEMA)
+    whole = pa.concat_batches(batches)
+    files = whole["source_file"].dictionary_encode().indices.to_numpy()
+    rows = pc.fill_null(whole["source_row"], np.iinfo(np.int64).max).to_numpy()
+    if np.all((files[1:] > files[:-1]) | ((files[1:] == files[:-1]) & (rows[1:] >= rows[:-1]))):
+        return whole
+    return whole.take(pa.array(np.lexsort((rows, files))))
