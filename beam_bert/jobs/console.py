@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pyarrow as pa
@@ -11,6 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from beam_bert.errors import printable
+from beam_bert.reports.pages import Examples
 from beam_bert.sinks import Manifest
 from beam_bert.sinks.manifest import OutputFile
 from beam_bert.storage import open_storage
@@ -112,16 +113,26 @@ def places(manifest: Manifest, output: str) -> list[str]:
     return [*lines, f"manifest:    {place}/runs/{manifest.run_id}/manifest.json"]
 
 
-def examples(manifest: Manifest, output: str, columns: Sequence[str]) -> list[Any]:
-    """The first predictions of a run, and its first rejects with their places, as tables."""
-    shown: list[Any] = []
-    if rows := _first_rows(output, manifest.outputs, EXAMPLES):
-        shown.append(_example_table(rows, ["doc_id", *columns][:_EXAMPLE_COLUMNS]))
-    if rows := _first_rows(output, manifest.rejects, REJECTS):
-        for row in rows:
-            row["where"] = f"{row['source_file']}#{row['source_row']}"
-        shown.append(_example_table(rows, ["where", "reason", "message"]))
-    return shown
+def examples(manifest: Manifest, output: str, columns: Sequence[str]) -> Examples:
+    """The first predictions of a run, with the columns that say what came out, and rejects."""
+    return Examples(
+        columns=["doc_id", *columns][:_EXAMPLE_COLUMNS],
+        predictions=_first_rows(output, manifest.outputs, EXAMPLES),
+        rejects=_first_rows(output, manifest.rejects, EXAMPLES),
+    )
+
+
+@after_commit("the first rows")
+def show_examples(examples: Examples) -> None:
+    """Print them as tables: five predictions, three rejects with their places."""
+    if examples.predictions:
+        TERMINAL.show(_example_table(examples.predictions, examples.columns))
+    if examples.rejects:
+        rows = [
+            {**row, "where": f"{row['source_file']}#{row['source_row']}"}
+            for row in examples.rejects[:REJECTS]
+        ]
+        TERMINAL.show(_example_table(rows, ["where", "reason", "message"]))
 
 
 def _first_rows(output: str, files: Sequence[OutputFile], count: int) -> list[dict[str, Any]]:
@@ -137,7 +148,7 @@ def _first_rows(output: str, files: Sequence[OutputFile], count: int) -> list[di
     return rows
 
 
-def _example_table(rows: list[dict[str, Any]], names: Sequence[str]) -> Table:
+def _example_table(rows: Sequence[Mapping[str, Any]], names: Sequence[str]) -> Table:
     table = Table()
     for name in names:
         table.add_column(name, overflow="ellipsis", no_wrap=True)

@@ -33,7 +33,7 @@ from beam_bert.jobs.runners import check_places
 from beam_bert.pipeline.commit import CommitRun
 from beam_bert.pipeline.read import DONE, ReadDocuments
 from beam_bert.pipeline.write import WriteShards
-from beam_bert.reports import MissingExtra, render_run_report
+from beam_bert.reports import Examples, MissingExtra, render_failure, render_run_report
 from beam_bert.reports.progress import Snapshot, show_progress
 from beam_bert.settings.answer import AnswerConfig
 from beam_bert.settings.inference import ClassifyConfig, JobConfig, SentimentConfig
@@ -99,7 +99,7 @@ def _run(job: str, asked: JobConfig, beam_flags: Sequence[str]) -> Manifest | No
     if manifest is None:
         manifest, loading_s = _execute(plan)
     columns = [field.name for field in plan.predict.task.fields()]
-    examples: list[Any] = []
+    examples = Examples()
     with after_commit("the first rows"):
         examples = console.examples(manifest, config.output, columns)
     places = console.places(manifest, config.output)
@@ -109,10 +109,9 @@ def _run(job: str, asked: JobConfig, beam_flags: Sequence[str]) -> Manifest | No
     if asked.output == single_file.STDOUT:
         return manifest  # nothing but rows on stdout
     console.summary(manifest, places, time.monotonic() - started, loading_s)
-    with after_commit("the first rows"):
-        TERMINAL.show(*examples)
+    console.show_examples(examples)
     if not is_single:
-        _write_report(manifest, config.output)
+        _write_report(manifest, config.output, examples)
     return manifest
 
 
@@ -155,10 +154,10 @@ def _check_run_id(plan: JobPlan) -> None:
 
 
 @after_commit("the report")
-def _write_report(manifest: Manifest, output: str) -> None:
+def _write_report(manifest: Manifest, output: str, examples: Examples) -> None:
     """Put a page about the run beside its manifest, where the extra [report] is installed."""
     try:
-        page = render_run_report(manifest)
+        page = render_run_report(manifest, examples)
     except MissingExtra:
         return
     path = f"runs/{manifest.run_id}/report.html"
@@ -251,6 +250,7 @@ def _execute(plan: JobPlan) -> tuple[Manifest, float | None]:
         on = goes_on(result, plan.options)
         if on is not None:  # the way to the service was lost, not the job
             raise RunFailed(f"{_failure(plan.run, error)}: {on}") from error
+        _write_failure_report(plan.run)
         failure = stopped_job(result) or _failure(plan.run, error)
         committed = _committed(plan)
         if committed is None:
@@ -301,6 +301,22 @@ def _snapshots(plan: JobPlan) -> Callable[[], Snapshot]:
         return Snapshot(documents, min(bytes_ / total_bytes, 1.0))
 
     return snapshot
+
+
+def _write_failure_report(run: RunSpec) -> None:
+    """Put a page about a run that committed nothing beside its failure.json."""
+    try:
+        failure = read_failure(run.output, run.run_id)
+        if failure is None:
+            return
+        path = f"runs/{run.run_id}/report.html"
+        storage = open_storage(run.output)
+        storage.write(path, render_failure(failure).encode())
+        TERMINAL.say(f"report: {storage.uri(path)}")
+    except MissingExtra:
+        return
+    except Exception as error:  # the reason of the failure is told all the same
+        TERMINAL.warn(f"the report could not be written: {errors.one_line(error)}")
 
 
 def _failure(run: RunSpec, error: Exception) -> BeamBertError:

@@ -8,6 +8,7 @@ import warnings
 from collections.abc import Callable, Sequence
 from itertools import pairwise
 from typing import Any
+from xml.sax.saxutils import escape
 
 from beam_bert.errors import printable
 from beam_bert.reports.evaluation import CalibrationPoint, Confusion, Metric
@@ -28,7 +29,7 @@ _SETTINGS: Any = {
 _LABEL_CHARACTERS = 28
 
 
-def _figure(width: float, height: float, draw: Callable[[Any], None]) -> str:
+def _figure(width: float, height: float, title: str, draw: Callable[[Any], None]) -> str:
     import matplotlib
     from matplotlib.backends.backend_svg import FigureCanvasSVG
     from matplotlib.figure import Figure
@@ -44,6 +45,9 @@ def _figure(width: float, height: float, draw: Callable[[Any], None]) -> str:
             figure.savefig(stream, format="svg", metadata={"Date": None, "Creator": None})
     svg = stream.getvalue()
     svg = svg[svg.index("<svg") :]  # without the XML header, which HTML has no place for
+    told = escape("".join(c if c.isprintable() else " " for c in title), {'"': "&quot;"})
+    svg = svg.replace("<svg", f'<svg role="img" aria-label="{told}"', 1)
+    svg = svg.replace(">", f"><title>{told}</title>", 1)
     return re.sub(r"<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)
 
 
@@ -63,7 +67,7 @@ def calibration_curve(points: Sequence[CalibrationPoint]) -> str:
         axes.set_xlabel("confidence of the answer")
         axes.set_ylabel("share that is right")
 
-    return _figure(4.2, 4.0, draw)
+    return _figure(4.2, 4.0, "Calibration: confidence against the share that is right", draw)
 
 
 def confusion_heatmap(confusion: Confusion) -> str:
@@ -94,7 +98,7 @@ def confusion_heatmap(confusion: Confusion) -> str:
                     axes.text(x, y, text, ha="center", va="center", color=color, fontsize=8)
 
     side = 2.2 + 0.22 * len(shown) + (0.25 * len(shown) if len(shown) <= 12 else 0)
-    return _figure(side + 0.6, side, draw)
+    return _figure(side + 0.6, side, "Confusion: true labels against given ones", draw)
 
 
 def intervals(
@@ -120,31 +124,7 @@ def intervals(
         axes.set_xlabel(label)
         axes.grid(axis="x", color="#e4e6ea", linewidth=0.7)
 
-    return _figure(6.4, 0.9 + 0.2 * len(names), draw)
-
-
-def bars(names: Sequence[str], counts: Sequence[int], label: str) -> str:
-    """A horizontal bar for each name, from the top down, with its number."""
-
-    def draw(axes: Any) -> None:
-        axes.barh(range(len(names)), counts, color=BLUE, height=0.7)
-        for place, count in enumerate(counts):
-            axes.annotate(
-                f"{count:,}",
-                (count, place),
-                (3, 0),
-                textcoords="offset points",
-                va="center",
-                fontsize=8,
-                color="#333",
-            )
-        axes.set_yticks(range(len(names)), [_short(name) for name in names])
-        axes.set_ylim(len(names) - 0.5, -0.5)
-        axes.set_xlim(0, max([*counts, 1]) * 1.12)
-        axes.set_xlabel(label)
-        axes.xaxis.set_major_locator(_integers())
-
-    return _figure(6.4, 0.9 + 0.2 * len(names), draw)
+    return _figure(6.4, 0.9 + 0.2 * len(names), label, draw)
 
 
 def histogram(edges: Sequence[int], counts: Sequence[int], label: str) -> str:
@@ -160,7 +140,7 @@ def histogram(edges: Sequence[int], counts: Sequence[int], label: str) -> str:
         axes.set_ylabel("rows")
         axes.yaxis.set_major_locator(_integers())
 
-    return _figure(6.4, 2.4, draw)
+    return _figure(6.4, 2.4, f"Rows by {label}", draw)
 
 
 def _integers() -> Any:

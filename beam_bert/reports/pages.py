@@ -6,17 +6,24 @@ Everything that comes from documents goes through jinja's autoescaping; only the
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from beam_bert.errors import printable
 from beam_bert.reports import figures
 from beam_bert.reports.answering import AnswerEvaluation
 from beam_bert.reports.evaluation import FEWEST_FOR_INTERVAL, Evaluation
+from beam_bert.reports.headlines import evaluation_headline, run_headline
 from beam_bert.reports.wording import label_text, metric_text, name_text, share_text
+from beam_bert.settings.answer import AnswerConfig
+from beam_bert.settings.inference import ClassifyConfig, SentimentConfig
 from beam_bert.sinks import Manifest
+from beam_bert.sinks.manifest import Failure
 
+SETTINGS = {"classify": ClassifyConfig, "sentiment": SentimentConfig, "answer": AnswerConfig}
 TEMPLATES = Path(__file__).parent / "templates"
 MOST_ROWS = 100  # of a table or figure; the JSON has all
 MOST_MOVED = 25  # the same for groups and terms of the audit
@@ -33,10 +40,21 @@ def render_evaluation(evaluation: Evaluation) -> str:
     Raises:
       MissingExtra: jinja2 or matplotlib is not installed.
     """
-    environment = _environment()
-    return str(
-        environment.get_template("evaluation.html").render(
+    shown, few = _by_rows(evaluation.per_label, lambda label: label.support)
+    # Worst first; errors are worst where they are large.
+    slices = sorted(evaluation.slices, key=lambda part: part.metrics[evaluation.main_metric].value)
+    slices_shown, slices_few = _by_rows(slices, lambda part: part.rows)
+    return _finished(
+        _environment(drawn=True)
+        .get_template("evaluation.html")
+        .render(
             e=evaluation,
+            headline=evaluation_headline(evaluation),
+            labels_shown=shown,
+            labels_few=few,
+            slices_shown=slices_shown,
+            slices_few=slices_few,
+            balance=_by_size(evaluation.balance.labels),
             figures=_evaluation_figures(evaluation),
             confusions=_largest_confusions(evaluation),
             most_rows=MOST_ROWS,
@@ -53,7 +71,7 @@ def render_answer_evaluation(evaluation: AnswerEvaluation) -> str:
     Raises:
       MissingExtra: jinja2 or matplotlib is not installed.
     """
-    template = _environment().get_template("answering.html")
+    template = _environment(drawn=True).get_template("answering.html")
     scores = evaluation.scores
     groups = [(name, group) for name, group in scores.by_word.items() if group.questions]
     drawn = figures.intervals(
@@ -62,32 +80,117 @@ def render_answer_evaluation(evaluation: AnswerEvaluation) -> str:
         "F1 by what is asked for (questions)",
         whole=scores.overall.f1.value,
     )
-    return str(template.render(e=evaluation, s=scores, figure=drawn))
+    return _finished(template.render(e=evaluation, s=scores, figure=drawn))
 
 
-def render_run_report(manifest: Manifest) -> str:
-    """report.html of a classify run, from its manifest alone.
+@dataclass(frozen=True)
+class Examples:
+    """The first rows of a run: predictions with the columns that say what came out, and rejects."""
+
+    columns: Sequence[str] = ()
+    predictions: Sequence[Mapping[str, Any]] = ()
+    rejects: Sequence[Mapping[str, Any]] = ()
+
+
+def render_run_report(manifest: Manifest, examples: Examples | None = None) -> str:
+    """report.html of a run, from its manifest and the first of its rows.
 
     Raises:
-      MissingExtra: jinja2 or matplotlib is not installed.
+      MissingExtra: jinja2 is not installed.
     """
-    environment = _environment()
     counts = manifest.counts
-    return str(
-        environment.get_template("run.html").render(
+    changed, unchanged = _settings_of(manifest)
+    paths = [file.path for file in manifest.inputs]
+    return _finished(
+        _environment()
+        .get_template("run.html")
+        .render(
             m=manifest,
+            headline=run_headline(manifest),
+            inputs=", ".join(paths[:3]) + (f" and {len(paths) - 3:,} more" * (len(paths) > 3)),
+            examples=examples or Examples(),
             labels=_by_size(counts.label_counts),
             rejects=_by_size(counts.rejects_by_reason),
             speed=_speed(manifest),
-            figures=_run_figures(manifest),
+            changed=changed,
+            unchanged=unchanged,
             most_rows=MOST_ROWS,
         )
     )
 
 
-def _environment() -> Any:
+def render_failure(failure: Failure) -> str:
+    """report.html of a run that committed nothing.
+
+    Raises:
+      MissingExtra: jinja2 is not installed.
+    """
+    counts = failure.counts
+    return _finished(
+        _environment()
+        .get_template("failed.html")
+        .render(
+            f=failure,
+            rejects=_by_size(counts.rejects_by_reason) if counts else [],
+            most_rows=MOST_ROWS,
+        )
+    )
+
+
+def _settings_of(manifest: Manifest) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The settings that somebody gave, and those at their defaults."""
+    fields = SETTINGS[manifest.job].model_fields if manifest.job in SETTINGS else {}
+    defaults = {name: field.get_default() for name, field in fields.items()}
+    changed, unchanged = {}, {}
+    for name, value in manifest.config.items():
+        default = defaults.get(name)
+        is_default = value == (list(default) if isinstance(default, tuple) else default)
+        (unchanged if is_default else changed)[name] = value
+    return changed, unchanged
+
+
+T = TypeVar("T")
+
+
+def _by_rows(parts: Sequence[T], rows: Callable[[T], int]) -> tuple[list[T], list[T]]:
+    """Those of enough rows to say something of, and the others."""
+    enough = [part for part in parts if rows(part) >= FEWEST_FOR_INTERVAL]
+    return enough, [part for part in parts if rows(part) < FEWEST_FOR_INTERVAL]
+
+
+def _finished(page: str) -> str:
+    """The page with a place to jump to at each heading, and a list of them at the top."""
+    headings: list[tuple[str, str]] = []
+
+    def with_anchor(found: re.Match[str]) -> str:
+        anchor = f"part-{len(headings) + 1}"
+        headings.append((anchor, found[1]))
+        return f'<h2 id="{anchor}">{found[1]}</h2>'
+
+    page = re.sub(r"<h2>(.*?)</h2>", with_anchor, page)
+    links = "".join(f'<a href="#{anchor}">{text}</a>' for anchor, text in headings)
+    contents = f'<nav aria-label="contents">{links}</nav>\n'
+    return page.replace("<h2 ", contents + "<h2 ", 1) if len(headings) > 2 else page
+
+
+def _cell(value: Any) -> str:
+    return "" if value is None else f"{value:.3f}" if isinstance(value, float) else str(value)
+
+
+def _setting(value: Any) -> str:
+    if value is None:
+        return "none"
+    return ", ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
+
+
+def _p_value(value: float) -> str:
+    return "<0.001" if value < 0.001 else f"{value:.3f}"
+
+
+def _environment(*, drawn: bool = False) -> Any:
     try:
-        import matplotlib  # noqa: F401 - the figures need it; say so before any work
+        if drawn:  # say so before any work
+            import matplotlib  # noqa: F401
         from jinja2 import Environment, FileSystemLoader, StrictUndefined
         from markupsafe import Markup
     except ImportError as error:
@@ -112,6 +215,9 @@ def _environment() -> Any:
         "count": lambda value: f"{value:,}",
         "percent": lambda value: f"{100 * value:.1f} %",
         "svg": Markup,
+        "cell": _cell,
+        "setting": _setting,
+        "pvalue": _p_value,
     }
     return environment
 
@@ -139,8 +245,9 @@ def _evaluation_figures(e: Evaluation) -> dict[str, str]:
             whole=e.metrics[e.main_metric].value,
             marked=[s.worse for s in e.slices],
         )
-    if e.audit is not None and e.audit.by_term:
-        terms = e.audit.by_term[:MOST_MOVED]
+    if e.audit is not None:
+        terms = [t for t in e.audit.by_term if t.rows >= FEWEST_FOR_INTERVAL][:MOST_MOVED]
+    if e.audit is not None and terms:
         found["audit"] = figures.intervals(
             [f"{t.term} ({t.rows:,})" for t in terms],
             [t.change for t in terms],
@@ -148,8 +255,6 @@ def _evaluation_figures(e: Evaluation) -> dict[str, str]:
         )
     lengths = e.balance.lengths
     found["lengths"] = figures.histogram(lengths.edges, lengths.counts, "tokens a row")
-    given = _by_size(e.balance.labels)[:MOST_ROWS]
-    found["balance"] = figures.bars([n for n, _ in given], [c for _, c in given], "rows")
     return found
 
 
@@ -170,18 +275,6 @@ def _largest_confusions(e: Evaluation) -> list[tuple[str, str, int, float]]:
             if count and i != j
         ]
     return sorted(found, key=lambda each: (-each[2], each[:2]))[:_CONFUSIONS]
-
-
-def _run_figures(manifest: Manifest) -> dict[str, str]:
-    found = {}
-    for name, counts in (
-        ("labels", manifest.counts.label_counts),
-        ("rejects", manifest.counts.rejects_by_reason),
-    ):
-        largest = _by_size(counts)[:MOST_ROWS]
-        if largest:
-            found[name] = figures.bars([n for n, _ in largest], [c for _, c in largest], "rows")
-    return found
 
 
 def _speed(manifest: Manifest) -> Sequence[tuple[str, str]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sys
 from collections import Counter
 from html.parser import HTMLParser
 from xml.etree import ElementTree
@@ -12,15 +13,21 @@ import pytest
 from beam_bert.reports import (
     AnswerEvaluation,
     Evaluation,
+    Examples,
+    MissingExtra,
     answering,
     figures,
+    headlines,
+    pages,
     render_answer_evaluation,
     render_evaluation,
+    render_failure,
     render_run_report,
 )
 from beam_bert.reports import evaluation as report
 from beam_bert.reports.wording import metric_text, name_text, share_text
 from beam_bert.sinks import Manifest
+from beam_bert.sinks.manifest import Counts, Failure
 
 STEERING = "\x1b\x07\x9b\u061c\u200f\u202e\u2028\u2066\ufeff"  # terminals, and directions
 HOSTILE = f"</td><script>alert('x')</script><img src=http://evil/x>&amp; $\\frac{{ {STEERING}"
@@ -58,11 +65,13 @@ class Page(HTMLParser):
 
 def assert_stands_alone(html: str) -> Page:
     page = Page(html)
-    assert page.tags.keys().isdisjoint({"script", "img", "link", "iframe", "object", "a"})
+    assert page.tags.keys().isdisjoint({"script", "img", "link", "iframe", "object"})
     for name, value in page.attributes:
         assert not name.startswith("on"), name
         # A namespace is a name, not an address that a browser would ask.
-        if not name.startswith("xmlns"):
+        if name == "href":
+            assert (value or "").startswith("#"), value
+        elif not name.startswith("xmlns"):
             assert "//" not in (value or ""), (name, value)
     assert "url(http" not in html
     assert "@import" not in html
@@ -228,7 +237,7 @@ def test_an_evaluation_is_shown_whole_on_a_page_that_stands_alone() -> None:
     page = assert_stands_alone(render_evaluation(evaluation()))
     for heading in ("Labels", "Confusion", "Calibration", "Slices", "Hardest rows", "Bias audit"):
         assert heading in page.text
-    assert page.tags["svg"] == 7
+    assert page.tags["figure"] == 5
     assert "0.5000 (0.400 to 0.600)" in page.text
     assert "2 of 12 rows read could not be used" in page.text
     assert "1 rows beyond --audit_variants were not audited" in page.text
@@ -351,7 +360,6 @@ def test_any_label_can_be_drawn(label: str) -> None:
     metric = report.Metric(value=0.5, low=0.4, high=0.6)
     confusion = report.Confusion(labels=[label, "b"], counts=[[1, 0], [0, 1]])
     for svg in (
-        figures.bars([label, "b"], [1, 2], "rows"),
         figures.intervals([label, "b"], [metric, metric], "F1", whole=0.5),
         figures.confusion_heatmap(confusion),
     ):
@@ -380,3 +388,76 @@ def test_numbers_are_written_alike_on_terminal_and_page() -> None:
     assert share_text(report.Metric(value=0.044, low=0.027, high=0.069)) == "4.4 % (2.7 to 6.9)"
     assert name_text("macro_f1") == "macro F1"
     assert name_text("some_thing") == "some thing"
+
+
+def test_the_first_sentence_says_how_good_and_where_it_fails() -> None:
+    metric = report.Metric(value=0.801, low=0.775, high=0.831)
+    labels = [
+        report.LabelResult(
+            label=name, support=rows, given=rows, precision=f1, recall=f1,
+            f1=report.Metric(value=f1),
+        )
+        for name, rows, f1 in (("good", 800, 0.9), ("neutral", 132, 0.52), ("odd", 2, 0.0))
+    ]  # fmt: skip
+    found = evaluation().model_copy(
+        update={
+            "metrics": {"accuracy": metric},
+            "main_metric": "accuracy",
+            "per_label": labels,
+            "confusion": report.Confusion(
+                labels=["good", "neutral", "odd"], counts=[[800, 0, 0], [70, 60, 2], [1, 1, 0]]
+            ),
+            "slices": [],
+        }
+    )
+    assert headlines.evaluation_headline(found) == (
+        "80.1 % (77.5 to 83.1) right. Weakest: neutral, F1 0.52; 72 of its 132 rows go elsewhere, "
+        "most to good."
+    )
+
+
+def test_a_run_shows_rows_changed_settings_first_and_where_to_look() -> None:
+    examples = Examples(
+        columns=["doc_id", "label"],
+        predictions=[{"doc_id": HOSTILE, "label": "good", "score": 0.5}],
+        rejects=[{"source_file": "a.csv", "source_row": 3, "reason": "empty_text", "message": "x"}],
+    )
+    made = manifest().model_copy(update={"config": {"top_k": 2, "precision": "auto"}})
+    page = assert_stands_alone(render_run_report(made, examples))
+    assert "a.csv#3" in page.text
+    assert page.text.index("top_k") < page.text.index("settings at their defaults")
+    assert page.text.index("settings at their defaults") < page.text.index("precision")
+    assert "1,012 rows of" in page.text
+
+
+def test_a_run_report_needs_no_figure_library(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    assert "rows read" in render_run_report(manifest())
+    with pytest.raises(MissingExtra, match="matplotlib"):
+        render_evaluation(evaluation())
+
+
+def test_a_failed_run_has_a_page_that_says_why() -> None:
+    failure = Failure(
+        run_id="r", run_key="k", job="classify", partition="d=1", started_at="a", failed_at="b",
+        reason="reject_rate", message=f"too many {HOSTILE}",
+        counts=Counts(rows_read=2, rows_rejected=2, rejects_by_reason={"empty_text": 2}),
+        staged_rejects="out/staging/k/rejects",
+    )  # fmt: skip
+    page = assert_stands_alone(render_failure(failure))
+    assert "Nothing was committed: too many" in page.text
+    assert "out/staging/k/rejects" in page.text
+
+
+def test_headings_can_be_jumped_to_and_tables_say_what_their_heads_are_for() -> None:
+    page = render_evaluation(evaluation())
+    anchors = re.findall(r'<h2 id="([^"]+)"', page)
+    assert re.findall(r'<a href="#([^"]+)"', page) == anchors
+    assert not re.findall(r"<th(?! scope=)[ >]", page)
+    assert page.count('<figure><svg role="img"') == page.count("<figure>")
+    assert "prefers-color-scheme: dark" in page
+
+
+def test_a_tiny_p_value_is_told_as_such() -> None:
+    assert pages._p_value(0.00004) == "<0.001"
+    assert pages._p_value(0.0213) == "0.021"
