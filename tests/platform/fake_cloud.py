@@ -1,4 +1,8 @@
-"""A cloud of dictionaries behind the workflow's connectors: buckets, Dataflow, Vertex AI."""
+"""A cloud of dictionaries behind the workflow's connectors: buckets, Dataflow, Vertex AI.
+
+It answers as the services do where that has a cost: whole resources, pages of their size, and an
+error for an argument that the connector's page does not list.
+"""
 
 from __future__ import annotations
 
@@ -11,10 +15,11 @@ from typing import Any
 
 import yaml
 
-from tests.platform.workflow_interpreter import Workflow, http_error
+from tests.platform.workflow_interpreter import NotSupported, Workflow, http_error
 
 ROOT = Path(__file__).parents[2]
 WORKFLOW = ROOT / "terraform/modules/nightly/nightly.yaml"
+WATCH = ROOT / "terraform/modules/nightly/watch.yaml"
 NIGHT = 1795482000.0  # 2026-11-24 02:00 in Berlin, 01:00 UTC
 PARTITION = "run_date=2026-11-24"
 EXECUTION = "0f6e1c9a-4b7d-4e0e-9c1b-1f2d3c4b5a69"
@@ -32,6 +37,28 @@ SETTINGS = {
     "attempts": 2,
     "labels": {"app": "beam-bert"},
 }
+# What each connector takes: https://cloud.google.com/workflows/docs/reference/googleapis
+_LIST = {"filter", "pageSize", "pageToken"}
+ARGUMENTS = {
+    "storage.v1.objects.list": {
+        "bucket", "delimiter", "endOffset", "includeTrailingDelimiter", "maxResults", "pageToken",
+        "prefix", "projection", "startOffset", "userProject", "versions",
+    },
+    "storage.v1.objects.get": {"bucket", "object", "alt", "generation", "userProject"},
+    "dataflow.v1b3.projects.locations.flexTemplates.launch": {"projectId", "location", "body"},
+    "dataflow.v1b3.projects.locations.jobs.get": {"projectId", "location", "jobId", "view"},
+    "dataflow.v1b3.projects.locations.jobs.list": {"projectId", "location", "view", *_LIST},
+    "dataflow.v1b3.projects.locations.jobs.update": {"projectId", "location", "jobId", "body"},
+    "aiplatform.v1.projects.locations.customJobs.create": {
+        "parent", "region", "body", "connector_params",
+    },
+    "aiplatform.v1.projects.locations.customJobs.get": {"name", "region"},
+    "aiplatform.v1.projects.locations.customJobs.list": {"parent", "region", "readMask", *_LIST},
+    "aiplatform.v1.projects.locations.customJobs.cancel": {"name", "region"},
+    "workflowexecutions.v1.projects.locations.workflows.executions.list": {
+        "parent", "orderBy", "view", *_LIST,
+    },
+}  # fmt: skip
 CLASSIFY = {
     "container_spec_gcs_path": "gs://templates/classify.json",
     "parameters": {"input": "gs://raw/*.jsonl", "output": "gs://out/reviews", "model": "gs://m/x"},
@@ -43,6 +70,8 @@ TRAINING = {
     "service_account": "trainer@example.iam.gserviceaccount.com",
     "machine": {"machineType": "g2-standard-8"},
     "timeout_s": 7200,
+    "deadline_s": 3 * 3600,
+    "encryption": {},
     "bucket": "models",
     "prefix": "gates/",
     "train_command": ["python", "-m", "pipelines.nightly", "--config=n.yaml", "--steps=train"],
@@ -65,6 +94,7 @@ class Cloud:
         self.lost_answers: set[str] = set()
         self.empty_pages = 0
         self.cancelled: list[str] = []
+        self.executions: list[dict[str, Any]] = []
         self.requests: list[tuple[str, dict[str, Any]]] = []
 
     def commit(self) -> None:
@@ -92,6 +122,12 @@ class Cloud:
         source = yaml.safe_load(WORKFLOW.read_text(encoding="utf-8"))
         return Workflow(source, dict(self._calls()), environment, now)
 
+    def watch(self, *, now: float = NIGHT, hours: int = 14) -> Workflow:
+        """The workflow that looks whether the night has ended well."""
+        source = yaml.safe_load(WATCH.read_text(encoding="utf-8"))
+        environment = {"NIGHTLY": "projects/p/locations/r/workflows/w", "HOURS": str(hours)}
+        return Workflow(source, dict(self._calls()), environment, now)
+
     def launches(self) -> list[dict[str, Any]]:
         launch = "googleapis.dataflow.v1b3.projects.locations.flexTemplates.launch"
         return [args["body"]["launchParameter"] for name, args in self.requests if name == launch]
@@ -110,6 +146,9 @@ class Cloud:
             f"{custom}.get": self._get_custom,
             f"{custom}.list": self._list_custom,
             f"{custom}.cancel": self._cancel_custom,
+            "googleapis.workflowexecutions.v1.projects.locations.workflows.executions.list": (
+                self._list_executions
+            ),
         }
         for name, function in functions.items():
             yield name, self._with_faults(name, function)
@@ -119,7 +158,10 @@ class Cloud:
     ) -> Callable[[dict[str, Any]], Any]:
         def call(args: dict[str, Any]) -> Any:
             self.requests.append((name, args))
-            short = name.rsplit("googleapis.", 1)[-1]
+            short = name.removeprefix("googleapis.")
+            unknown = set(args) - ARGUMENTS[short]
+            if unknown:
+                raise NotSupported(f"{short} takes no {sorted(unknown)}")
             faults = next((v for k, v in self.faults.items() if short.endswith(k) and v), None)
             if faults and name.rsplit(".", 1)[-1] not in self.lost_answers:
                 raise faults.pop(0)
@@ -131,22 +173,30 @@ class Cloud:
         return call
 
     def _list_objects(self, args: dict[str, Any]) -> Any:
-        glob = args.get("matchGlob")
-        pattern = glob and re.escape(glob).replace(r"\*\*", ".*").replace(r"\*", "[^/]*")
+        prefix, delimiter = args["prefix"], args.get("delimiter")
         names = sorted(
-            name
-            for bucket, name in self.objects
-            if bucket == args["bucket"]
-            and name.startswith(args["prefix"])
-            and (pattern is None or re.fullmatch(pattern, name))
-        )
-        left = int(args.get("pageToken", self.empty_pages))
-        if left:
-            return {"kind": "storage#objects", "nextPageToken": str(left - 1)}
-        return {
-            "kind": "storage#objects",
-            **({"items": [{"name": n} for n in names]} if names else {}),
-        }
+            name for bucket, name in self.objects
+            if bucket == args["bucket"] and name.startswith(prefix)
+        )  # fmt: skip
+        found: dict[str, str] = {}
+        for name in names:
+            inner = name[len(prefix) :]
+            folder = bool(delimiter) and delimiter in inner
+            found[prefix + inner.split(delimiter)[0] + delimiter if folder else name] = (
+                "prefixes" if folder else "items"
+            )
+        empty, _, start = args.get("pageToken", f"{self.empty_pages}:0").partition(":")
+        if int(empty):
+            return {"kind": "storage#objects", "nextPageToken": f"{int(empty) - 1}:{start}"}
+        size = args.get("maxResults", 1000)
+        page = list(found.items())[int(start) : int(start) + size]
+        answer: dict[str, Any] = {"kind": "storage#objects"}
+        for name, kind in page:
+            one = name if kind == "prefixes" else _object_resource(args["bucket"], name)
+            answer.setdefault(kind, []).append(one)
+        if int(start) + size < len(found):
+            answer["nextPageToken"] = f"0:{int(start) + size}"
+        return answer
 
     def _get_object(self, args: dict[str, Any]) -> Any:
         name = urllib.parse.unquote(args["object"])
@@ -172,8 +222,13 @@ class Cloud:
 
     def _list_jobs(self, args: dict[str, Any]) -> Any:
         assert args["filter"] == "ACTIVE"
-        live = [job for job in self.dataflow if job["name"] == args["name"] and _lives(job)]
-        return {"jobs": [{"id": job["id"]} for job in live]} if live else {}
+        live = [
+            {"id": job["id"], "name": job["name"], "type": "JOB_TYPE_BATCH",
+             "currentState": "JOB_STATE_RUNNING", "createTime": "2026-11-24T01:00:00.000000Z",
+             "projectId": SETTINGS["project"], "location": SETTINGS["region"]}
+            for job in self.dataflow if _lives(job)
+        ]  # fmt: skip
+        return _page(live, "jobs", args)
 
     def _update_job(self, args: dict[str, Any]) -> Any:
         assert args["body"] == {"requestedState": "JOB_STATE_CANCELLED"}
@@ -185,7 +240,8 @@ class Cloud:
         stage = name.split("-")[2]
         states = self.custom_states.get(stage, ["RUNNING", "SUCCEEDED"])
         job = {"name": f"customJobs/{len(self.custom) + 1}", "title": name, "states": list(states)}
-        job["command"] = args["body"]["jobSpec"]["workerPoolSpecs"][0]["containerSpec"]["command"]
+        job["spec"] = args["body"]["jobSpec"]
+        job["command"] = job["spec"]["workerPoolSpecs"][0]["containerSpec"]["command"]
         self.custom.append(job)
         return {"name": job["name"]}
 
@@ -195,16 +251,53 @@ class Cloud:
 
     def _list_custom(self, args: dict[str, Any]) -> Any:
         name = re.fullmatch('display_name="(.*)"', args["filter"])[1]  # type: ignore[index]
-        found = [job for job in self.custom if job["title"] == name]
-        return {
-            "customJobs": [
-                {"name": j["name"], "state": "JOB_STATE_" + j["states"][0]} for j in found
-            ]
-        }
+        found = [
+            {"name": job["name"], "displayName": job["title"],
+             "state": "JOB_STATE_" + job["states"][0], "jobSpec": job["spec"]}
+            for job in self.custom if job["title"] == name
+        ]  # fmt: skip
+        return _page(found, "customJobs", args)
+
+    def _list_executions(self, args: dict[str, Any]) -> Any:
+        return _page(self.executions, "executions", args)
 
     def _cancel_custom(self, args: dict[str, Any]) -> Any:
         self.cancelled.append(args["name"])
         return {}
+
+
+def _object_resource(bucket: str, name: str) -> dict[str, Any]:
+    """As Cloud Storage shows an object: about a kilobyte for a shard's name."""
+    path = urllib.parse.quote(name, safe="")
+    url = f"https://www.googleapis.com/storage/v1/b/{bucket}/o/{path}"
+    when = "2026-11-24T02:11:12.345Z"
+    return {
+        "kind": "storage#object",
+        "id": f"{bucket}/{name}/1795482000123456",
+        "selfLink": url,
+        "mediaLink": f"{url.replace('storage/v1', 'download/storage/v1')}?alt=media",
+        "name": name,
+        "bucket": bucket,
+        "generation": "1795482000123456",
+        "metageneration": "1",
+        "contentType": "application/octet-stream",
+        "storageClass": "STANDARD",
+        "size": "1048576",
+        "md5Hash": "rL0Y20zC+Fzt72VPzMSk2A==",
+        "crc32c": "AAAAAA==",
+        "etag": "CMCGvIyAgIADEAE=",
+        "timeCreated": when,
+        "updated": when,
+        "timeStorageClassUpdated": when,
+        "timeFinalized": when,
+    }
+
+
+def _page(found: list[dict[str, Any]], kind: str, args: dict[str, Any]) -> dict[str, Any]:
+    start, size = int(args.get("pageToken") or 0), args.get("pageSize", 100)
+    page = found[start : start + size]
+    more = {"nextPageToken": str(start + size)} if start + size < len(found) else {}
+    return {**({kind: page} if page else {}), **more}
 
 
 def _next(job: dict[str, Any]) -> str:

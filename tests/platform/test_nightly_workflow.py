@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator
+from datetime import datetime, timezone
 
 import pytest
 import yaml
 
 from beam_bert.settings.inference import RUN_ID
 from tests.platform.fake_cloud import CLASSIFY, EXECUTION, NIGHT, PARTITION, ROOT, WORKFLOW, Cloud
-from tests.platform.workflow_interpreter import WorkflowError, http_error
+from tests.platform.workflow_interpreter import NotSupported, WorkflowError, http_error
 
 GATE = "gates/20261124/gate.json"
 LAUNCH = "flexTemplates.launch"
@@ -96,6 +97,48 @@ def test_an_incremental_night_does_not_end_well_while_a_commit_is_pending() -> N
         cloud.workflow(parameters={"incremental": "true"}).run()
 
 
+def shards(cloud: Cloud, folder: str, count: int) -> None:
+    for number in range(count):
+        cloud.put(f"reviews/{folder}/part-{number:05}-0000-0123456789abcdef.parquet", "PAR1")
+
+
+def test_a_night_of_ten_thousand_shards_fits_a_workflows_memory() -> None:
+    """A page of whole objects is over a megabyte; all variables together may hold half of one."""
+    cloud = Cloud()
+    cloud.on_done = lambda c: shards(c, f"predictions/{PARTITION}", 10_000)
+    shards(cloud, "staging/0123456789abcdef/shards", 3_000)
+    for number in range(250):  # work that was never finished
+        cloud.put(f"reviews/staging/{number:016x}/part.parquet", "")
+    assert cloud.workflow().run()["outcome"] == "done"
+    assert cloud.workflow().run()["outcome"] == "already_done"
+    cloud.put("reviews/staging/00000000000000f9/commit.json", "{}")  # in the last page
+    with pytest.raises(WorkflowError, match="is not committed"):
+        cloud.workflow().run()
+    lists = [args for call, args in cloud.requests if call.endswith("objects.list")]
+    assert len(lists) < 2_000
+
+
+def test_the_interpreter_holds_the_services_limits() -> None:
+    cloud = Cloud()
+    shards(cloud, f"predictions/{PARTITION}", 1_000)
+    listing = {"call": "googleapis.storage.v1.objects.list", "result": "page"}
+    listing["args"] = {"bucket": "out", "prefix": "reviews/"}  # type: ignore[assignment]
+    greedy = cloud.workflow()
+    greedy.source = {"main": {"steps": [{"list": listing}]}}
+    with pytest.raises(WorkflowError, match="the variables hold"):
+        greedy.run()
+    listing["args"] = {"bucket": "out", "prefix": "reviews/", "matchGlobs": "*"}  # type: ignore[assignment]
+    with pytest.raises(NotSupported, match="takes no"):
+        greedy.run()
+
+
+def test_an_incremental_night_cannot_overwrite_and_says_so_before_anything_is_asked() -> None:
+    cloud = Cloud()
+    with pytest.raises(WorkflowError, match="overwrite is for nights that read everything"):
+        cloud.workflow(parameters={"incremental": "true"}).run({"overwrite": True})
+    assert cloud.requests == []
+
+
 def test_a_backfill_takes_its_date_from_the_argument_and_can_overwrite() -> None:
     cloud = Cloud()
     cloud.put("reviews/predictions/run_date=2026-01-02/part.parquet", "")
@@ -168,6 +211,26 @@ def test_two_executions_of_one_night_share_the_job() -> None:
     cloud._launch({"body": {"launchParameter": {"jobName": "beam-bert-20261124"}}})
     assert cloud.workflow().run()["job_id"] == "job-1"
     assert len(cloud.dataflow) == 1
+
+
+def test_of_all_live_jobs_only_the_one_of_the_nights_name_is_adopted_and_cancelled() -> None:
+    cloud = Cloud([["RUNNING"]])
+    others = ["somebody-elses", "beam-bert-2026112", "beam-bert-20261124-x", "x-beam-bert-20261124"]
+    for name in [*others, *(f"other-{n}" for n in range(60)), "beam-bert-20261124"]:
+        cloud._launch({"body": {"launchParameter": {"jobName": name}}})
+    with pytest.raises(WorkflowError, match="ran past the deadline"):
+        cloud.workflow().run()
+    assert cloud.cancelled == [cloud.dataflow[-1]["id"]]
+    assert len(cloud.dataflow) == 65
+
+
+def test_a_refused_name_without_a_live_job_of_it_fails_and_touches_nothing() -> None:
+    cloud = Cloud([["RUNNING"]])
+    cloud._launch({"body": {"launchParameter": {"jobName": "somebody-elses"}}})
+    cloud.faults[LAUNCH] = [http_error(409, "no")]
+    with pytest.raises(WorkflowError):
+        cloud.workflow().run()
+    assert cloud.cancelled == [] and len(cloud.dataflow) == 1
 
 
 @pytest.mark.parametrize("code", [429, 502, 503, 504])
@@ -278,11 +341,80 @@ def test_a_second_execution_waits_for_the_training_job_that_is_there() -> None:
     assert stages(cloud) == ["train", "evaluate"]
 
 
-def test_a_training_job_past_the_deadline_is_cancelled() -> None:
+def test_a_training_past_its_own_deadline_leaves_the_classification_its_time() -> None:
     cloud, workflow = train_night(train=["RUNNING"])
-    with pytest.raises(WorkflowError, match="ran past the deadline"):
+    cloud.script = [["RUNNING"] * 100 + ["DONE"]]  # takes almost two hours
+    with pytest.raises(WorkflowError, match="is classified with the old model"):
         workflow.run()
-    assert cloud.cancelled[0] == "customJobs/1"
+    assert cloud.cancelled == ["customJobs/1"]  # and not the classification
+    assert ("out", f"reviews/predictions/{PARTITION}/part-00000.parquet") in cloud.objects
+
+
+@pytest.mark.parametrize("stage", ["train", "evaluate"])
+def test_train_and_evaluate_share_one_deadline(stage: str) -> None:
+    """Each within its own limit, but together they would take the night."""
+    cloud, workflow = train_night({"promote": True}, **{stage: ["RUNNING"]})
+    cloud.custom_states.setdefault("train", ["RUNNING"] * 150 + ["SUCCEEDED"])
+    cloud.script = [["RUNNING"] * 100 + ["DONE"]]
+    with pytest.raises(WorkflowError, match="is classified with the old model"):
+        workflow.run()
+    assert workflow.now <= NIGHT + (3 + 2) * 3600
+    assert len(cloud.cancelled) == 1 and cloud.dataflow
+
+
+def test_a_training_job_uses_the_key_of_ones_own() -> None:
+    key = {"encryptionSpec": {"kmsKeyName": "projects/p/locations/r/keyRings/k/cryptoKeys/c"}}
+    for encryption in ({}, key):
+        cloud = Cloud()
+        cloud.put(GATE, {"promote": False}, bucket="models")
+        cloud.workflow(training={"enabled": True, "encryption": encryption}).run()
+        made = [args["body"] for call, args in cloud.requests if call.endswith("customJobs.create")]
+        assert made and all(
+            {k: v for k, v in body.items() if k == "encryptionSpec"} == encryption for body in made
+        )
+        assert all(body["jobSpec"]["serviceAccount"] for body in made)
+
+
+def test_a_training_job_is_found_among_many_of_its_name_that_failed() -> None:
+    cloud, workflow = train_night({"promote": False})
+    spec = {"workerPoolSpecs": [{"containerSpec": {"command": []}}]}
+    body = {"displayName": "beam-bert-train-20261124", "jobSpec": spec}
+    cloud.custom_states = {"train": ["FAILED"]}
+    for _ in range(45):
+        cloud._create_custom({"body": body})
+    cloud.custom_states = {}
+    cloud._create_custom({"body": body})
+    workflow.run()
+    assert stages(cloud)[45:] == ["train", "evaluate"]
+
+
+def execution(hours_ago: float, state: str) -> dict[str, str]:
+    started = datetime.fromtimestamp(NIGHT - hours_ago * 3600, timezone.utc)
+    return {"name": f"e{hours_ago}", "state": state, "startTime": f"{started:%Y-%m-%dT%H:%M:%SZ}"}
+
+
+@pytest.mark.parametrize(
+    ("executions", "message"),
+    [
+        ([], "none was started"),
+        ([(13, "ACTIVE")], "the last one is ACTIVE"),
+        ([(13, "FAILED"), (37, "SUCCEEDED")], "the last one is FAILED"),
+        ([(13, "SUCCEEDED")], None),
+        ([(2, "FAILED"), (13, "SUCCEEDED")], None),
+        ([(13, "SUCCEEDED"), (15, "FAILED")], None),
+        ([(0.1, "FAILED")] * 120 + [(13, "SUCCEEDED")], None),
+    ],
+)
+def test_the_watch_fails_where_no_night_has_succeeded_by_its_hour(
+    executions: list[tuple[float, str]], message: str | None
+) -> None:
+    cloud = Cloud()
+    cloud.executions = [execution(*each) for each in executions]
+    if message is None:
+        assert cloud.watch().run({}) == "e13"
+    else:
+        with pytest.raises(WorkflowError, match=f"no night has succeeded in 14 hours; .*{message}"):
+            cloud.watch().run({})
 
 
 def test_training_can_be_switched_off_for_one_night() -> None:

@@ -9,6 +9,7 @@ are silent: no list or map literals inside expressions, `next` only to a step of
 from __future__ import annotations
 
 import ast
+import contextlib
 import copy
 import json
 import operator
@@ -24,6 +25,9 @@ STEP_KEYS = {
     "return", "raise", "steps",
 }  # fmt: skip
 DEFAULT_RETRIES = 5
+# https://cloud.google.com/workflows/quotas
+VARIABLES_BYTES = 512 * 1024  # of all variables together
+ANSWER_BYTES = 2 * 1024 * 1024
 RETRIED_CODES = (429, 502, 503, 504)
 
 
@@ -41,6 +45,10 @@ class WorkflowError(Exception):
 
 def http_error(code: int, message: str = "") -> WorkflowError:
     return WorkflowError({"code": code, "message": message, "tags": ["HttpError"]})
+
+
+class _Continue(Exception):
+    """On to the next turn of the loop."""
 
 
 class _Return(Exception):
@@ -93,6 +101,7 @@ class Workflow:
         self.environment = environment
         self.now = clock
         self.logs: list[dict[str, Any]] = []
+        self._scopes: list[_Scope] = []  # those whose variables are held now
 
     def run(self, argument: Any = None) -> Any:
         return self._subworkflow("main", argument)
@@ -112,13 +121,32 @@ class Workflow:
             return returned.value
         return None
 
+    def _check_size(self) -> None:
+        used = sum(_size(scope.values) for scope in self._scopes)
+        if used > VARIABLES_BYTES:
+            message = f"the variables hold {used} bytes, {VARIABLES_BYTES} are allowed"
+            raise WorkflowError({"code": 0, "message": message, "tags": ["ResourceLimitError"]})
+
     def _steps(self, steps: list[dict[str, Any]], scope: _Scope) -> None:
+        is_new = scope not in self._scopes
+        if is_new:
+            self._scopes.append(scope)
+        try:
+            self._run_steps(steps, scope)
+        finally:
+            if is_new:
+                self._scopes.remove(scope)
+
+    def _run_steps(self, steps: list[dict[str, Any]], scope: _Scope) -> None:
         names = [next(iter(step)) for step in steps]
         position = 0
         while position < len(steps):
             jump = self._step(steps[position][names[position]], scope)
+            self._check_size()
             if jump is None:
                 position += 1
+            elif jump == "continue":
+                raise _Continue
             elif jump in names:
                 position = names.index(jump)
             else:
@@ -144,7 +172,8 @@ class Workflow:
         elif "for" in step:
             loop = step["for"]
             for item in self.evaluate(loop["in"], scope):
-                self._steps(loop["steps"], _Scope({loop["value"]: item}, scope))
+                with contextlib.suppress(_Continue):
+                    self._steps(loop["steps"], _Scope({loop["value"]: item}, scope))
         elif "steps" in step:
             self._steps(step["steps"], scope)
         elif "return" in step:
@@ -172,6 +201,8 @@ class Workflow:
             result = self._subworkflow(name, arguments)
         elif name in self.calls:
             result = self.calls[name](arguments)
+            if _size(result) > ANSWER_BYTES:
+                raise http_error(0, f"{name} answered with {_size(result)} bytes")
         else:
             raise NotSupported(f"call: {name}")
         if "result" in step:
@@ -232,6 +263,9 @@ class Workflow:
             if isinstance(left, str) != isinstance(right, str):
                 raise WorkflowError({"code": 0, "message": "+ of text and number", "tags": []})
             return left + right
+        if isinstance(node, ast.BinOp) and type(node.op) in _ARITHMETIC:
+            left, right = self._expression(node.left, scope), self._expression(node.right, scope)
+            return _ARITHMETIC[type(node.op)](left, right)
         if isinstance(node, ast.Compare) and len(node.ops) == 1:
             left = self._expression(node.left, scope)
             right = self._expression(node.comparators[0], scope)
@@ -274,6 +308,10 @@ def _decode(text: str | bytes) -> Any:
         raise WorkflowError({"code": 0, "message": str(error), "tags": ["ValueError"]}) from None
 
 
+def _size(value: Any) -> int:
+    return len(json.dumps(value, default=str))
+
+
 def _text(value: Any) -> str:
     return str(value).lower() if isinstance(value, bool) else str(value)
 
@@ -291,7 +329,12 @@ _COMPARE: dict[type, Callable[[Any, Any], bool]] = {
     ast.GtE: operator.ge,
     ast.In: lambda item, container: item in container,
 }
+_ARITHMETIC: dict[type, Callable[[Any, Any], Any]] = {
+    ast.Sub: operator.sub,
+    ast.Mult: operator.mul,
+}
 _FUNCTIONS: dict[str, Callable[..., Any]] = {
+    "int": int,
     "default": lambda value, other: other if value is None else value,
     "string": _text,
     "get_type": _type,
@@ -304,4 +347,5 @@ _FUNCTIONS: dict[str, Callable[..., Any]] = {
     "text.substring": lambda text, start, end: text[start:end],
     "text.url_encode": lambda text: urllib.parse.quote(text, safe=""),
     "time.format": _format_time,
+    "time.parse": lambda text: datetime.fromisoformat(text.replace("Z", "+00:00")).timestamp(),
 }
