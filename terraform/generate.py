@@ -5,6 +5,7 @@ python terraform/generate.py --check   say which are stale; exit code 1 where on
 
 flex_template/metadata*.json      from the settings' pydantic models, one a job
 modules/warehouse/columns.json    from the Arrow schemas
+modules/warehouse/*.parquet       files without rows, of the same columns
 modules/*/README.md               the tables of inputs and outputs, between their markers
 """
 
@@ -72,6 +73,30 @@ def warehouse_columns() -> dict[str, list[dict[str, str]]]:
     }
 
 
+def placeholders() -> dict[Path, Any]:
+    """Parquet files without rows and their schemas: what BigQuery's tables stand over at first."""
+    import pyarrow as pa
+
+    from beam_bert.slices.schema import ID_FIELDS, ORIGIN_FIELDS, REJECT_SCHEMA
+    from beam_bert.tasks import ClassificationTask
+
+    scores = ClassificationTask(labels=("a", "b", "c"), top_k=2).fields()
+    schemas = {
+        "predictions": pa.schema([*ID_FIELDS, *scores, *ORIGIN_FIELDS]),
+        "rejects": REJECT_SCHEMA,
+    }
+    folder = HERE / "modules/warehouse"
+    return {folder / f"placeholder-{name}.parquet": schema for name, schema in schemas.items()}
+
+
+def stale_placeholders() -> list[Path]:
+    """Those of another schema; bytes differ from one version of Arrow to the next, and may."""
+    import pyarrow.parquet as pq
+
+    found = placeholders().items()
+    return [p for p, schema in found if not p.exists() or not pq.read_schema(p).equals(schema)]
+
+
 def tables(folder: Path) -> str:
     """The Markdown tables of a module's variables and outputs."""
     lines = ["| input | type | default | what it is |", "| --- | --- | --- | --- |"]
@@ -105,6 +130,12 @@ def main() -> int:
             stale.append(path)
             if not check:
                 path.write_text(text, encoding="utf-8")
+    for path in stale_placeholders():
+        stale.append(path)
+        if not check:
+            import pyarrow.parquet as pq
+
+            pq.write_table(placeholders()[path].empty_table(), path)
     for path in stale:
         print(f"{'stale' if check else 'written'}: {path.relative_to(HERE.parent)}")
     return 1 if check and stale else 0

@@ -60,6 +60,11 @@ class CommittedFiles:
         return [file for file in self.shards.values() if not wanted.isdisjoint(file.sources)]
 
 
+# Without rows, and of no run: BigQuery wants a file before the first night is committed
+# (terraform/modules/warehouse puts it there).
+PLACEHOLDER = "placeholder.parquet"
+
+
 def read_committed_files(output: str) -> CommittedFiles:
     """Read every manifest of an output, and look which of their files are still there.
 
@@ -84,7 +89,7 @@ def read_committed_files(output: str) -> CommittedFiles:
         file.path
         for table in TABLES
         for file in storage.list_files(table)
-        if file.name.endswith(".parquet")
+        if file.name.endswith(".parquet") and file.name != PLACEHOLDER
     ]
     strange = [path for path in there if path not in known]
     if strange:

@@ -54,6 +54,8 @@ def _problems(body: dict[str, Any], schema: dict[str, Any], place: str) -> Itera
         if name not in schema:
             yield f"{place}: {name} is not in the provider's schema"
             continue
+        if schema[name].get("computed"):
+            yield f"{place}: {name} is computed, it cannot be given"
         inner = schema[name].get("fields")
         if is_block(value):
             if inner is None:
@@ -102,11 +104,13 @@ def test_the_schema_check_finds_what_is_wrong() -> None:
 def test_versions_of_terraform_and_the_provider_are_pinned(folder: Path) -> None:
     ((settings),) = parsed(folder / "versions.tf")["terraform"]
     assert text(settings["required_version"]) == ">= 1.9, < 2.0"
-    google = settings["required_providers"][0]["google"]
-    assert {text(name): text(value) for name, value in google.items()} == {
-        "source": "hashicorp/google",
-        "version": "~> 7.0",
-    }
+    providers = settings["required_providers"][0]
+    assert "google" in providers
+    for provider, about in ((n, a) for n, a in providers.items() if n.startswith("google")):
+        assert {text(name): text(value) for name, value in about.items()} == {
+            "source": f"hashicorp/{provider}",
+            "version": "~> 7.0",
+        }
 
 
 @pytest.mark.parametrize("folder", folders(), ids=relative)
@@ -168,6 +172,8 @@ def test_the_outputs_that_the_examples_use_exist() -> None:
 def test_access_is_granted_bit_by_bit_and_never_widely() -> None:
     allowed = {
         "google_artifact_registry_repository_iam_member",
+        "google_kms_crypto_key_iam_member",
+        "google_project_iam_audit_config",
         "google_project_iam_custom_role",
         "google_project_iam_member",
         "google_service_account_iam_member",
@@ -198,6 +204,54 @@ def test_each_bucket_is_written_by_one_account_and_raw_by_none() -> None:
         "temp": {"worker"},
         "templates": {"builder"},
     }
+
+
+def test_no_role_of_the_project_reaches_objects() -> None:
+    """A worker that may create objects anywhere can promote a model: aliases are objects."""
+    for block in ALL_BLOCKS:
+        if block.type == "google_project_iam_custom_role":
+            permissions = {text(each) for each in block.body["permissions"]}
+            assert not {each for each in permissions if each.startswith("storage.objects.")}, block
+    (locals_,) = parsed(TERRAFORM / "modules/service_accounts/iam.tf")["locals"]
+    project = {text(grant["role"]) for grant in locals_["project_roles"].values()}
+    assert "roles/dataflow.worker" not in project
+    assert not {role for role in project if role.startswith("roles/storage")}
+
+
+def test_a_worker_and_a_builder_share_a_bucket_but_no_prefix_of_it() -> None:
+    (locals_,) = parsed(TERRAFORM / "modules/service_accounts/iam.tf")["locals"]
+    prefixes = {
+        text(grant["account"]): {text(each) for each in grant["prefixes"]}
+        for grant in locals_["bucket_roles"].values()
+        if text(grant["bucket"]) == "temp"
+    }
+    assert prefixes == {"worker": {"temp/", "staging/"}, "builder": {"source/"}}
+    flex = (TERRAFORM / "modules/flex_template/main.tf").read_text(encoding="utf-8")
+    assert '/temp"' in flex and '/staging"' in flex
+    outputs = (TERRAFORM / "examples/nightly/outputs.tf").read_text(encoding="utf-8")
+    assert "--gcs-source-staging-dir=${module.storage.urls.temp}/source" in outputs
+
+
+def test_a_skip_that_names_audit_logs_has_them() -> None:
+    assert [b for b in ALL_BLOCKS if b.type == "google_project_iam_audit_config"]
+
+
+def test_every_placeholder_is_of_the_tables_columns_and_has_no_rows(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    import pyarrow.parquet as pq
+
+    monkeypatch.syspath_prepend(str(TERRAFORM))
+    import generate
+
+    assert generate.stale_placeholders() == [], "run: python terraform/generate.py"
+    columns = json.loads((TERRAFORM / "modules/warehouse/columns.json").read_text("utf-8"))
+    for path in generate.placeholders():
+        file = pq.ParquetFile(path)
+        assert file.metadata.num_rows == 0
+        kinds = ("rejects",) if "rejects" in path.name else ("id", "scores", "lists", "origin")
+        expected = [column["name"] for kind in kinds for column in columns[kind]]
+        assert file.schema_arrow.names == expected
 
 
 def test_every_checkov_skip_says_why() -> None:
@@ -255,11 +309,12 @@ def test_the_workflow_reads_what_main_tf_sets() -> None:
     folder = TERRAFORM / "modules/nightly"
     source = (folder / "nightly.yaml").read_text(encoding="utf-8")
     main = (folder / "main.tf").read_text(encoding="utf-8")
-    (workflow,) = [b for b in ALL_BLOCKS if b.type == "google_workflows_workflow"]
-    names = set(workflow.body["user_env_vars"])
-    read = set(re.findall(r'sys\.get_env\("(\w+)"\)', source))
-    # Built in: https://cloud.google.com/workflows/docs/reference/environment-variables
-    assert read - {"GOOGLE_CLOUD_WORKFLOW_EXECUTION_ID"} == names
+    workflows = {b.name: b for b in ALL_BLOCKS if b.type == "google_workflows_workflow"}
+    for name, block in workflows.items():
+        steps = (folder / f"{name}.yaml").read_text(encoding="utf-8")
+        read = set(re.findall(r'sys\.get_env\("(\w+)"\)', steps))
+        # Built in: https://cloud.google.com/workflows/docs/reference/environment-variables
+        assert read - {"GOOGLE_CLOUD_WORKFLOW_EXECUTION_ID"} == set(block.body["user_env_vars"])
     for map_, local in (("settings", "settings"), ("training", "training")):
         used = set(re.findall(rf"(?<![\w.]){map_}\.(\w+)", source))
         block = main[main.index(f"  {local} ") :].split("\n  })", 1)[0]

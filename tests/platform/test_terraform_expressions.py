@@ -113,7 +113,7 @@ def test_the_workflows_settings_are_those_that_its_tests_use(evaluate: Callable[
     assert classify["parameters"] == {**NIGHTLY["classify"], "sdk_container_image": IMAGE}  # type: ignore[dict-item]
     assert set(trained) == set(TRAINING)
     assert (settings["output_bucket"], settings["output_prefix"]) == ("out", "a/b/")
-    assert settings["deadline_s"] == 6 * 3600
+    assert settings["deadline_s"] == 8 * 3600
     assert trained["machine"] == {
         "machineType": "n1-standard-8", "acceleratorType": "NVIDIA_L4", "acceleratorCount": "1",
     }  # fmt: skip

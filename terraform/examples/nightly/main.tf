@@ -3,9 +3,12 @@ locals {
   labels = { app = "beam-bert" }
   apis = toset([
     "aiplatform", "artifactregistry", "bigquery", "bigqueryconnection", "billingbudgets", "cloudbuild",
-    "cloudscheduler", "compute", "dataflow", "dns", "iam", "logging", "monitoring", "storage",
+    "cloudkms", "cloudscheduler", "compute", "dataflow", "dns", "iam", "logging", "monitoring", "storage",
     "workflowexecutions", "workflows",
   ])
+  output_prefix = "documents/"
+  # From the module, so that whatever uses the key waits for the grants.
+  kms_key_name = try(module.encryption["this"].kms_key_name, null)
   # What needs a template waits for the first build.
   deployed = var.template == null ? toset([]) : toset(["this"])
 }
@@ -18,15 +21,29 @@ resource "google_project_service" "apis" {
   disable_on_destroy = false
 }
 
+module "encryption" {
+  source   = "../../modules/encryption"
+  for_each = var.kms_key_name == null ? toset([]) : toset(["this"])
+
+  project_id   = var.project_id
+  kms_key_name = var.kms_key_name
+
+  depends_on = [google_project_service.apis]
+}
+
 module "storage" {
   source = "../../modules/storage"
 
   project_id    = var.project_id
   location      = var.region
   name          = "${var.project_id}-${local.name}"
-  kms_key_name  = var.kms_key_name
+  kms_key_name  = local.kms_key_name
   force_destroy = var.trial
   labels        = local.labels
+
+  raw_retention_days    = var.retention.raw_days
+  output_retention_days = var.retention.output_days
+  temp_retention_days   = var.retention.temp_days
 
   depends_on = [google_project_service.apis]
 }
@@ -37,7 +54,7 @@ module "artifact_registry" {
   project_id    = var.project_id
   location      = var.region
   repository_id = local.name
-  kms_key_name  = var.kms_key_name
+  kms_key_name  = local.kms_key_name
   labels        = local.labels
 
   depends_on = [google_project_service.apis]
@@ -49,6 +66,8 @@ module "service_accounts" {
   project_id = var.project_id
   name       = local.name
   buckets    = module.storage.buckets
+
+  output_prefix = local.output_prefix
   repository = {
     location      = var.region
     repository_id = module.artifact_registry.repository_id
@@ -75,8 +94,15 @@ module "flex_template" {
   service_account = module.service_accounts.emails.worker
   temp_url        = module.storage.urls.temp
   subnetwork      = module.network.subnetwork
-  kms_key_name    = var.kms_key_name
-  labels          = local.labels
+  # The machine is that of workers without a GPU; what has one brings its own. CUDA needs the larger disk.
+  workers = {
+    machine_type = var.workers.machine_type
+    initial      = var.workers.initial
+    maximum      = var.workers.maximum
+    disk_gb      = coalesce(var.workers.disk_gb, var.gpu == null ? 50 : 100)
+  }
+  kms_key_name = local.kms_key_name
+  labels       = local.labels
 }
 
 module "nightly" {
@@ -89,7 +115,8 @@ module "nightly" {
   launcher_service_account  = module.service_accounts.emails.launcher
   scheduler_service_account = module.service_accounts.emails.scheduler
   schedule                  = var.schedule
-  kms_key_name              = var.kms_key_name
+  limits                    = var.limits
+  kms_key_name              = local.kms_key_name
   deletion_protection       = !var.trial
   labels                    = local.labels
   template = {
@@ -97,16 +124,18 @@ module "nightly" {
     environment             = module.flex_template["this"].environment
     parameters              = module.flex_template["this"].parameters
   }
-  classify = merge(var.parameters, var.gpu == null ? tomap({}) : tomap({ gpu = var.gpu }), {
+  # Only what is new: nothing moves delivered documents away, so a night would read all of them again.
+  classify = merge({ incremental = "true" }, var.parameters, var.gpu == null ? tomap({}) : tomap({ gpu = var.gpu }), {
     input  = join(",", [for glob in var.input : "${module.storage.urls.raw}/${glob}"])
-    output = "${module.storage.urls.output}/documents"
+    output = "${module.storage.urls.output}/${trimsuffix(local.output_prefix, "/")}"
     model  = strcontains(var.model, "@") || strcontains(var.model, "/") ? "${module.storage.urls.models}/${var.model}" : var.model
   })
-  training = var.training == null ? null : merge(var.training, {
+  # Not a condition with null: its arms would have to be of one type, which merge(null, …) is not.
+  training = one([for training in var.training[*] : merge(training, {
     image           = module.flex_template["this"].image
     service_account = module.service_accounts.emails.trainer
     bucket          = module.storage.buckets.models
-  })
+  })])
 }
 
 module "monitoring" {
@@ -114,10 +143,14 @@ module "monitoring" {
   for_each = local.deployed
 
   project_id    = var.project_id
+  region        = var.region
   name          = local.name
   workflow_name = module.nightly["this"].workflow_name
-  emails        = var.emails
-  budget        = var.budget == null ? null : merge(var.budget, { labels = local.labels })
+
+  watch_workflow_name = module.nightly["this"].watch_workflow_name
+
+  emails = var.emails
+  budget = one([for budget in var.budget[*] : merge(budget, { labels = local.labels })])
 }
 
 module "warehouse" {
@@ -126,9 +159,9 @@ module "warehouse" {
 
   project_id          = var.project_id
   location            = var.region
-  output              = { bucket = module.storage.buckets.output, prefix = "documents/" }
+  output              = { bucket = module.storage.buckets.output, prefix = local.output_prefix }
   carried_columns     = var.carried_columns
-  kms_key_name        = var.kms_key_name
+  kms_key_name        = local.kms_key_name
   deletion_protection = !var.trial
   labels              = local.labels
 }

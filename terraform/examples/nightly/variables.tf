@@ -22,7 +22,7 @@ variable "input" {
 }
 
 variable "parameters" {
-  description = "Further parameters of the template, all strings: text_column, id_column, carry, max_reject_rate, …"
+  description = "Further parameters of the template, all strings: text_column, id_column, keep_columns, max_reject_rate, …; incremental is true unless you give false."
   type        = map(string)
   default     = {}
 }
@@ -39,24 +39,59 @@ variable "gpu" {
   default     = null
 }
 
-variable "schedule" {
-  description = "When the night begins."
+variable "workers" {
+  description = "Machines that read, and compute where there is no GPU; disk_gb null: 50, with a GPU 100."
   type = object({
-    cron      = optional(string, "0 2 * * *")
-    time_zone = optional(string, "Etc/UTC")
-    paused    = optional(bool, false)
+    machine_type = optional(string, "n2-standard-4")
+    initial      = optional(number)
+    maximum      = optional(number, 10)
+    disk_gb      = optional(number)
+  })
+  default = {}
+}
+
+variable "limits" {
+  description = "How long a night may take before its job is cancelled, how often a failed job is started in all, and how often the workflow looks."
+  type = object({
+    deadline_hours = optional(number, 8)
+    attempts       = optional(number, 2)
+    poll_s         = optional(number, 60)
+  })
+  default = {}
+}
+
+variable "retention" {
+  description = "Days after which raw documents, output and temporary files are deleted; null: never."
+  type = object({
+    raw_days    = optional(number)
+    output_days = optional(number)
+    temp_days   = optional(number, 14)
+  })
+  default = {}
+}
+
+variable "schedule" {
+  description = "When the night begins (cron), and when one must have succeeded that began within check_hours (check_cron)."
+  type = object({
+    cron        = optional(string, "0 2 * * *")
+    time_zone   = optional(string, "Etc/UTC")
+    paused      = optional(bool, false)
+    check_cron  = optional(string, "0 11 * * *")
+    check_hours = optional(number, 10)
   })
   default = {}
 }
 
 variable "training" {
-  description = "Commands that refresh the model, run in the image; null: the model stays as it is."
+  description = "Commands that refresh the model, run in the image, within deadline_hours; null: the model stays as it is."
   type = object({
     train_command    = list(string)
     evaluate_command = list(string)
     promote_command  = list(string)
     machine_type     = optional(string, "n1-standard-8")
     accelerator      = optional(object({ type = string, count = number }))
+    timeout_hours    = optional(number, 3)
+    deadline_hours   = optional(number, 3)
   })
   default = null
 }
@@ -84,7 +119,7 @@ variable "budget" {
 }
 
 variable "kms_key_name" {
-  description = "Key for buckets, images, disks, workflow and dataset; null: Google's own keys."
+  description = "Key for buckets, images, disks, workflows, training jobs and dataset; null: Google's own keys."
   type        = string
   default     = null
 }

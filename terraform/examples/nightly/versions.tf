@@ -6,6 +6,10 @@ terraform {
       source  = "hashicorp/google"
       version = "~> 7.0"
     }
+    google-beta = {
+      source  = "hashicorp/google-beta"
+      version = "~> 7.0"
+    }
   }
 
   # State holds no secret, but it does hold every name: keep it in a bucket that few may read.
@@ -13,6 +17,13 @@ terraform {
   #   bucket = "YOUR-STATE-BUCKET"
   #   prefix = "beam-bert"
   # }
+}
+
+provider "google-beta" {
+  project               = var.project_id
+  region                = var.region
+  billing_project       = var.project_id
+  user_project_override = true
 }
 
 provider "google" {

@@ -8,9 +8,10 @@ resource "google_artifact_registry_repository" "images" {
   kms_key_name  = var.kms_key_name
   labels        = var.labels
 
-  # A tag that was tested stays what was tested.
+  # Templates and jobs name images by digest, so a moved tag changes nothing that runs. With immutable
+  # tags no image with a tag could be deleted, and the build gives every image one.
   docker_config {
-    immutable_tags = true
+    immutable_tags = false
   }
 
   cleanup_policy_dry_run = false
@@ -25,12 +26,12 @@ resource "google_artifact_registry_repository" "images" {
   }
 
   cleanup_policies {
-    id     = "delete-untagged"
+    id     = "delete-old"
     action = "DELETE"
 
     condition {
-      tag_state  = "UNTAGGED"
-      older_than = "${var.delete_untagged_after_days * 86400}s"
+      tag_state  = "ANY"
+      older_than = "${var.delete_after_days * 86400}s"
     }
   }
 }

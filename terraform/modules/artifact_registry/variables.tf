@@ -36,10 +36,15 @@ variable "keep_versions" {
   }
 }
 
-variable "delete_untagged_after_days" {
-  description = "Days after which an image without a tag is deleted, unless it is among the newest."
+variable "delete_after_days" {
+  description = "Days after which an image is deleted, unless it is among the newest."
   type        = number
-  default     = 30
+  default     = 90
+
+  validation {
+    condition     = var.delete_after_days >= 1
+    error_message = "A day at least."
+  }
 }
 
 variable "labels" {

@@ -1,9 +1,20 @@
+data "google_project" "this" {
+  project_id = var.project_id
+}
+
 locals {
   channels = concat(
     [for channel in google_monitoring_notification_channel.email : channel.name],
     var.notification_channels,
   )
-  executions = "resource.type=\"workflows.googleapis.com/Workflow\" AND resource.labels.workflow_id=\"${var.workflow_name}\" AND metric.type=\"workflows.googleapis.com/finished_execution_count\""
+  # Failed executions of a workflow, by its name.
+  failures = {
+    for purpose, name in { night = var.workflow_name, watch = var.watch_workflow_name } : purpose =>
+    "resource.type=\"workflows.googleapis.com/Workflow\" AND resource.labels.workflow_id=\"${name}\" AND metric.type=\"workflows.googleapis.com/finished_execution_count\" AND metric.labels.status=\"FAILED\""
+  }
+  # An incident that stays open hears of no second failure; half an hour is the least there is.
+  auto_close = "1800s"
+  place      = "--project=${var.project_id} --location=${var.region}"
   jobs       = "resource.type=\"dataflow_job\" AND resource.labels.job_name=monitoring.regex.full_match(\"${var.name}-[0-9]{8}\")"
   counter    = "${local.jobs} AND metric.type=\"dataflow.googleapis.com/job/user_counter\""
 }
@@ -24,11 +35,15 @@ resource "google_monitoring_alert_policy" "failed" {
   severity              = "ERROR"
   notification_channels = local.channels
 
+  alert_strategy {
+    auto_close = local.auto_close
+  }
+
   conditions {
     display_name = "The nightly workflow ended as failed"
 
     condition_threshold {
-      filter          = "${local.executions} AND metric.labels.status=\"FAILED\""
+      filter          = local.failures.night
       comparison      = "COMPARISON_GT"
       threshold_value = 0
       duration        = "0s"
@@ -43,13 +58,17 @@ resource "google_monitoring_alert_policy" "failed" {
   documentation {
     mime_type = "text/markdown"
     content   = <<-EOT
-      The error of the execution says which job failed and why: `gcloud workflows executions list ${var.workflow_name} --limit=3`,
-      then `gcloud workflows executions describe`. Nothing of a failed run is visible in the table; what was computed waits in
-      staging. Mend the cause and start the night again: `gcloud workflows run ${var.workflow_name} --data='{"run_date":"2026-11-24"}'`.
+      The error of the execution says which job failed and why:
+      `gcloud workflows executions list ${var.workflow_name} ${local.place} --limit=3`, then
+      `gcloud workflows executions describe EXECUTION --workflow=${var.workflow_name} ${local.place}`.
+      Nothing of a failed run is visible in the table; what was computed waits in staging. Mend the cause and start the night again:
+      `gcloud workflows run ${var.workflow_name} ${local.place} --data='{"run_date":"2026-11-24"}'`.
     EOT
   }
 }
 
+# Monitoring looks back 25 hours at most, and a night may end hours later than the last one without being
+# late. So a workflow looks at the hour at which the night must have succeeded, and fails where it has not.
 resource "google_monitoring_alert_policy" "late" {
   project               = var.project_id
   display_name          = "${var.name}: no night succeeded"
@@ -57,31 +76,32 @@ resource "google_monitoring_alert_policy" "late" {
   severity              = "ERROR"
   notification_channels = local.channels
 
+  alert_strategy {
+    auto_close = local.auto_close
+  }
+
   conditions {
-    display_name = "No execution succeeded in ${var.late_after_hours} hours"
+    display_name = "No night had succeeded at the hour of ${var.watch_workflow_name}"
 
     condition_threshold {
-      filter                  = "${local.executions} AND metric.labels.status=\"SUCCEEDED\""
-      comparison              = "COMPARISON_LT"
-      threshold_value         = 1
-      evaluation_missing_data = "EVALUATION_MISSING_DATA_ACTIVE"
-      # Missing data counts only with a duration of a minute or more; both together are the hours.
-      duration = "300s"
+      filter          = local.failures.watch
+      comparison      = "COMPARISON_GT"
+      threshold_value = 0
+      duration        = "0s"
 
       aggregations {
-        alignment_period   = "${var.late_after_hours * 3600 - 300}s"
+        alignment_period   = "300s"
         per_series_aligner = "ALIGN_DELTA"
-      }
-
-      trigger {
-        count = 1
       }
     }
   }
 
   documentation {
     mime_type = "text/markdown"
-    content   = "Nothing started, or what started is still running. See the schedule (`gcloud scheduler jobs describe`) and the executions of `${var.workflow_name}`."
+    content   = <<-EOT
+      Nothing started, or what started failed or still runs: `gcloud scheduler jobs describe ${var.workflow_name} ${local.place}` and
+      `gcloud workflows executions list ${var.workflow_name} ${local.place} --limit=3`.
+    EOT
   }
 }
 
@@ -91,6 +111,10 @@ resource "google_monitoring_alert_policy" "slow" {
   combiner              = "OR"
   severity              = "WARNING"
   notification_channels = local.channels
+
+  alert_strategy {
+    auto_close = local.auto_close
+  }
 
   conditions {
     display_name = "A job has run for more than ${var.max_job_hours} hours"
@@ -110,7 +134,7 @@ resource "google_monitoring_alert_policy" "slow" {
 
   documentation {
     mime_type = "text/markdown"
-    content   = "It costs as long as it runs. The workflow cancels it at the deadline of the night; `gcloud dataflow jobs cancel` does at once, and what was computed is used by the next run."
+    content   = "It costs as long as it runs. The workflow cancels it at the deadline of the night; `gcloud dataflow jobs cancel JOB_ID --project=${var.project_id} --region=${var.region}` does at once, and what was computed is used by the next run."
   }
 }
 
@@ -121,6 +145,10 @@ resource "google_monitoring_alert_policy" "rejects" {
   combiner              = "OR"
   severity              = "WARNING"
   notification_channels = local.channels
+
+  alert_strategy {
+    auto_close = local.auto_close
+  }
 
   conditions {
     display_name = "More than ${var.max_reject_rate * 100} % of the rows were rejected"
@@ -162,7 +190,7 @@ resource "google_billing_budget" "cost" {
   display_name    = "${var.name}: monthly cost"
 
   budget_filter {
-    projects = ["projects/${var.project_id}"]
+    projects = ["projects/${data.google_project.this.number}"] # the API gives numbers back, and refuses ids
     labels   = each.value.labels
   }
 

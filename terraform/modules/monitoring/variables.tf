@@ -9,8 +9,18 @@ variable "name" {
   default     = "beam-bert"
 }
 
+variable "region" {
+  description = "Region of the workflows and jobs, for the commands in the alerts' texts."
+  type        = string
+}
+
 variable "workflow_name" {
-  description = "Name of the nightly workflow."
+  description = "Name of the nightly workflow, and of its schedule."
+  type        = string
+}
+
+variable "watch_workflow_name" {
+  description = "Name of the workflow that fails where no night has succeeded by its hour."
   type        = string
 }
 
@@ -29,17 +39,6 @@ variable "notification_channels" {
   description = "Further channels that exist already (projects/…/notificationChannels/…)."
   type        = list(string)
   default     = []
-}
-
-variable "late_after_hours" {
-  description = "Alert where no night has succeeded for so many hours."
-  type        = number
-  default     = 25
-
-  validation {
-    condition     = var.late_after_hours >= 1 && var.late_after_hours <= 25
-    error_message = "1 to 25: Monitoring looks back 25 hours at most."
-  }
 }
 
 variable "max_job_hours" {

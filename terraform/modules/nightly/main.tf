@@ -29,11 +29,14 @@ locals {
     }),
   )
   training = var.training == null ? jsonencode({ enabled = false }) : jsonencode({
-    enabled          = true
-    image            = var.training.image
-    service_account  = var.training.service_account
-    machine          = local.machine
-    timeout_s        = var.training.timeout_hours * 3600
+    enabled         = true
+    image           = var.training.image
+    service_account = var.training.service_account
+    machine         = local.machine
+    timeout_s       = var.training.timeout_hours * 3600
+    deadline_s      = var.training.deadline_hours * 3600
+    # Both arms as text: a condition's arms need one type.
+    encryption       = jsondecode(var.kms_key_name == null ? "{}" : jsonencode({ encryptionSpec = { kmsKeyName = var.kms_key_name } }))
     bucket           = var.training.bucket
     prefix           = var.training.prefix
     train_command    = var.training.train_command
@@ -92,6 +95,56 @@ resource "google_cloud_scheduler_job" "nightly" {
   http_target {
     http_method = "POST"
     uri         = "https://workflowexecutions.googleapis.com/v1/${google_workflows_workflow.nightly.id}/executions"
+    headers     = { "Content-Type" = "application/json" }
+    body        = base64encode(jsonencode({ argument = jsonencode({}) }))
+
+    oauth_token {
+      service_account_email = var.scheduler_service_account
+      scope                 = "https://www.googleapis.com/auth/cloud-platform"
+    }
+  }
+}
+
+# At the hour at which a night must have succeeded this one fails where none has, which the alert hears.
+resource "google_workflows_workflow" "watch" {
+  project                 = var.project_id
+  region                  = var.region
+  name                    = "${var.name}-watch"
+  description             = "Fails where no night has succeeded by its hour."
+  service_account         = var.launcher_service_account
+  source_contents         = file("${path.module}/watch.yaml")
+  call_log_level          = "LOG_ERRORS_ONLY"
+  execution_history_level = "EXECUTION_HISTORY_BASIC"
+  crypto_key_name         = var.kms_key_name
+  deletion_protection     = var.deletion_protection
+  labels                  = var.labels
+
+  user_env_vars = {
+    NIGHTLY = google_workflows_workflow.nightly.id
+    HOURS   = tostring(var.schedule.check_hours)
+  }
+}
+
+resource "google_cloud_scheduler_job" "watch" {
+  project          = var.project_id
+  region           = var.region
+  name             = "${var.name}-watch"
+  description      = "Starts ${google_workflows_workflow.watch.name}."
+  schedule         = var.schedule.check_cron
+  time_zone        = var.schedule.time_zone
+  paused           = var.schedule.paused
+  attempt_deadline = "60s"
+
+  retry_config {
+    retry_count          = 5
+    min_backoff_duration = "30s"
+    max_backoff_duration = "600s"
+    max_doublings        = 4
+  }
+
+  http_target {
+    http_method = "POST"
+    uri         = "https://workflowexecutions.googleapis.com/v1/${google_workflows_workflow.watch.id}/executions"
     headers     = { "Content-Type" = "application/json" }
     body        = base64encode(jsonencode({ argument = jsonencode({}) }))
 

@@ -12,3 +12,8 @@ output "schedule_name" {
   description = "Name of the schedule: gcloud scheduler jobs run NAME."
   value       = google_cloud_scheduler_job.nightly.name
 }
+
+output "watch_workflow_name" {
+  description = "Name of the workflow that fails where no night has succeeded by its hour."
+  value       = google_workflows_workflow.watch.name
+}

@@ -31,17 +31,24 @@ variable "scheduler_service_account" {
 }
 
 variable "schedule" {
-  description = "When: a cron expression in the time zone, and whether it is paused."
+  description = "When: cron in the time zone starts the night; check_cron, after its deadline, looks whether one that began within check_hours has succeeded; paused stops both."
   type = object({
-    cron      = optional(string, "0 2 * * *")
-    time_zone = optional(string, "Etc/UTC")
-    paused    = optional(bool, false)
+    cron        = optional(string, "0 2 * * *")
+    time_zone   = optional(string, "Etc/UTC")
+    paused      = optional(bool, false)
+    check_cron  = optional(string, "0 11 * * *")
+    check_hours = optional(number, 10)
   })
   default = {}
 
   validation {
-    condition     = length(split(" ", var.schedule.cron)) == 5
-    error_message = "cron has five fields, such as 0 2 * * *."
+    condition     = alltrue([for cron in [var.schedule.cron, var.schedule.check_cron] : length(split(" ", cron)) == 5])
+    error_message = "cron and check_cron have five fields, such as 0 2 * * *."
+  }
+
+  validation {
+    condition     = var.schedule.check_hours > var.limits.deadline_hours && var.schedule.check_hours <= 24
+    error_message = "check_hours is more than limits.deadline_hours, and 24 at most: else a night is called late that still has time."
   }
 }
 
@@ -88,7 +95,7 @@ variable "partition_key" {
 variable "limits" {
   description = "How long a night may take before its job is cancelled, how often a failed job is started in all, and how often the workflow looks."
   type = object({
-    deadline_hours = optional(number, 6)
+    deadline_hours = optional(number, 8)
     attempts       = optional(number, 2)
     poll_s         = optional(number, 60)
   })
@@ -111,7 +118,7 @@ variable "limits" {
 }
 
 variable "training" {
-  description = "Refresh of the model before the classification; null: none. The commands run in the image; evaluate_command gets --output=gs://BUCKET/PREFIX/NIGHT and writes gate.json there."
+  description = "Refresh of the model before the classification; null: none. The commands run in the image; each job may take timeout_hours, all of them together deadline_hours, then the documents are classified with the old model; evaluate_command gets --output=gs://BUCKET/PREFIX/NIGHT and writes gate.json there."
   type = object({
     image            = string
     service_account  = string
@@ -122,9 +129,15 @@ variable "training" {
     promote_command  = list(string)
     machine_type     = optional(string, "n1-standard-8")
     accelerator      = optional(object({ type = string, count = number }))
-    timeout_hours    = optional(number, 4)
+    timeout_hours    = optional(number, 3)
+    deadline_hours   = optional(number, 3)
   })
   default = null
+
+  validation {
+    condition     = try(var.training.deadline_hours, 0) < var.limits.deadline_hours && try(var.training.deadline_hours, 1) > 0
+    error_message = "training.deadline_hours is more than 0 and less than limits.deadline_hours: what is left is the classification's."
+  }
 
   validation {
     condition     = var.training == null || can(regex("@sha256:[0-9a-f]{64}$", var.training.image))
@@ -149,13 +162,13 @@ variable "labels" {
 }
 
 variable "kms_key_name" {
-  description = "Key that encrypts the workflow; null: Google's own keys."
+  description = "Key that encrypts the workflows and the training jobs; null: Google's own keys."
   type        = string
   default     = null
 }
 
 variable "deletion_protection" {
-  description = "Refuse to destroy the workflow."
+  description = "Refuse to destroy the workflows."
   type        = bool
   default     = true
 }

@@ -9,6 +9,7 @@ output "emails" {
     google_project_iam_member.project,
     google_service_account_iam_member.launcher_acts_as,
     google_storage_bucket_iam_member.buckets,
+    google_storage_bucket_iam_member.worker_sees_buckets,
   ]
 }
 

@@ -32,3 +32,20 @@ variable "repository" {
     repository_id = string
   })
 }
+
+variable "output_prefix" {
+  description = "Prefix within the output bucket that workers write below; empty: all of it."
+  type        = string
+  default     = ""
+
+  validation {
+    condition     = var.output_prefix == "" || endswith(var.output_prefix, "/")
+    error_message = "Empty, or ends with a slash."
+  }
+}
+
+variable "worker_role" {
+  description = "Project role of the workers in place of the custom one, such as roles/dataflow.worker, which may write to every bucket; null: the custom one."
+  type        = string
+  default     = null
+}

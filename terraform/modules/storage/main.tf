@@ -11,7 +11,7 @@ locals {
 }
 
 resource "google_storage_bucket" "kept" {
-  #checkov:skip=CKV_GCP_62:access is recorded by Cloud Audit Logs (data access), which also name the identity; usage logs do not
+  #checkov:skip=CKV_GCP_62:data access logs, which audit.tf turns on, name who read or wrote what; usage logs do not
   for_each = local.kept
 
   project                     = var.project_id
@@ -72,7 +72,7 @@ resource "google_storage_bucket" "kept" {
 }
 
 resource "google_storage_bucket" "temp" {
-  #checkov:skip=CKV_GCP_62:access is recorded by Cloud Audit Logs (data access)
+  #checkov:skip=CKV_GCP_62:data access logs, which audit.tf turns on, name who read or wrote what; usage logs do not
   #checkov:skip=CKV_GCP_78:holds what a running job can make again; versions would only be paid for
   project                     = var.project_id
   name                        = "${var.name}-temp"

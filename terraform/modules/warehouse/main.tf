@@ -2,8 +2,12 @@
 
 locals {
   base = "gs://${var.output.bucket}/${var.output.prefix}"
-  # {run_date:DATE}/… : the types are said, so a table can stand before the first file does.
+  # {run_date:DATE}/… : the types are said, not guessed.
   keys = join("/", [for level in var.partition : "{${level.key}:${level.type}}"])
+
+  # A partition that no night writes.
+  nothing      = { STRING = "none", INTEGER = "0", DATE = "1970-01-01", TIMESTAMP = "1970-01-01 00:00:00" }
+  no_partition = join("/", [for level in var.partition : "${level.key}=${local.nothing[level.type]}"])
 
   # columns.json is made from the package's own schemas: python terraform/generate.py
   columns = jsondecode(file("${path.module}/columns.json"))
@@ -57,6 +61,19 @@ resource "google_storage_bucket_iam_member" "connection_reads_output" {
   member = "serviceAccount:${google_bigquery_connection.output.cloud_resource[0].service_account_id}"
 }
 
+# BigQuery refuses a partitioned table over no files, which is what there is before the first night, and
+# for rejects after each clean one. So a file without rows stands in a partition of its own; the jobs know
+# its name (beam_bert/sinks/committed_files.py). Held, so that no clean-up by age takes it away.
+resource "google_storage_bucket_object" "placeholders" {
+  for_each = local.schemas
+
+  bucket         = var.output.bucket
+  name           = "${var.output.prefix}${each.key}/${local.no_partition}/placeholder.parquet"
+  source         = "${path.module}/placeholder-${each.key}.parquet"
+  content_type   = "application/octet-stream"
+  temporary_hold = var.deletion_protection
+}
+
 resource "google_bigquery_table" "tables" {
   #checkov:skip=CKV_GCP_80:holds no data of its own; the bucket's key encrypts the files
   #checkov:skip=CKV_GCP_121:protected unless deletion_protection is set to false on purpose
@@ -90,5 +107,8 @@ resource "google_bigquery_table" "tables" {
     }
   }
 
-  depends_on = [google_storage_bucket_iam_member.connection_reads_output]
+  depends_on = [
+    google_storage_bucket_iam_member.connection_reads_output,
+    google_storage_bucket_object.placeholders,
+  ]
 }

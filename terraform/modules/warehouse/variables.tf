@@ -76,7 +76,7 @@ variable "kms_key_name" {
 }
 
 variable "deletion_protection" {
-  description = "Refuse to destroy the tables. The files stay in any case."
+  description = "Refuse to destroy the tables, and hold their placeholders. The files stay in any case."
   type        = bool
   default     = true
 }
