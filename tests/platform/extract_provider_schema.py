@@ -7,7 +7,7 @@
 Those packages are generated from the providers' own schemas and carry them as jsii assemblies (100
 MB each), of which some tens of kilobytes are needed here. They are the last of their kind, for
 provider 6.50. The modules ask for 7, which no such package carries: an argument that 7 removed is
-not found here. Which blocks are sets and which lists is not in them, nor what Terraform computes in a block.
+not found here. Which blocks are sets and which are lists is not in them.
 """
 
 from __future__ import annotations
