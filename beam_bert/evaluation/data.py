@@ -56,7 +56,7 @@ def open_source(config: EvaluateConfig) -> LabelledSource:
     Raises:
       InputError: nothing to read, or a column that was named is in no file.
     """
-    files = list_files(config.input)
+    files = list_files(config.input, apart=(config.output, config.model))
     wished = SourceSpec.of(
         config,
         text_columns=config.text_column,

@@ -89,7 +89,7 @@ def plan_job(job: str, config: JobConfig, beam_flags: Sequence[str] = ()) -> Job
         raise ConfigError(f"--gpu is for --runner=DataflowRunner, not {runner_of(options)}")
     elif runner_of(options) == LOCAL_RUNNER and runs_on_cuda(config.device):
         use_threads(options, config.device)
-    files = list_files(config.input)
+    files = list_files(config.input, apart=config.not_input)
     model = resolve_model(config.model)
     folder = fetch_model(model)
     predict, encoder = PREDICTORS[job](config, model, folder, on_workers)

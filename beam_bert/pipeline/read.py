@@ -31,6 +31,7 @@ class ReadDocuments(beam.PTransform):
       settings_digest: stands for all that, beside the bytes, changes the output (shard keys).
       run: where shards may wait from an earlier, unfinished run; those come out at the tag `done`
         as ShardRecords and are not read into documents again. None: there is no such tag.
+      apart: places whose files are not input, should they lie in it: the output, the model.
 
     Raises:
       InputError: without a spec: the files cannot be used; when the transform is made.
@@ -42,10 +43,12 @@ class ReadDocuments(beam.PTransform):
         spec: SourceSpec | None = None,
         settings_digest: str = "",
         run: RunSpec | None = None,
+        apart: tuple[str, ...] = (),
     ) -> None:
         super().__init__()
         self._patterns = (patterns,) if isinstance(patterns, str) else tuple(patterns)
-        self._spec = spec or inspect_source(list_files(self._patterns), SourceSpec())
+        self._apart = apart
+        self._spec = spec or inspect_source(list_files(self._patterns, apart), SourceSpec())
         self._settings_digest = settings_digest
         self._run = run
 
@@ -54,7 +57,7 @@ class ReadDocuments(beam.PTransform):
         read = (
             begin
             | "Patterns" >> beam.Create([self._patterns])
-            | "PlanUnits" >> beam.FlatMap(_plan, self._spec, self._run)
+            | "PlanUnits" >> beam.FlatMap(_plan, self._apart, self._spec, self._run)
             | "SpreadUnits" >> beam.Reshuffle()
             | "CutUnits" >> beam.FlatMap(cut_unit, self._spec)
             | "SpreadSlices" >> beam.Reshuffle()
@@ -66,8 +69,10 @@ class ReadDocuments(beam.PTransform):
         return read if self._run else read.documents
 
 
-def _plan(patterns: tuple[str, ...], spec: SourceSpec, run: RunSpec | None) -> list[Unit]:
-    files = list_files(patterns)
+def _plan(
+    patterns: tuple[str, ...], apart: tuple[str, ...], spec: SourceSpec, run: RunSpec | None
+) -> list[Unit]:
+    files = list_files(patterns, apart)
     if run is not None and run.incremental:
         files = read_committed_files(run.output).pending(files, run.answers_digest)
     return plan_units(files, spec.slice_bytes)

@@ -304,6 +304,11 @@ class JobConfig(InferenceConfig):
             )
         return self
 
+    @property
+    def not_input(self) -> tuple[str, str]:
+        """Places whose files are not input, should they lie in it."""
+        return self.output, self.model
+
     def answer_settings(self) -> dict[str, Any]:
         """The settings that decide what a row says, and not where it is put."""
         placing = ("partition", "slice_bytes")

@@ -131,12 +131,10 @@ def _replaced(
     storage: Storage, manifest: Manifest, run: RunSpec, committed_files: CommittedFiles
 ) -> tuple[Replaced, ...]:
     """What earlier runs made of the files that this one read, unless it made the very same."""
-    read_again = {file.path for file in manifest.inputs}
     ours = {file.path for file in (*manifest.outputs, *manifest.rejects)}
-    old = [file for file in committed_files.holding(read_again) if file.path not in ours]
-    return tuple(
-        in_parallel(lambda file: replace_file(storage, run, file, read_again), old, _REWRITERS)
-    )
+    held = committed_files.holding(manifest.inputs)
+    old = [(file, sources) for file, sources in held if file.path not in ours]
+    return tuple(in_parallel(lambda each: replace_file(storage, run, *each), old, _REWRITERS))
 
 
 def _failed(run: RunSpec, reason: str, message: str, counts: Counts | None = None) -> RunFailed:

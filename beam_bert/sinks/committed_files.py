@@ -7,7 +7,7 @@ shard has gone (another run's --overwrite, a person), the files in it are simply
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from beam_bert.errors import OutputError
@@ -16,6 +16,7 @@ from beam_bert.sinks.records import SourceFile
 from beam_bert.sinks.run import TABLES, manifest_path
 from beam_bert.slices.plan import FileEntry
 from beam_bert.storage import Storage, in_parallel, open_storage
+from beam_bert.storage.paths import resolved
 
 
 @dataclass
@@ -25,6 +26,43 @@ class _Done:
     file: SourceFile
     answers_digest: str
     shards: set[str]
+
+
+@dataclass
+class _Known:
+    """What the manifests say, one after another.
+
+    Attributes:
+      done: each input file by its one name.
+      shards: the files that were ever in the tables, by path.
+      names: of each of these, the one name of each source, which its rows call as it was written.
+    """
+
+    done: dict[str, _Done] = field(default_factory=dict)
+    shards: dict[str, OutputFile] = field(default_factory=dict)
+    names: dict[str, dict[str, str]] = field(default_factory=dict)
+
+    def enter(self, manifest: Manifest) -> None:
+        """Go on to the next manifest, in the order of their commits."""
+        for each in manifest.replaced:
+            names = self.names.get(each.path, {})
+            for name in names.values():
+                if name in self.done:
+                    self.done[name].shards.discard(each.path)
+            if each.kept is not None:
+                self._add(each.kept, names)
+        for file in manifest.inputs:
+            self.done[file.resolved] = _Done(file, manifest.answers_digest, set())
+        names = {file.path: file.resolved for file in manifest.inputs}
+        for output in (*manifest.outputs, *manifest.rejects):
+            self._add(output, names)
+
+    def _add(self, shard: OutputFile, names: Mapping[str, str]) -> None:
+        self.shards[shard.path] = shard
+        self.names[shard.path] = {source: names.get(source, source) for source in shard.sources}
+        for name in self.names[shard.path].values():
+            if name in self.done:
+                self.done[name].shards.add(shard.path)
 
 
 @dataclass(frozen=True)
@@ -38,14 +76,14 @@ class CommittedFiles:
 
     runs: tuple[str, ...] = ()
     shards: dict[str, OutputFile] = field(default_factory=dict)
-    _done: dict[str, _Done] = field(default_factory=dict)
+    _known: _Known = field(default_factory=lambda: _Known())
 
     def pending(self, files: Iterable[FileEntry], answers_digest: str) -> list[FileEntry]:
         """The files that are new, have changed, or were read with another model or settings."""
         return [file for file in files if not self._is_done(file, answers_digest)]
 
     def _is_done(self, file: FileEntry, answers_digest: str) -> bool:
-        done = self._done.get(file.path)
+        done = self._known.done.get(file.identity or resolved(file.path))
         return (
             done is not None
             and done.answers_digest == answers_digest
@@ -54,10 +92,18 @@ class CommittedFiles:
             and all(path in self.shards for path in done.shards)
         )
 
-    def holding(self, sources: Collection[str]) -> list[OutputFile]:
-        """The files in the tables that hold rows of any of `sources`, by path."""
-        wanted = set(sources)
-        return [file for file in self.shards.values() if not wanted.isdisjoint(file.sources)]
+    def holding(self, files: Iterable[SourceFile]) -> list[tuple[OutputFile, set[str]]]:
+        """The files in the tables that hold rows of `files`, by path, and these rows' sources.
+
+        The sources are as their rows name them: a file may have been reached by another path.
+        """
+        wanted = {file.resolved for file in files}
+        found = []
+        for path, shard in self.shards.items():
+            names = self._known.names[path]
+            if sources := {source for source, name in names.items() if name in wanted}:
+                found.append((shard, sources))
+        return found
 
 
 # Without rows, and of no run: BigQuery wants a file before the first night is committed
@@ -81,45 +127,27 @@ def read_committed_files(output: str) -> CommittedFiles:
         if data is not None
     ]
     manifests.sort(key=lambda manifest: (manifest.committed_at, manifest.run_id))
-    known: dict[str, OutputFile] = {}
-    done: dict[str, _Done] = {}
+    known = _Known()
     for manifest in manifests:
-        _enter(manifest, known, done)
+        known.enter(manifest)
     there = [
         file.path
         for table in TABLES
         for file in storage.list_files(table)
         if file.name.endswith(".parquet") and file.name != PLACEHOLDER
     ]
-    strange = [path for path in there if path not in known]
+    strange = [path for path in there if path not in known.shards]
     if strange:
         raise OutputError(
             f"{storage.uri(strange[0])} ({len(strange)} such) is in no manifest of "
             f"{storage.uri('runs')}, so its rows might come twice; wait if another run is "
             "committing just now, else remove it or bring its manifest back"
         )
-    return CommittedFiles(tuple(runs), {path: known[path] for path in sorted(there)}, done)
+    shards = {path: known.shards[path] for path in sorted(there)}
+    return CommittedFiles(tuple(runs), shards, known)
 
 
 def committed_runs(storage: Storage) -> list[str]:
     """Ids of the runs that have a manifest, sorted."""
     paths = [file.path.split("/") for file in storage.list_files("runs")]
     return sorted(path[1] for path in paths if path[2:] == ["manifest.json"])
-
-
-def _enter(manifest: Manifest, known: dict[str, OutputFile], done: dict[str, _Done]) -> None:
-    for each in manifest.replaced:
-        for source in known[each.path].sources if each.path in known else ():
-            if source in done:
-                done[source].shards.discard(each.path)
-                if each.kept is not None and source in each.kept.sources:
-                    done[source].shards.add(each.kept.path)
-        if each.kept is not None:
-            known[each.kept.path] = each.kept
-    for file in manifest.inputs:
-        done[file.path] = _Done(file, manifest.answers_digest, set())
-    for output in (*manifest.outputs, *manifest.rejects):
-        known[output.path] = output
-        for source in output.sources:
-            if source in done:
-                done[source].shards.add(output.path)

@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from beam_bert.sinks.run import TABLES, PathPart, RunSpec, ShardFileName, Table
 from beam_bert.storage import Storage, in_parallel, open_storage
+from beam_bert.storage.paths import resolved
 
 
 class SourceFile(BaseModel):
@@ -29,6 +30,14 @@ class SourceFile(BaseModel):
         default="",
         description="Why it, or the rest of it, could not be read: nobody knows how many rows.",
     )
+    identity: str = Field(
+        default="", description="Its one name, links and `..` resolved; empty: the path is it."
+    )
+
+    @property
+    def resolved(self) -> str:
+        """The file's one name; an older manifest holds the path as it was written alone."""
+        return self.identity or resolved(self.path)
 
 
 class ShardFile(BaseModel):

@@ -102,7 +102,7 @@ class SliceBatch:
 class FileRead:
     """What a slice read of one file: rows (used and rejected) and stored or unpacked bytes.
 
-    `size` and `version` are the listing's (`beam_bert.slices.plan.FileEntry`); `lost` says why the
+    `size`, `version` and `identity` are the listing's (`beam_bert.slices.plan.FileEntry`); `lost` says why the
     file, or its rest, could not be read, so that nobody knows how many rows are missing.
     """
 
@@ -112,3 +112,4 @@ class FileRead:
     size: int = 0
     version: str = ""
     lost: str = ""
+    identity: str = ""

@@ -51,7 +51,8 @@ def _list_glob(pattern: str) -> list[FileEntry]:
         options["delimiter"] = "/"  # the server does not go into folders
     elif _SIMPLE_GLOB.fullmatch(pattern):
         options["match_glob"] = bucket_of(pattern)[1]
-    files, others = [], []
+    files: list[FileEntry] = []
+    others: list[str] = []
     for file in _below(begin, **options):
         if file.path.endswith("/"):
             continue

@@ -6,25 +6,31 @@ import difflib
 import glob
 import os
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from beam_bert.errors import InputError
 from beam_bert.slices.plan import FileEntry
+from beam_bert.sources.apart import identity_of, without, without_models
 from beam_bert.sources.formats import named_format
 from beam_bert.sources.opening import file_systems, is_gs, is_url, translated
+from beam_bert.storage.paths import resolved, without_scheme
 
 GLOB_CHARACTERS = re.compile(r"[*?\[]")
 
 
-def list_files(patterns: Sequence[str]) -> list[FileEntry]:
+def list_files(patterns: Sequence[str], apart: Sequence[str] = ()) -> list[FileEntry]:
     """List what the patterns name: each file once, sorted by path.
 
     A pattern is a file, a glob (`**` crosses folders) or a folder, which is read with all its
     subfolders. Names that begin with `.` or `_` (`_SUCCESS`, `.crc`) are skipped unless a pattern
     names them so; in a folder that holds files with known suffixes, files with others are
     skipped too (a README beside the data).
+
+    Args:
+      patterns: what a person named.
+      apart: the output and the model, whose files are not input; see `beam_bert.sources.apart`.
 
     Raises:
       InputError: a pattern matches nothing, a folder holds no usable file, or a file or folder
@@ -33,10 +39,15 @@ def list_files(patterns: Sequence[str]) -> list[FileEntry]:
     if not patterns:
         raise InputError("no input was given; name a file, a folder or a glob")
     found: dict[str, FileEntry] = {}
-    for pattern in patterns:
-        for entry in _list_url(pattern) if is_url(pattern) else _list_local(pattern):
-            key = entry.path if is_url(entry.path) else str(Path(entry.path).resolve())
-            found.setdefault(key, entry)
+    for pattern in map(without_scheme, patterns):
+        entries = _list_url(pattern) if is_url(pattern) else _list_local(pattern)
+        kept = without(entries, pattern, apart)
+        if not kept:
+            raise InputError(
+                f"{pattern}: all that it names lies in {' or '.join(apart)}, which is not input"
+            )
+        for entry in kept:
+            found.setdefault(identity_of(entry), entry)
     return sorted(found.values())
 
 
@@ -51,7 +62,7 @@ def _list_local(pattern: str) -> list[FileEntry]:
     elif path.exists():
         raise InputError(f"{pattern} is neither a file nor a folder; write its content to a file")
     else:
-        matches = glob.glob(str(path), recursive=True)  # noqa: PTH207 - takes absolute patterns
+        matches = list(_glob(str(path)))
         files = [
             match for match in matches if Path(match).is_file() and not is_hidden(match, pattern)
         ]
@@ -65,19 +76,56 @@ def _local_entry(file: str) -> FileEntry:
         raise InputError(f"{file} may not be read; grant read permission: chmod +r {file}")
     try:
         status = Path(file).stat()
-        return FileEntry(os.path.normpath(file), status.st_size, str(status.st_mtime_ns))
     except OSError as error:
         raise InputError(f"{file} cannot be read: {error.strerror}") from error
+    path = os.path.normpath(file)
+    return FileEntry(path, status.st_size, str(status.st_mtime_ns), resolved(path))
 
 
 def _walk(folder: Path) -> Iterable[str]:
+    for parent, files in _folders(folder, _hidden):
+        # Broken links, sockets and pipes are no data (and opening a pipe waits for ever).
+        yield from (str(p) for name in files if (p := Path(parent, name)).is_file())
+
+
+def _folders(top: Path, skipped: Callable[[str], bool]) -> Iterator[tuple[str, list[str]]]:
+    """Each real folder from `top` on, once, with the names in it that are no folders.
+
+    Links are followed when all that is reached without them was seen: a link to a folder above
+    itself leads nowhere new, and a file has the path without links wherever it has one.
+    """
+
     def refuse(error: OSError) -> None:
         raise InputError(f"{error.filename} may not be read: {error.strerror}") from error
 
-    for parent, folders, files in os.walk(folder, onerror=refuse, followlinks=True):
-        folders[:] = [name for name in folders if not _hidden(name)]
-        # Broken links, sockets and pipes are no data (and opening a pipe waits for ever).
-        yield from (str(p) for name in files if (p := Path(parent, name)).is_file())
+    seen: set[tuple[int, int]] = set()
+    tops = [str(top)]
+    for start in tops:  # which grows
+        for parent, folders, files in os.walk(start, onerror=refuse):
+            status = Path(parent).stat()
+            if (status.st_dev, status.st_ino) in seen:
+                folders.clear()
+                continue
+            seen.add((status.st_dev, status.st_ino))
+            folders[:] = sorted(name for name in folders if not skipped(name))
+            inside = [Path(parent, name) for name in folders]
+            tops += [str(path) for path in inside if path.is_symlink()]
+            yield parent, files
+
+
+def _glob(pattern: str) -> Iterator[str]:
+    """As `glob.glob`, whose `**` walks for ever where folders link to each other."""
+    parts = pattern.split("/")
+    if "**" not in parts:
+        yield from glob.iglob(pattern)  # noqa: PTH207 - takes absolute patterns
+        return
+    place = parts.index("**")
+    tops = glob.glob("/".join([*parts[:place], ""])) if place else [""]  # noqa: PTH207
+    rest = "/".join(parts[place + 1 :]) or "*"
+    for top in sorted(tops):
+        for folder, _ in _folders(Path(top), lambda name: name.startswith(".")):
+            below = "" if (folder, top) == (".", "") else f"{glob.escape(folder)}/"
+            yield from _glob(f"{below}{rest}")
 
 
 def _hidden(path: str) -> bool:
@@ -91,6 +139,7 @@ def is_hidden(path: str, pattern: str) -> bool:
 
 def usable(files: Iterable[str], root: str) -> list[str]:
     """Files of a folder that are data: not hidden at any level, with known suffixes if any have."""
+    files = without_models(list(files), root)
     shown = [
         file
         for file in files

@@ -142,6 +142,7 @@ class _Part:
                     file.size,
                     "" if path in self.unread else file.version,
                     self.lost.get(path, ""),
+                    file.identity,
                 )
                 for path, rows in self.rows.items()
                 for file in [listed.get(path, unlisted)]

@@ -18,6 +18,7 @@ from typing import TypeVar
 import google_crc32c
 
 from beam_bert.errors import InputError, OutputError, UserError
+from beam_bert.storage.paths import without_scheme
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -156,7 +157,7 @@ class Storage(ABC):
 
 
 def open_storage(place: str, wording: Wording = OUTPUT) -> Storage:
-    """The storage of a place: a local folder or `gs://bucket/prefix`.
+    """The storage of a place: a local folder (`~` and file:// too) or `gs://bucket/prefix`.
 
     Raises:
       UserError: the wording's: another scheme than gs://, or no credentials for it.
@@ -165,11 +166,12 @@ def open_storage(place: str, wording: Wording = OUTPUT) -> Storage:
         from beam_bert.storage.gcs import open_gcs_storage  # local runs do without google.cloud
 
         return open_gcs_storage(place, wording)
-    if "://" in place:
+    local = without_scheme(place)
+    if "://" in local:
         raise wording.error(f"{wording.name}={place}: only local folders and gs:// can be written")
     from beam_bert.storage.local import LocalStorage
 
-    return LocalStorage(Path(place), wording)
+    return LocalStorage(Path(local).expanduser(), wording)
 
 
 def crc32c_base64(data: bytes) -> str:

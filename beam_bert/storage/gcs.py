@@ -138,10 +138,10 @@ class GcsStorage(Storage):
             try:
                 return fetched(attempt)
             except (exceptions.NotFound, exceptions.RequestRangeNotSatisfiable) as error:
-                kind, code, reason = FileNotFoundError, errno.ENOENT, reason_of(error)
+                code, reason = errno.ENOENT, reason_of(error)
             except exceptions.Forbidden as error:
-                kind, code, reason = PermissionError, errno.EACCES, reason_of(error)
-        raise kind(code, reason, self.uri(path))
+                code, reason = errno.EACCES, reason_of(error)
+        raise OSError(code, reason, self.uri(path))  # FileNotFoundError or PermissionError
 
     def find(self, path: str) -> StoredFile | None:
         """The file of that very name, with all that a listing would say; None: there is none."""
@@ -221,7 +221,8 @@ class GcsStorage(Storage):
         def checksum(file: StoredFile) -> str:
             if file.encoding != "gzip":
                 return file.crc32c
-            return crc32c_base64(self.read(file.path) or b"")  # listed is that of the packed bytes
+            # Listed is that of the packed bytes.
+            return crc32c_base64(_unpacked(self.read(file.path) or b"", file.encoding))
 
         wanted = set(names)
         found = [file for file in self.list_files(folder, recursive=False) if file.name in wanted]
@@ -327,7 +328,8 @@ class GcsStorage(Storage):
             ) from error
         except exceptions.NotFound as error:  # a missing object is no error where it may miss
             raise self._wording.error(
-                f"{what}: there is no bucket {self._bucket.name}; check {self._wording.name}"
+                f"{what}: there is no bucket {self._bucket.name}; check {self._wording.name} and "
+                "your rights on the bucket"
             ) from error
         except exceptions.ClientError as error:
             raise self._wording.error(

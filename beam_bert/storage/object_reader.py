@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
+from typing import Any
 
 import google_crc32c
 from typing_extensions import override
@@ -52,7 +53,7 @@ class ObjectReader(io.RawIOBase):
         self._loaded = (start, data)
 
     @override
-    def readinto(self, buffer: memoryview) -> int:  # type: ignore[override] - any buffer will do
+    def readinto(self, buffer: Any) -> int:
         stop = min(self._at + len(buffer), self._stop)
         begin, held = self._loaded
         if self._at >= stop:

@@ -84,6 +84,47 @@ def test_a_file_that_could_not_be_read_one_night_is_read_the_next(
     assert "nothing to do" in capsys.readouterr().out
 
 
+def test_a_file_named_in_another_way_is_the_same_file(
+    tmp_path: Path,
+    inputs: Path,
+    bert: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    out = tmp_path / "out"
+    monkeypatch.chdir(inputs)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / "link").symlink_to(inputs)
+    assert run("a.jsonl", out, bert, WAY) == 0
+    manifest = next(out.glob("runs/*/manifest.json")).read_text()
+    assert (
+        '"path": "a.jsonl"' in manifest and f'"identity": "{inputs.resolve()}/a.jsonl"' in manifest
+    )
+    for way in ("../in/a.jsonl", str(inputs / "a.jsonl"), "../link/a.jsonl", "~/in/a.jsonl"):
+        capsys.readouterr()
+        assert run(way, "~/out", bert, WAY) == 0  # type: ignore[arg-type]
+        assert "nothing to do" in capsys.readouterr().out, way
+    # Changed and read by another name, its old rows go, whatever the rows call their file.
+    write_jsonl(inputs / "a.jsonl", ROWS[:7])
+    touch_later(inputs / "a.jsonl")
+    assert run(f"file://{inputs}/a.jsonl", out, bert, WAY) == 0
+    assert ids(out) == sorted(row["id"] for row in ROWS[:7])
+    assert not (inputs / "~").exists()
+
+
+def test_an_output_within_the_input_does_not_feed_on_itself(
+    inputs: Path,
+    bert: Path,
+    capsys: pytest.CaptureFixture[str],
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    for _ in range(2):
+        capsys.readouterr()
+        assert run(inputs, inputs / "out", bert, WAY) == 0
+        assert ids(inputs / "out") == sorted(row["id"] for row in ROWS[:10])
+    assert "are not input" in caplog.text and "nothing to do" in capsys.readouterr().out
+
+
 def test_a_second_run_does_nothing_and_says_so(
     tmp_path: Path, inputs: Path, bert: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

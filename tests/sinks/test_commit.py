@@ -78,8 +78,11 @@ def test_the_manifest_tells_what_was_read_written_and_used(output: str) -> None:
         "label_counts": {"negative": 7, "neutral": 5, "positive": 5},
     }
     assert document["inputs"] == [
-        {"path": "in/0-0.jsonl", "rows": 11, "bytes": 1000, "size": 0, "version": "", "lost": ""},
-        {"path": "in/1-0.jsonl", "rows": 7, "bytes": 700, "size": 0, "version": "", "lost": ""},
+        {
+            **{"path": path, "rows": rows, "bytes": size, "size": 0},
+            **{"version": "", "lost": "", "identity": ""},
+        }
+        for path, rows, size in (("in/0-0.jsonl", 11, 1000), ("in/1-0.jsonl", 7, 700))
     ]
     for file in (*manifest.outputs, *manifest.rejects):
         data = open_storage(output).read(file.path)

@@ -188,9 +188,9 @@ def test_finding_records_on_gs_lists_staging_once_a_launch(
     record = write_shard(run, make_batch(0, rows=1), SCHEMA)
     prepare_output(run)
     calls = []
-    real = GcsStorage._list
+    real = GcsStorage.pages
     monkeypatch.setattr(
-        GcsStorage, "_list", lambda *args, **kw: (calls.append(args), real(*args, **kw))[1]
+        GcsStorage, "pages", lambda *args, **kw: (calls.append(args), real(*args, **kw))[1]
     )
     for _ in range(3):
         assert find_record(run, record.name) == record

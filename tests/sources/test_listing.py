@@ -130,3 +130,62 @@ def test_a_url_of_an_unknown_kind_is_an_error_of_one_line() -> None:
     with pytest.raises(InputError, match=r"nope://x/y: no file system") as error:
         list_files(["nope://x/y"])
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("pattern", ["", "**/*.txt", "*/**/*.txt"])
+def test_folders_that_link_to_themselves_are_walked_once(tmp_path: Path, pattern: str) -> None:
+    deep = tmp_path / "in" / "a" / "b"
+    deep.mkdir(parents=True)
+    (deep / "x.txt").write_text("x\n")
+    for number in range(3):
+        (tmp_path / "in" / "a" / f"again{number}").symlink_to(tmp_path / "in")
+        (deep / f"up{number}").symlink_to(tmp_path / "in" / "a")
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "elsewhere" / "y.txt").write_text("y\n")
+    (tmp_path / "in" / "a" / "out").symlink_to(tmp_path / "elsewhere")
+    assert names(tmp_path / "in", pattern) == ["a/b/x.txt", "a/out/y.txt"]
+
+
+def test_a_file_has_one_identity_however_it_is_named(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (folder / "link").symlink_to(folder / "deep")
+    (folder / "other.csv.gz").symlink_to(folder / "deep/er/more.csv.gz")
+    monkeypatch.chdir(folder / "deep")
+    monkeypatch.setenv("HOME", str(folder))
+    ways = [
+        "er/more.csv.gz",
+        str(folder / "deep/er/more.csv.gz"),
+        "../deep/er/more.csv.gz",
+        "../link/er/more.csv.gz",
+        "~/deep/er/*",
+        f"file://{folder}/deep/er/more.csv.gz",
+        "../other.csv.gz",
+    ]
+    assert {entry.identity for way in ways for entry in list_files([way])} == {
+        str((folder / "deep/er/more.csv.gz").resolve())
+    }
+    assert len(list_files(ways)) == 1
+    assert list_files(ways)[0].path == "er/more.csv.gz"  # as it was named first
+
+
+def test_an_output_among_the_input_is_not_read(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    for name in (
+        *("a.parquet", "deep/b.parquet", "out/predictions/p.parquet", "out/rejects/r.parquet"),
+        *("models/m/config.json", "models/m/model.safetensors", "store/versions/v/config.json"),
+        *("store/versions/v/model.safetensors", "store/versions/v.json", "store/aliases/0.json"),
+    ):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text("x\n")
+    found = list_files([str(tmp_path)], apart=[f"{tmp_path}/out/../out", "gs://b/out"])
+    assert [Path(file.path).name for file in found] == ["a.parquet", "b.parquet"]
+    assert "2 files in" in caplog.text and "are not input" in caplog.text
+    found = list_files([f"{tmp_path}/**/*.parquet"], apart=[f"{tmp_path}/out"])
+    assert [Path(file.path).name for file in found] == ["a.parquet", "b.parquet"]
+    # Input that lies in the output's own folder is input, what an output keeps there is not.
+    found = list_files([f"{tmp_path}/out", f"{tmp_path}/a.parquet"], apart=[str(tmp_path)])
+    assert [file.path for file in found if "out" in file.path] != []
+    with pytest.raises(InputError, match="which is not input"):
+        list_files([f"{tmp_path}/out"], apart=[f"{tmp_path}/out"])

@@ -30,7 +30,11 @@ def run_emulator() -> Iterator[str]:
 
     for name in ("api.object", "gcp_storage_emulator"):  # it logs each 404 as an error
         logging.getLogger(name).setLevel(logging.CRITICAL)
-    taught = {objects.insert: _with_preconditions, objects.get: _of_one_generation}
+    taught = {
+        objects.insert: _with_preconditions,
+        objects.get: _of_one_generation,
+        objects.download: _of_one_generation,
+    }
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(
             emulator_server,
