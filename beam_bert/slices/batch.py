@@ -102,8 +102,8 @@ class SliceBatch:
 class FileRead:
     """What a slice read of one file: rows (used and rejected) and stored or unpacked bytes.
 
-    `size`, `version` and `identity` are the listing's (`beam_bert.slices.plan.FileEntry`); `lost` says why the
-    file, or its rest, could not be read, so that nobody knows how many rows are missing.
+    `size`, `version` and `identity` are the listing's (`beam_bert.slices.plan.FileEntry`); `lost`
+    says why the file, or its rest, could not be read: nobody knows how many rows are missing.
     """
 
     path: str

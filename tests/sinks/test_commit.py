@@ -79,8 +79,13 @@ def test_the_manifest_tells_what_was_read_written_and_used(output: str) -> None:
     }
     assert document["inputs"] == [
         {
-            **{"path": path, "rows": rows, "bytes": size, "size": 0},
-            **{"version": "", "lost": "", "identity": ""},
+            "path": path,
+            "rows": rows,
+            "bytes": size,
+            "size": 0,
+            "version": "",
+            "lost": "",
+            "identity": "",
         }
         for path, rows, size in (("in/0-0.jsonl", 11, 1000), ("in/1-0.jsonl", 7, 700))
     ]
