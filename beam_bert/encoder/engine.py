@@ -106,7 +106,7 @@ class PackedModel(ABC):
         device: str,
         batch_tokens: int | None,
     ) -> None:
-        target = _resolve_device(device)
+        target = resolve_device(device)
         self.config = config
         self.precision = resolve_precision(precision, target)
         self.device = str(target)
@@ -310,7 +310,8 @@ class PackedModel(ABC):
         return [MicroBatch(batch.rows[p.rows], p.lengths) for p in pieces]
 
 
-def _resolve_device(device: str) -> torch.device:
+def resolve_device(device: str) -> torch.device:
+    """The device that "auto", "cpu", "cuda" or "cuda:1" stands for; raises ConfigError."""
     if device == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:

@@ -18,6 +18,7 @@ from apache_beam.options.pipeline_options import PipelineOptions
 
 from beam_bert.encoder import EncoderConfig, load_classifier, load_span_finder
 from beam_bert.errors import ConfigError, InputError, ModelError
+from beam_bert.inference.compute_options import ComputeOptions
 from beam_bert.jobs.precision_check import check_precision
 from beam_bert.jobs.runners import (
     LOCAL_RUNNER,
@@ -54,6 +55,8 @@ from beam_bert.sources import SourceSpec, inspect_source, list_files
 from beam_bert.tasks import AnswerTask, ClassificationTask, SentimentTask
 from beam_bert.tokenization import QuestionTokenizer, Tokenizer, WindowSettings
 
+_WITHOUT_BF16 = ("nvidia-tesla-t4",)  # of the GPUs that --gpu takes
+
 
 @dataclasses.dataclass(frozen=True)
 class JobPlan:
@@ -80,11 +83,15 @@ def plan_job(job: str, config: JobConfig, beam_flags: Sequence[str] = ()) -> Job
     options = pipeline_options(beam_flags)
     FileSystems.set_options(options)  # as Pipeline() does, but before the input is listed
     gpu = parse_gpu(config.gpu) if config.gpu else None
-    on_workers: dict[str, Any] = {}
+    compute = compute_options(config)
     if runner_of(options) == "DataflowRunner":
-        on_workers["accelerator"] = configure(options, gpu, job)
+        compute = dataclasses.replace(compute, accelerator=configure(options, gpu, job))
         if gpu is not None or asks_for_gpu(options):
-            on_workers["device"] = _paid_for(config.device)
+            compute = dataclasses.replace(compute, device=_paid_for(config.device))
+        if gpu is not None and config.precision == "auto":
+            # Shards' keys have the precision, and are made by workers that may have no GPU.
+            precision = "fp32" if gpu.type in _WITHOUT_BF16 else "bf16"
+            compute = dataclasses.replace(compute, precision=precision)
     elif gpu is not None:
         raise ConfigError(f"--gpu is for --runner=DataflowRunner, not {runner_of(options)}")
     elif runner_of(options) == LOCAL_RUNNER and runs_on_cuda(config.device):
@@ -92,7 +99,7 @@ def plan_job(job: str, config: JobConfig, beam_flags: Sequence[str] = ()) -> Job
     files = list_files(config.input, apart=config.not_input)
     model = resolve_model(config.model)
     folder = fetch_model(model)
-    predict, encoder = PREDICTORS[job](config, model, folder, on_workers)
+    predict, encoder = PREDICTORS[job](config, model, folder, compute)
     tokenizer = predict.tokenizer()
     if isinstance(tokenizer, QuestionTokenizer) and isinstance(config, AnswerConfig):
         _warn_of_borders(tokenizer, config)
@@ -122,7 +129,7 @@ def _classify(
     config: ClassifyConfig,
     model: ResolvedModel,
     folder: Path,
-    on_workers: dict[str, Any],
+    options: ComputeOptions,
 ) -> tuple[Predict, EncoderConfig]:
     # Loading it here finds a damaged checkpoint before a single worker starts; once more is cheap.
     encoder = load_classifier(folder, precision="fp32", device="cpu").config
@@ -139,13 +146,13 @@ def _classify(
         task,
         window_settings(config, encoder),
         pair=config.pair_column is not None,
-        **{**_handler_options(config), **on_workers},
+        options=options,
     )
     return predict, encoder
 
 
 def _answer(
-    config: AnswerConfig, model: ResolvedModel, folder: Path, on_workers: dict[str, Any]
+    config: AnswerConfig, model: ResolvedModel, folder: Path, options: ComputeOptions
 ) -> tuple[Predict, EncoderConfig]:
     encoder = load_span_finder(folder, precision="fp32", device="cpu").config
     ours = {field.name for field in (*ID_FIELDS, *ORIGIN_FIELDS)}
@@ -166,7 +173,7 @@ def _answer(
         task,
         window_settings(config, encoder, ANSWER_MAX_LENGTH, config.max_answer_tokens),
         max_answer_tokens=config.max_answer_tokens,
-        **{**_handler_options(config), **on_workers},
+        options=options,
     )
     return predict, encoder
 
@@ -189,13 +196,11 @@ def _paid_for(device: str) -> str:
     return "cuda"
 
 
-def _handler_options(config: JobConfig) -> dict[str, Any]:
-    return {
-        "precision": config.precision,
-        "device": config.device,
-        "batch_tokens": config.batch_tokens,
-        "recheck_margin": config.recheck_margin,
-    }
+def compute_options(config: InferenceConfig) -> ComputeOptions:
+    """How and where the settings have the model run."""
+    return ComputeOptions(
+        config.precision, config.device, config.batch_tokens, config.recheck_margin
+    )
 
 
 # What differs from job to job: loads the model once to check it, and says what is done with it.

@@ -97,12 +97,12 @@ def _stdin(config: Any) -> Iterator[str]:
 
 def _answers(job: str, config: Any, texts: Iterable[str]) -> Iterator[dict[str, Any]]:
     from beam_bert.inference.model_handler import score
-    from beam_bert.jobs.plan import PREDICTORS
+    from beam_bert.jobs.plan import PREDICTORS, compute_options
     from beam_bert.models import fetch_model, resolve_model
     from beam_bert.pipeline.classify_text import documents_of
 
     model = resolve_model(config.model)
-    predict, _ = PREDICTORS[job](config, model, fetch_model(model), {})
+    predict, _ = PREDICTORS[job](config, model, fetch_model(model), compute_options(config))
     tokenizer, checked = predict.tokenizer(), predict.load_checked()
     names = [field.name for field in predict.task.fields()]
     texts = iter(texts)

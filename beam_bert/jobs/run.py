@@ -281,7 +281,12 @@ def _loading_s(result: PipelineResult) -> float | None:
 def build(pipeline: beam.Pipeline, plan: JobPlan) -> Any:
     """Put the whole job into a pipeline; returns the PCollection with the one Manifest."""
     read = pipeline | "Read" >> ReadDocuments(
-        plan.config.input, plan.spec, plan.settings_digest, plan.run, plan.config.not_input
+        plan.config.input,
+        plan.spec,
+        plan.settings_digest,
+        plan.run,
+        plan.config.not_input,
+        plan.predict.options.arithmetic,
     )
     written = read.documents | plan.predict | "Write" >> WriteShards(plan.run, plan.schema)
     records = (written, read[DONE]) | "Records" >> beam.Flatten()

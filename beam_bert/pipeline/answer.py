@@ -11,15 +11,15 @@ answers). Here they meet.
 from __future__ import annotations
 
 from functools import partial
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from beam_bert.encoder import load_span_finder
+from beam_bert.inference.compute_options import ComputeOptions
 from beam_bert.models import ResolvedModel
-from beam_bert.pipeline.predict import Predict
+from beam_bert.pipeline.predict import DEFAULTS, Predict
 from beam_bert.slices.batch import SliceBatch
 from beam_bert.slices.schema import output_schema
 from beam_bert.slices.token_arrays import logits_array
@@ -42,8 +42,7 @@ class Answer(Predict):
       task: what is asked, and which answers are kept.
       windows: how documents are cut.
       max_answer_tokens: longest answer.
-      handler_options: `precision`, `device`, `batch_tokens`, `recheck_margin`, `accelerator` of
-        `BertModelHandler`.
+      options: how and where the model runs.
     """
 
     def __init__(
@@ -53,7 +52,7 @@ class Answer(Predict):
         windows: WindowSettings,
         *,
         max_answer_tokens: int = 30,
-        **handler_options: Any,
+        options: ComputeOptions = DEFAULTS,
     ) -> None:
         super().__init__(
             model,
@@ -65,7 +64,7 @@ class Answer(Predict):
             ),
             decode=partial(decode, task=task, model=model),
             task=task,
-            **handler_options,
+            options=options,
         )
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 from functools import partial
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -13,6 +12,7 @@ import pyarrow.compute as pc
 from beam_bert.encoder import load_classifier
 from beam_bert.encoder.config import read_config
 from beam_bert.encoder.precision import EIGHT_BITS
+from beam_bert.inference.compute_options import ComputeOptions
 from beam_bert.models import ResolvedModel, fetch_model, resolve_model
 from beam_bert.pipeline.predict import Predict
 from beam_bert.slices.batch import SliceBatch
@@ -34,8 +34,8 @@ class Classify(Predict):
       task: what its logits mean; None: the best label and its score, as the model's config says.
       windows: how long documents are cut; None: they are cut off where the model's windows end.
       pair: whether rows have a `text_pair`.
-      handler_options: `precision`, `device`, `batch_tokens`, `recheck_margin`, `accelerator` of
-        `BertModelHandler`.
+      precision, device, batch_tokens: how and where the model runs, as the flags.
+      options: all that can be said of that, in place of those three.
 
     Raises:
       ModelError: the model cannot be used; when the transform is made.
@@ -48,11 +48,15 @@ class Classify(Predict):
         windows: WindowSettings | None = None,
         *,
         pair: bool = False,
-        **handler_options: Any,
+        precision: str = "auto",
+        device: str = "auto",
+        batch_tokens: int | None = None,
+        options: ComputeOptions | None = None,
     ) -> None:
+        options = options or ComputeOptions(precision, device, batch_tokens)
         if isinstance(model, str):
             model = resolve_model(model)
-            warn_if_unchecked(handler_options.get("precision", "auto"))
+            warn_if_unchecked(options.precision)
         if task is None or windows is None:
             encoder = read_config(fetch_model(model))
             task = task or ClassificationTask(
@@ -67,7 +71,7 @@ class Classify(Predict):
             load=load_classifier,
             decode=partial(_decode_labels, task=task, model=model),
             task=task,
-            **handler_options,
+            options=options,
         )
 
 

@@ -21,6 +21,7 @@ from apache_beam.typehints.schemas import named_fields_from_element_type
 from beam_bert.encoder import EncoderConfig
 from beam_bert.encoder.config import read_config
 from beam_bert.errors import ConfigError
+from beam_bert.inference.compute_options import ComputeOptions
 from beam_bert.models import fetch_model, resolve_model
 from beam_bert.pipeline.classify import Classify, warn_if_unchecked
 from beam_bert.slices.batch import SliceBatch
@@ -85,9 +86,7 @@ class ClassifyText(beam.PTransform):
             resolved,
             self._task,
             WindowSettings(window, sentiment, min(STRIDE, window // 3)),
-            precision=precision,
-            device=device,
-            batch_tokens=batch_tokens,
+            options=ComputeOptions(precision, device, batch_tokens),
         )
 
     def expand(self, rows: Any) -> Any:

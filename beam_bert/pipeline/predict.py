@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -13,12 +14,15 @@ from apache_beam.ml.inference.base import RunInference
 from apache_beam.utils.shared import Shared
 
 from beam_bert.encoder import PackedModel
+from beam_bert.inference.compute_options import ComputeOptions
 from beam_bert.inference.fp32_recheck import NAMESPACE, RecheckedModel
 from beam_bert.inference.model_handler import BertModelHandler
 from beam_bert.models import ResolvedModel, fetch_model
 from beam_bert.slices.batch import SliceBatch
 from beam_bert.tasks import Task
 from beam_bert.tokenization import Tokenizer
+
+DEFAULTS = ComputeOptions()
 
 
 class Predict(beam.PTransform):
@@ -30,8 +34,7 @@ class Predict(beam.PTransform):
       load: makes the model, see `BertModelHandler`.
       decode: makes the output's rows of a ScoreBatch, given the tokenizer too.
       task: what the model's outputs mean.
-      handler_options: `precision`, `device`, `batch_tokens`, `recheck_margin`, `accelerator` of
-        `BertModelHandler`.
+      options: how and where the model runs.
     """
 
     def __init__(
@@ -42,7 +45,7 @@ class Predict(beam.PTransform):
         load: Callable[..., PackedModel],
         decode: Callable[[SliceBatch, Any], SliceBatch],
         task: Task,
-        **handler_options: Any,
+        options: ComputeOptions = DEFAULTS,
     ) -> None:
         super().__init__()
         self.model = model
@@ -50,13 +53,13 @@ class Predict(beam.PTransform):
         self._tokenizer_of = tokenizer_of
         self._load = load
         self.decode = decode
-        self._handler_options = handler_options
+        self.options = options
 
     def expand(self, batches: Any) -> Any:
         """Tokenize, run the model, decode."""
         tokenizer = _SharedTokenizer(self.model, self._tokenizer_of)
         handler = BertModelHandler(
-            self.model, load=self._load, task=self.task, **self._handler_options
+            self.model, load=self._load, task=self.task, **asdict(self.options)
         )
         return (
             batches
@@ -70,17 +73,19 @@ class Predict(beam.PTransform):
         found: Tokenizer = self._tokenizer_of(fetch_model(self.model))
         return found
 
-    def load_model(self, **options: Any) -> PackedModel:
-        """The model, here and now; `options` go before those of the workers."""
-        others = ("accelerator", "recheck_margin")
-        kept = {k: v for k, v in self._handler_options.items() if k not in others}
-        return self._load(fetch_model(self.model), **{**kept, **options})
+    def load_model(self, precision: str | None = None) -> PackedModel:
+        """The model, here and now; in another precision than the workers' where one is given."""
+        return self._load(
+            fetch_model(self.model),
+            precision=precision or self.options.precision,
+            device=self.options.device,
+            batch_tokens=self.options.batch_tokens,
+        )
 
     def load_checked(self) -> RecheckedModel:
         """The model as the workers run it, here and now."""
-        gap = self._handler_options.get("recheck_margin")
-        exact = partial(self.load_model, precision="fp32")
-        return RecheckedModel.of(self.load_model(), self.task, exact, gap)
+        exact = partial(self.load_model, "fp32")
+        return RecheckedModel.of(self.load_model(), self.task, exact, self.options.recheck_margin)
 
 
 class _SharedTokenizer:

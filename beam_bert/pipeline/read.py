@@ -6,7 +6,7 @@ and only descriptors are ever shuffled.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import apache_beam as beam
@@ -32,6 +32,7 @@ class ReadDocuments(beam.PTransform):
       run: where shards may wait from an earlier, unfinished run; those come out at the tag `done`
         as ShardRecords and are not read into documents again. None: there is no such tag.
       apart: places whose files are not input, should they lie in it: the output, the model.
+      arithmetic: says on each worker what its products are made in, for the shards' keys.
 
     Raises:
       InputError: without a spec: the files cannot be used; when the transform is made.
@@ -44,8 +45,10 @@ class ReadDocuments(beam.PTransform):
         settings_digest: str = "",
         run: RunSpec | None = None,
         apart: tuple[str, ...] = (),
+        arithmetic: Callable[[], str] | None = None,
     ) -> None:
         super().__init__()
+        self._arithmetic = arithmetic
         self._patterns = (patterns,) if isinstance(patterns, str) else tuple(patterns)
         self._apart = apart
         self._spec = spec or inspect_source(list_files(self._patterns, apart), SourceSpec())
@@ -62,9 +65,9 @@ class ReadDocuments(beam.PTransform):
             | "CutUnits" >> beam.FlatMap(cut_unit, self._spec)
             | "SpreadSlices" >> beam.Reshuffle()
             | "ReadSlice"
-            >> beam.ParDo(_ReadSlice(self._spec, self._settings_digest, self._run)).with_outputs(
-                DONE, main="documents"
-            )
+            >> beam.ParDo(
+                _ReadSlice(self._spec, self._settings_digest, self._run, self._arithmetic)
+            ).with_outputs(DONE, main="documents")
         )
         return read if self._run else read.documents
 
@@ -79,15 +82,27 @@ def _plan(
 
 
 class _ReadSlice(beam.DoFn):
-    def __init__(self, spec: SourceSpec, settings_digest: str, run: RunSpec | None) -> None:
+    def __init__(
+        self,
+        spec: SourceSpec,
+        settings_digest: str,
+        run: RunSpec | None,
+        arithmetic: Callable[[], str] | None,
+    ) -> None:
+        self._arithmetic = arithmetic
         self._spec = spec
         self._settings_digest = settings_digest
         self._run = run
         self._rows = Metrics.counter(NAMESPACE, "rows_read")
         self._reused = Metrics.counter(NAMESPACE, "slices_reused")
 
+    def setup(self) -> None:
+        # Of this worker, which runs the model too: the runner fuses the steps.
+        arithmetic = self._arithmetic() if self._arithmetic else ""
+        self._digest = self._settings_digest + arithmetic
+
     def process(self, slice_: Slice) -> Iterator[Any]:
-        for batch in read_slice(slice_, self._spec, self._settings_digest):
+        for batch in read_slice(slice_, self._spec, self._digest):
             self._rows.inc(batch.rows_read)
             LIVE.add_read(batch.rows_read, sum(file.bytes for file in batch.files))
             record = self._run and find_record(self._run, batch.slice.shard_name(batch.key))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -11,6 +12,7 @@ from beam_bert.errors import RunFailed
 from beam_bert.sinks.records import ShardRecord, SourceFile
 
 N = TypeVar("N", int, float)
+_SLICE = re.compile(r"part-\d+-\d+-")  # a shard's name without its key
 
 
 @dataclass(frozen=True)
@@ -60,6 +62,16 @@ def close_totals(records: Iterable[ShardRecord]) -> Totals:
                 "read, or two versions of this package ran at once; nothing was committed"
             )
     ordered = tuple(unique[name] for name in sorted(unique))
+    slices: dict[str, str] = {}
+    for record in ordered:
+        slice_ = _SLICE.match(record.name)
+        other = slices.setdefault(slice_[0], record.name) if slice_ else record.name
+        if other != record.name:
+            raise RunFailed(
+                f"one slice was made twice and differs, as {other} and as {record.name}: the input "
+                "changed while it was read, or machines compute in different precisions (give "
+                "--precision); nothing was committed"
+            )
     for record in ordered:
         _check(record)
     files: dict[str, SourceFile] = {}

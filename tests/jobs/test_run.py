@@ -417,3 +417,21 @@ def test_a_library_call_leaves_the_logging_of_its_process_as_it_was(
     classify(ClassifyConfig(input=(str(source),), output=str(tmp_path / "out"), model=str(bert)))
     assert [(each.level, list(each.filters), each.disabled) for each in loggers] == before
     assert logging.root.manager.disable == logging.NOTSET
+
+
+def test_shards_of_another_arithmetic_have_another_key(
+    tmp_path: Path, bert: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With --precision auto, CPUs with and without bf16 compute other bits of one slice."""
+    source = write_jsonl(tmp_path / "in.jsonl", ROWS[:4])
+    names = {}
+    for has_bf16 in (False, True):
+        monkeypatch.setattr("beam_bert.encoder.precision.has_native_bf16", lambda x=has_bf16: x)
+        out = tmp_path / str(has_bf16)
+        assert run(source, out, bert, "--device=cpu") == 0
+        (names[has_bf16],) = shards(out)
+        assert run(source, tmp_path / f"again {has_bf16}", bert, "--device=cpu") == 0
+        assert shards(tmp_path / f"again {has_bf16}") == shards(out)
+        stats = manifest_of(out)["stats"]
+        assert stats[f"rows_{'bf16' if has_bf16 else 'fp32'}_cpu"] == 4
+    assert names[False] != names[True]

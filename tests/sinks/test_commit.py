@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 import json
 import random
 import subprocess
@@ -136,6 +137,17 @@ def test_one_name_for_two_different_shards_fails_the_run(output: str) -> None:
     other = records[0].model_copy(update={"label_counts": {"neutral": 10}})
     with pytest.raises(RunFailed, match="was made twice and differs"):
         commit_run(run, [*records, other], SCHEMA)
+
+
+def test_one_slice_under_two_keys_fails_the_run_and_doubles_no_row(output: str) -> None:
+    run = make_run(output)
+    batch = make_batch(0, rows=5)
+    records = [
+        write_shard(run, dataclasses.replace(batch, key=key), SCHEMA)
+        for key in ("a" * 16, "b" * 16)
+    ]
+    with pytest.raises(RunFailed, match=r"one slice was made twice .*give --precision"):
+        commit_run(run, records, SCHEMA)
 
 
 @pytest.mark.parametrize(
