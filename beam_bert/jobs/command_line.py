@@ -53,7 +53,8 @@ def parse_config(
       SystemExit: after --help.
     """
     parser = settings_parser(config, prog, beam=beam)
-    known, beam_flags = parser.parse_known_args(with_underscores(argv, parser))
+    flags = _with_dashed_values(with_underscores(argv, parser), parser)
+    known, beam_flags = parser.parse_known_args(flags)
     values = {name: value for name, value in vars(known).items() if value is not None}
     config_file = values.pop("config", None)
     _set_terminal(values)
@@ -260,6 +261,28 @@ def with_underscores(argv: Sequence[str], parser: argparse.ArgumentParser) -> li
         spelled = "--" + name[2:].replace("-", "_")
         is_ours = name.startswith("--") and spelled in parser._option_string_actions
         flags.append(f"{spelled}{equals}{value}" if is_ours else word)
+    return flags
+
+
+def _with_dashed_values(argv: Sequence[str], parser: argparse.ArgumentParser) -> list[str]:
+    """`--question -when?` as `--question=-when?`: argparse would take the value for a flag."""
+    flags: list[str] = []
+    of_flag: list[str] = []  # a flag of ours, and its values so far
+
+    def finish() -> None:
+        name, *values = of_flag or [""]
+        is_dashed = any(value.startswith("-") for value in values)
+        flags.extend([f"{name}={value}" for value in values] if is_dashed else of_flag)
+
+    for word in argv:
+        is_value = not word.startswith("--") and word not in parser._option_string_actions
+        if of_flag and is_value:
+            of_flag.append(word)
+            continue
+        finish()
+        of_flag = [word] if word in parser._option_string_actions else []
+        flags += [] if of_flag else [word]
+    finish()
     return flags
 
 

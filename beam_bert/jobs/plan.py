@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-import sys
 from collections.abc import Callable, Sequence
 from datetime import datetime, timezone
 from functools import partial
@@ -53,6 +52,7 @@ from beam_bert.slices.schema import ID_FIELDS, ORIGIN_FIELDS, SCHEMA_VERSION, ou
 from beam_bert.software import software_versions
 from beam_bert.sources import SourceSpec, inspect_source, list_files
 from beam_bert.tasks import AnswerTask, ClassificationTask, SentimentTask
+from beam_bert.terminal import TERMINAL
 from beam_bert.tokenization import QuestionTokenizer, Tokenizer, WindowSettings
 
 _WITHOUT_BF16 = ("nvidia-tesla-t4",)  # of the GPUs that --gpu takes
@@ -181,11 +181,10 @@ def _answer(
 def _warn_of_borders(tokenizer: QuestionTokenizer, config: AnswerConfig) -> None:
     shared, longest = tokenizer.shared_tokens, config.max_answer_tokens
     if shared < longest:
-        print(
-            f"warning: neighbouring windows share {shared} tokens, so a longer answer (up to "
+        TERMINAL.warn(
+            f"neighbouring windows share {shared} tokens, so a longer answer (up to "
             f"--max_answer_tokens {longest}) is missed where no window holds all of it; raise "
-            "--stride or --max_length, or shorten the question",
-            file=sys.stderr,
+            "--stride or --max_length, or shorten the question"
         )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 from typing import Any, Literal
 
 from pydantic import field_validator, model_validator
@@ -20,7 +21,9 @@ GPU_SLICE_BYTES = 16 * 2**20
 
 # What Python makes of bytes of the command line that are not UTF-8; no tokenizer takes it.
 _SURROGATE = re.compile("[\ud800-\udfff]")
-_NAMED = re.compile(r"([^\W\d]\w*)=(.*)", re.DOTALL)
+# One word and "=" in front of a question: its name, or a part of it. After a name that is none at
+# first sight (E=mc2), a blank says that it is one.
+_NAMED = re.compile(r"\s*([^\s=]*)\s*=(\s*)(.*)", re.DOTALL)
 
 
 class AnswerConfig(JobConfig):
@@ -32,8 +35,8 @@ class AnswerConfig(JobConfig):
 
     question: tuple[str, ...] = setting(
         "Questions",
-        "Asked of every document; several may be given, each as TEXT or name=TEXT. In YAML a list "
-        "or a mapping of names to questions.",
+        "Asked of every document; several may be given, each as TEXT or name=TEXT (=TEXT where a "
+        "question itself begins so). In YAML a list or a mapping of names to questions.",
         output=True,
         default=(),
     )
@@ -97,21 +100,32 @@ class AnswerConfig(JobConfig):
         if not isinstance(value, dict):
             return value
         for name, text in value.items():
-            if not isinstance(text, str) or not _NAMED.fullmatch(f"{name}="):
-                raise ValueError(
-                    f"{name!r}: {text!r} is no name (letters, digits, _) with a question"
-                )
-        return tuple(f"{name}={text}" for name, text in value.items())
+            if not isinstance(name, str):
+                raise ValueError(f"a name is {name!r} to YAML; quote it")
+            if not isinstance(text, str):
+                raise ValueError(f"the question {name!r} is {text!r} to YAML; quote it")
+            _check_name(name)
+        return tuple(f"{name}= {text}" for name, text in value.items())
 
     @model_validator(mode="after")
     def _check_questions(self) -> AnswerConfig:
         if bool(self.question) == (self.question_column is not None):
             fault = "one of them, not both" if self.question else "one of them is missing"
             raise ValueError(f"give --question or --question_column: {fault}")
-        if any(not text.strip() for text in self.questions or ()):
-            raise ValueError("--question: a question is empty")
         if any(_SURROGATE.search(text) for text in self.question):
             raise ValueError("--question: a question holds bytes that are no text (UTF-8)")
+        try:
+            self._parted()
+        except ValueError as error:
+            raise ValueError(f"--question: {error}") from None
+        if any(not text.strip() for text in self.questions or ()):
+            raise ValueError("--question: a question is empty")
+        unnamed = [text for name, text in self._parted() if name is None]
+        again = [text for number, text in enumerate(unnamed) if text in unnamed[:number]]
+        if again:
+            raise ValueError(
+                f"--question {again[0]!r} is asked twice; leave one out, or name them: name=TEXT"
+            )
         if self.question_column in self.text_column:
             raise ValueError(f"column {self.question_column!r} cannot be both text and question")
         names = [name.casefold() for name in self.names or () if name is not None]
@@ -132,14 +146,50 @@ class AnswerConfig(JobConfig):
     @property
     def questions(self) -> tuple[str, ...] | None:
         """Texts of the questions asked of every document; None where rows have their own."""
-        return tuple(_parted(each)[1] for each in self.question) or None
+        return tuple(text for _, text in self._parted()) or None
 
     @property
     def names(self) -> tuple[str | None, ...] | None:
         """Their names, None for one without."""
-        return tuple(_parted(each)[0] for each in self.question) or None
+        return tuple(name for name, _ in self._parted()) or None
+
+    def _parted(self) -> list[tuple[str | None, str]]:
+        return [parted(each) for each in self.question]
 
 
-def _parted(question: str) -> tuple[str | None, str]:
-    named = _NAMED.fullmatch(question)
-    return (named[1], named[2].strip()) if named else (None, question.strip())
+def parted(question: str) -> tuple[str | None, str]:
+    """A question's name, where it is given one, and its text.
+
+    `name=TEXT` names it, and `=TEXT` says that it has no name.
+
+    Raises:
+      ValueError: it cannot be told whether a name is meant.
+    """
+    named = _NAMED.match(question)
+    if named is None:
+        return None, question.strip()
+    name, blank, text = named.groups()
+    if not name:
+        return None, text.strip()
+    first_word = (text.split() or [""])[0]
+    if not blank and ((len(name) == 1 and name.isupper()) or re.search(r"\d", first_word)):
+        raise ValueError(
+            f"{question[:80]!r}: if {name} is its name, put a blank after the =; if it "
+            "is a part of the question, put another = in front of it all"
+        )
+    return _check_name(name), text.strip()
+
+
+def _check_name(name: str) -> str:
+    """The name as everything compares it: NFC, as a column's.
+
+    Raises:
+      ValueError: it is none.
+    """
+    normal = unicodedata.normalize("NFC", name)
+    if not normal.isidentifier():
+        raise ValueError(
+            f"{name!r} is no name (letters, digits and _, no digit first); if it is a "
+            "part of the question, put = in front of it all"
+        )
+    return normal

@@ -289,6 +289,12 @@ NEEDED = ["--input", "a", "--output", "o", "--model", "m"]
         (["--question", "end= "], r"a question is empty"),
         (["--question", "who \udcff?"], r"a question holds bytes that are no text"),
         (["--question", "end=a", "--question", "End=b"], r"two questions are named 'end'"),
+        (["--question", "end-date=When does it end?"], r"'end-date' is no name .*put = in front"),
+        (["--question", "2nd=When?"], r"'2nd' is no name"),
+        (["--question", "E=mc2 means what?"], r"if E is its name, put a blank after the ="),
+        (["--question", "pi=3.14 or what?"], r"if pi is its name, put a blank after the ="),
+        (["--question", "who?", " who?"], r"'who\?' is asked twice; leave one out, or name them"),
+        (["--question", "é=a", "--question", "e\u0301=b"], r"two questions are named 'é'"),
         (["--question_column=text"], r"column 'text' cannot be both text and question"),
         (["--question", "a", "--answers=wide"], r"wide needs named questions"),
         (["--question_column=q", "--answers=wide"], r"wide needs named questions"),
@@ -303,17 +309,65 @@ def test_a_mistake_is_one_line_that_names_the_way_out(flags: list[str], message:
     assert "\n" not in str(raised.value)
 
 
-def test_questions_have_names_where_they_are_given_some(tmp_path: Path) -> None:
-    flags = ["--question", "end=When?", "What is 1+1=2?", "E=mc2=?"]
-    config, _ = parse_config(AnswerConfig, [*NEEDED, *flags], "pipelines.answer")
-    assert config.questions == ("When?", "What is 1+1=2?", "mc2=?")
-    assert config.names == ("end", None, "E")
+@pytest.mark.parametrize(
+    ("given", "name", "text"),
+    [
+        ("end=When does it end?", "end", "When does it end?"),
+        (" end = When?", "end", "When?"),
+        ("end=when does x=5?", "end", "when does x=5?"),
+        ("What is 1+1=2?", None, "What is 1+1=2?"),
+        ("E= mc2 means what?", "E", "mc2 means what?"),
+        ("=E=mc2 means what?", None, "E=mc2 means what?"),
+        ("=end-date=when?", None, "end-date=when?"),
+        ("समाप्ति=कब?", "समाप्ति", "कब?"),
+        ("cafe\u0301=Where?", "caf\u00e9", "Where?"),
+        ("价格=多少钱？", "价格", "多少钱？"),
+        ("-when?", None, "-when?"),
+    ],
+)
+def test_a_question_has_the_name_that_it_is_given(given: str, name: str | None, text: str) -> None:
+    config, _ = parse_config(AnswerConfig, [*NEEDED, "--question", given], "pipelines.answer")
+    assert (config.names, config.questions) == ((name,), (text,))
+
+
+def test_values_with_a_dash_in_front_stand_beside_others() -> None:
+    flags = [*NEEDED, "--question", "who?", "-when?", "-2 what?", "--null_threshold", "-1"]
+    config, others = parse_config(AnswerConfig, flags, "pipelines.answer")
+    assert config.questions == ("who?", "-when?", "-2 what?")
+    assert (config.null_threshold, others) == (-1, [])
+
+
+@pytest.mark.parametrize(
+    ("yaml_text", "names"),
+    [
+        ("question:\n  end: When?\n  E: mc2 means what?\n", ("end", "E")),
+        ("question:\n  'no': Which number?\n", ("no",)),
+        ("question: ['end=When?', 'Who?']\n", ("end", None)),
+    ],
+)
+def test_yaml_names_questions(tmp_path: Path, yaml_text: str, names: Any) -> None:
     file = tmp_path / "job.yaml"
-    file.write_text("question:\n  'bad name': When?\n")
-    with pytest.raises(ConfigError, match="'bad name'"):
-        parse_config(AnswerConfig, [*NEEDED, "--config", str(file)], "pipelines.answer")
-    file.write_text("question:\n  end: When?\n  who: Who?\n  end: Where?\n")
-    with pytest.raises(ConfigError, match=r"'end' is given twice\s.*line 4"):
+    file.write_text(yaml_text)
+    config, _ = parse_config(AnswerConfig, [*NEEDED, "--config", str(file)], "pipelines.answer")
+    assert config.names == names
+
+
+@pytest.mark.parametrize(
+    ("yaml_text", "message"),
+    [
+        ("question:\n  no: When?\n", "--question: a name is False to YAML; quote it"),
+        ("question:\n  on: When?\n", "--question: a name is True to YAML; quote it"),
+        ("question:\n  ~: When?\n", "--question: a name is None to YAML; quote it"),
+        ("question:\n  3: When?\n", "--question: a name is 3 to YAML; quote it"),
+        ("question:\n  end: 5\n", "the question 'end' is 5 to YAML; quote it"),
+        ("question:\n  'bad name': When?\n", "'bad name' is no name"),
+        ("question:\n  end: When?\n  who: Who?\n  end: Where?\n", r"'end' is given twice"),
+    ],
+)
+def test_what_yaml_makes_of_names_is_told(tmp_path: Path, yaml_text: str, message: str) -> None:
+    file = tmp_path / "job.yaml"
+    file.write_text(yaml_text)
+    with pytest.raises(ConfigError, match=message):
         parse_config(AnswerConfig, [*NEEDED, "--config", str(file)], "pipelines.answer")
 
 
