@@ -13,8 +13,8 @@ from beam_bert.settings.fields import Settings, same_setting, setting
 from beam_bert.settings.training import FinetuneConfig, TrainingConfig, task_field
 
 _QUESTIONS = "Questions with their answers, SQuAD's JSON (v1, v2) or flat rows: "
-# Chinese has no words to compare: `beam_bert.evaluation.answering.metrics`.
-Definition = Literal["auto", "squad", "cmrc"]
+# Not every script has words to compare: `beam_bert.evaluation.answering.metrics`.
+Definition = Literal["auto", "squad", "cmrc", "characters"]
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,8 @@ class _FlatColumns(Settings):
     id_column: str | None = setting("Data", "Flat rows: column with a name.", default=None)
     max_reject_rate: float = setting(
         "Data",
-        "Share of flat rows without usable text or question to go on without.",
+        "Share of flat rows without usable text or question, and in training of labels that stand "
+        "nowhere, to go on without.",
         default=0.0,
         ge=0,
         le=1,
@@ -165,8 +166,8 @@ class AnswerEvaluateConfig(_FlatColumns):
     output: str = setting("Report", "Folder or gs:// prefix for evaluation.json and report.html.")
     definition: Definition = setting(
         "Report",
-        "What is right: squad compares words, cmrc (Chinese) characters; auto: cmrc where an "
-        "answer has Chinese characters.",
+        "What is right: squad compares words; cmrc (Chinese) and characters (scripts without word "
+        "breaks, and Korean) what their names say; auto: by the script of the answers.",
         default="auto",
     )
     examples: int = setting("Report", "Wrong answers to show.", default=20, ge=0, le=1_000)

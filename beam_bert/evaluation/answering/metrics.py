@@ -1,10 +1,14 @@
-"""Exact match and F1 of answers: SQuAD's official definitions, and CMRC's for Chinese.
+"""Exact match and F1 of answers: SQuAD's official definitions, CMRC's for Chinese, KorQuAD's idea
+for other scripts whose words do not stand apart.
 
 SQuAD compares words in lower case, without punctuation and articles
 (https://rajpurkar.github.io/SQuAD-explorer/, evaluate-v2.0.py). Chinese has no spaces between
 words: CMRC 2018 (Cui et al., arXiv:1810.07366, cmrc2018_evaluate.py) compares characters, and its
 F1 counts the longest stretch that both share. Where that script asks NLTK for the words of Latin
-text, a regular expression parts them here.
+text, a regular expression parts them here. Japanese, Thai, Lao, Khmer, Burmese and Tibetan have no
+spaces between words either, and Korean writes particles and endings onto them: there F1 compares
+characters as SQuAD's compares words, as KorQuAD does (Lim et al. 2019, arXiv:1909.07005), and words
+of other scripts among them stay words; exact match is SQuAD's.
 """
 
 from __future__ import annotations
@@ -21,11 +25,18 @@ import numpy as np
 import numpy.typing as npt
 
 FloatArray = npt.NDArray[np.float64]
-Definition = Literal["auto", "squad", "cmrc"]
+Definition = Literal["auto", "squad", "cmrc", "characters"]
 
 _PUNCTUATION = str.maketrans("", "", string.punctuation)
 _ARTICLES = re.compile(r"\b(a|an|the)\b")
 _HAN = re.compile("[\u4e00-\u9fa5]")
+# Kana, Hangul, Thai, Lao, Tibetan, Burmese, Khmer.
+_WITHOUT_WORDS = (
+    "\u3041-\u30ff\u31f0-\u31ff\uff66-\uff9d\u1100-\u11ff\u3130-\u318f\uac00-\ud7a3"
+    "\u0e00-\u0e7f\u0e80-\u0eff\u0f00-\u0fff\u1000-\u109f\u1780-\u17ff"
+)
+_CHARACTERS = re.compile(f"[{_WITHOUT_WORDS}]")
+_SEGMENTS = re.compile(f"[{_WITHOUT_WORDS}\u4e00-\u9fa5]|[^\\s{_WITHOUT_WORDS}\u4e00-\u9fa5]+")
 _WORDS = re.compile(r"\w+|[^\w\s]")
 # As in cmrc2018_evaluate.py; it names one of two characters, which no character can equal.
 _CMRC_PUNCTUATION = frozenset(
@@ -42,6 +53,21 @@ def has_han(text: str) -> bool:
 def squad_words(text: str) -> list[str]:
     """The words that SQuAD compares."""
     return _ARTICLES.sub(" ", text.lower().translate(_PUNCTUATION)).split()
+
+
+def has_no_word_breaks(text: str) -> bool:
+    """Whether characters of a script stand in it that is compared by characters (not Chinese)."""
+    return _CHARACTERS.search(text) is not None
+
+
+def character_scores(predicted: str, right: str) -> tuple[float, float]:
+    """Exact match by SQuAD's words, and F1 over characters where words do not stand apart."""
+    exact, _ = squad_scores(predicted, right)
+    found, wanted = (_SEGMENTS.findall(" ".join(squad_words(each))) for each in (predicted, right))
+    if not found or not wanted:
+        return exact, exact
+    shared = sum((Counter(found) & Counter(wanted)).values())
+    return exact, _f1(shared, len(found), len(wanted))
 
 
 def cmrc_segments(text: str) -> list[str]:
@@ -85,7 +111,8 @@ def answer_scores(
     Args:
       predicted: answers; "" where the model gives none.
       right: for each question the answers that count, none where it has no answer.
-      definition: auto is CMRC's where a right answer, or the one predicted, holds a Han character.
+      definition: auto is by characters where a right answer, or the one predicted, holds one of a
+        script without word breaks; else CMRC's where one holds a Han character; else SQuAD's.
 
     Returns:
       float64 [n] twice, from 0 to 1.
@@ -93,13 +120,19 @@ def answer_scores(
     exact, f1 = np.zeros(len(predicted)), np.zeros(len(predicted))
     for row, (found, wanted) in enumerate(zip(predicted, right, strict=True)):
         answers = _usable(wanted)
-        by_character = definition == "cmrc" or (
-            definition == "auto" and any(map(has_han, [found, *answers]))
-        )
-        score = cmrc_scores if by_character else squad_scores
-        scores = [score(found, answer) for answer in answers]
+        name = definition if definition != "auto" else _definition_of([found, *answers])
+        scores = [_SCORES[name](found, answer) for answer in answers]
         exact[row], f1[row] = (max(each) for each in zip(*scores, strict=True))
     return exact, f1
+
+
+def _definition_of(texts: Sequence[str]) -> Definition:
+    if any(map(has_no_word_breaks, texts)):
+        return "characters"
+    return "cmrc" if any(map(has_han, texts)) else "squad"
+
+
+_SCORES = {"squad": squad_scores, "cmrc": cmrc_scores, "characters": character_scores}
 
 
 def _usable(right: Sequence[str]) -> list[str]:

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from beam_bert.evaluation.answering.metrics import (
     answer_scores,
     best_null_threshold,
+    character_scores,
     cmrc_scores,
     question_word,
     squad_scores,
@@ -53,6 +54,29 @@ def test_chinese_answers_are_compared_as_cmrc_does(
     predicted: str, right: str, exact: float, f1: float
 ) -> None:
     assert cmrc_scores(predicted, right) == (exact, pytest.approx(f1))
+
+
+@pytest.mark.parametrize(
+    ("predicted", "right", "exact", "f1"),
+    [
+        ("이순신 장군은", "이순신 장군", 0, 10 / 11),  # a particle is one character
+        ("이순신", "이순신", 1, 1),
+        ("กรุงเทพมหานคร", "กรุงเทพ", 0, 14 / 20),
+        ("東京タワー", "東京", 0, 4 / 7),
+        ("ひらがな", "カタカナ", 0, 0),
+        ("삼성 Galaxy S9", "Galaxy S9", 0, 4 / 6),  # words of other scripts stay words
+        ("", "이순신", 0, 0),
+        ("ភ្នំពេញ។", "ភ្នំពេញ។", 1, 1),
+    ],
+)
+def test_scripts_without_word_breaks_are_compared_by_characters(
+    predicted: str, right: str, exact: float, f1: float
+) -> None:
+    assert character_scores(predicted, right) == (exact, pytest.approx(f1))
+    found = [each[0] for each in answer_scores([predicted], [[right]])]
+    assert found == [exact, pytest.approx(f1)]
+    by_words = squad_scores(predicted, right)
+    assert [each[0] for each in answer_scores([predicted], [[right]], "squad")] == [*by_words]
 
 
 def test_the_best_right_answer_counts_and_no_answer_may_be_right() -> None:
