@@ -155,7 +155,7 @@ def _progress(tokens: TokenArrays | QuestionWindows) -> Callable[[int, int], Non
     sizes = Metrics.distribution(NAMESPACE, "batch_tokens")
 
     def count(windows: int, batch_tokens: int) -> None:
-        LIVE.add_documents(windows * documents_a_window)
+        LIVE.add_documents(windows * documents_a_window, windows)
         sizes.update(batch_tokens)
 
     return count

@@ -295,15 +295,22 @@ def build(pipeline: beam.Pipeline, plan: JobPlan) -> Any:
 
 def _snapshots(plan: JobPlan) -> Callable[[], Snapshot]:
     total_bytes = max(sum(file.size for file in _pending(plan)), 1)
+    begun: list[float] = []  # share that an earlier run, which was killed, had done
 
     def snapshot() -> Snapshot:
         _, rows, bytes_ = staged_progress(plan.run)
+        if not begun:
+            begun.append(min(bytes_ / total_bytes, 1.0))
         # Live counts see inside a slice, but only in this process.
         documents = max(rows, int(LIVE.documents))
         if LIVE.rows_read:
             share = min(LIVE.documents / LIVE.rows_read, 1.0)
             bytes_ = max(bytes_, int(LIVE.bytes_read * share))
-        return Snapshot(documents, min(bytes_ / total_bytes, 1.0))
+        share = min(bytes_ / total_bytes, 1.0)
+        if isinstance(plan.config, AnswerConfig) and LIVE.windows:
+            # A document may be a book: its windows are done one after another.
+            return Snapshot(LIVE.windows, share, "windows", Snapshot(0, begun[0]))
+        return Snapshot(documents, share)
 
     return snapshot
 

@@ -6,7 +6,7 @@ import threading
 
 
 class LiveCounts:
-    """Documents read, predicted and their bytes, added up by the workers' threads.
+    """Documents read and predicted, their bytes and windows, added up by the workers' threads.
 
     Only a local, single-process run can see them grow; they are a display, never the totals.
     """
@@ -16,6 +16,7 @@ class LiveCounts:
         self.rows_read = 0
         self.bytes_read = 0
         self.documents = 0.0
+        self.windows = 0
 
     def add_read(self, rows: int, bytes_: int) -> None:
         """A slice was read."""
@@ -23,10 +24,11 @@ class LiveCounts:
             self.rows_read += rows
             self.bytes_read += bytes_
 
-    def add_documents(self, documents: float) -> None:
+    def add_documents(self, documents: float, windows: int = 0) -> None:
         """Documents went through the model (fractions, since windows finish one by one)."""
         with self._lock:
             self.documents += documents
+            self.windows += windows
 
 
 LIVE = LiveCounts()
