@@ -21,6 +21,7 @@ from beam_bert.sources.jsonl import jsonl_splitter
 from beam_bert.sources.lost import HeaderError, LostFile, WideEncodingError, WrongKindError
 from beam_bert.sources.recognition import foreign
 from beam_bert.sources.spec import Format, SourceSpec
+from beam_bert.sources.squad import SquadRows, list_begin
 
 LOOK_BYTES = 64 << 10
 HEADER_BYTES = 1 << 20  # a longer header is none
@@ -100,7 +101,12 @@ def open_layout(source: Readable, format_: Format, spec: SourceSpec) -> Opened:
     elif format_ == "jsonl":
         if is_long(head):
             _look_further(opened)
-        if (layout := layout_of(opened.head, opened.final)) != "lines":
+        if (begin := list_begin(opened.head)) is not None:
+            opened.records.read(begin)
+            limit = jsonl_splitter(spec).max_record_bytes
+            opened.records = SquadRows(opened.records, spec, limit)
+            opened.spread_out = True
+        elif (layout := layout_of(opened.head, opened.final)) != "lines":
             limit = jsonl_splitter(spec).max_record_bytes
             opened.records = AsLines(opened.records, layout, limit)
             opened.spread_out = True

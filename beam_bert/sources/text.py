@@ -34,7 +34,7 @@ def parse_text(block: Block, spec: SourceSpec) -> tuple[Columns, Rejects]:
 
 
 def whole_file(source: Readable, spec: SourceSpec) -> tuple[Columns | None, Rejects, bytes]:
-    """A file as one document, its row 0, and the bytes it was made of; none if it is empty.
+    """A file as one document, its row 0, and the bytes it was made of; an empty one is a reject.
 
     Args:
       source: its bytes as UTF-8, without mark.
@@ -50,10 +50,10 @@ def whole_file(source: Readable, spec: SourceSpec) -> tuple[Columns | None, Reje
     except LostFile as damage:
         return None, Rejects.of_file(damage, content, size), content
     rejects = Rejects()
-    if not content:
-        return None, rejects, content
     reason = None
-    if size > spec.max_document_bytes:
+    if not content:
+        reason = "empty_text"
+    elif size > spec.max_document_bytes:
         reason = "too_large"
     elif not is_valid_utf8(content):
         reason = "invalid_utf8"

@@ -233,7 +233,7 @@ def test_a_file_can_be_one_document(tmp_path: Path) -> None:
     (tmp_path / "e.txt").write_text("x" * 101)
     result = read_back(tmp_path, text_unit="file", max_document_bytes=100, slice_bytes=1)
     assert result.texts == ["one\ntwo\n", "three"]
-    assert result.reasons == [(0, "invalid_utf8"), (0, "too_large")]
+    assert result.reasons == [(0, "empty_text"), (0, "invalid_utf8"), (0, "too_large")]
 
 
 def test_a_name_that_tells_no_format_needs_the_flag(tmp_path: Path) -> None:

@@ -105,6 +105,57 @@ def test_each_row_has_its_own_question_and_keeps_its_columns(tmp_path: Path, rea
         )
 
 
+def squad_file(path: Path, wrap: str, indent: int | None) -> Path:
+    articles = [
+        {
+            "title": f"article {n}",
+            "paragraphs": [
+                {
+                    "context": f"good day {n} love the film hate it",
+                    "qas": [
+                        {"id": f"{n}{k}", "question": f"what {k}?", "answers": []} for k in range(2)
+                    ],
+                }
+            ],
+        }
+        for n in range(3)
+    ]
+    document = {
+        "v1": {"data": articles, "version": "1.1"},
+        "v2": {"version": "v2.0", "data": articles},
+        "list": articles,
+    }[wrap]
+    path.write_text(json.dumps(document, indent=indent))
+    return path
+
+
+@pytest.mark.parametrize(("wrap", "indent"), [("v1", None), ("v2", 2), ("list", None)])
+def test_squads_own_file_is_asked_its_questions_on_its_contexts(
+    tmp_path: Path, finder: Path, wrap: str, indent: int | None
+) -> None:
+    source = squad_file(tmp_path / "dev.json", wrap, indent)
+    columns = ["--question_column=question", "--id_column=id"]
+    assert run(source, tmp_path / "out", finder, *columns, "--text_column=context") == 0
+    rows = table(tmp_path / "out")
+    assert [row["doc_id"] for row in rows] == ["00", "01", "10", "11", "20", "21"]
+    assert {row["answer"] for row in rows} == {"love the film hate"}
+    assert [row["question"] for row in rows] == ["what 0?", "what 1?"] * 3
+    assert [row["title"] for row in rows] == [f"article {n // 2}" for n in range(6)]
+    assert run(source, tmp_path / "same", finder, *columns) == 0  # whatever the text is called
+    assert [row["answer"] for row in table(tmp_path / "same")] == [row["answer"] for row in rows]
+
+
+def test_what_is_broken_in_squads_file_is_told(tmp_path: Path, finder: Path) -> None:
+    source = squad_file(tmp_path / "dev.json", "v1", None)
+    text = source.read_text()
+    source.write_text(text[: text.index("article 2")])
+    flags = ["--question_column=question", "--max_reject_rate=1", "--max_lost_files=1"]
+    assert run(source, tmp_path / "out", finder, *flags) == 0
+    assert len(table(tmp_path / "out")) == 4
+    (reject,) = table(tmp_path / "out", "rejects")
+    assert "behind 2 records" in reject["message"]
+
+
 def test_wide_answers_are_a_column_for_each_named_question(tmp_path: Path, reader: Path) -> None:
     source = write_jsonl(tmp_path / "in.jsonl", [{"text": text} for text in SENTENCES])
     config = tmp_path / "fields.yaml"
@@ -124,6 +175,9 @@ def test_wide_answers_are_a_column_for_each_named_question(tmp_path: Path, reade
                 if (other["doc_id"], other["question_name"]) == (row["doc_id"], name)
             ]
             assert row[name] == {key: same[key] for key in row[name]}
+        # The most windows that a question was asked in, not all of them together.
+        counts = [o["num_windows"] for o in long if o["doc_id"] == row["doc_id"]]
+        assert row["num_windows"] == max(counts)
     (shard,) = (tmp_path / "wide" / "predictions").glob("*.parquet")
     field = pq.read_schema(shard).field("supplier")
     assert field.metadata[b"description"].decode() == ASKED[0]
@@ -144,7 +198,7 @@ def test_rows_that_cannot_be_used_are_rejects_and_the_books_balance(
         {"question": "a question that is longer than its text", "text": "x"},
     ]
     source = write_jsonl(tmp_path / "in.jsonl", rows)
-    flags = ["--question_column=question", "--max_reject_rate=1"]
+    flags = ["--question_column=question", "--max_reject_rate=1", "--max_lost_files=1"]
     assert run(source, tmp_path / "out", reader, *flags) == 0
     assert [row["source_row"] for row in table(tmp_path / "out")] == [0, 8]
     rejects = {row["source_row"]: row["reason"] for row in table(tmp_path / "out", "rejects")}
