@@ -145,15 +145,15 @@ def test_squads_own_file_is_asked_its_questions_on_its_contexts(
     assert [row["answer"] for row in table(tmp_path / "same")] == [row["answer"] for row in rows]
 
 
-def test_what_is_broken_in_squads_file_is_told(tmp_path: Path, finder: Path) -> None:
+def test_what_is_broken_in_squads_file_is_told(
+    tmp_path: Path, finder: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
     source = squad_file(tmp_path / "dev.json", "v1", None)
     text = source.read_text()
     source.write_text(text[: text.index("article 2")])
-    flags = ["--question_column=question", "--max_reject_rate=1", "--max_lost_files=1"]
-    assert run(source, tmp_path / "out", finder, *flags) == 0
-    assert len(table(tmp_path / "out")) == 4
-    (reject,) = table(tmp_path / "out", "rejects")
-    assert "behind 2 records" in reject["message"]
+    assert run(source, tmp_path / "out", finder, "--question_column=question") == 2
+    assert "dev.json: the JSON is broken" in (said := capfd.readouterr().err)
+    assert "behind 2 records" in said
 
 
 def test_wide_answers_are_a_column_for_each_named_question(tmp_path: Path, reader: Path) -> None:
