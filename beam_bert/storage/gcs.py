@@ -43,6 +43,7 @@ from beam_bert.storage.retrying import RETRY, fetched, persistently
 _LISTED = "items(name,size,generation,contentEncoding,crc32c),prefixes,nextPageToken"
 _RANGE_BYTES = 16 << 20
 _SINGLE_UPLOAD_BYTES = 8 << 20  # the library sends more than that in several requests
+_BROKEN_SESSION = (exceptions.BadRequest, exceptions.NotFound)
 GZIP_MAGIC = b"\x1f\x8b"
 
 
@@ -266,8 +267,18 @@ class GcsStorage(Storage):
         # What takes several requests must not begin anew for the last of them.
         several = size > _SINGLE_UPLOAD_BYTES
         blob = self._blob(path, chunk_size=_RANGE_BYTES if several else None)
+
+        def attempt() -> None:
+            try:
+                send(blob, RETRY if several else None)
+            except _BROKEN_SESSION as error:
+                if not several:
+                    raise
+                # The answer to a part was lost, and the part sent again was not understood.
+                raise ConnectionError(reason_of(error)) from error
+
         with self._explained("write", path):
-            persistently(lambda: send(blob, RETRY if several else None), size)
+            persistently(attempt, size)
 
     @override
     def download(self, path: str, target: Path) -> None:

@@ -247,6 +247,8 @@ def hurry(monkeypatch: pytest.MonkeyPatch, give_up_s: float = 120, attempt_s: fl
     monkeypatch.setattr(retrying.RETRY, "_initial", 0.05)
     monkeypatch.setattr(retrying.RETRY, "_timeout", give_up_s)
     monkeypatch.setattr(retrying, "ATTEMPT_S", attempt_s)
+    if attempt_s < 60:
+        monkeypatch.setattr(retrying, "SLOWEST_BYTES_PER_S", 1 << 30)
 
 
 def _reset(request: http.server.BaseHTTPRequestHandler) -> None:
