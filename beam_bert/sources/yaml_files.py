@@ -18,7 +18,7 @@ _SafeLoader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _NO_VALUE = (ValueError, TypeError, KeyError, IndexError, AttributeError, OverflowError)
 
 
-class _Loader(_SafeLoader):  # type: ignore[misc]
+class _Loader(_SafeLoader):
     """Names are unique, as YAML has it; PyYAML would take the last one and lose the others."""
 
     def construct_object(self, node: yaml.Node, deep: bool = False) -> Any:
