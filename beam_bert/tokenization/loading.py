@@ -45,6 +45,7 @@ _TOKENIZER_FIELDS = {
 }
 
 
+_TOKEN_FIELDS = {"content", "lstrip", "normalized", "rstrip", "single_word", "special", "__type"}
 # transformers loads tokenizer.json unchanged for these classes, and what the config may say beside.
 _PLAIN_CLASSES = ("PreTrainedTokenizerFast", "TokenizersBackend")
 _PLAIN_SETTINGS = {"tokenizer_class", "model_max_length", "model_input_names", "do_lower_case"}
@@ -156,9 +157,18 @@ def _fill(closed: Path, folder: Path) -> None:
         if (closed / name).exists():
             values = _object(folder / name)
             (closed / name).unlink()
-            (closed / name).write_text(json.dumps({k: v for k, v in values.items() if k in fields}))
+            kept = {key: _plain(value) for key, value in values.items() if key in fields}
+            (closed / name).write_text(json.dumps(kept))
     if (closed / "tokenizer_config.json").exists():
         _check_file_names(folder, _object(folder / "tokenizer_config.json"))
+
+
+def _plain(value: Any) -> Any:
+    """A value without fields that a token has not: `tokenizers` would print them as they are."""
+    if isinstance(value, dict):
+        fields = _TOKEN_FIELDS if "content" in value else value.keys()
+        return {key: _plain(each) for key, each in value.items() if key in fields}
+    return [_plain(each) for each in value] if isinstance(value, list) else value
 
 
 def _object(path: Path) -> dict[str, Any]:

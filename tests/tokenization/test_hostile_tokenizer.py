@@ -259,6 +259,18 @@ def test_a_tokenizer_from_outside_is_not_loaded(bert: Path, folder: Path, tmp_pa
         assert _tokens(folder, ["good"]).rows["input_ids"] == before
 
 
+def test_what_stands_beside_a_token_is_not_printed(
+    folder: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    values = json.loads((folder / "tokenizer_config.json").read_text())
+    values["unk_token"] = {"content": "[UNK]", "\x1b[2J": 1, "__type": "AddedToken"}
+    for token in values.get("added_tokens_decoder", {}).values():
+        token["\x1b[31m"] = 1
+    (folder / "tokenizer_config.json").write_text(json.dumps(values))
+    _tokens(folder, ["good"])
+    assert "\x1b" not in "".join(capfd.readouterr())
+
+
 def test_what_a_tokenizer_reads_is_in_the_digest(folder: Path, monkeypatch: Any) -> None:
     import transformers
 
