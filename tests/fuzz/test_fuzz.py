@@ -1,4 +1,4 @@
-"""1,000 hostile documents, always the same ones; `python -m tests.fuzz.fuzzing 20000 7` for others."""
+"""1,000 hostile documents, the same each time; `python -m tests.fuzz.fuzzing 9000 7` has others."""
 
 from __future__ import annotations
 
