@@ -4,6 +4,7 @@ BeamBertError
   UserError        the caller can mend it: exit code 2
     ConfigError      a flag or a field of the YAML file
     InputError       the input files
+      NoFilesError     there are none, where there may be some another day
     ModelError       the model folder, prefix or id
     OutputError      the output place
   RunFailed        the run itself failed: exit code 1, nothing was committed
@@ -67,6 +68,10 @@ class ConfigError(UserError):
 
 class InputError(UserError):
     """The input cannot be used: nothing matches, no such column, an unreadable header."""
+
+
+class NoFilesError(InputError):
+    """A folder or pattern that is as it should be, with no file in it, or none yet."""
 
 
 class ModelError(UserError):

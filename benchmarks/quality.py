@@ -182,7 +182,7 @@ def _run(
     _call(
         "finetune",
         *("--train", str(train), "--base", arguments.base, *columns, "--seed", str(seed)),
-        *("--layout", "folder", "--overwrite", "--accept_unlicensed"),
+        *("--layout", "folder", "--overwrite", "--accept_unlicensed", "--accept_base_license"),
         *("--work_folder", str(work / "checkpoints" / f"{name}-{seed}")),
         *(*settings, "--output", str(model)),
     )

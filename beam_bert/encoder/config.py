@@ -225,7 +225,14 @@ def _labels(fields: _Fields, where: str) -> tuple[str, ...]:
         return tuple(f"LABEL_{i}" for i in range(fields.num_labels))
     if not names or sorted(names) != list(range(len(names))):
         raise ModelError(f"{where}: id2label does not number its labels 0, 1, 2, …; mend the file")
-    return tuple(names[i] for i in range(len(names)))
+    labels = tuple(names[i] for i in range(len(names)))
+    if len(set(labels)) < len(labels):
+        twice = next(name for i, name in enumerate(labels) if name in labels[:i])
+        raise ModelError(
+            f"{where}: id2label has the name {twice!r} twice: nobody could tell the two apart in "
+            "the output; mend the file"
+        )
+    return labels
 
 
 def _problem_type(fields: _Fields, labels: tuple[str, ...], where: str) -> str:

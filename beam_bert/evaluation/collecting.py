@@ -15,8 +15,10 @@ from beam_bert.evaluation.data import POSITION, LabelledSource, check_rejects
 from beam_bert.evaluation.languages import guess_language
 from beam_bert.evaluation.metrics import Array, FloatArray, given_labels, row_losses, true_labels
 from beam_bert.evaluation.scoring import Scored, Scorer
-from beam_bert.evaluation.targets import TargetReader
-from beam_bert.labelled.labels import NO_LABEL, no_label_message
+from beam_bert.labelled.cells import CellReader, LabelColumn
+from beam_bert.labelled.labels import NO_LABEL, Meaning, Vocabulary, no_label_message
+from beam_bert.labelled.rows import content_key
+from beam_bert.labelled.trained_rows import DIGEST_BYTES
 from beam_bert.reports import evaluation as report
 from beam_bert.settings.evaluation import EvaluateConfig
 from beam_bert.slices.batch import SliceBatch
@@ -35,6 +37,7 @@ class Collected:
       slice_values: for each slice column, code of each value (None: null).
       sources, languages: rows of each.
       rejects: rows of each reason, and where the first one stands, with its message.
+      trained_on: rows whose text a model was trained on.
     """
 
     scores: list[Array] = field(default_factory=list)
@@ -49,6 +52,7 @@ class Collected:
     first_reject: str = ""
     rows_read: int = 0
     rows: int = 0
+    trained_on: int = 0
     truncated: int = 0
     hardest: list[tuple[float, int, report.Example]] = field(default_factory=list)
 
@@ -63,28 +67,63 @@ class Collected:
             self.first_reject = f"{first['source_file']}{row}: {first['message']}"
 
 
+@dataclass(frozen=True)
+class TrainedRows:
+    """Texts that a model was trained on, see `beam_bert.labelled.trained_rows`.
+
+    Attributes:
+      digests: of them.
+      left_out: whether rows of these texts are not measured.
+    """
+
+    digests: frozenset[bytes] = frozenset()
+    left_out: bool = False
+
+    def among(self, rows: pa.RecordBatch) -> list[int]:
+        """The rows of a batch that have such a text."""
+        if not self.digests:
+            return []
+        texts = rows["text"].to_pylist()
+        has_pairs = "text_pair" in rows.schema.names
+        pairs = rows["text_pair"].to_pylist() if has_pairs else [""] * len(texts)
+        keys = (
+            content_key(text, pair)[:DIGEST_BYTES] for text, pair in zip(texts, pairs, strict=True)
+        )
+        return [row for row, key in enumerate(keys) if key in self.digests]
+
+
 class Collector:
     """Scores the rows of a source, slice by slice, and keeps their numbers.
 
     Args:
       config: the settings.
       source: the rows.
-      reader: what their labels mean.
+      vocabulary: the labels that they may have.
       scorer: the model.
       other: the model to compare with, and where each of our labels stands in its scores.
       audit: is shown every row, if there is one.
+      trained: texts that a model was trained on.
     """
 
     def __init__(
         self,
         config: EvaluateConfig,
         source: LabelledSource,
-        reader: TargetReader,
+        vocabulary: Vocabulary,
         scorer: Scorer,
         other: tuple[Scorer, Array] | None = None,
         audit: BiasAudit | None = None,
+        trained: TrainedRows = TrainedRows(),
     ) -> None:
-        self._config, self._source, self._reader = config, source, reader
+        self._config, self._source, self._vocabulary = config, source, vocabulary
+        self._cells = CellReader(
+            source.files,
+            source.spec,
+            source.label_columns,
+            class_names=not vocabulary.settings.names,
+        )
+        self._meaning: Meaning | None = None
+        self._trained, self._notes = trained, list[str]()
         self._scorer, self._other, self._audit = scorer, other, audit
         self.collected = Collected(
             slices={name: [] for name in source.slice_columns},
@@ -98,14 +137,30 @@ class Collector:
           InputError: a label is none of the model's, more rows than may be cannot be used, or
             none can.
         """
-        found = Collected()
+        found, column = Collected(), LabelColumn()
         for batch in self._source.batches():
             found.rows_read += batch.rows_read
-            batch, targets, _ = self._labelled(batch)
             found.reject(batch.rejects)
-            found.rows += len(targets)
+            batch = self._not_trained_on(batch, found)
+            column.add(self._cells.read(batch.rows), _places(batch.rows))
+        self._meaning = self._vocabulary.read(column, "--input")
+        missing = [cell for cell, said in self._meaning.said.items() if said is None]
+        if missing:
+            found.rejects[NO_LABEL] += sum(column.counts[cell] for cell in missing)
+            message = no_label_message(self._vocabulary.settings.column)
+            found.first_reject = found.first_reject or f"{column.first[missing[0]]}: {message}"
+        found.rows = column.counts.total() - found.rejects[NO_LABEL]
+        if found.trained_on:
+            what = "left out" if self._trained.left_out else "which flatters it"
+            self._notes.append(
+                f"warning: {found.trained_on:,} rows have a text of a model's training: {what}"
+            )
         self._require_rows(found)
         return found.rows_read
+
+    def said(self) -> list[str]:
+        """How the labels were read, once `check` has read them."""
+        return self._notes if self._meaning is None else [*self._meaning.lines(), *self._notes]
 
     def run(self) -> Collected:
         """Score all rows.
@@ -118,7 +173,20 @@ class Collector:
         self._require_rows(self.collected)
         return self.collected
 
+    def _not_trained_on(self, batch: SliceBatch, found: Collected) -> SliceBatch:
+        """The batch, without rows that a model was trained on where these are left out."""
+        rows = self._trained.among(batch.rows)
+        found.trained_on += len(rows)
+        if not rows or not self._trained.left_out:
+            return batch
+        return batch.take(np.setdiff1d(np.arange(len(batch)), rows))
+
     def _require_rows(self, found: Collected) -> None:
+        if found.rows == 0 and found.trained_on and self._trained.left_out:
+            raise InputError(
+                f"of {found.rows_read:,} rows none is left that the models were not trained on; "
+                "give rows that they have not seen"
+            )
         if found.rows_read and found.rows == 0:
             raise InputError(
                 f"there is not one usable row in {found.rows_read:,}; the first of them: "
@@ -131,19 +199,19 @@ class Collector:
         )
 
     def _labelled(self, batch: SliceBatch) -> tuple[SliceBatch, Array, Array]:
-        """The batch without the rows that have no label, the targets, and which rows are left."""
-        places = _places(batch.rows)
-        labels = self._source.column(batch.rows, self._source.label_column).to_pylist()
-        targets, labelled = self._reader.read(labels, places)
+        """The batch without rows that have no label, the targets of the others, their positions."""
+        assert self._meaning is not None  # `check` comes first
+        targets, labelled = self._meaning.targets(self._cells.read(batch.rows))
         lacking = np.setdiff1d(np.arange(len(batch)), labelled)
-        message = no_label_message(self._source.label_column)
+        positions = batch.rows[POSITION].to_numpy()[labelled]
+        message = no_label_message(self._vocabulary.settings.column)
         batch = batch.reject(lacking.tolist(), NO_LABEL, [message] * len(lacking))
-        return batch, targets, labelled
+        return batch, targets, positions
 
     def _add(self, batch: SliceBatch) -> None:
         found = self.collected
         found.rows_read += batch.rows_read
-        batch, targets, labelled = self._labelled(batch)
+        batch, targets, labelled = self._labelled(self._not_trained_on(batch, found))
         found.reject(batch.rejects)
         if len(batch) == 0:
             return

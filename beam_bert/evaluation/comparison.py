@@ -1,4 +1,4 @@
-"""Two models on the same rows: is the difference more than chance? And the gate built on it.
+"""Two models on the same rows: is the difference more than chance?
 
 Right and wrong answers are compared by McNemar's exact test (McNemar 1947), other metrics by a
 paired bootstrap: both models are measured on the same drawn rows.
@@ -7,8 +7,7 @@ paired bootstrap: both models are measured on the same drawn rows.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -30,7 +29,6 @@ from beam_bert.evaluation.metrics import (
 from beam_bert.tasks.classification import REGRESSION
 
 SIGNIFICANCE = 0.05
-GateRule = Literal["proven_fall", "any_fall", "proven_safe"]
 
 
 @dataclass(frozen=True)
@@ -43,6 +41,7 @@ class Difference:
       change: first minus second, with its 95 % interval.
       p_value: chance of such a difference between models that are equally good.
       test: "mcnemar" or "bootstrap".
+      at_least, at_most: one-sided 95 % bounds of the change.
     """
 
     metric: str
@@ -51,6 +50,8 @@ class Difference:
     change: Interval
     p_value: float
     test: str
+    at_least: float
+    at_most: float
 
     @property
     def more_than_chance(self) -> bool:
@@ -99,9 +100,15 @@ def compare(
     differences = {}
     for name, value in a.values.items():
         changes = a.replicates[name] - b.replicates[name]
-        change = Interval(value - b.values[name], *percentile_interval(changes))
-        p_value = chance_of_none(changes)
-        differences[name] = Difference(name, value, b.values[name], change, p_value, "bootstrap")
+        differences[name] = Difference(
+            name,
+            value,
+            b.values[name],
+            Interval(value - b.values[name], *percentile_interval(changes)),
+            chance_of_none(changes),
+            "bootstrap",
+            *percentile_interval(changes, 1 - 2 * SIGNIFICANCE),
+        )
     if problem_type == REGRESSION:
         return Comparison(len(targets), None, None, differences)
     true = true_labels(targets, problem_type, first.shape[1])
@@ -110,14 +117,8 @@ def compare(
         for scores in (first, second)
     ]
     only_first, only_second = discordant(right[0], right[1])
-    accuracy = differences["accuracy"]
-    differences["accuracy"] = Difference(
-        "accuracy",
-        accuracy.first,
-        accuracy.second,
-        accuracy.change,
-        mcnemar_p_value(only_first, only_second),
-        "mcnemar",
+    differences["accuracy"] = replace(
+        differences["accuracy"], p_value=mcnemar_p_value(only_first, only_second), test="mcnemar"
     )
     return Comparison(len(targets), only_first, only_second, differences)
 
@@ -169,59 +170,3 @@ _TESTS = {"mcnemar": "McNemar's exact test", "bootstrap": "paired bootstrap"}
 
 def _p_text(p_value: float) -> str:
     return f"{p_value:.3f}" if p_value >= 0.001 else "less than 0.001"
-
-
-@dataclass(frozen=True)
-class GateDecision:
-    """Whether a candidate may replace what is in production, and why, in one line."""
-
-    passed: bool
-    reason: str
-
-
-def check_gate(
-    metric: str,
-    value: float,
-    *,
-    minimum: float | None = None,
-    difference: Difference | None = None,
-    max_fall: float = 0.0,
-    rule: GateRule = "proven_fall",
-) -> GateDecision:
-    """Judge a candidate by one metric on dev.
-
-    Args:
-      metric: its name; those of `metrics.ERRORS` are better when smaller.
-      value: the candidate's.
-      minimum: what it must reach (errors: must not exceed).
-      difference: candidate (first) against production (second) on the same rows, as `compare`
-        gives it; None: there is no production yet.
-      max_fall: how much worse it may be than production.
-      rule: what counts as a fall by more than `max_fall`. proven_fall: the difference is, and is
-        more than chance; any_fall: the difference is, chance or not; proven_safe: the interval
-        reaches further down than that (the candidate must be shown not to be worse).
-    """
-    sign = -1 if metric in ERRORS else 1
-    if minimum is not None and sign * value < sign * minimum:
-        side = "above the most allowed" if sign < 0 else "below the minimum"
-        return GateDecision(False, f"{metric} {value:.4f} is {side}, {minimum:.4f}")
-    if difference is None:
-        reached = "" if minimum is None else f" reaches {minimum:.4f}"
-        return GateDecision(True, f"{metric} {value:.4f}{reached}; nothing to compare it with")
-    worst = difference.change.low if sign > 0 else -difference.change.high
-    fell = -difference.gain > max_fall
-    if rule == "proven_safe":
-        blocked = -worst > max_fall
-    else:
-        blocked = fell and (rule == "any_fall" or difference.more_than_chance)
-    numbers = (
-        f"{metric} {difference.first:.4f} against production's {difference.second:.4f} "
-        f"({difference.change.value:+.4f}, 95 % interval {difference.change.low:+.4f} to "
-        f"{difference.change.high:+.4f}, p = {_p_text(difference.p_value)}; "
-        f"a fall of {max_fall:g} is allowed)"
-    )
-    if not blocked:
-        chance = "; the fall is no more than chance" if fell else ""
-        return GateDecision(True, numbers + chance)
-    why = "cannot be ruled out" if rule == "proven_safe" and not fell else "is too large"
-    return GateDecision(False, f"{numbers}; the fall {why}")

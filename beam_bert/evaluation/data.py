@@ -27,13 +27,13 @@ class LabelledSource:
 
     Attributes:
       files: the listing.
-      spec: resolved; its carried columns are the label's, the slices' and the language's.
-      label_column, slice_columns, language_column: their names; no language: None.
+      spec: resolved; its carried columns are the labels', the slices' and the language's.
+      label_columns, slice_columns, language_column: their names; no language: None.
     """
 
     files: list[FileEntry]
     spec: SourceSpec
-    label_column: str
+    label_columns: tuple[str, ...]
     slice_columns: tuple[str, ...]
     language_column: str | None
 
@@ -73,8 +73,9 @@ def open_source(config: EvaluateConfig) -> LabelledSource:
         )
     slices = config.slices or ()
     language = config.language_column or (LANGUAGE if LANGUAGE in columns else None)
+    labels = (config.label_column,) if config.label_column else config.label_columns
     wanted = {
-        "--label_column": [config.label_column],
+        "--label_column" if config.label_column else "--label_columns": list(labels),
         "--slices": list(slices),
         "--language_column": [language] if language else [],
     }
@@ -82,7 +83,7 @@ def open_source(config: EvaluateConfig) -> LabelledSource:
         _check(files, wished, names, flag)
     keep_columns = tuple(dict.fromkeys(name for names in wanted.values() for name in names))
     spec = inspect_source(files, replace(wished, keep_columns=keep_columns))
-    return LabelledSource(files, spec, config.label_column, slices, language)
+    return LabelledSource(files, spec, labels, slices, language)
 
 
 def _check(files: Sequence[FileEntry], spec: SourceSpec, names: Sequence[str], flag: str) -> None:

@@ -13,6 +13,7 @@ Intervals around these numbers are in `evaluation.intervals`, two models side by
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 from typing import Any
 
@@ -85,6 +86,28 @@ def score_metrics(
         "weighted_f1": float(counts.weighted_f1),
         "loss": _log_loss(scores, true, problem_type),
         "calibration_error": calibration_error(scores, targets, problem_type),
+    }
+
+
+def baseline(targets: Array, problem_type: str, labels: int) -> dict[str, float]:
+    """What a model would have that always gives the commonest answer; regression: the middle."""
+    if problem_type == REGRESSION:
+        values = _first_column(targets)
+        return {
+            "spearman": 0.0,
+            "pearson": 0.0,
+            "mean_absolute_error": float(np.abs(values - np.median(values)).mean()),
+            "root_mean_squared_error": float(values.std()),
+        }
+    true = true_labels(targets, problem_type, labels)
+    given = np.zeros_like(true)
+    given[:, true.sum(axis=0).argmax()] = True
+    counts = LabelCounts.of(given, true)
+    alike = Counter(row.tobytes() for row in np.packbits(true, axis=1))
+    return {
+        "accuracy": max(alike.values()) / len(true),
+        "macro_f1": float(counts.macro_f1),
+        "weighted_f1": float(counts.weighted_f1),
     }
 
 

@@ -9,35 +9,33 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 
-from beam_bert.errors import ConfigError, ModelError
+from beam_bert.errors import ModelError
 from beam_bert.evaluation import output as evaluation_output
 from beam_bert.evaluation.audit import Answers, BiasAudit
-from beam_bert.evaluation.collecting import Collector
-from beam_bert.evaluation.comparison import (
-    Difference,
-    GateDecision,
-    GateRule,
-    check_gate,
-)
+from beam_bert.evaluation.collecting import Collector, TrainedRows
 from beam_bert.evaluation.data import open_source
 from beam_bert.evaluation.document import comparison, document
 from beam_bert.evaluation.identity_terms import load_identity_terms
-from beam_bert.evaluation.intervals import Interval
 from beam_bert.evaluation.metrics import (
     Array,
     FloatArray,
 )
 from beam_bert.evaluation.scoring import Scorer, check_comparable, load_scorer
-from beam_bert.evaluation.targets import TargetReader
-from beam_bert.labelled.labels import read_label_names
+from beam_bert.labelled.labels import label_settings, model_labels
+from beam_bert.labelled.trained_rows import read_trained_rows
 from beam_bert.reports import evaluation as report
 from beam_bert.reports import render_evaluation
 from beam_bert.settings.evaluation import EvaluateConfig
 from beam_bert.tasks.sentiment import valences
+from beam_bert.terminal import TERMINAL
 
 
-def evaluate(config: EvaluateConfig) -> report.Evaluation:
+def evaluate(config: EvaluateConfig, *, leave_out_trained: bool = False) -> report.Evaluation:
     """Evaluate as the settings say, write evaluation.json and report.html, and show a summary.
+
+    Args:
+      config: the settings.
+      leave_out_trained: measure without rows whose text a model was trained on.
 
     Raises:
       UserError: something about settings, rows, labels, models or output is wrong.
@@ -45,32 +43,35 @@ def evaluate(config: EvaluateConfig) -> report.Evaluation:
     """
     started = time.monotonic()
     evaluation_output.check(config.output)
-    evaluation = measure(config)
+    evaluation = measure(config, leave_out_trained=leave_out_trained)
     evaluation_output.write(evaluation, config.output, render_evaluation)
     evaluation_output.show(evaluation, config.output, time.monotonic() - started)
     return evaluation
 
 
-def measure(config: EvaluateConfig) -> report.Evaluation:
+def measure(config: EvaluateConfig, *, leave_out_trained: bool = False) -> report.Evaluation:
     """As `evaluate`, writing nothing: for jobs that go on with what was found.
 
     Raises:
       UserError: as there.
     """
     source = open_source(config)
-    names = read_label_names(config.label_names)
+    settings = label_settings(config)
     scorer = load_scorer(config, config.model)
-    task = scorer.task
-    reader = TargetReader(
-        config.label_column, task.labels, task.problem_type, config.label_separator, names
-    )
+    vocabulary = model_labels(scorer.task.labels, scorer.task.problem_type, settings)
     other = None
     if config.compare is not None:
         second = load_scorer(config, config.compare)
         other = second, check_comparable(scorer, second)
     audit = _audit(config, scorer) if config.audit else None
-    collector = Collector(config, source, reader, scorer, other, audit)
-    with evaluation_output.progress(collector.collected, collector.check()):
+    scorers = [scorer, *([other[0]] if other else [])]
+    trained_on = frozenset().union(*(read_trained_rows(each.resolved) for each in scorers))
+    trained = TrainedRows(trained_on, leave_out_trained)
+    collector = Collector(config, source, vocabulary, scorer, other, audit, trained)
+    rows = collector.check()
+    for line in collector.said():
+        (TERMINAL.warn if line.startswith("warning: ") else TERMINAL.say)(line)
+    with evaluation_output.progress(collector.collected, rows):
         found = collector.run()
     evaluation = document(config, scorer, found, source.language_column)
     if other is not None:
@@ -80,56 +81,6 @@ def measure(config: EvaluateConfig) -> report.Evaluation:
     if audit is not None:
         evaluation = evaluation.model_copy(update={"audit": audit.result()})
     return evaluation.model_copy(update={"inputs": [file.path for file in source.files]})
-
-
-def gate(
-    evaluation: report.Evaluation,
-    metric: str | None = None,
-    *,
-    minimum: float | None = None,
-    max_fall: float = 0.0,
-    rule: GateRule = "proven_fall",
-) -> GateDecision:
-    """Whether the evaluated model may replace the one that it was compared with, and why.
-
-    Args:
-      evaluation: with `comparison` where there is a model to replace.
-      metric: name of the metric to judge by; None: the main one.
-      minimum, max_fall, rule: as in `evaluation.comparison.check_gate`.
-
-    Raises:
-      ConfigError: the metric is none of this evaluation's, or none that models are compared by.
-    """
-    name = metric or evaluation.main_metric
-    compared = (
-        {d.metric: d for d in evaluation.comparison.differences} if evaluation.comparison else {}
-    )
-    known = compared or evaluation.metrics
-    if name not in known:
-        raise ConfigError(f"metric {name!r} cannot be judged here; one of {', '.join(known)} can")
-    return check_gate(
-        name,
-        evaluation.metrics[name].value,
-        minimum=minimum,
-        difference=_difference(compared[name]) if compared else None,
-        max_fall=max_fall,
-        rule=rule,
-    )
-
-
-def _difference(found: report.Difference) -> Difference:
-    """A difference as `evaluation.comparison` has it."""
-    change = found.change
-    assert change.low is not None
-    assert change.high is not None
-    return Difference(
-        found.metric,
-        found.model,
-        found.other,
-        Interval(change.value, change.low, change.high),
-        found.p_value,
-        found.test,
-    )
 
 
 def _audit(config: EvaluateConfig, scorer: Scorer) -> BiasAudit:

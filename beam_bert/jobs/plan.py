@@ -105,6 +105,8 @@ def plan_job(job: str, config: JobConfig, beam_flags: Sequence[str] = ()) -> Job
         _warn_of_borders(tokenizer, config)
     check_vocabulary(config.model, tokenizer, encoder)
     reserved = [field.name for field in (*ID_FIELDS, *predict.task.fields(), *ORIGIN_FIELDS)]
+    if isinstance(predict.task, ClassificationTask):
+        reserved.append("label")  # a regression writes none, and the input's is no answer of ours
     spec = _inspected(config, files, reserved)
     schema = output_schema(spec.carried, predict.task.fields())
     check_partition_columns(config.partition, schema)

@@ -1,126 +1,264 @@
-"""Labels as they stand in the rows become targets: classes, sets of classes, or values."""
+"""What a label is: the one rule for training, evaluation and the night.
+
+A column is looked at as a whole (its distinct cells, `LabelColumn`), then each cell says labels of
+a `Vocabulary`: one that training rows make, or a model's. docs/labels.md has a table of cases.
+"""
 
 from __future__ import annotations
 
+import difflib
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
 
-from beam_bert.errors import InputError
+from beam_bert.errors import InputError, printable
+from beam_bert.labelled.cells import (
+    Cell,
+    LabelColumn,
+    as_index,
+    as_seen,
+    folded,
+    number_of,
+)
+from beam_bert.labelled.parsing import LabelSettings, parse_labels
 from beam_bert.settings.limits import LABEL_NAMES_BYTES
 from beam_bert.sources.opening import read_text
-from beam_bert.tasks.classification import MULTI_LABEL, REGRESSION, SINGLE_LABEL
+from beam_bert.tasks.classification import REGRESSION, SINGLE_LABEL
 
-PROBLEM_TYPES = {
-    "single_label": SINGLE_LABEL,
-    "multi_label": MULTI_LABEL,
-    "regression": REGRESSION,
-}
 NO_LABEL = "no_label"  # reason of rejects
 _SHOWN = 5
-
-
-def is_missing(label: Any) -> bool:
-    """Whether a row that has this in its label column has no label: null, blank, NaN (Pandas)."""
-    return (
-        label is None
-        or (isinstance(label, str) and not label.strip())
-        or (isinstance(label, float) and np.isnan(label))
-    )
+_LABELS_SHOWN = 12
 
 
 def no_label_message(column: str) -> str:
-    """What is wrong with such a row."""
+    """What is wrong with a row without one."""
     return f"there is no label (column {column})"
 
 
-def as_name(label: Any) -> str:
-    """A label's name: a whole number has no decimals, though Pandas made it a float."""
-    if isinstance(label, float) and label.is_integer():
-        return str(int(label))
-    return str(label).strip()
+@dataclass(frozen=True)
+class Meaning:
+    """What every cell of a column says.
+
+    Attributes:
+      said: of each distinct cell, the numbers of its labels, or its value; None: nothing.
+      vocabulary: whose labels they are.
+      how: in words, how cells name them.
+      notes: what a person should hear of, a line each.
+    """
+
+    said: Mapping[Cell, tuple[int, ...] | float | None]
+    vocabulary: Vocabulary
+    how: str
+    notes: tuple[str, ...]
+
+    def targets(self, cells: Sequence[Cell]) -> tuple[np.ndarray, np.ndarray]:
+        """Targets of the rows that have a label, and which these are, int64 and rising.
+
+        Targets are int64 [n] classes, float32 [n, labels] of 0 and 1, or float64 [n, 1] values.
+        """
+        found = [self.said.get(cell) for cell in cells]
+        kept = np.array([row for row, said in enumerate(found) if said is not None], np.int64)
+        labels: list[Any] = [found[row] for row in kept]
+        if self.vocabulary.problem_type == REGRESSION:
+            return np.array(labels, np.float64)[:, None], kept
+        if self.vocabulary.problem_type == SINGLE_LABEL:
+            return np.array([label for (label,) in labels], np.int64), kept
+        targets = np.zeros((len(labels), len(self.vocabulary.names)), np.float32)
+        for target, numbers in zip(targets, labels, strict=True):
+            target[list(numbers)] = 1
+        return targets, kept
+
+    def lines(self) -> list[str]:
+        """The notes, and first the labels and how they are read: what a job says at its start."""
+        if self.vocabulary.problem_type == REGRESSION:
+            values = [said for said in self.said.values() if isinstance(said, float)]
+            span = f"values from {min(values):g} to {max(values):g}" if values else "no value"
+            return [span, *self.notes]
+        names = self.vocabulary.names
+        return [f"{len(names)} labels: {shown_names(names)}, {self.how}", *self.notes]
 
 
 @dataclass(frozen=True)
-class LabelReader:
-    """How the label column is to be understood.
+class Vocabulary:
+    """The labels there are, and how a cell may say them.
+
+    A number says the label that is this number, however either is written. Only where no label is
+    a number it is a place among a model's labels, and that is told.
 
     Attributes:
-      column: its name, for messages.
-      problem_type: key of `PROBLEM_TYPES`, or "auto".
-      separator: parts the labels of one row.
-      names: name of label 0, 1, 2, … where the rows have numbers.
+      names: in the order of the targets.
+      problem_type: as in a Hugging Face config.
+      settings: how the column is to be understood.
+      aliases: other spellings of names, where training rows had some.
+      of_model: whether the names are a model's, which has an order of its own.
+      notes: what was found out on the way to the names.
     """
 
-    column: str
-    problem_type: str = "auto"
-    separator: str | None = None
-    names: tuple[str, ...] = ()
+    names: tuple[str, ...]
+    problem_type: str
+    settings: LabelSettings
+    aliases: Mapping[str, str] = field(default_factory=dict)
+    of_model: bool = False
+    notes: tuple[str, ...] = ()
 
-    def resolved_type(self, labels: pa.Array) -> str:
-        """One of the values of `PROBLEM_TYPES`."""
-        if self.problem_type != "auto":
-            return PROBLEM_TYPES[self.problem_type]
-        return MULTI_LABEL if self.separator or _is_list(labels.type) else SINGLE_LABEL
+    def read(self, column: LabelColumn, flag: str = "--train") -> Meaning:
+        """What the cells of a column say.
 
-    def read(self, labels: pa.Array, places: Sequence[str], problem_type: str) -> list[Any]:
-        """The value of each row, none of them missing: a str, a list of str without doubles, or
-        a float.
+        Args:
+          column: its cells.
+          flag: that named the files, for messages.
 
         Raises:
-          InputError: a row has no label of that kind; it names the first.
+          InputError: a cell cannot be read, or says a label that is none of the names.
         """
-        one = {
-            SINGLE_LABEL: self._single,
-            MULTI_LABEL: self._several,
-            REGRESSION: self._value,
-        }[problem_type]
-        values = []
-        for place, raw in zip(places, labels.to_pylist(), strict=True):
-            try:
-                values.append(one(raw))
-            except ValueError as error:
-                raise InputError(f"{place}: column {self.column} {error}") from None
-        return values
+        parsed = parse_labels(
+            column,
+            self.settings,
+            self.problem_type,
+            self.names if self.of_model else (),
+        )
+        if parsed.problem_type == REGRESSION:
+            values = {cell: _value(parts) for cell, parts in parsed.parts.items()}
+            return Meaning(values, self, "", parsed.notes)
+        numbers = {name: number for number, name in enumerate(self.names)}
+        said: dict[Cell, tuple[int, ...] | float | None] = {}
+        spelled: Counter[tuple[str, str]] = Counter()
+        ways: Counter[str] = Counter()
+        unknown: Counter[Hashable] = Counter()
+        first_unknown = ""
+        for cell, parts in parsed.parts.items():
+            if parts is None:
+                said[cell] = None
+                continue
+            names = []
+            for part in parts:
+                name, way = parsed.vector_name(part), "vectors of 0 and 1"
+                if name is None:
+                    name, way = self._find(part)
+                if name is None or name not in numbers:
+                    unknown[part if name is None else name] += column.counts[cell]
+                    first_unknown = first_unknown or column.first[cell]
+                    continue
+                ways[way] += column.counts[cell]
+                names.append(name)
+                if isinstance(part, str) and way == "names" and part.strip() != name:
+                    spelled[name, part.strip()] += column.counts[cell]
+            said[cell] = tuple(dict.fromkeys(numbers[name] for name in names))
+        if unknown:
+            raise InputError(self._unknown(unknown, first_unknown, flag))
+        notes = [*self.notes, *parsed.notes]
+        notes += [
+            f"{rows:,} rows of {flag} have {other!r} for label {name!r}"
+            for (name, other), rows in spelled.items()
+            if other not in self.aliases
+        ][:_SHOWN]
+        return Meaning(said, self, self._how(ways), tuple(notes))
 
-    def _single(self, raw: Any) -> str:
-        if isinstance(raw, (list, dict)):
-            raise ValueError(f"holds {raw!r}, not one label; see --problem_type multi_label")
-        return self._name(raw)
+    def _find(self, part: Hashable) -> tuple[str | None, str]:
+        """The name that a part of a cell says, and in which way."""
+        given = self.settings.names
+        number = number_of(part)
+        if number is not None and given:
+            place = as_index(number, len(given))
+            return (None if place is None else given[place]), "numbers of --label_names"
+        text = str(part).strip()
+        if text in self._exact:
+            return text, "names" if number is None else "numbers"
+        if number is not None and self._numbers:
+            return self._numbers.get(number), "numbers"
+        if number is not None:
+            place = as_index(number, len(self.names)) if self.of_model else None
+            return (None if place is None else self.names[place]), _PLACES
+        known = self.aliases.get(text) or self._spellings.get(as_seen(text))
+        return known or self._spellings.get(folded(text)), "names"
 
-    def _several(self, raw: Any) -> list[str]:
-        if isinstance(raw, list):
-            parts = raw
-        elif self.separator:
-            parts = [part for part in str(raw).split(self.separator) if part.strip()]
-        else:
-            parts = [raw]
-        if any(is_missing(part) for part in parts):
-            raise ValueError(f"holds {raw!r}, with a null in it")
-        return list(dict.fromkeys(self._name(part) for part in parts))
+    @cached_property
+    def _exact(self) -> frozenset[str]:
+        return frozenset(self.names)
 
-    def _value(self, raw: Any) -> float:
-        try:
-            value = float(raw)
-        except (TypeError, ValueError):
-            raise ValueError(f"holds {raw!r}, not a number") from None
-        if not np.isfinite(value):
-            raise ValueError(f"holds {raw!r}, not a finite number")
-        return value
+    @cached_property
+    def _numbers(self) -> dict[Any, str]:
+        found = {number_of(name): name for name in reversed(self.names)}
+        return {number: name for number, name in found.items() if number is not None}
 
-    def _name(self, raw: Any) -> str:
-        name = as_name(raw)
-        if not self.names:
-            return name
-        if not name.isdecimal() or int(name) >= len(self.names):
-            raise ValueError(
-                f"holds {name!r}, not one of the {len(self.names)} numbers of --label_names"
+    @cached_property
+    def _spellings(self) -> dict[str, str]:
+        """Names by what they look like, and without case, where that is one name's alone."""
+        found: dict[str, set[str]] = {}
+        for name in self.names:
+            for spelling in {as_seen(name), folded(name)}:
+                found.setdefault(spelling, set()).add(name)
+        return {spelling: min(names) for spelling, names in found.items() if len(names) == 1}
+
+    def _how(self, ways: Counter[str]) -> str:
+        if _PLACES not in ways:
+            return " and ".join(ways) or "none of them in these rows"
+        places = [f"{n} is {name}" for n, name in enumerate(self.names[:_SHOWN])]
+        more = ", …" if len(self.names) > _SHOWN else ""
+        return f"{' and '.join(ways)} ({printable(', '.join(places))}{more})"
+
+    def _unknown(self, unknown: Counter[Hashable], first: str, flag: str) -> str:
+        shown = ", ".join(repr(name) for name, _ in unknown.most_common(_SHOWN))
+        more = f" and {len(unknown) - _SHOWN} more" if len(unknown) > _SHOWN else ""
+        if self.settings.names and flag == "--train":
+            return (
+                f"{first}: column {self.settings.column} holds {shown}{more}, not one of the "
+                f"{len(self.settings.names)} numbers or names of --label_names"
             )
-        return self.names[int(name)]
+        if not self.of_model:
+            return (
+                f"{flag} has labels that --train has not: {shown}{more}; the first stands at "
+                f"{first}; mend them, or add training rows for them"
+            )
+        words = [str(name) for name in unknown]
+        if not self.settings.separator and any(mark in w for w in words for mark in ",;|"):
+            hint = "; if a row has several, --label_separator parts them"
+        else:
+            near = difflib.get_close_matches(words[0], self.names, n=1, cutoff=0.6)
+            hint = f"; did you mean {near[0]!r}?" if near else ""
+        return (
+            f"column {self.settings.column} has labels that the model has not: {shown}{more}; the "
+            f"first stands at {first}{hint}; the model's are {shown_names(self.names)} (rows with "
+            "numbers: see --label_names)"
+        )
+
+
+def _value(parts: tuple[Hashable, ...] | None) -> float | None:
+    return parts[0] if parts and isinstance(parts[0], float) else None
+
+
+_PLACES = "numbers, taken for places among the model's labels"
+
+
+def model_labels(names: tuple[str, ...], problem_type: str, settings: LabelSettings) -> Vocabulary:
+    """The labels of a model that is there, in the order of its logits.
+
+    Raises:
+      InputError: the settings name labels that it has not, or columns for some of its own only.
+    """
+    vocabulary = Vocabulary(names, problem_type, settings, of_model=True)
+    if problem_type == REGRESSION:
+        return vocabulary
+    flag, given = ("--label_columns", settings.columns) if settings.columns else (
+        "--label_names", settings.names)  # fmt: skip
+    if strangers := [name for name in given if name not in names]:
+        raise InputError(
+            f"{flag} names {strangers[0]!r}, which is none of the model's labels "
+            f"({shown_names(names)})"
+        )
+    if settings.columns and (lacking := [name for name in names if name not in given]):
+        raise InputError(f"--label_columns has no column for the model's label {lacking[0]!r}")
+    return vocabulary
+
+
+def shown_names(names: Sequence[str]) -> str:
+    """Names for a message, not all of many."""
+    more = f", … ({len(names):,} in all)" if len(names) > _LABELS_SHOWN else ""
+    return printable(", ".join(" ".join(name.split()) for name in names[:_LABELS_SHOWN])) + more
 
 
 def read_label_names(path: str | None) -> tuple[str, ...]:
@@ -140,34 +278,21 @@ def read_label_names(path: str | None) -> tuple[str, ...]:
     return tuple(lines)
 
 
-def label_names(values: Sequence[Any], problem_type: str, places: Sequence[str]) -> tuple[str, ...]:
-    """Names of the classes in training values, sorted (numbers by value).
+def label_settings(config: Any) -> LabelSettings:
+    """How the settings of finetune or evaluate say that labels are to be read.
 
     Raises:
-      InputError: there is one class only, or a class has one example only.
+      InputError: as `read_label_names`.
     """
-    if problem_type == REGRESSION:
-        if len(set(values)) < 2:
-            raise InputError(f"every row has the value {values[0]:g}; there is nothing to learn")
-        return ("value",)
-    examples = Counter(name for value in values for name in _as_list(value))
-    if len(examples) == 0:
-        raise InputError("no row has a label; there is nothing to learn")
-    if len(examples) == 1 and problem_type == SINGLE_LABEL:
-        raise InputError(
-            f"every row has the label {next(iter(examples))!r}; training needs two classes or more"
-        )
-    single = sorted(name for name, count in examples.items() if count == 1)
-    if single:
-        where = next(p for p, v in zip(places, values, strict=True) if single[0] in _as_list(v))
-        more = f" (and {len(single) - 1} other labels)" if len(single) > 1 else ""
-        raise InputError(
-            f"label {single[0]!r}{more} has one example only, {where}: nothing is left to check it "
-            "on; add examples, or take the row out"
-        )
-    if all(name.isdecimal() for name in examples):
-        return tuple(sorted(examples, key=lambda name: (int(name), name)))
-    return tuple(sorted(examples))
+    return LabelSettings(
+        column=config.label_column or " ".join(config.label_columns),
+        problem_type=getattr(config, "problem_type", "auto"),
+        separator=config.label_separator,
+        names=read_label_names(config.label_names),
+        columns=config.label_columns,
+        keep_nulls=config.keep_null_labels,
+        blank_is_none=config.blank_labels == "none",
+    )
 
 
 def labels_without_rows(targets: np.ndarray, names: Sequence[str]) -> list[str]:
@@ -177,44 +302,3 @@ def labels_without_rows(targets: np.ndarray, names: Sequence[str]) -> list[str]:
     else:
         counts = targets.sum(axis=0)
     return [name for name, count in zip(names, counts, strict=True) if count == 0]
-
-
-def as_targets(
-    values: Sequence[Any], names: Sequence[str], problem_type: str, places: Sequence[str], flag: str
-) -> np.ndarray:
-    """Targets: int64 [n] classes, float32 [n, labels] of 0 and 1, or float32 [n, 1] values.
-
-    Raises:
-      InputError: a label is none of `names`.
-    """
-    if problem_type == REGRESSION:
-        return np.array(values, np.float32)[:, None]
-    number = {name: i for i, name in enumerate(names)}
-    unknown = Counter(name for value in values for name in _as_list(value) if name not in number)
-    if unknown:
-        shown = ", ".join(repr(name) for name, _ in unknown.most_common(_SHOWN))
-        first = next(
-            p for p, v in zip(places, values, strict=True) if unknown.keys() & set(_as_list(v))
-        )
-        raise InputError(
-            f"{flag} has labels that --train has not: {shown}; the first stands at {first}; "
-            "mend them, or add training rows for them"
-        )
-    if problem_type == SINGLE_LABEL:
-        return np.array([number[value] for value in values], np.int64)
-    targets = np.zeros((len(values), len(names)), np.float32)
-    for row, value in enumerate(values):
-        targets[row, [number[name] for name in value]] = 1
-    return targets
-
-
-def _as_list(value: Any) -> list[str]:
-    return value if isinstance(value, list) else [value]
-
-
-def _is_list(type_: pa.DataType) -> bool:
-    return bool(
-        pa.types.is_list(type_)
-        or pa.types.is_large_list(type_)
-        or pa.types.is_fixed_size_list(type_)
-    )

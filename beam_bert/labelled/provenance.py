@@ -28,6 +28,7 @@ from beam_bert.slices.plan import FileEntry
 from beam_bert.sources.yaml_files import read_yaml
 
 DEFAULT_NAME = "data.yaml"
+UNKNOWN_LICENCE = "unknown"
 
 
 class DeclaredSource(BaseModel):
@@ -126,6 +127,32 @@ def check_sources(
             )
         )
     return records
+
+
+def card_licence(card: str) -> str:
+    """The licence that a model card's metadata names, or several with commas between them.
+
+    https://huggingface.co/docs/hub/repositories-licenses
+    """
+    found = re.match(r"\ufeff?---\r?\n(.*?)\r?\n---\s*(\n|\Z)", card, flags=re.DOTALL)
+    try:
+        metadata = yaml.safe_load(found[1]) if found else None
+    except Exception:  # whatever PyYAML makes of a stranger's card
+        metadata = None
+    if not isinstance(metadata, dict):
+        return UNKNOWN_LICENCE
+    licence = metadata.get("license")
+    if licence == "other":
+        licence = metadata.get("license_name")
+    several = licence if isinstance(licence, list) else [licence]
+    named = ", ".join(" ".join(each.split()) for each in several if isinstance(each, str))
+    return UNKNOWN_LICENCE if named.casefold() in ("", "other", "not declared") else named
+
+
+def unallowed_licences(licences: str, allowed: Iterable[str]) -> list[str]:
+    """Those of one or several licences, with commas between them, that are not allowed."""
+    names = {_plain(name) for name in allowed}
+    return [each for each in map(str.strip, licences.split(",")) if _plain(each) not in names]
 
 
 def data_yaml(records: Sequence[SourceRecord]) -> str:

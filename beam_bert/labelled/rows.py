@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import hashlib
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from beam_bert.encoder.plan import Int32Array, Int64Array
 from beam_bert.errors import InputError
-from beam_bert.labelled.labels import NO_LABEL, is_missing, no_label_message
+from beam_bert.labelled.cells import CellReader, LabelColumn
+from beam_bert.labelled.labels import NO_LABEL, Meaning, no_label_message
+from beam_bert.labelled.parsing import LabelSettings
 from beam_bert.slices.batch import SliceBatch
 from beam_bert.slices.plan import FileEntry, Slice, plan_units
-from beam_bert.slices.schema import rejects_batch
+from beam_bert.slices.schema import REJECT_SCHEMA, rejects_batch
 from beam_bert.slices.token_arrays import TokenArrays
 from beam_bert.sources import SourceSpec, cut_unit, inspect_source, list_files, read_slice
 from beam_bert.tokenization import DocumentTokenizer
@@ -31,31 +32,32 @@ class Rows:
 
     Attributes:
       texts: one a row; `pairs` likewise, None without second segments.
-      labels: the label column as read; None where none was asked for.
       places: `file#row` of each.
       files: what was read.
       rejected: rows that could not be used.
+      targets: see `beam_bert.labelled.labels.Meaning`; None where no labels were asked for.
+      meaning: of the label column, likewise.
     """
 
     texts: list[str]
     pairs: list[str] | None
-    labels: pa.Array | None
     places: list[str]
     files: tuple[FileEntry, ...]
     rejected: int = 0
+    targets: np.ndarray | None = None
+    meaning: Meaning | None = None
 
     def __len__(self) -> int:
         return len(self.texts)
 
     def take(self, indices: Int64Array) -> Rows:
         """Some of the rows, in the order given."""
-        return Rows(
+        return replace(
+            self,
             texts=[self.texts[i] for i in indices],
             pairs=None if self.pairs is None else [self.pairs[i] for i in indices],
-            labels=None if self.labels is None else self.labels.take(pa.array(indices, pa.int64())),
             places=[self.places[i] for i in indices],
-            files=self.files,
-            rejected=self.rejected,
+            targets=None if self.targets is None else self.targets[indices],
         )
 
     def content_keys(self) -> list[bytes]:
@@ -87,11 +89,26 @@ class Tokens:
         return np.diff(self.offsets)
 
 
+@dataclass(frozen=True)
+class LabelsWanted:
+    """Which columns are labels, and how what they hold becomes targets.
+
+    Attributes:
+      columns: one, or one a label.
+      settings: how they are to be understood.
+      read: from the whole column to what its cells say.
+    """
+
+    columns: tuple[str, ...]
+    settings: LabelSettings
+    read: Callable[[LabelColumn], Meaning]
+
+
 def read_rows(
     patterns: Sequence[str],
     spec: SourceSpec,
     *,
-    label_column: str | None,
+    labels: LabelsWanted | None,
     max_reject_rate: float,
     flag: str,
 ) -> Rows:
@@ -100,46 +117,68 @@ def read_rows(
     Args:
       patterns: as the inference jobs take them.
       spec: how to read; `keep_columns` is set here.
-      label_column: carried along as the label.
+      labels: what a row must have beside its text; None: nothing.
       max_reject_rate: share of rows to go on without.
       flag: the flag that named the patterns, for messages.
 
     Raises:
-      InputError: nothing to read, no such column, or more unusable rows than `max_reject_rate`.
+      InputError: nothing to read, no such column, a label that cannot be read, or more unusable
+        rows than `max_reject_rate`.
     """
     files = list_files(patterns)
-    if label_column is not None and label_column in spec.text_parts:
-        raise InputError(f"column {label_column!r} cannot be both text and label")
-    keep_columns = () if label_column is None else (label_column,)
+    columns = () if labels is None else labels.columns
+    if both := set(columns) & set(spec.text_parts):
+        raise InputError(f"column {min(both)!r} cannot be both text and label")
+    label_flag = "--label_column" if len(columns) == 1 else "--label_columns"
     try:
-        spec = inspect_source(files, replace(spec, keep_columns=keep_columns))
+        spec = inspect_source(files, replace(spec, keep_columns=columns))
     except InputError as error:
-        raise InputError(str(error).replace("--keep_columns", "--label_column")) from None
-    rows, rejected = read_documents(
-        files, spec, max_reject_rate=max_reject_rate, flag=flag, label_column=label_column
-    )
+        raise InputError(str(error).replace("--keep_columns", label_flag)) from None
+    rows, rejects = _read_all(files, spec)
+    total, meaning, targets = rows.num_rows + rejects.num_rows, None, None
+    if labels is not None and rows.num_rows:
+        cells = CellReader(files, spec, columns, class_names=not labels.settings.names).read(rows)
+        column = LabelColumn()
+        column.add(cells, _places(rows))
+        meaning = labels.read(column)
+        targets, kept = meaning.targets(cells)
+        lacking = np.setdiff1d(np.arange(len(cells)), kept)
+        message = no_label_message(labels.settings.column)
+        rejects = pa.concat_tables([rejects, _unlabelled(rows, lacking, message)])
+        rows = rows.filter(pa.array(np.isin(np.arange(len(cells)), kept)))
+    check_rejects(rejects, total, max_reject_rate, flag)
     if rows.num_rows == 0:
         raise InputError(f"{flag} {' '.join(patterns)}: there is not one usable row")
-    rows_of_files = zip(
-        rows["source_file"].to_pylist(), rows["source_row"].to_pylist(), strict=True
-    )
     return Rows(
         texts=rows["text"].to_pylist(),
         pairs=rows["text_pair"].to_pylist() if spec.text_pair_column else None,
-        labels=pc.struct_field(rows["carried"], [0]).combine_chunks() if keep_columns else None,
-        places=[f"{file}#{row}" for file, row in rows_of_files],
+        places=_places(rows),
         files=tuple(files),
-        rejected=rejected,
+        rejected=rejects.num_rows,
+        targets=targets,
+        meaning=meaning,
     )
 
 
+def _unlabelled(rows: pa.Table, lacking: Int64Array, message: str) -> pa.Table:
+    """Rejects of the rows that have no label."""
+    some = rows.take(pa.array(lacking)).combine_chunks().to_batches()
+    rejected = [
+        SliceBatch(Slice(0, ()), "", batch, rejects_batch([])).reject(
+            range(len(batch)), NO_LABEL, [message] * len(batch)
+        )
+        for batch in some
+    ]
+    return pa.Table.from_batches([batch.rejects for batch in rejected], REJECT_SCHEMA)
+
+
+def _places(rows: pa.Table) -> list[str]:
+    pairs = zip(rows["source_file"].to_pylist(), rows["source_row"].to_pylist(), strict=True)
+    return [f"{file}#{row}" for file, row in pairs]
+
+
 def read_documents(
-    files: Sequence[FileEntry],
-    spec: SourceSpec,
-    *,
-    max_reject_rate: float,
-    flag: str,
-    label_column: str | None = None,
+    files: Sequence[FileEntry], spec: SourceSpec, *, max_reject_rate: float, flag: str
 ) -> tuple[pa.Table, int]:
     """Every usable row of the files, as `beam_bert.sources` gives them, and how many were not.
 
@@ -150,29 +189,24 @@ def read_documents(
       spec: how.
       max_reject_rate: share of rows to go on without.
       flag: the flag that named the files, for messages.
-      label_column: the one column carried along, without which no row is usable.
 
     Raises:
       InputError: more unusable rows than `max_reject_rate`.
     """
+    rows, rejects = _read_all(files, spec)
+    check_rejects(rejects, rows.num_rows + rejects.num_rows, max_reject_rate, flag)
+    return rows, rejects.num_rows
+
+
+def _read_all(files: Sequence[FileEntry], spec: SourceSpec) -> tuple[pa.Table, pa.Table]:
     batches = [
         batch
         for unit in plan_units(files, spec.slice_bytes)
         for slice_ in cut_unit(unit, spec)
         for batch in read_slice(slice_, spec, "")
     ]
-    if label_column is not None:
-        batches = [_reject_unlabelled(batch, label_column) for batch in batches]
     rejects = pa.Table.from_batches([batch.rejects for batch in batches])
-    rows = pa.Table.from_batches([batch.rows for batch in batches])
-    check_rejects(rejects, rows.num_rows + rejects.num_rows, max_reject_rate, flag)
-    return rows, rejects.num_rows
-
-
-def _reject_unlabelled(batch: SliceBatch, column: str) -> SliceBatch:
-    labels = batch.rows["carried"].field(0).to_pylist()
-    lacking = [row for row, label in enumerate(labels) if is_missing(label)]
-    return batch.reject(lacking, NO_LABEL, [no_label_message(column)] * len(lacking))
+    return pa.Table.from_batches([batch.rows for batch in batches]), rejects
 
 
 def check_rejects(rejects: pa.Table, rows_read: int, max_reject_rate: float, flag: str) -> None:
@@ -188,29 +222,36 @@ def check_rejects(rejects: pa.Table, rows_read: int, max_reject_rate: float, fla
     )
 
 
-def tokenize_rows(rows: Rows, tokenizer: DocumentTokenizer) -> Tokens:
-    """Token ids of every row, cut to the tokenizer's `max_length`.
+def tokenize_rows(rows: Rows, tokenizer: DocumentTokenizer) -> tuple[Tokens, Int64Array, str]:
+    """Token ids of the rows, cut to the tokenizer's `max_length`.
 
-    Raises:
-      InputError: the tokenizer drops every character of a text.
+    Returns:
+      The tokens, the rows that they are of (int64, rising), and where another stands and what is
+      wrong with it: the tokenizer drops every character of some texts. "" where there is none.
     """
-    parts, ends = [], np.cumsum([len(text) for text in rows.texts])
+    parts, kept, flaws, ends = [], [], [], np.cumsum([len(text) for text in rows.texts])
     first = 0
     while first < len(rows):
         begun = ends[first - 1] if first else 0
         last = max(first + 1, int(np.searchsorted(ends, begun + _TOKENIZED_CHARACTERS, "right")))
-        parts.append(_tokenized(rows, slice(first, last), tokenizer))
+        part, used, flaw = _tokenized(rows, slice(first, last), tokenizer)
+        parts.append(part)
+        kept.append(used)
+        flaws.append(flaw)
         first = last
     lengths = [np.diff(part.offsets) for part in parts]
     firsts = [part.first_lengths for part in parts if part.first_lengths is not None]
-    return Tokens(
+    tokens = Tokens(
         np.concatenate([part.ids for part in parts], dtype=np.int32),
         np.concatenate([[0], np.cumsum(np.concatenate(lengths))]),
         np.concatenate(firsts, dtype=np.int32) if firsts else None,
     )
+    return tokens, np.concatenate(kept), next(filter(None, flaws), "")
 
 
-def _tokenized(rows: Rows, some: slice, tokenizer: DocumentTokenizer) -> TokenArrays:
+def _tokenized(
+    rows: Rows, some: slice, tokenizer: DocumentTokenizer
+) -> tuple[TokenArrays, Int64Array, str]:
     places = rows.places[some]
     columns = {
         "doc_id": pa.array(places, pa.string()),
@@ -222,10 +263,12 @@ def _tokenized(rows: Rows, some: slice, tokenizer: DocumentTokenizer) -> TokenAr
         columns["text_pair"] = pa.array(rows.pairs[some], pa.string())
     whole = SliceBatch(Slice(0, ()), "", pa.RecordBatch.from_pydict(columns), rejects_batch([]))
     result = tokenizer.tokenize(whole)
+    flaw = ""
     if result.rejects.num_rows:
-        first = result.rejects.slice(0, 1).to_pylist()[0]
-        raise InputError(f"{first['doc_id']}: {first['message']}; remove the row")
-    return TokenArrays.of(result.rows)
+        reject = result.rejects.slice(0, 1).to_pylist()[0]
+        flaw = f"{reject['doc_id']}: {reject['message']}"
+    kept = np.setdiff1d(np.arange(len(places)), result.rejects["source_row"].to_numpy())
+    return TokenArrays.of(result.rows), kept + some.start, flaw
 
 
 def sha256_of(path: str) -> str:

@@ -8,6 +8,8 @@ import numpy as np
 
 from beam_bert.encoder.plan import Int64Array
 
+_FEW_GROUPS = 30
+
 
 def split_holdout(
     keys: Sequence[bytes], targets: np.ndarray, share: float, seed: int
@@ -15,8 +17,9 @@ def split_holdout(
     """Hold out about `share` of the rows, by class, rows of equal content always together.
 
     A class gives at least one row where it has two groups of equal content or more, and keeps
-    one. Rows of several labels count for their rarest; values for the tenth of them that they
-    are in.
+    one. Where small classes are so many that this would hold out more than twice the share (and
+    more than `2 * _FEW_GROUPS` groups), it is drawn which of them give one. Rows of several labels
+    count for their rarest; values for the tenth of them that they are in.
 
     Args:
       keys: content of each row.
@@ -35,12 +38,20 @@ def split_holdout(
     for rows in groups.values():
         members.setdefault(int(strata[rows[0]]), []).append(rows)
     generator = np.random.default_rng(seed)
+    wanted = {
+        stratum: min(max(round(share * len(found)), 1), len(found) - 1)
+        for stratum, found in sorted(members.items())
+    }
+    target = max(round(share * len(groups)), _FEW_GROUPS)
+    if sum(wanted.values()) > 2 * target:
+        small = [stratum for stratum in wanted if share * len(members[stratum]) < 1]
+        spare = max(target - sum(n for stratum, n in wanted.items() if stratum not in small), 0)
+        for place in generator.permutation(len(small))[spare:]:
+            wanted[small[place]] = 0
     held: list[int] = []
-    for stratum in sorted(members):
+    for stratum, count in wanted.items():
         found = members[stratum]
-        wanted = round(share * len(found))
-        wanted = min(max(wanted, 1), len(found) - 1)
-        for place in generator.permutation(len(found))[:wanted]:
+        for place in generator.permutation(len(found))[:count]:
             held += found[place]
     kept = np.ones(len(keys), bool)
     kept[held] = False

@@ -202,7 +202,7 @@ def _from_hub(hub_id: str, revision: str | None) -> tuple[str, Path]:
             snapshot_download(
                 hub_id,
                 revision=revision,
-                allow_patterns=[f"*{suffix}" for suffix in MODEL_FILES],
+                allow_patterns=[*(f"*{suffix}" for suffix in MODEL_FILES), "README.md"],
                 ignore_patterns=["*/*"],
                 etag_timeout=5,
             )

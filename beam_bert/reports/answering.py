@@ -83,9 +83,7 @@ class AnswerEvaluation(_Document):
     labels: LabelCounts = Field(description="The totals of the labels.")
     texts: int = Field(description="Different texts that questions are on.")
     windows: int = Field(description="Windows that the model read.")
-    scores: AnswerScores = Field(
-        description="Intervals are 95 % bootstrap percentiles over questions."
-    )
+    scores: AnswerScores = Field(description="Intervals are 95 % bootstrap percentiles over texts.")
     replicates: int = Field(description="Bootstrap replicates behind the intervals.")
     wrong: list[WrongAnswer] = Field(description="The surest of the wrong answers.")
     inputs: list[str] = Field(description="Files that were read.")

@@ -36,7 +36,7 @@ class Model(_Document):
 
 
 class Rows(_Document):
-    """The totals: read = evaluated + rejected."""
+    """The totals: read = evaluated + rejected, and for a nightly gate + trained_on."""
 
     read: int = Field(description="Rows of all input files.")
     evaluated: int = Field(description="Rows that all numbers are about.")
@@ -44,6 +44,10 @@ class Rows(_Document):
     rejects_by_reason: dict[str, int] = Field(
         default_factory=dict,
         description="Rejected rows by stable code; no_label: the label is null or blank.",
+    )
+    trained_on: int = Field(
+        default=0,
+        description="Rows whose text a model was trained on; the nightly gate leaves them out.",
     )
 
 
@@ -110,6 +114,8 @@ class Difference(_Document):
     model: float = Field(description="Of the model.")
     other: float = Field(description="Of the one it is compared with.")
     change: Metric = Field(description="Model minus other; interval by paired bootstrap.")
+    at_least: float = Field(description="Lower one-sided 95 % bound of the change.")
+    at_most: float = Field(description="Upper one-sided 95 % bound of the change.")
     p_value: float = Field(description="Chance of such a difference between equally good models.")
     test: str = Field(description="mcnemar (exact) or bootstrap (paired).")
     more_than_chance: bool = Field(description="p_value is below 0.05.")
@@ -240,6 +246,9 @@ class Evaluation(_Document):
     metrics: dict[str, Metric] = Field(
         description="By name. Intervals are bootstrap percentiles; loss and calibration_error have "
         "none (a bootstrap of the latter is biased upwards)."
+    )
+    baseline: dict[str, float] = Field(
+        description="What always giving the commonest answer (regression: the middle) has, by name."
     )
     replicates: int = Field(description="Bootstrap replicates behind the intervals.")
     per_label: list[LabelResult] = Field(default_factory=list, description="In the model's order.")

@@ -10,10 +10,16 @@ from pydantic import field_validator, model_validator
 from beam_bert.settings.fields import Settings, same_setting, setting
 from beam_bert.settings.inference import ClassifyConfig
 from beam_bert.settings.text_files import Character, Encoding, OptionalCharacter
-from beam_bert.settings.training import task_field
+from beam_bert.settings.training import FinetuneConfig, check_label_columns, task_field
 
 # Readers and model are the same.
 _same = partial(same_setting, ClassifyConfig)
+
+
+def _as_in_finetune(name: str) -> Any:
+    """The setting of that name as fine-tuning has it: one rule says what a label is."""
+    field = FinetuneConfig.model_fields[name]
+    return setting("Labels", str(field.description), default=field.default)
 
 
 class EvaluateConfig(Settings):
@@ -33,7 +39,8 @@ class EvaluateConfig(Settings):
     escape_char: OptionalCharacter = _same("escape_char")
     max_document_bytes: int = _same("max_document_bytes")
 
-    label_column: str = setting("Labels", "Column with the label, the labels or the value.")
+    label_column: str | None = _as_in_finetune("label_column")
+    label_columns: tuple[str, ...] = _as_in_finetune("label_columns")
     label_separator: str | None = setting(
         "Labels",
         "Text that parts several labels of a row, such as ','; lists need none.",
@@ -41,10 +48,12 @@ class EvaluateConfig(Settings):
     )
     label_names: str | None = setting(
         "Labels",
-        "File that names label 0, 1, 2, … line by line, where the rows have numbers; "
-        "default: the model's own numbers.",
+        "File that names label 0, 1, 2, … line by line, where the rows have numbers or vectors; "
+        "default: the model's own names.",
         default=None,
     )
+    keep_null_labels: bool = _as_in_finetune("keep_null_labels")
+    blank_labels: Literal["missing", "none"] = _as_in_finetune("blank_labels")
     max_reject_rate: float = setting(
         "Labels",
         "Share of rows without usable text or label to go on without.",
@@ -114,16 +123,17 @@ class EvaluateConfig(Settings):
 
     @field_validator("label_column", "output", "model")
     @classmethod
-    def _check_not_empty(cls, value: str) -> str:
-        if not value.strip():
+    def _check_not_empty(cls, value: str | None) -> str | None:
+        if value is not None and not value.strip():
             raise ValueError("is empty")
         return value
 
     @model_validator(mode="after")
     def _check_columns(self) -> EvaluateConfig:
-        texts = {*self.text_column, self.text_pair_column}
-        if self.label_column in texts:
-            raise ValueError(f"column {self.label_column!r} cannot be both text and label")
+        check_label_columns(self.label_column, self.label_columns)
+        texts = {*self.text_column, self.text_pair_column} - {None}
+        if both := texts & {self.label_column, *self.label_columns}:
+            raise ValueError(f"column {both.pop()!r} cannot be both text and label")
         if self.audit_terms is not None and not self.audit:
             raise ValueError("--audit_terms needs --audit")
         return self

@@ -16,6 +16,8 @@ from beam_bert.settings.training import FinetuneConfig
 Step = Literal["train", "gate", "promote", "classify"]
 STEPS: Final[tuple[Step, ...]] = ("train", "gate", "promote", "classify")
 DATE = "{date}"
+FEWEST_ROWS = 200
+PROVABLE = 0.03  # a fall by so much beyond max_fall must show
 # What evaluate compares two models by.
 LabelMetric = Literal["accuracy", "macro_f1", "weighted_f1"]
 ValueMetric = Literal["spearman", "pearson", "mean_absolute_error", "root_mean_squared_error"]
@@ -31,15 +33,37 @@ class GateConfig(Settings):
         "root_mean_squared_error.",
     )
     minimum: float | None = Field(
-        default=None, description="What it must reach; of errors: what it must not exceed."
+        default=None,
+        description="What it must reach; of errors: what it must not exceed. Default: it must be "
+        "better than always giving the commonest answer.",
+        allow_inf_nan=False,
+    )
+    minimum_rows: int | None = Field(
+        default=None,
+        ge=1,
+        description="Rows that it must be measured on. Default: those of which a fall by 3 points "
+        f"beyond max_fall would be proven, {FEWEST_ROWS} at least.",
     )
     max_fall: float = Field(
-        default=0.0, ge=0, description="How much worse than production it may be."
+        default=0.0, ge=0, allow_inf_nan=False, description="How much worse it may be."
     )
     rule: Literal["proven_fall", "any_fall", "proven_safe"] = Field(
         default="proven_fall",
-        description="A fall by more than max_fall counts if it is more than chance (proven_fall), "
-        "in any case (any_fall), or unless the 95 % interval rules it out (proven_safe).",
+        description="A fall counts if it is larger than max_fall with 95 % certainty "
+        "(proven_fall), as it is measured (any_fall), or unless it is smaller with 95 % certainty "
+        "(proven_safe).",
+    )
+    promote: Literal["better", "not_worse"] = Field(
+        default="better",
+        description="better: than production, as measured; not_worse: an equal model is promoted "
+        "too, though all documents are then read again.",
+    )
+    anchor: str = Field(
+        default="best",
+        min_length=1,
+        description="What it is held against beside production, so that many small falls do not "
+        "add up. best: the best version that was promoted since a person chose one; none; or a "
+        "version, or an alias of the store.",
     )
 
 
@@ -74,7 +98,9 @@ class NightlyConfig(Settings):
         "Sections", "As pipelines.evaluate; left out: nothing is promoted.", default=None
     )
     gate: GateConfig = setting(
-        "Sections", "metric, minimum, max_fall, rule.", default_factory=GateConfig
+        "Sections",
+        "metric, minimum, minimum_rows, max_fall, rule, promote, anchor: see docs/nightly.md.",
+        default_factory=GateConfig,
     )
     classify: ClassifyConfig = setting("Sections", "As pipelines.classify.")
 
@@ -163,11 +189,4 @@ def _completed(section: str, config: type[Settings], value: Any, ours: Mapping[s
             raise ValueError(f"{section}.{name} is the nightly job's to set; leave it out")
     if given is not value:
         return type(value)(**{**given, **ours})
-    listed = {
-        name: (each,)
-        for name, each in given.items()
-        if isinstance(each, str)
-        and name in config.model_fields
-        and "tuple[" in str(config.model_fields[name].annotation)
-    }
-    return {**given, **listed, **ours}
+    return {**given, **ours}

@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import partial
 from typing import Any, ClassVar, Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import ConfigDict, Field, field_validator, model_validator
 
 from beam_bert.settings.fields import Settings, same_setting
 from beam_bert.settings.inference import SourceConfig
@@ -35,6 +35,16 @@ def _field(group: str, description: str, **kwargs: Any) -> Any:
     )
 
 
+def check_label_columns(column: str | None, columns: tuple[str, ...]) -> None:
+    """Raise ValueError unless labels stand in one column, or in one each."""
+    if column is None and not columns:
+        raise ValueError("--label_column is missing: the column with the label")
+    if column is not None and columns:
+        raise ValueError("--label_column and --label_columns: give one of the two")
+    if len(columns) == 1 or len(set(columns)) < len(columns):
+        raise ValueError("--label_columns needs two columns or more, none twice")
+
+
 def task_field(default: str) -> Any:
     """`--task`, which chooses between settings of finetune and evaluate."""
     return _field(
@@ -51,6 +61,8 @@ _same = partial(same_setting, SourceConfig, group="Data")
 
 class TrainingConfig(Settings):
     """What fine-tuning and pre-training both take."""
+
+    model_config = ConfigDict(allow_inf_nan=False)
 
     # Flags that few need: --help_all shows them.
     RARE: ClassVar[frozenset[str]] = frozenset(
@@ -126,6 +138,12 @@ class TrainingConfig(Settings):
         "Train although a source has no allowed licence; the model card says so.",
         default=False,
     )
+    accept_base_license: bool = _field(
+        "Provenance",
+        "Train from a model whose own card names none of the allowed licences, such as a "
+        "non-commercial one, or none at all; the model card says so.",
+        default=False,
+    )
 
     seed: int = _field("Training", "The same seed gives the same model.", default=0, ge=0)
     precision: Literal["auto", "fp32", "bf16"] = _field(
@@ -195,7 +213,14 @@ class FinetuneConfig(TrainingConfig):
     quote_char: Character = _same("quote_char")
     escape_char: OptionalCharacter = _same("escape_char")
     max_document_bytes: int = _same("max_document_bytes")
-    label_column: str = _field("Data", "Column with the label, the labels or the value.")
+    label_column: str | None = _field(
+        "Data", "Column with the label, the labels or the value.", default=None
+    )
+    label_columns: tuple[str, ...] = _field(
+        "Data",
+        "Instead of it: columns that are each of a label of their name, and hold 0 or 1.",
+        default=(),
+    )
     label_separator: str | None = _field(
         "Data",
         "Text that parts several labels of a row, such as ','; lists need none.",
@@ -203,8 +228,19 @@ class FinetuneConfig(TrainingConfig):
     )
     label_names: str | None = _field(
         "Data",
-        "File that names label 0, 1, 2, … line by line, where the rows have numbers.",
+        "File that names label 0, 1, 2, … line by line, where the rows have numbers or vectors.",
         default=None,
+    )
+    keep_null_labels: bool = _field(
+        "Data",
+        "NaN, None, NULL, N/A and the like are labels in CSV; default: rows of them have none.",
+        default=False,
+    )
+    blank_labels: Literal["missing", "none"] = _field(
+        "Data",
+        "What an empty cell says where rows have several labels; missing: the row cannot be used; "
+        "none: none of the labels applies.",
+        default="missing",
     )
     problem_type: Literal["auto", "single_label", "multi_label", "regression"] = _field(
         "Data",
@@ -363,6 +399,7 @@ class FinetuneConfig(TrainingConfig):
     def _check_distillation(self) -> FinetuneConfig:
         if self.base is None and self.teacher is None:
             raise ValueError("--base is missing: the encoder to start from")
+        check_label_columns(self.label_column, self.label_columns)
         if self.unlabelled and self.teacher is None:
             raise ValueError("--unlabelled needs a --teacher that answers for its rows")
         return self

@@ -8,8 +8,9 @@ from collections.abc import Iterator
 
 from apache_beam.io.filesystem import FileSystem
 
-from beam_bert.errors import InputError
+from beam_bert.errors import InputError, NoFilesError
 from beam_bert.slices.plan import FileEntry
+from beam_bert.sources.formats import named_format
 from beam_bert.sources.listing import GLOB_CHARACTERS, is_hidden, nothing_matches, usable
 from beam_bert.sources.objects import bucket_of, entry_of, find_object
 
@@ -33,9 +34,11 @@ def list_gs(pattern: str) -> list[FileEntry]:
     found = {file.path: file for file in _below(folder)}
     files = usable((path for path in found if not path.endswith("/")), root=folder)
     if found and not files:
-        raise InputError(f"{pattern}: the folder holds no usable file")
+        raise NoFilesError(f"{pattern}: the folder holds no usable file")
     if not files:
-        raise InputError(nothing_matches(pattern, _neighbours(pattern)))
+        # A folder without objects is not there at all; a file that is not there is a mistake.
+        kind = InputError if named_format(pattern) else NoFilesError
+        raise kind(nothing_matches(pattern, _neighbours(pattern)))
     return [found[path] for path in files]
 
 
@@ -62,7 +65,7 @@ def _list_glob(pattern: str) -> list[FileEntry]:
             others.append(file.path)
     if not files:
         only_hidden = any(map(is_match, others))
-        raise InputError(nothing_matches(pattern, others or _neighbours(begin), only_hidden))
+        raise NoFilesError(nothing_matches(pattern, others or _neighbours(begin), only_hidden))
     return files
 
 

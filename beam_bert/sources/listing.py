@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from beam_bert.errors import InputError
+from beam_bert.errors import InputError, NoFilesError
 from beam_bert.slices.plan import FileEntry
 from beam_bert.sources.apart import identity_of, without, without_models
 from beam_bert.sources.formats import named_format
@@ -56,7 +56,7 @@ def _list_local(pattern: str) -> list[FileEntry]:
     if path.is_dir():
         files = usable(_walk(path), root=str(path))
         if not files:
-            raise InputError(f"{pattern}: the folder holds no usable file")
+            raise NoFilesError(f"{pattern}: the folder holds no usable file")
     elif path.is_file():
         files = [str(path)]
     elif path.exists():
@@ -67,7 +67,10 @@ def _list_local(pattern: str) -> list[FileEntry]:
             match for match in matches if Path(match).is_file() and not is_hidden(match, pattern)
         ]
         if not files:
-            raise InputError(nothing_matches(pattern, _local_neighbours(path), bool(matches)))
+            begin = Path(GLOB_CHARACTERS.split(str(path), maxsplit=1)[0] + "x").parent
+            is_glob = GLOB_CHARACTERS.search(pattern) and begin.is_dir()
+            kind = NoFilesError if is_glob else InputError
+            raise kind(nothing_matches(pattern, _local_neighbours(path), bool(matches)))
     return [_local_entry(file) for file in files]
 
 

@@ -5,7 +5,7 @@ https://huggingface.co/docs/hub/model-cards
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -24,6 +24,8 @@ class Card:
       name: of the model.
       summary: one sentence.
       base: the model that it was trained from, with its version; `teacher` likewise.
+      base_model: what that was asked for as.
+      base_licence: of it.
       task: the hub's name for what it does.
       labels: of the model, in its order.
       sources: what it was trained on.
@@ -40,6 +42,8 @@ class Card:
     name: str
     summary: str
     base: str
+    base_model: str
+    base_licence: str
     task: str
     teacher: str | None
     labels: Sequence[str]
@@ -58,11 +62,11 @@ def render(card: Card) -> str:
     """The card as Markdown."""
     parts = [
         f"---\n{yaml.safe_dump(_metadata(card), sort_keys=False, allow_unicode=True)}---\n",
-        f"# {card.name}\n",
-        f"{card.summary}\n",
+        _lines([f"# {card.name}"]),
+        _lines([card.summary]),
         _lines(
             [
-                f"- Trained from: {card.base}",
+                f"- Trained from: {card.base}, licence {card.base_licence}",
                 *([f"- Taught by: {card.teacher}"] if card.teacher else []),
                 *([f"- Labels: {', '.join(card.labels)}"] if card.labels else []),
                 *(f"- {name[:1].upper()}{name[1:]}: {n:,}" for name, n in card.rows.items()),
@@ -133,7 +137,8 @@ def _audit(audit: report.Audit) -> list[str]:
 
 
 def _metadata(card: Card) -> dict[str, Any]:
-    licences = sorted({s.licence for s in card.sources if s.licence})
+    declared = [*(s.licence for s in card.sources), *card.base_licence.split(", ")]
+    licences = sorted({licence for licence in declared if licence})
     metrics = [{"type": name, "value": round(value, 5)} for name, value in card.metrics.items()]
     result = {
         "task": {"type": card.task},
@@ -143,17 +148,23 @@ def _metadata(card: Card) -> dict[str, Any]:
     return {
         "library_name": "transformers",
         "pipeline_tag": card.task,
-        "base_model": card.base.split(" ", 1)[0],
+        "base_model": card.base_model,
         "license": "other",
-        "license_name": ", ".join(licences) or "not declared",
+        "license_name": ", ".join(licences),
         "tags": ["beam-bert", card.task],
         "metrics": [name for name in card.metrics if name != "loss"],
         "model-index": [{"name": card.name, "results": [result]}],
     }
 
 
-def _lines(lines: Any) -> str:
-    return "\n".join(lines) + "\n"
+def _lines(lines: Iterable[str]) -> str:
+    """Lines of text from outside: what would end a line, or steer a terminal, is written out."""
+    return "\n".join(map(_written_out, lines)) + "\n"
+
+
+def _written_out(line: str) -> str:
+    shown = (c if c.isprintable() else c.encode("unicode_escape").decode() for c in line)
+    return "".join(shown)
 
 
 def _table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

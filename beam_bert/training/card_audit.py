@@ -8,6 +8,7 @@ from dataclasses import replace
 import numpy as np
 import torch
 
+from beam_bert.encoder.plan import Int64Array
 from beam_bert.errors import ModelError
 from beam_bert.evaluation.audit import Answers, BiasAudit
 from beam_bert.evaluation.identity_terms import load_identity_terms
@@ -22,7 +23,7 @@ def audit_rows(
     rows: Rows,
     logits: np.ndarray,
     network: PackedNetwork,
-    read: Callable[[Rows], Tokens],
+    read: Callable[[Rows], tuple[Tokens, Int64Array, str]],
     device: torch.device,
     *,
     threshold: float,
@@ -34,7 +35,7 @@ def audit_rows(
       rows: to audit.
       logits: the network's for them, float32 [n, labels].
       network: answers; its config names the labels.
-      read: makes its tokens.
+      read: makes its tokens, see `beam_bert.labelled.rows.tokenize_rows`.
       device: where it is.
       threshold: multi-label: probability from which a label is given.
       max_variants: swapped texts to score at most.
@@ -52,8 +53,9 @@ def audit_rows(
             pairs=None if pairs is None else list(pairs),
             places=[""] * len(texts),
         )
-        found, _ = network_outputs(network, read(swapped), device)
-        return np.arange(len(texts)), probabilities(found, problem_type)
+        tokens, kept, _ = read(swapped)
+        found, _ = network_outputs(network, tokens, device)
+        return kept, probabilities(found, problem_type)
 
     answers = Answers(labels, problem_type, threshold, sides)
     audit = BiasAudit(load_identity_terms(None), "package", answers, score, max_variants)

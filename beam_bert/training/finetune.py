@@ -12,18 +12,26 @@ import numpy as np
 import torch
 
 from beam_bert.encoder.config import EncoderConfig, read_config
+from beam_bert.encoder.plan import Int64Array
 from beam_bert.errors import ConfigError, InputError
 from beam_bert.evaluation.metrics import CHOOSING_METRICS, dev_metrics
+from beam_bert.labelled.cells import LabelColumn
 from beam_bert.labelled.labels import (
-    LabelReader,
-    as_targets,
-    label_names,
+    Meaning,
+    label_settings,
     labels_without_rows,
-    read_label_names,
+    shown_names,
 )
+from beam_bert.labelled.learning import learn_labels
+from beam_bert.labelled.parsing import LabelSettings
 from beam_bert.labelled.provenance import SourceRecord, data_yaml
-from beam_bert.labelled.rows import Rows, Tokens, tokenize_rows
+from beam_bert.labelled.rows import LabelsWanted, Rows, Tokens, tokenize_rows
 from beam_bert.labelled.splitting import contradicting_rows, leaking_rows, split_holdout
+from beam_bert.labelled.trained_rows import (
+    TRAINED_ROWS,
+    read_trained_rows,
+    trained_rows_bytes,
+)
 from beam_bert.reports import evaluation as report
 from beam_bert.settings.training import FinetuneConfig
 from beam_bert.software import software_versions
@@ -47,6 +55,10 @@ from beam_bert.training.pooling import resolve_pooling
 from beam_bert.training.run import (
     Delivered,
     StartingPoint,
+    base_dict,
+    base_note,
+    check_base_licence,
+    check_emptied,
     check_output,
     declared_sources,
     deliver,
@@ -92,9 +104,7 @@ class Labelled:
     """
 
     train: Rows
-    train_targets: np.ndarray
     dev: Rows
-    dev_targets: np.ndarray
     unlabelled: Rows | None
     labels: tuple[str, ...]
     problem_type: str
@@ -102,6 +112,16 @@ class Labelled:
     leaked: int
     unlabelled_leaked: int
     rejected: int
+
+    @property
+    def train_targets(self) -> np.ndarray:
+        """Of the training rows; float32, or int64 classes."""
+        return _for_torch(self.train)
+
+    @property
+    def dev_targets(self) -> np.ndarray:
+        """Of the dev rows, likewise."""
+        return _for_torch(self.dev)
 
     @property
     def texts(self) -> Rows:
@@ -114,7 +134,7 @@ class Labelled:
             self.train,
             texts=[*self.train.texts, *more.texts],
             pairs=pairs,
-            labels=None,
+            targets=None,
             places=[*self.train.places, *more.places],
         )
 
@@ -133,6 +153,7 @@ def finetune(config: FinetuneConfig) -> Delivered:
     teacher = find_model(config.teacher) if config.teacher else None
     read_config(base.folder)  # an encoder, or one line now
     sources = training_sources(config)
+    check_base_licence(config, base, *([teacher] if teacher else []))
     data = read_labelled(config)
     key = run_key("finetune", config, [base, *([teacher] if teacher else [])], sources)
     work = work_folder(config, key)
@@ -157,25 +178,13 @@ def read_labelled(config: FinetuneConfig) -> Labelled:
       InputError: see `beam_bert.labelled.rows.read_rows` and `beam_bert.labelled.labels`; or
         training rows leak into dev and `leaks` is "refuse".
     """
-    reader = LabelReader(
-        config.label_column,
-        config.problem_type,
-        config.label_separator,
-        read_label_names(config.label_names),
+    settings = label_settings(config)
+    rows = _rows(
+        config, config.train, "--train", settings, lambda c: learn_labels(c, settings).read(c)
     )
-    rows = _rows(config, config.train, "--train", labels=True)
-    assert rows.labels is not None
-    problem_type = reader.resolved_type(rows.labels)
-    values = reader.read(rows.labels, rows.places, problem_type)
-    names = label_names(values, problem_type, rows.places)
-    if problem_type != REGRESSION:
-        if unseen := [name for name in reader.names if name not in names]:
-            say(
-                f"warning: no row of --train has {', '.join(unseen)} of --label_names; the model "
-                "will not know of it"
-            )
-        names = _in_order_of(reader.names, names)
-    targets = as_targets(values, names, problem_type, rows.places, "--train")
+    assert rows.targets is not None and rows.meaning is not None
+    targets, vocabulary = rows.targets, rows.meaning.vocabulary
+    problem_type, names = vocabulary.problem_type, vocabulary.names
     keys = rows.content_keys()
     # Two values for one text are nothing odd: they say how far people agree.
     if problem_type != REGRESSION and len(odd := contradicting_rows(keys, targets)):
@@ -185,40 +194,37 @@ def read_labelled(config: FinetuneConfig) -> Labelled:
         )
     leaked, rejected = 0, rows.rejected
     if config.dev:
-        dev = _rows(config, config.dev, "--dev", labels=True)
-        assert dev.labels is not None
+        dev = _rows(config, config.dev, "--dev", settings, lambda c: vocabulary.read(c, "--dev"))
+        assert dev.targets is not None
         rejected += dev.rejected
-        dev_values = reader.read(dev.labels, dev.places, problem_type)
-        dev_targets = as_targets(dev_values, names, problem_type, dev.places, "--dev")
-        _check_differ(dev_values, problem_type)
+        _check_differ(dev.targets, names, problem_type)
         leaks = leaking_rows(keys, dev.content_keys())
         leaked = len(leaks)
         kept = np.setdiff1d(np.arange(len(rows)), leaks)
         places = [rows.places[n] for n in leaks]
         report_leaks(places, len(rows), "training rows", config.train_dev_overlap)
-        train, train_targets = rows.take(kept), targets[kept]
+        train = rows.take(kept)
         if leaked and problem_type != REGRESSION:
-            _check_all_taught(train_targets, names)
+            _check_all_taught(targets[kept], names)
     else:
         kept, held = split_holdout(keys, targets, config.holdout, config.seed)
-        train, train_targets = rows.take(kept), targets[kept]
-        dev, dev_targets = rows.take(held), targets[held]
+        train, dev = rows.take(kept), rows.take(held)
     if len(train) == 0 or len(dev) == 0:
         raise InputError("too few rows: none is left to train on, or to choose on; add examples")
     unlabelled, unlabelled_leaked = None, 0
     if config.unlabelled:
-        unlabelled = _rows(config, config.unlabelled, "--unlabelled", labels=False)
+        unlabelled = _rows(config, config.unlabelled, "--unlabelled")
         rejected += unlabelled.rejected
         leaks = leaking_rows(unlabelled.content_keys(), dev.content_keys())
         unlabelled_leaked = len(leaks)
         if unlabelled_leaked:
             say(f"warning: {unlabelled_leaked:,} rows of --unlabelled stand in dev too: left out")
         unlabelled = unlabelled.take(np.setdiff1d(np.arange(len(unlabelled)), leaks))
+    if problem_type != REGRESSION:
+        _warn_of_thin_labels(names, keys, targets, dev.targets)
     return Labelled(
         train=train,
-        train_targets=train_targets,
         dev=dev,
-        dev_targets=dev_targets,
         unlabelled=unlabelled,
         labels=names,
         problem_type=problem_type,
@@ -229,14 +235,35 @@ def read_labelled(config: FinetuneConfig) -> Labelled:
     )
 
 
-def _check_differ(dev_values: list[Any], problem_type: str) -> None:
+def _for_torch(rows: Rows) -> np.ndarray:
+    assert rows.targets is not None
+    return rows.targets.astype(np.float32) if rows.targets.dtype == np.float64 else rows.targets
+
+
+def _check_differ(dev: np.ndarray, names: tuple[str, ...], problem_type: str) -> None:
     """Raise InputError where a model could be neither chosen nor calibrated on dev."""
-    if problem_type != MULTI_LABEL and len(set(dev_values)) == 1:
-        kind = "value" if problem_type == REGRESSION else "label"
+    if problem_type != MULTI_LABEL and len(np.unique(dev)) == 1:
+        is_value = problem_type == REGRESSION
+        what = f"value {dev[0, 0]}" if is_value else f"label {names[dev[0]]!r}"
         raise InputError(
-            f"every row of --dev has the {kind} {dev_values[0]!r}: no model can be chosen on "
-            "that; add other rows, or leave --dev out and some of --train are held out"
+            f"every row of --dev has the {what}: no model can be chosen on that; add other rows, "
+            "or leave --dev out and some of --train are held out"
         )
+
+
+def _warn_of_thin_labels(
+    names: tuple[str, ...], keys: list[bytes], targets: np.ndarray, dev: np.ndarray | None
+) -> None:
+    """Tell of labels that nothing is known of: without a dev row, or with one text alone."""
+    assert dev is not None
+    if unchecked := labels_without_rows(dev, names):
+        say(f"warning: no dev row has {shown_names(unchecked)}: nothing says how well it is learnt")
+    rows, labels = (np.arange(len(targets)), targets) if targets.ndim == 1 else np.nonzero(targets)
+    texts: dict[int, set[bytes]] = {}
+    for row, label in zip(rows.tolist(), labels.tolist(), strict=True):
+        texts.setdefault(label, set()).add(keys[row])
+    if repeated := [names[label] for label in sorted(texts) if len(texts[label]) == 1]:
+        say(f"warning: all rows of {shown_names(repeated)} have the same text: add others")
 
 
 def _check_all_taught(targets: np.ndarray, names: tuple[str, ...]) -> None:
@@ -263,7 +290,7 @@ class FineTuning:
         sources: list[SourceRecord],
         device: torch.device,
     ) -> None:
-        self.config, self.data, self.base, self.teacher = config, data, base, teacher
+        self.config, self.base, self.teacher = config, base, teacher
         self.folder, self.sources, self.device = folder, sources, device
         self.threshold = 0.5
         self.metric = _metric(config.metric, data.problem_type)
@@ -272,7 +299,8 @@ class FineTuning:
         if config.dropout is not None:
             self.network.use_dropout(config.dropout)
         self.read = tokens_reader(config, folder, self.network.config)
-        train_tokens, dev_tokens = self.read(data.texts), self.read(data.dev)
+        data, train_tokens, dev_tokens = _tokenized(config, data, self.read)
+        self.data = data
         mask_id = find_mask_token(folder) if config.token_mask_rate else None
         masks = [] if mask_id is None else [mask_id]
         used = np.unique(np.concatenate([train_tokens.input_ids, dev_tokens.input_ids, masks]))
@@ -300,7 +328,7 @@ class FineTuning:
         if self.network.head_is_new:
             if self.config.head == "random":
                 return None
-            self.objective.fit_head(self.config.seed)
+            self.objective.fit_head(self.config.seed, say)
             say("head fitted to the encoder as it is")
         return self.objective.evaluate()
 
@@ -345,6 +373,7 @@ class FineTuning:
             "metrics": metrics,
             "calibration": calibration,
             "settings": settings_of(self.config),
+            "base": base_dict(self.base),
             "sources": source_dicts(self.sources),
         }
         card = self._card(progress, metrics, calibration, self._audit())
@@ -360,8 +389,13 @@ class FineTuning:
             "README.md": render(card),
         }
 
+        keys = trained_rows_bytes(
+            self.data.texts.content_keys(), read_trained_rows(self.base.resolved)
+        )
+
         def make(folder: Path) -> None:
             save_model(model, self.folder, folder, texts)
+            (folder / TRAINED_ROWS).write_bytes(keys)
 
         notes = f"fine-tuned from {self.base.text}: {self.metric} {metrics[self.metric]:.4f} on dev"
         trained_on = training_digest(self.config, self.sources)
@@ -414,7 +448,10 @@ class FineTuning:
             )
         network = load_network(self.teacher.folder, found.labels, found.problem_type, self.device)
         read = tokens_reader(config, self.teacher.folder, network.config)
-        logits, states = network_outputs(network, read(data.texts), self.device)
+        tokens, kept, flaw = read(data.texts)
+        if len(kept) < len(data.texts):
+            raise InputError(f"--teacher {self.teacher.resolved.name}: {flaw}; remove the row")
+        logits, states = network_outputs(network, tokens, self.device)
         order = [found.labels.index(label) for label in data.labels]
         same_width = states.shape[1] == self.network.config.hidden_size
         return Teacher(
@@ -433,7 +470,8 @@ class FineTuning:
         audit: report.Audit | None,
     ) -> Card:
         config, data = self.config, self.data
-        notes = unlicensed_notes(self.sources)
+        models = [self.base, *([self.teacher] if self.teacher else [])]
+        notes = [*base_note(config, *models), *unlicensed_notes(self.sources)]
         if data.leaked:
             notes.append(f"{data.leaked} training rows stood in dev too and were left out")
         if data.unlabelled_leaked:
@@ -447,9 +485,11 @@ class FineTuning:
         rows["parameters"] = sum(p.numel() for p in self.network.model.parameters())
         return Card(
             name=Path(config.output.rstrip("/")).name,
-            summary=f"A text classifier ({data.problem_type.replace('_', ' ')}) for "
-            f"column {config.label_column} of its training rows.",
+            summary=f"A text classifier ({data.problem_type.replace('_', ' ')}) for column "
+            f"{config.label_column or ', '.join(config.label_columns)} of its training rows.",
             base=self.base.text,
+            base_model=self.base.resolved.name,
+            base_licence=self.base.licence,
             teacher=self.teacher.text if self.teacher else None,
             task="text-classification",
             labels=data.labels,
@@ -476,10 +516,45 @@ def _metric(asked: str, problem_type: str) -> str:
     return asked
 
 
-def tokens_reader(
-    config: FinetuneConfig, folder: Path, encoder: EncoderConfig
-) -> Callable[[Rows], Tokens]:
-    """How to make a model's tokens of rows.
+TokensReader = Callable[[Rows], tuple[Tokens, Int64Array, str]]
+
+
+def _tokenized(
+    config: FinetuneConfig, data: Labelled, read: TokensReader
+) -> tuple[Labelled, Tokens, Tokens]:
+    """The data without rows of whose text the tokenizer leaves nothing, and both kinds' tokens."""
+    train_tokens, train, flaw = read(data.texts)
+    dev_tokens, dev, other_flaw = read(data.dev)
+    lost = len(data.texts) + len(data.dev) - len(train) - len(dev)
+    check_emptied(
+        lost,
+        flaw or other_flaw,
+        rejected=data.rejected,
+        rows_read=len(data.texts) + len(data.dev) + data.leaked + data.rejected,
+        max_reject_rate=config.max_reject_rate,
+    )
+    if not lost:
+        return data, train_tokens, dev_tokens
+    labelled = train[train < len(data.train)]
+    unlabelled = data.unlabelled
+    if unlabelled is not None:
+        unlabelled = unlabelled.take(train[len(labelled) :] - len(data.train))
+    left = replace(
+        data,
+        train=data.train.take(labelled),
+        dev=data.dev.take(dev),
+        unlabelled=unlabelled,
+        rejected=data.rejected + lost,
+    )
+    if len(left.train) == 0 or len(left.dev) == 0:
+        raise InputError("too few rows: none is left to train on, or to choose on; add examples")
+    if left.problem_type != REGRESSION:
+        _check_all_taught(left.train_targets, left.labels)
+    return left, train_tokens, dev_tokens
+
+
+def tokens_reader(config: FinetuneConfig, folder: Path, encoder: EncoderConfig) -> TokensReader:
+    """How to make a model's tokens of rows; see `beam_bert.labelled.rows.tokenize_rows`.
 
     Raises:
       ConfigError: `--max_length` is more than the model reads.
@@ -502,14 +577,21 @@ def _student(config: FinetuneConfig, base: StartingPoint, data: Labelled, work: 
     return folder
 
 
-def _rows(config: FinetuneConfig, patterns: tuple[str, ...], flag: str, *, labels: bool) -> Rows:
+def _rows(
+    config: FinetuneConfig,
+    patterns: tuple[str, ...],
+    flag: str,
+    settings: LabelSettings | None = None,
+    read: Callable[[LabelColumn], Meaning] | None = None,
+) -> Rows:
     spec = SourceSpec.of(
         config, text_columns=config.text_column, text_pair_column=config.text_pair_column
     )
+    columns = (config.label_column,) if config.label_column else config.label_columns
     return read_and_tell(
         patterns,
         spec,
-        label_column=config.label_column if labels else None,
+        labels=LabelsWanted(columns, settings, read) if settings and read else None,
         max_reject_rate=config.max_reject_rate,
         flag=flag,
     )
@@ -522,8 +604,3 @@ def training_sources(config: FinetuneConfig) -> list[SourceRecord]:
       InputError: a file is missing, or its licence is; see `check_sources`.
     """
     return declared_sources(config, "train", "dev", "unlabelled")
-
-
-def _in_order_of(given: tuple[str, ...], found: tuple[str, ...]) -> tuple[str, ...]:
-    """The found labels in the order of `--label_names`, where that was given."""
-    return tuple(name for name in given if name in found) if given else found

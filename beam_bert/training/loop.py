@@ -6,6 +6,7 @@ the first. So a run that was killed and goes on takes the very same steps as one
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -195,6 +196,7 @@ class _Loop:
         self.epochs, self.settings = epochs, settings = plan.epochs, plan.settings
         self.work, self.key, self.progress, self.say = work, key, progress, say
         self.parameters = network.trained_parameters()
+        self.loss = math.nan  # of the last step
         self.kept: dict[str, Tensor] = {}
         self.average: dict[str, Tensor] = {}
         self.device = next(iter(self.parameters.values())).device
@@ -230,11 +232,33 @@ class _Loop:
         while self.progress.epoch < len(self.epochs) and not self._is_stale():
             self._run_epoch(self.epochs[self.progress.epoch])
             self._swap_average()
-            self._note_epoch(self.objective.evaluate())
+            self._note_epoch(self._measured())
             self._swap_average()
             self._checkpoint()
         self.progress.share = 1.0
         put(self.parameters, self.kept)
+
+    def _measured(self) -> dict[str, float]:
+        """Metrics of the network as it is, if it still is one: a loss may be finite till the end.
+
+        Raises:
+          RunFailed: weights or logits are no numbers.
+        """
+        if not all(bool(torch.isfinite(each).all()) for each in self.parameters.values()):
+            raise self._diverged("some weights are no numbers; the loss was")
+        try:
+            metrics = self.objective.evaluate()
+        except FloatingPointError:
+            raise self._diverged("logits are no numbers; the loss was") from None
+        if any(math.isnan(value) for value in metrics.values()):
+            raise self._diverged(f"dev has {told(metrics)}; the loss was")
+        return metrics
+
+    def _diverged(self, what: str) -> RunFailed:
+        return RunFailed(
+            f"{what} {self.loss:g} at step {self.progress.step}: the training has diverged; lower "
+            f"--learning_rate (now {self.settings.learning_rate:g}) or raise --warmup"
+        )
 
     def _run_epoch(self, batches: Sequence[Int64Array]) -> None:
         progress, settings = self.progress, self.settings
@@ -270,11 +294,9 @@ class _Loop:
             total += float(loss.detach())
             progress.rows += len(rows)
             progress.share = progress.rows / self.all_rows
-        if total != total or total in (float("inf"), -float("inf")):
-            raise RunFailed(
-                f"the loss is {total} at step {progress.step}: the training has diverged; lower "
-                "--learning_rate or raise --warmup"
-            )
+        self.loss = total
+        if not math.isfinite(total):
+            raise self._diverged("the loss is")
         nn.utils.clip_grad_norm_(list(self.parameters.values()), MAX_GRADIENT_NORM)
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)

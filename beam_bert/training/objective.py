@@ -21,7 +21,8 @@ from beam_bert.training.losses import (
 )
 from beam_bert.training.masking import drop_words
 from beam_bert.training.network import PackedNetwork, network_outputs, packed
-from beam_bert.training.probe import MOST_ROWS, fit_linear
+from beam_bert.training.probe import fit_linear, fit_means, fits_means, rows_to_fit
+from beam_bert.training.weights import finite
 
 
 @dataclass(frozen=True, eq=False)
@@ -82,20 +83,25 @@ class ClassifierObjective:
         if balanced and problem_type != REGRESSION:
             self._weights = balanced_weights(self._targets, problem_type)
 
-    def fit_head(self, seed: int) -> None:
+    def fit_head(self, seed: int, say: Callable[[str], None]) -> None:
         """Start the head as the best linear answer from the encoder as it is; see `probe`.
 
         Args:
           seed: draws the rows to fit it on, where there are more than enough.
+          say: told how far it is, now and then.
         """
-        drawn = np.random.default_rng(seed).permutation(len(self._targets))[:MOST_ROWS]
+        layer = self.network.head_out
+        most = rows_to_fit(layer.out_features, self._problem_type)
+        drawn = np.random.default_rng(seed).permutation(len(self._targets))[:most]
         rows = np.sort(drawn).astype(np.int64)
         _, states = network_outputs(self.network, self._train.tokens, self._device, chosen=rows)
         with torch.no_grad():
             features = self.network.head_features(torch.from_numpy(states).to(self._device))
         targets = self._targets[torch.from_numpy(rows).to(self._device)]
-        layer = self.network.head_out
-        fit_linear(layer, features, targets, self._problem_type, self._weights)
+        if fits_means(layer.out_features, self._problem_type):
+            fit_means(layer, features, targets)
+        else:
+            fit_linear(layer, features, targets, self._problem_type, self._weights, say)
 
     def loss(self, rows: Int64Array) -> Tensor:
         """The mean loss over these rows."""
@@ -119,8 +125,12 @@ class ClassifierObjective:
         return self._metrics_of(self.dev_logits())
 
     def dev_logits(self) -> np.ndarray:
-        """Logits float32 [n, labels] of the dev rows."""
-        return network_outputs(self.network, self._dev, self._device)[0]
+        """Logits float32 [n, labels] of the dev rows.
+
+        Raises:
+          FloatingPointError: some are no numbers.
+        """
+        return finite(network_outputs(self.network, self._dev, self._device)[0])
 
     def _row_losses(self, logits: Tensor, first: Tensor, rows: Tensor) -> Tensor:
         labelled = rows < len(self._targets)

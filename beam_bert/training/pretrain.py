@@ -28,6 +28,10 @@ from beam_bert.training.masking import MaskedObjective, load_language_model, mas
 from beam_bert.training.run import (
     Delivered,
     StartingPoint,
+    base_dict,
+    base_note,
+    check_base_licence,
+    check_emptied,
     check_output,
     declared_sources,
     deliver,
@@ -63,6 +67,7 @@ def pretrain(config: PretrainConfig) -> Delivered:
     base = find_model(str(config.base))
     read_config(base.folder)  # an encoder, or one line now
     sources = declared_sources(config, "input")
+    check_base_licence(config, base)
     key = run_key("pretrain", config, [base], sources)
     torch.manual_seed(config.seed)
     training = PreTraining(config, base, sources, device)
@@ -122,6 +127,7 @@ class PreTraining:
             "metrics_before": self.before,
             "metrics": metrics,
             "settings": settings_of(config),
+            "base": base_dict(base),
             "sources": source_dicts(sources),
         }
         texts = {
@@ -143,7 +149,7 @@ def _rows(config: PretrainConfig) -> Rows:
     return read_and_tell(
         config.input,
         spec,
-        label_column=None,
+        labels=None,
         max_reject_rate=config.max_reject_rate,
         flag="--input",
     )
@@ -160,7 +166,18 @@ def _tokens(config: PretrainConfig, folder: Path, rows: Rows, limit: int) -> tup
         raise InputError("all rows of --input have the same text; there is nothing to learn")
     length = config.max_length or min(limit, DEFAULT_MAX_LENGTH)
     tokenizer = DocumentTokenizer(folder, WindowSettings(length, overlapping=True, stride=0))
-    return tokenize_rows(rows.take(kept), tokenizer), tokenize_rows(rows.take(held), tokenizer)
+    found = [tokenize_rows(rows.take(part), tokenizer) for part in (kept, held)]
+    check_emptied(
+        len(rows) - sum(len(used) for _, used, _ in found),
+        next((flaw for _, _, flaw in found if flaw), ""),
+        rejected=rows.rejected,
+        rows_read=len(rows) + rows.rejected,
+        max_reject_rate=config.max_reject_rate,
+    )
+    if any(len(used) == 0 for _, used, _ in found):
+        raise InputError("--input: the tokenizer leaves nothing of the text; give other text")
+    (train, _, _), (dev, _, _) = found
+    return train, dev
 
 
 def _keep_pooler(base: Path, folder: Path) -> None:
@@ -193,12 +210,18 @@ def _card(
         name=Path(config.output.rstrip("/")).name,
         summary="An encoder, trained further on raw text by guessing masked words.",
         base=base.text,
+        base_model=base.resolved.name,
+        base_licence=base.licence,
         teacher=None,
         task="fill-mask",
         labels=(),
         sources=sources,
         rows={"texts": len(rows)},
-        notes=[*unlicensed_notes(sources), *rejected_notes(rows.rejected)],
+        notes=[
+            *base_note(config, base),
+            *unlicensed_notes(sources),
+            *rejected_notes(rows.rejected),
+        ],
         metrics=metrics,
         calibration={},
         settings=settings_of(config),

@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, fields
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -19,15 +20,23 @@ from filelock import FileLock, Timeout
 from beam_bert.encoder.precision import resolve_precision
 from beam_bert.errors import ConfigError, InputError, OutputError, RunFailed
 from beam_bert.labelled.labels import read_label_names
-from beam_bert.labelled.provenance import SourceRecord, check_sources
-from beam_bert.labelled.rows import Rows, read_rows
+from beam_bert.labelled.provenance import (
+    UNKNOWN_LICENCE,
+    SourceRecord,
+    card_licence,
+    check_sources,
+    unallowed_licences,
+)
+from beam_bert.labelled.rows import LabelsWanted, Rows, read_rows
 from beam_bert.models import ModelStore, ResolvedModel, fetch_model, resolve_model
 from beam_bert.models.cache import cache_folder
 from beam_bert.models.store import split_reference
 from beam_bert.reports.progress import Snapshot, show_progress
+from beam_bert.settings.limits import YAML_BYTES
 from beam_bert.settings.training import TrainingConfig
 from beam_bert.software import software_versions
 from beam_bert.sources import SourceSpec, list_files
+from beam_bert.sources.opening import read_text
 from beam_bert.terminal import TERMINAL
 from beam_bert.training.checkpoint import NAME as CHECKPOINT
 from beam_bert.training.loop import LoopSettings, Objective, Plan, Progress, Start, Trained
@@ -44,7 +53,7 @@ _STALE_S = 30 * 24 * 3600.0
 # Settings that say where and how, not what: another value gives the same model.
 _PLACES = {
     "output", "layout", "alias", "overwrite", "work_folder", "checkpoint_s", "data",
-    "allowed_licences", "accept_unlicensed",
+    "allowed_licences", "accept_unlicensed", "accept_base_license",
 }  # fmt: skip
 
 
@@ -59,6 +68,16 @@ class StartingPoint:
     def text(self) -> str:
         """How the card names it."""
         return f"{self.resolved.name} (version {self.resolved.version})"
+
+    @cached_property
+    def licence(self) -> str:
+        """What its own card says it may be used under."""
+        place, remote = self.resolved.location, "gs://"
+        card = f"{place if place.startswith(remote) else self.folder}/README.md"
+        try:
+            return card_licence(read_text(card, YAML_BYTES))
+        except (OSError, UnicodeDecodeError):
+            return UNKNOWN_LICENCE
 
 
 @dataclass(frozen=True)
@@ -189,6 +208,37 @@ def find_model(name: str) -> StartingPoint:
     """Resolve and fetch a model; raises ModelError."""
     resolved = resolve_model(name)
     return StartingPoint(resolved, fetch_model(resolved))
+
+
+def check_base_licence(config: TrainingConfig, *models: StartingPoint) -> None:
+    """Tell under which licence the models stand that a training starts or learns from.
+
+    Raises:
+      InputError: it is none of those allowed, and was not accepted as it is.
+    """
+    for model in models:
+        shown = f"model {model.resolved.name}: licence {model.licence}"
+        odd = unallowed_licences(model.licence, config.allowed_licences)
+        if not odd:
+            say(shown)
+        elif config.accept_base_license or (config.accept_unlicensed and odd == [UNKNOWN_LICENCE]):
+            say(f"warning: {shown}, accepted as it is")
+        else:
+            raise InputError(
+                f"{shown} (by its card); what is trained from it stands under that as well, and "
+                f"{', '.join(odd)} is none of those allowed "
+                f"({', '.join(config.allowed_licences)}): say --accept_base_license if you may use "
+                "it so, add it to --allowed_licences, or start from another model"
+            )
+
+
+def base_note(config: TrainingConfig, *models: StartingPoint) -> list[str]:
+    """What a card says of models under a licence that is none of those allowed."""
+    return [
+        f"**the licence of {model.resolved.name} was accepted as it is**: {model.licence}"
+        for model in dict.fromkeys(models)
+        if unallowed_licences(model.licence, config.allowed_licences)
+    ]
 
 
 def training_device(name: str) -> torch.device:
@@ -379,17 +429,44 @@ def read_and_tell(
     patterns: Sequence[str],
     spec: SourceSpec,
     *,
-    label_column: str | None,
+    labels: LabelsWanted | None,
     max_reject_rate: float,
     flag: str,
 ) -> Rows:
-    """`beam_bert.labelled.rows.read_rows`, and a line about rows that it had to leave out."""
-    rows = read_rows(
-        patterns, spec, label_column=label_column, max_reject_rate=max_reject_rate, flag=flag
-    )
+    """`beam_bert.labelled.rows.read_rows`, with what it found out about labels, and a line about
+    rows that it had to leave out.
+    """
+    rows = read_rows(patterns, spec, labels=labels, max_reject_rate=max_reject_rate, flag=flag)
+    for line in rows.meaning.lines() if rows.meaning else ():
+        say(line if line.startswith("warning: ") else f"{flag}: {line}")
     if rows.rejected:
         say(f"warning: {rows.rejected:,} rows of {flag} cannot be used and are left out")
     return rows
+
+
+def check_emptied(
+    lost: int, flaw: str, *, rejected: int, rows_read: int, max_reject_rate: float
+) -> None:
+    """Tell of rows of whose text the tokenizer leaves nothing.
+
+    Args:
+      lost: how many these are.
+      flaw: where one of them stands, and what is wrong with it.
+      rejected: rows that could not be used before.
+      rows_read: all that were read.
+      max_reject_rate: share of them to go on without.
+
+    Raises:
+      InputError: there are more rejects than that.
+    """
+    if not lost:
+        return
+    if lost + rejected > max_reject_rate * rows_read:
+        raise InputError(
+            f"{lost + rejected} of {rows_read} rows cannot be used, such as {flaw}; mend them, or "
+            f"raise --max_reject_rate (now {max_reject_rate:g}) to go on without them"
+        )
+    say(f"warning: of {lost:,} rows the tokenizer leaves nothing, so they are left out: {flaw}")
 
 
 def rejected_notes(rejected: int) -> list[str]:
@@ -422,6 +499,12 @@ def unlicensed_notes(sources: Sequence[SourceRecord]) -> list[str]:
     unlicensed = [source.path for source in sources if not source.allowed]
     note = "**--accept_unlicensed was given**: no allowed licence is declared for "
     return [note + ", ".join(unlicensed)] if unlicensed else []
+
+
+def base_dict(base: StartingPoint) -> dict[str, object]:
+    """The model that was started from, as JSON types."""
+    resolved = base.resolved
+    return {"name": resolved.name, "version": resolved.version, "licence": base.licence}
 
 
 def source_dicts(sources: Sequence[SourceRecord]) -> list[dict[str, object]]:

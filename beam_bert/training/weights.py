@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -24,3 +25,10 @@ def same_shapes(parameters: Mapping[str, Tensor], weights: Mapping[str, Tensor])
     """Whether the weights are of that network: code that changed may have cut it otherwise."""
     shapes = {name: weight.shape for name, weight in weights.items()}
     return shapes == {name: parameter.shape for name, parameter in parameters.items()}
+
+
+def finite(outputs: np.ndarray) -> np.ndarray:
+    """The same; raises FloatingPointError where some of it are no numbers: weights ran away."""
+    if not np.isfinite(outputs).all():
+        raise FloatingPointError("a network's outputs are no numbers")
+    return outputs

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import re
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -14,13 +15,17 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 
-from beam_bert.errors import ConfigError
+from beam_bert.errors import ConfigError, InputError
 from beam_bert.evaluation import data as evaluation_data
 from beam_bert.evaluation.balance import lengths
+from beam_bert.evaluation.gate import judge
 from beam_bert.evaluation.languages import guess_language
-from beam_bert.evaluation.run import gate, measure
+from beam_bert.evaluation.run import measure
+from beam_bert.labelled.rows import content_key
+from beam_bert.labelled.trained_rows import TRAINED_ROWS, trained_rows_bytes
 from beam_bert.reports import Evaluation, pages
 from beam_bert.settings.evaluation import EvaluateConfig
+from beam_bert.settings.nightly import GateConfig
 from beam_bert.storage import open_storage
 from pipelines.evaluate import main
 
@@ -188,15 +193,43 @@ def test_a_model_is_let_through_the_gate_by_what_its_evaluation_found(
         for names in ((str(bert), other), (other, str(bert)), (str(bert), None))
     }
     better, worse, alone = found.values()
-    assert gate(better, minimum=0.75).passed
-    assert not gate(better, minimum=0.85).passed
-    blocked = gate(worse, "macro_f1")
+    few = {"minimum_rows": 1}
+    assert judge(better, GateConfig(minimum=0.75, **few)).passed
+    assert not judge(better, GateConfig(minimum=0.85, **few)).passed
+    assert "200 are needed" in judge(better, GateConfig(minimum=0.75)).reason
+    blocked = judge(worse, GateConfig(metric="macro_f1", minimum=0, **few))
     assert not blocked.passed
     assert "against production's" in blocked.reason
-    assert gate(worse, max_fall=1.0).passed
-    assert "nothing to compare it with" in gate(alone, "calibration_error", minimum=0.9).reason
-    with pytest.raises(ConfigError, match=r"metric 'loss' cannot be judged here; one of accuracy"):
-        gate(better, "loss")
+    assert judge(worse, GateConfig(minimum=0, max_fall=1.0, promote="not_worse", **few)).passed
+    assert "nothing to compare it with" in judge(alone, GateConfig(minimum=0, **few)).reason
+    with pytest.raises(ConfigError, match=r"gate.metric: 'spearman' is none of accuracy"):
+        judge(better, GateConfig(metric="spearman"))
+
+
+def test_rows_that_a_model_was_trained_on_are_told_or_left_out(
+    bert: Path, labelled: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model = tmp_path / "model"
+    shutil.copytree(bert, model)
+    seen = [text.upper().replace(" ", "  ") for text in TEXTS[:20]]
+    (model / TRAINED_ROWS).write_bytes(trained_rows_bytes(map(content_key, seen)))
+    flags = ("--model", model, "--input", labelled, "--label_column", "category")
+    found = run(tmp_path / "report", *flags)
+    assert (found.rows.evaluated, found.rows.trained_on) == (60, 20)
+    assert "warning: 20 rows have a text of a model's training" in capsys.readouterr().err
+    config = EvaluateConfig(
+        model=str(bert),  # the other model's training counts as well
+        compare=str(model),
+        input=(str(labelled),),
+        label_column="category",
+        output="unused",
+        replicates=100,
+    )
+    fair = measure(config, leave_out_trained=True)
+    assert (fair.rows.read, fair.rows.evaluated, fair.rows.trained_on) == (60, 40, 20)
+    (model / TRAINED_ROWS).write_bytes(trained_rows_bytes(map(content_key, TEXTS)))
+    with pytest.raises(InputError, match="of 60 rows none is left"):
+        measure(config, leave_out_trained=True)
 
 
 def test_several_labels_come_as_numbers_names_or_lists(

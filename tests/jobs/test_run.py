@@ -98,6 +98,19 @@ def test_each_row_gets_the_label_that_the_model_gives_its_text(tmp_path: Path, b
     assert {row["source_file"] for row in rows} == {str(source)}
 
 
+def test_the_label_of_the_input_is_called_so_whatever_kind_the_model_is(
+    tmp_path: Path, make_bert: Callable[..., Path], bert: Path
+) -> None:
+    rows = [{"text": "i love it", "label": "good"}, {"text": "i hate it", "label": "bad"}]
+    source = write_jsonl(tmp_path / "in.jsonl", rows)
+    regression = make_bert(("value",), problem_type="regression", num_labels=1)
+    for name, model in (("classes", bert), ("values", regression)):
+        assert run(source, tmp_path / name, model) == 0
+        found = table(tmp_path / name)
+        assert [row["input_label"] for row in found] == ["good", "bad"]
+        assert ("label" in found[0]) == (model is bert)
+
+
 @pytest.mark.parametrize(
     "name", ["in.jsonl", "in.csv", "in.tsv", "in.txt", "in.parquet", "in.jsonl.gz", "in.csv.gz"]
 )

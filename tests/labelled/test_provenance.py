@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -28,6 +30,7 @@ def run(tmp_path: Path, train_file: Path, encoder: Path) -> Callable[..., int]:
             (tmp_path / "data.yaml").write_text(yaml.safe_dump({"sources": [declared]}))
         usual = ["--train", str(train_file), "--label_column", "label", "--base", str(encoder)]
         usual += ["--output", str(tmp_path / "out"), "--layout", "folder", "--epochs", "1"]
+        usual += ["--accept_base_license"] if "--base" not in flags else []
         return main([*usual, *flags])
 
     return run
@@ -88,3 +91,82 @@ def test_a_declaration_that_lacks_a_field_says_which(
 ) -> None:
     assert run(path="*.csv", licence="MIT", date="2020-03-10") == 2
     assert "sources.0.origin: Field required" in capfd.readouterr().err
+
+
+CARD = "---\nlicense: {licence}\n---\n# A base\n"
+
+
+@pytest.fixture
+def base(tmp_path: Path, encoder: Path) -> Callable[[str], str]:
+    """The encoder with a card of its own."""
+
+    def make(card: str) -> str:
+        folder = tmp_path / "base"
+        shutil.rmtree(folder, ignore_errors=True)
+        shutil.copytree(encoder, folder)
+        if card:
+            (folder / "README.md").write_text(card)
+        return str(folder)
+
+    return make
+
+
+@pytest.mark.parametrize(
+    ("card", "shown"),
+    [
+        (CARD.format(licence="cc-by-nc-4.0"), "licence cc-by-nc-4.0"),
+        (CARD.format(licence="[mit, cc-by-nc-sa-4.0]"), "licence mit, cc-by-nc-sa-4.0"),
+        ("---\nlicense: other\nlicense_name: llama3\n---\n", "licence llama3"),
+        (CARD.format(licence="other"), "licence unknown (by its card)"),
+        ("# no metadata\n", "licence unknown (by its card)"),
+        ("---\n: [\n---\n", "licence unknown (by its card)"),
+        ("", "licence unknown (by its card)"),
+    ],
+)
+def test_a_base_whose_licence_is_not_allowed_must_be_accepted(
+    run: Callable[..., int],
+    base: Callable[[str], str],
+    capfd: pytest.CaptureFixture[str],
+    card: str,
+    shown: str,
+) -> None:
+    folder = base(card)
+    assert run("--base", folder, **DECLARED) == 2
+    error = capfd.readouterr().err
+    assert shown in error and "--accept_base_license" in error
+    assert error.count("\n") == 1
+
+
+def test_the_licence_of_the_base_is_told_kept_and_handed_on(
+    run: Callable[..., int],
+    base: Callable[[str], str],
+    tmp_path: Path,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    assert run("--base", base(CARD.format(licence="apache-2.0")), **DECLARED) == 0
+    assert "licence apache-2.0" in capfd.readouterr().err
+    nc = base(CARD.format(licence="cc-by-nc-4.0"))
+    assert run("--base", nc, "--accept_unlicensed", "--overwrite", **DECLARED) == 2
+    assert run("--base", nc, "--accept_base_license", "--overwrite", **DECLARED) == 0
+    assert "warning: " in capfd.readouterr().err
+    card = (tmp_path / "out" / "README.md").read_text()
+    assert f"Trained from: {nc} (version" in card and "licence cc-by-nc-4.0" in card
+    metadata = yaml.safe_load(card.split("---\n")[1])
+    assert metadata["license_name"] == "CC-BY-4.0, cc-by-nc-4.0"
+    assert metadata["base_model"] == nc
+    training = json.loads((tmp_path / "out" / "training.json").read_text())
+    assert training["base"]["licence"] == "cc-by-nc-4.0"
+    # What is trained from this model in turn stands under it too.
+    grandchild = ("--base", str(tmp_path / "out"), "--output", str(tmp_path / "next"))
+    assert run(*grandchild, **DECLARED) == 2
+    assert "licence CC-BY-4.0, cc-by-nc-4.0" in capfd.readouterr().err
+
+
+def test_a_base_with_a_blank_in_its_name_is_named_whole(
+    run: Callable[..., int], base: Callable[[str], str], tmp_path: Path
+) -> None:
+    folder = tmp_path / "my base"
+    Path(base(CARD.format(licence="mit"))).rename(folder)
+    assert run("--base", str(folder), **DECLARED) == 0
+    card = (tmp_path / "out" / "README.md").read_text()
+    assert yaml.safe_load(card.split("---\n")[1])["base_model"] == str(folder)

@@ -25,14 +25,16 @@ def test_text_tokenized_in_pieces_has_the_same_tokens(
     file = tmp_path / "in.csv"
     file.write_text("\n".join(["text,second", *lines]) + "\n")
     spec = SourceSpec(text_pair_column=pair, slice_bytes=200)  # in slices, which stay apart
-    read = read_rows([str(file)], spec, label_column=None, max_reject_rate=0, flag="--input")
+    read = read_rows([str(file)], spec, labels=None, max_reject_rate=0, flag="--input")
     assert read.texts == [line.split(",")[0] for line in lines]
     windows = WindowSettings(16, overlapping=True, stride=0)
     tokenizer = DocumentTokenizer(bert, windows, pair=pair is not None)
-    whole = tokenize_rows(read, tokenizer)
+    whole, used, flaw = tokenize_rows(read, tokenizer)
+    assert (used.tolist(), flaw) == (list(range(50)), "")
     for characters in (1, 100, 333):
         monkeypatch.setattr(rows_module, "_TOKENIZED_CHARACTERS", characters)
-        pieces = tokenize_rows(read, tokenizer)
+        pieces, used, _ = tokenize_rows(read, tokenizer)
+        assert used.tolist() == list(range(50))
         np.testing.assert_array_equal(pieces.input_ids, whole.input_ids)
         np.testing.assert_array_equal(pieces.offsets, whole.offsets)
         if pair:

@@ -5,17 +5,23 @@ from __future__ import annotations
 import errno
 import json
 import math
+import re
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import torch
 from filelock import FileLock
 
+from beam_bert.errors import RunFailed
 from beam_bert.models import ModelStore
 from beam_bert.settings.training import FinetuneConfig
 from beam_bert.training.finetune import read_labelled
+from beam_bert.training.loop import LoopSettings, Plan, Progress, train
+from beam_bert.training.weights import finite
 from pipelines.finetune import main
 from tests.training.conftest import COMMON, labelled_rows, write_csv
 
@@ -226,9 +232,88 @@ def test_settings_out_of_range(refused: Refused) -> None:
     assert "--unlabelled needs a --teacher" in refused("--unlabelled", "x.txt")
 
 
-def test_a_diverging_loss_ends_the_run(refused: Refused) -> None:
-    line = refused("--learning_rate", "1e30", "--warmup", "0", code=1)
-    assert "diverged; lower --learning_rate" in line
+@pytest.mark.parametrize("rate", ["1e30", "1e10", "1000"])
+def test_a_training_that_diverges_ends_in_a_line(refused: Refused, rate: str) -> None:
+    """Once the loss is no number, or where it stays one and weights or logits do not."""
+    line = refused("--learning_rate", rate, "--warmup", "0", "--ema_epochs", "0", code=1)
+    assert "the training has diverged; lower --learning_rate" in line
+    assert re.search(r"(loss is|loss was) \S+ at step \d+", line)
+
+
+@pytest.mark.parametrize("problem", ["weights", "logits", "metrics"])
+def test_a_network_that_runs_away_unseen_is_told_with_step_and_loss(
+    tmp_path: Path, problem: str
+) -> None:
+    weights = torch.nn.Linear(2, 1)
+
+    class Network:
+        def trained_parameters(self) -> dict[str, torch.nn.Parameter]:
+            return dict(weights.named_parameters())
+
+        def depth_of(self, name: str) -> int:
+            return 0
+
+        def train(self, mode: bool = True) -> None:
+            pass
+
+    class Runaway:
+        metric, dev_size = "accuracy", 10
+
+        def loss(self, rows: object) -> torch.Tensor:
+            return weights(torch.ones(1, 2)).square().mean()
+
+        def evaluate(self) -> dict[str, float]:
+            if problem == "logits":
+                finite(np.array([1.0, np.inf]))
+            return {"accuracy": math.nan if problem == "metrics" else 1.0}
+
+    rate = math.inf if problem == "weights" else 1e-3
+    settings = LoopSettings(rate, "constant", 0.0, 0.0, seed=0, bf16=False)
+    plan = Plan([[np.array([0])]], settings)
+    with pytest.raises(
+        RunFailed, match=r"the loss was [\d.e-]+ at step 1: .* lower --learning_rate"
+    ):
+        train(Network(), Runaway(), plan, work=tmp_path, key="k", progress=Progress(), say=print)
+
+
+@pytest.mark.parametrize("flag", ["--learning_rate", "--weight_decay", "--teacher_temperature"])
+@pytest.mark.parametrize("value", ["inf", "nan"])
+def test_settings_that_are_not_finite_are_refused(refused: Refused, flag: str, value: str) -> None:
+    assert flag in refused(flag, value)
+
+
+def test_texts_that_the_tokenizer_empties_are_rejects(
+    refused: Refused,
+    finetune: Callable[..., Path],
+    tmp_path: Path,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    empty = [("\u200b\u200d", "good"), ("\u00ad", "bad")]
+    train = write_csv(tmp_path / "a.csv", [*labelled_rows(60), *empty])
+    line = refused("--train", str(train))
+    assert f"2 of 62 rows cannot be used, such as {train}#6" in line
+    assert "--max_reject_rate" in line
+    dev = write_csv(tmp_path / "dev.csv", [*labelled_rows(20, seed=9), ("\u200b", "good")])
+    flags = ("--train", str(train), "--dev", str(dev), "--max_reject_rate", "0.1")
+    folder = finetune(*flags, "--epochs", "1")
+    assert "warning: of 3 rows the tokenizer leaves nothing" in capfd.readouterr().err
+    card = (folder / "README.md").read_text()
+    assert "3 rows could not be used" in card and "Rows trained on: 60" in card
+
+
+def test_labels_that_nothing_is_known_of_are_told(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    rows = [*labelled_rows(60), *[("we phone home", "odd")] * 3, ("a", "rare"), ("b", "rare")]
+    train = write_csv(tmp_path / "a.csv", rows)
+    dev = write_csv(tmp_path / "dev.csv", labelled_rows(20, seed=9))
+    settings = {"base": "unread", "output": "unread", "label_column": "label"}
+    read_labelled(FinetuneConfig(train=(str(train),), dev=(str(dev),), **settings))
+    told = capfd.readouterr().err
+    assert "warning: no dev row has odd, rare: nothing says how well" in told
+    assert "warning: all rows of odd have the same text" in told
+    read_labelled(FinetuneConfig(train=(str(train),), **settings))
+    assert "warning: no dev row has odd: " in capfd.readouterr().err
 
 
 def test_a_folder_that_holds_something_else_is_not_touched(

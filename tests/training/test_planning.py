@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -44,6 +45,23 @@ def test_every_class_is_held_out_in_its_share_and_keeps_a_row() -> None:
     kept, held = split_holdout([str(i).encode() for i in range(152)], targets, 0.1, 0)
     assert np.bincount(targets[held]).tolist() == [10, 5, 1]
     assert np.bincount(targets[kept]).tolist() == [90, 45, 1]
+
+
+@pytest.mark.parametrize(("labels", "rows"), [(10_000, 2), (500, 3), (200, 2)])
+def test_of_many_small_classes_no_more_than_the_share_is_held_out(labels: int, rows: int) -> None:
+    targets = np.repeat(np.arange(labels), rows)
+    keys = [str(i).encode() for i in range(len(targets))]
+    kept, held = split_holdout(keys, targets, 0.1, 0)
+    assert len(held) == pytest.approx(0.1 * len(targets), rel=0.01)
+    assert len(set(targets[held])) == len(held)
+    assert set(targets[kept]) == set(range(labels))
+    assert np.array_equal(split_holdout(keys, targets, 0.1, 0)[1], held)
+
+
+def test_a_few_small_classes_all_give_a_row() -> None:
+    targets = np.repeat(np.arange(12), 4)
+    _, held = split_holdout([str(i).encode() for i in range(48)], targets, 0.1, 0)
+    assert sorted(targets[held]) == list(range(12))
 
 
 def test_rows_of_several_labels_are_held_out_by_their_rarest() -> None:

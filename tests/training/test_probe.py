@@ -11,7 +11,8 @@ import pytest
 import torch
 
 from beam_bert.tasks.classification import MULTI_LABEL, REGRESSION, SINGLE_LABEL
-from beam_bert.training.probe import fit_linear
+from beam_bert.training import probe
+from beam_bert.training.probe import fit_linear, fit_means, fits_means, rows_to_fit
 
 
 @pytest.mark.parametrize("problem_type", [SINGLE_LABEL, MULTI_LABEL, REGRESSION])
@@ -34,6 +35,38 @@ def test_what_is_linear_is_found(problem_type: str) -> None:
         assert ((found > 0) == targets.numpy()).mean() > 0.95
     else:
         assert np.abs(found - targets.numpy()).max() < 0.05
+
+
+def test_means_answer_for_more_labels_than_can_be_fitted() -> None:
+    generator = torch.Generator().manual_seed(0)
+    centres = torch.randn(5_000, 32, generator=generator)
+    targets = torch.arange(5_000).repeat(2)
+    features = centres[targets] + 0.3 * torch.randn(10_000, 32, generator=generator)
+    layer = torch.nn.Linear(32, 5_000)
+    fit_means(layer, features, targets)
+    seen = centres + 0.3 * torch.randn(5_000, 32, generator=generator)
+    with torch.no_grad():
+        right = (layer(seen).argmax(dim=1) == torch.arange(5_000)).float().mean()
+    assert right > 0.8
+
+
+def test_what_is_fitted_is_bounded_by_rows_times_labels() -> None:
+    for problem_type in (SINGLE_LABEL, MULTI_LABEL):
+        for labels in (2, 77, 1_000, 1_001, 10_000):
+            if fits_means(labels, problem_type):
+                assert (problem_type, labels > 1_000) == (SINGLE_LABEL, True)
+            else:
+                assert rows_to_fit(labels, problem_type) * labels <= 20_000_000
+    assert rows_to_fit(77, SINGLE_LABEL) == 20_000
+    assert fits_means(10_000, SINGLE_LABEL) and rows_to_fit(10_000, SINGLE_LABEL) == 200_000
+
+
+def test_a_long_fit_tells_how_far_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(probe, "_TELL_S", 0.0)
+    told: list[str] = []
+    features = torch.randn(50, 4, generator=torch.Generator().manual_seed(0))
+    fit_linear(torch.nn.Linear(4, 3), features, torch.arange(50) % 3, SINGLE_LABEL, say=told.append)
+    assert told[0].startswith("head: 1 looks at 50 rows of 75 at most")
 
 
 def test_a_new_head_is_fitted_before_the_first_step_and_a_kept_one_is_not(

@@ -124,15 +124,27 @@ class Intervals:
     replicates: int
     seed: int
 
-    def of(self, values: FloatArray) -> Metric:
-        """The mean with its 95 % interval, where there are values enough for one."""
+    def of(self, values: FloatArray, texts: npt.NDArray[np.int64]) -> Metric:
+        """The mean with its 95 % interval, where there are texts enough for one.
+
+        Questions of one text share its difficulties, so whole texts are drawn: drawn one by one,
+        questions would make the interval too narrow.
+
+        Args:
+          values: one a question.
+          texts: number of the text that each is asked of.
+        """
         mean = float(values.mean())
-        if len(values) < FEWEST_FOR_INTERVAL:
+        _, places = np.unique(texts, return_inverse=True)
+        sums, counts = np.bincount(places, values), np.bincount(places)
+        if len(counts) < FEWEST_FOR_INTERVAL:
             return Metric(value=mean)
         generator = np.random.default_rng(self.seed)
         drawn = [
-            values[generator.integers(len(values), size=len(values))].mean()
-            for _ in range(self.replicates)
+            sums[chosen].sum() / counts[chosen].sum()
+            for chosen in (
+                generator.integers(len(counts), size=len(counts)) for _ in range(self.replicates)
+            )
         ]
         low, high = percentile_interval(np.array(drawn))
         return Metric(value=mean, low=low, high=high)
@@ -151,12 +163,14 @@ def evaluate_answers(
     has_answer = np.array([bool(each) for each in right])
     given = predictions.at(null_threshold)
     exact, f1 = answer_scores(given, right, definition)
+    number_of: dict[str, int] = {}
+    texts = np.array([number_of.setdefault(each.context, len(number_of)) for each in asked])
 
     def of(chosen: npt.NDArray[np.bool_]) -> report.GroupScore:
         return report.GroupScore(
             questions=int(chosen.sum()),
-            exact=intervals.of(exact[chosen]),
-            f1=intervals.of(f1[chosen]),
+            exact=intervals.of(exact[chosen], texts[chosen]),
+            f1=intervals.of(f1[chosen], texts[chosen]),
         )
 
     def by(groups: Sequence[str]) -> dict[str, report.GroupScore]:

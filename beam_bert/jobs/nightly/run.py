@@ -15,7 +15,14 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from beam_bert.errors import BeamBertError, ConfigError, OutputError, RunFailed, one_line
+from beam_bert.errors import (
+    BeamBertError,
+    ConfigError,
+    NoFilesError,
+    OutputError,
+    RunFailed,
+    one_line,
+)
 from beam_bert.jobs import run as jobs
 from beam_bert.jobs.nightly.gate import Verdict, judge, known_verdict
 from beam_bert.jobs.runners import check_places, pipeline_options
@@ -25,6 +32,7 @@ from beam_bert.models.store import CANDIDATE, PRODUCTION
 from beam_bert.settings.inference import SentimentConfig
 from beam_bert.settings.nightly import NightlyConfig
 from beam_bert.sinks import Manifest
+from beam_bert.sources import list_files
 from beam_bert.storage import Wording, open_storage
 from beam_bert.terminal import TERMINAL, after_commit
 from beam_bert.training.finetune import finetune, training_sources
@@ -199,13 +207,16 @@ def _write_gate(config: NightlyConfig, night: Night) -> None:
 def _classify(config: NightlyConfig, night: Night, beam_flags: Sequence[str]) -> None:
     if "classify" not in config.steps:
         return
-    manifest: Manifest | None
-    if config.task == "sentiment":
+    manifest: Manifest | None = None
+    section = config.classify.model_copy(update={"input": _with_files(config.classify.input)})
+    if not section.input:
+        pass  # nothing has come in
+    elif config.task == "sentiment":
         # What is not given has the sentiment job's own default.
-        settings: dict[str, Any] = config.classify.model_dump(exclude_unset=True)
+        settings: dict[str, Any] = section.model_dump(exclude_unset=True)
         manifest = jobs.sentiment(SentimentConfig(**settings), beam_flags)
     else:
-        manifest = jobs.classify(config.classify, beam_flags)
+        manifest = jobs.classify(section, beam_flags)
     night.version = ModelStore.open(config.store).aliases().get(PRODUCTION)
     if manifest is None:
         return
@@ -216,6 +227,19 @@ def _classify(config: NightlyConfig, night: Night, beam_flags: Sequence[str]) ->
     night.rows_predicted, night.rows_rejected = counts.rows_predicted, counts.rows_rejected
     output = config.classify.output.rstrip("/")
     night.manifest = f"{output}/runs/{manifest.run_id}/manifest.json"
+
+
+def _with_files(patterns: Sequence[str]) -> tuple[str, ...]:
+    """The patterns behind which there is a file: on a quiet day a folder may be empty."""
+    found = []
+    for pattern in patterns:
+        try:
+            list_files([pattern])
+        except NoFilesError as error:
+            TERMINAL.say(f"nothing to read: {one_line(error)}")
+        else:
+            found.append(pattern)
+    return tuple(found)
 
 
 @contextmanager

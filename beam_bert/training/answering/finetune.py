@@ -34,6 +34,9 @@ from beam_bert.training.network import load_span_network
 from beam_bert.training.run import (
     Delivered,
     StartingPoint,
+    base_dict,
+    base_note,
+    check_base_licence,
     check_output,
     declared_sources,
     deliver,
@@ -83,6 +86,7 @@ def finetune(config: AnswerFinetuneConfig) -> Delivered:
     base = find_model(str(config.base))
     read_config(base.folder)  # an encoder, or one line now
     sources = declared_sources(config, "train", "dev")
+    check_base_licence(config, base)
     questions = read_questions(config)
     key = run_key("finetune", config, [base], sources)
     torch.manual_seed(config.seed)
@@ -200,6 +204,7 @@ class AnswerTraining:
             "null_threshold": threshold,
             "labels": labels,
             "settings": settings_of(self.config),
+            "base": base_dict(self.base),
             "sources": source_dicts(self.sources),
         }
         texts = {
@@ -218,7 +223,7 @@ class AnswerTraining:
 
     def _card(self, progress: Progress, metrics: dict[str, float], threshold: float | None) -> Card:
         config, questions = self.config, self.questions
-        notes = unlicensed_notes(self.sources)
+        notes = [*base_note(config, self.base), *unlicensed_notes(self.sources)]
         notes += [f"Labels of {use}: {found}" for use, found in questions.labels.items()]
         if questions.leaked:
             notes.append(f"{questions.leaked} questions of train stood in dev too: left out")
@@ -233,6 +238,8 @@ class AnswerTraining:
             name=Path(config.output.rstrip("/")).name,
             summary="Finds answers to questions in texts: an extractive question-answering model.",
             base=self.base.text,
+            base_model=self.base.resolved.name,
+            base_licence=self.base.licence,
             teacher=None,
             task="question-answering",
             labels=(),

@@ -119,4 +119,6 @@ class _TrainedSpanFinder:
             )
             found[rows] = spans.cpu().numpy()
         network.train(training)
+        if np.isnan(found).any():  # -inf are spans that may not be
+            raise FloatingPointError("a network's outputs are no numbers")
         return found

@@ -41,6 +41,10 @@ WORDS_OF = {
 FILLERS = ["the", "a", "this", "that", "is", "was", "it", "very", "again", "we", "they", "film"]
 
 
+# Of a gate that judges by the few rows that a test has time for.
+SMALL = {"minimum_rows": 30, "promote": "not_worse"}
+
+
 def labelled(count: int, seed: int, wrong: bool = False) -> list[dict[str, str]]:
     """Texts that say their label with two of its words, or another label than they say."""
     generator = random.Random(seed)
@@ -94,7 +98,7 @@ class Place:
                 "replicates": 100,
                 "device": "cpu",
             },
-            "gate": {"minimum": 0.6},
+            "gate": {"minimum": 0.6, **SMALL},
             "classify": {
                 "input": str(self.root / "in"),
                 "output": str(self.root / "out"),
@@ -212,7 +216,7 @@ def test_a_worse_model_is_kept_out_the_reason_is_written_down_and_it_is_not_judg
 ) -> None:
     good = place.night()["version"]
     write_jsonl(place.root / "labels" / "train.jsonl", labelled(150, seed=1, wrong=True))
-    place.settings["gate"] = {"max_fall": 0.01}
+    place.settings["gate"] = {"max_fall": 0.01, "minimum": 0, **SMALL}
     place.add_documents("tuesday.jsonl", 2, seed=4)
     kept = place.night()
     assert (kept["status"], kept["decision"], kept["version"]) == ("done", "kept", good)
@@ -238,7 +242,7 @@ def test_a_worse_model_is_kept_out_the_reason_is_written_down_and_it_is_not_judg
 def test_below_the_minimum_nothing_is_promoted_and_without_production_nothing_classified(
     place: Place,
 ) -> None:
-    place.settings["gate"] = {"minimum": 1.1}
+    place.settings["gate"] = {"minimum": 1.1, **SMALL}
     night = place.night(code=2)
     assert (night["status"], night["decision"]) == ("failed", "kept")
     assert "below the minimum" in night["reason"]
@@ -288,6 +292,150 @@ def test_a_model_that_a_person_rolled_back_does_not_come_back_by_itself(place: P
     assert (night["decision"], night["version"]) == ("kept", first)
     assert "complaints about emails" in night["reason"]
     place.check_whole()
+
+
+def test_labels_that_were_put_back_are_judged_anew(place: Place) -> None:
+    """What a later night replaced is no person's refusal."""
+    first = place.night()["version"]
+    labels = place.root / "labels" / "train.jsonl"
+    before = labels.read_text()
+    write_jsonl(labels, labelled(180, seed=1))
+    second = place.night()
+    assert second["decision"] == "promoted"
+    labels.write_text(before)
+    third = place.night()
+    assert (third["candidate"], third["decision"]) == (first, "promoted"), third["reason"]
+    place.store.rollback(reason="complaints")
+    fourth = place.night()
+    assert (fourth["decision"], fourth["version"]) == ("kept", second["version"])
+    assert "complaints" in fourth["reason"]
+
+
+def test_a_night_without_anything_that_came_in_is_a_good_night(place: Place) -> None:
+    documents = place.root / "in"
+    (documents / "monday.jsonl").unlink()
+    first = place.night()
+    assert (first["decision"], first["rows_read"], first["manifest"]) == ("promoted", 0, None)
+    second = place.night()
+    assert (second["status"], second["errors"]) == ("nothing_to_do", [])
+    assert f"nothing to read: {documents}: the folder holds no usable file" in place.error
+    place.settings["classify"]["input"] = str(documents / "*.jsonl")
+    assert place.night()["status"] == "nothing_to_do"
+    place.add_documents("tuesday.jsonl", 4)
+    place.settings["classify"]["input"] = [str(documents / "*.csv"), str(documents / "*.jsonl")]
+    assert place.night()["rows_read"] == 4
+    place.settings["classify"]["input"] = str(place.root / "inn")
+    assert "did you mean" in place.night(code=2)["errors"][0]  # no quiet day, but a mistake
+
+
+def test_rows_that_the_candidate_was_trained_on_are_no_proof(place: Place) -> None:
+    train = labelled(150, seed=1)
+    write_jsonl(place.root / "eval.jsonl", [*train[:50], *labelled(60, seed=2)])
+    place.settings["evaluate"]["input"] = str(place.root / "eval.jsonl")
+    night = place.night()
+    assert "50 rows that a model was trained on are left out" in night["reason"]
+    report = json.loads((place.root / "out/nights/2026-11-24/evaluation.json").read_text())
+    assert (report["rows"]["read"], report["rows"]["evaluated"]) == (110, 60)
+
+
+def test_few_rows_promote_nothing_and_the_verdict_says_how_many_it_takes(place: Place) -> None:
+    place.settings["gate"] = {}
+    night = place.night(code=2)
+    assert (night["decision"], night["version"]) == ("kept", None)
+    assert "over 60 rows of evaluate proves too little: 200 are needed" in night["reason"]
+
+
+def test_an_equal_model_is_not_promoted_and_a_promotion_says_what_it_costs(place: Place) -> None:
+    first = place.night()
+    assert "read again" not in first["reason"]  # nothing was read yet
+    write_jsonl(place.root / "labels" / "train.jsonl", labelled(180, seed=1))
+    place.settings["gate"] |= {"promote": "better", "minimum": 0}
+    candidate = place.night("--steps=train")["trained"]
+    verdict = place.night("--steps", "gate", "--output", str(place.root / "gates"))
+    measured = json.loads((place.root / "gates" / "evaluation.json").read_text())
+    change = measured["comparison"]["differences"][0]["change"]["value"]
+    assert verdict["candidate"] == candidate
+    assert verdict["decision"] == ("approved" if change > 0 else "kept")
+    place.settings["gate"] |= {"promote": "not_worse", "max_fall": 1.0}
+    assert "promoting it has 6 rows read again" in place.night()["reason"]
+
+
+A, B = (("a", "x; the anchor is now <a>"), ("b", "x; the anchor is now <b>"))
+
+
+def moved(store: ModelStore, base: Path, *moves: tuple[str, str]) -> dict[str, str]:
+    """Versions by name, after these promotions (name, reason); reason "rollback": that."""
+    versions: dict[str, str] = {}
+    for name, reason in moves:
+        if reason == "rollback":
+            store.rollback(reason="a person's")
+            continue
+        if name not in versions:
+            versions[name] = store.publish(base, notes=name).version
+        told = reason
+        for known, version in versions.items():
+            told = told.replace(f"<{known}>", version)
+        store.promote(versions[name], reason=told)
+    return versions
+
+
+@pytest.mark.parametrize(
+    ("moves", "anchor"),
+    [
+        ([A, ("b", "x; the anchor stays <a>")], "a"),
+        ([A, B], "b"),
+        ([A, ("b", "a person's choice")], "b"),
+        ([A, B, ("", "rollback")], "a"),
+        ([A, ("b", "x; the anchor stays <a>"), ("", "rollback")], "a"),
+        ([], None),
+    ],
+)
+def test_the_anchor_is_the_best_that_was_promoted_since_a_person_chose(
+    place: Place, moves: list[tuple[str, str]], anchor: str | None
+) -> None:
+    versions = moved(place.store, place.base, *moves)
+    config = NightlyConfig(**place.settings)
+    expected = versions.get(anchor) if anchor else None
+    assert gate_module.find_anchor(config, place.store) == expected
+
+
+def test_small_falls_do_not_add_up_past_the_anchor(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each night a little worse than the last: what is far below the best is kept out."""
+    place.settings["gate"] = {"max_fall": 0.1, "rule": "any_fall", "minimum": 0, **SMALL}
+    first = place.night()
+    assert first["reason"].endswith(f"; the anchor is now {first['version']}")
+    real = gate_module.measure
+    compared: list[str] = []
+
+    def lower(found: Any, by: float) -> Any:
+        each = found.comparison.differences[0]
+        change = each.change.model_copy(update={"value": -by})
+        differences = [each.model_copy(update={"change": change})]
+        told = found.comparison.model_copy(update={"differences": differences})
+        return found.model_copy(update={"comparison": told})
+
+    def evaluated(config: Any, **how: Any) -> Any:
+        return lower(real(config, **how), 0.08)
+
+    def measured(config: Any, **how: Any) -> Any:
+        compared.append(config.compare)
+        return lower(real(config, **how), 0.16)
+
+    monkeypatch.setattr(gate_module, "evaluate", evaluated)
+    monkeypatch.setattr(gate_module, "measure", measured)
+    write_jsonl(place.root / "labels" / "train.jsonl", labelled(170, seed=1))
+    second = place.night()
+    assert second["decision"] == "promoted" and not compared
+    assert second["reason"].endswith(f"; the anchor stays {first['version']}")
+    write_jsonl(place.root / "labels" / "train.jsonl", labelled(180, seed=1))
+    third = place.night()
+    assert (third["decision"], third["version"]) == ("kept", second["version"])
+    assert f"against the anchor {first['version']}'s" in third["reason"]
+    assert compared == [f"{place.store.location}@{first['version']}"]
+    place.settings["gate"]["anchor"] = "none"
+    assert place.night()["decision"] == "promoted"
 
 
 def test_another_set_of_labels_is_never_promoted_by_itself(place: Place) -> None:
@@ -430,7 +578,7 @@ def test_the_steps_can_be_jobs_of_their_own_for_a_cloud_scheduler(place: Place) 
         ({"classify": {"input": "x"}}, "classify.output is missing"),
         ({"classify": {"input": "x", "output": "y", "model": "z"}}, "classify.model is the night"),
         ({"finetune": {"train": "x", "base": "b", "epoch": 1}}, "finetune.epoch: "),
-        ({"finetune": {"train": "x", "base": "b"}}, "finetune.label_column is missing"),
+        ({"finetune": {"train": "x", "base": "b"}}, "label_column is missing"),
         ({"evaluate": None}, "finetune needs a section evaluate"),
         ({"gate": {"minimum": "high"}}, "gate.minimum: .*got 'high'"),
         ({"gate": {"metric": "f1"}}, "gate.metric: .*'macro_f1'.*got 'f1'"),

@@ -15,7 +15,7 @@ import yaml
 from beam_bert.models import ModelStore
 from beam_bert.storage import Storage, open_storage
 from pipelines.nightly import main
-from tests.jobs.nightly.test_run import labelled, one_thread, write_jsonl
+from tests.jobs.nightly.test_run import SMALL, labelled, one_thread, write_jsonl
 from tests.storage.faulty_proxy import TRANSIENT, hurry, proxied, random_faults
 
 __all__ = ["one_thread"]  # a fixture, for every test here
@@ -60,7 +60,7 @@ def bucket(
             "replicates": 100,
             **computing,
         },
-        "gate": {"minimum": 0.6},
+        "gate": {"minimum": 0.6, **SMALL},
         "classify": {
             "input": f"{place}/in/*.jsonl",
             "output": f"{place}/out",

@@ -1,0 +1,130 @@
+"""May a model replace another? Judged from an evaluation of both on the same rows."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from beam_bert.errors import ConfigError
+from beam_bert.evaluation.metrics import ERRORS
+from beam_bert.reports import evaluation as report
+from beam_bert.settings.nightly import FEWEST_ROWS, PROVABLE, GateConfig
+
+_NORMAL_95 = 1.645  # one side's quantile
+_TOLERANCE = 1e-9  # 0.9 - 0.03 is a little more than 0.87
+
+
+@dataclass(frozen=True)
+class GateDecision:
+    """Whether a model may replace another, and why, in one line."""
+
+    passed: bool
+    reason: str
+
+
+def rows_needed(max_fall: float) -> int:
+    """Rows of which a fall by `PROVABLE` beyond `max_fall` is more than chance, 200 at least.
+
+    A fall by a share f means that the two models differ in a share f of the rows or more, so its
+    standard error is at least sqrt(f (1 - f) / rows).
+    """
+    fall = min(max_fall + PROVABLE, 0.5)
+    return max(FEWEST_ROWS, math.ceil(_NORMAL_95**2 * fall * (1 - fall) / PROVABLE**2))
+
+
+def judge(
+    found: report.Evaluation,
+    gate: GateConfig,
+    other: str = "production",
+    *,
+    must_be_better: bool | None = None,
+) -> GateDecision:
+    """Whether the evaluated model may replace the one that it was compared with, and why.
+
+    Args:
+      found: with `comparison` where there is a model to replace.
+      gate: what is demanded.
+      other: what that model is called.
+      must_be_better: than the other; None: as the gate says.
+
+    Raises:
+      ConfigError: the metric is none of this evaluation's.
+    """
+    name = _metric(found, gate)
+    compared = found.comparison.differences if found.comparison else []
+    differences = {each.metric: each for each in compared}
+    known = differences or found.metrics
+    if name not in known:
+        raise ConfigError(f"gate.metric: {name!r} is none of {', '.join(known)}")
+    value = found.metrics[name].value
+    floor = _floor(found, gate, name, value)
+    if floor is not None:
+        return GateDecision(False, floor)
+    left_out = found.rows.trained_on
+    note = f"; {left_out:,} rows that a model was trained on are left out" if left_out else ""
+    if not differences:
+        return GateDecision(True, f"{name} {value:.4f}; nothing to compare it with{note}")
+    better = gate.promote == "better" if must_be_better is None else must_be_better
+    decision = _compared(differences[name], gate, other, better)
+    return GateDecision(decision.passed, decision.reason + note)
+
+
+def is_better(found: report.Evaluation, gate: GateConfig) -> bool:
+    """Whether the model is better than the one it was compared with, as measured."""
+    compared = found.comparison.differences if found.comparison else []
+    return any(_gain(each) > _TOLERANCE for each in compared if each.metric == _metric(found, gate))
+
+
+def _metric(found: report.Evaluation, gate: GateConfig) -> str:
+    return found.main_metric if gate.metric == "auto" else gate.metric
+
+
+def _gain(found: report.Difference) -> float:
+    return -found.change.value if found.metric in ERRORS else found.change.value
+
+
+def _floor(found: report.Evaluation, gate: GateConfig, name: str, value: float) -> str | None:
+    """What speaks against the model, whatever it is compared with."""
+    rows, sign = found.rows.evaluated, -1 if name in ERRORS else 1
+    needed = gate.minimum_rows or rows_needed(0.0 if name in ERRORS else gate.max_fall)
+    if rows < needed:
+        left_out = found.rows.trained_on
+        without = f" (without {left_out:,} that a model was trained on)" if left_out else ""
+        return (
+            f"{name} {value:.4f} over {rows:,} rows of evaluate{without} proves too little: "
+            f"{needed:,} are needed; add labelled rows, or set gate.minimum_rows"
+        )
+    if gate.minimum is None:
+        least = found.baseline[name]
+        if sign * value <= sign * least + _TOLERANCE:
+            return (
+                f"{name} {value:.4f} is no better than always giving the commonest answer, which "
+                f"has {least:.4f}"
+            )
+    elif sign * value < sign * gate.minimum - _TOLERANCE:
+        side = "above the most allowed" if sign < 0 else "below the minimum"
+        return f"{name} {value:.4f} is {side}, {gate.minimum:.4f}"
+    return None
+
+
+def _compared(
+    found: report.Difference, gate: GateConfig, other: str, must_be_better: bool
+) -> GateDecision:
+    """Whether the change is a fall that the rule forbids, and a gain where one is demanded."""
+    gain, worst, best = _gain(found), found.at_least, found.at_most
+    if found.metric in ERRORS:
+        worst, best = -best, -worst
+    most = gate.max_fall + _TOLERANCE
+    decides = {"any_fall": gain, "proven_fall": best, "proven_safe": worst}[gate.rule]
+    numbers = (
+        f"{found.metric} {found.model:.4f} against {other}'s {found.other:.4f} "
+        f"({found.change.value:+.4f}, with 95 % certainty at least {found.at_least:+.4f}, and "
+        f"likewise at most {found.at_most:+.4f}; a fall of {gate.max_fall:g} is allowed)"
+    )
+    if -decides > most:
+        why = "is too large" if -gain > most else "cannot be ruled out"
+        return GateDecision(False, f"{numbers}; the fall {why}")
+    if must_be_better and gain <= _TOLERANCE:
+        return GateDecision(False, f"{numbers}; it is not better (gate.promote: not_worse)")
+    unproven = "; the fall is not proven to be larger" if -gain > most else ""
+    return GateDecision(True, numbers + unproven)
