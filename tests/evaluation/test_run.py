@@ -440,7 +440,7 @@ def test_without_the_extra_the_json_is_written_and_the_page_is_told_to_lack(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    def lacking() -> None:
+    def lacking(**settings: object) -> None:
         raise pages.MissingExtra("jinja2 is not installed; pip install 'beam-bert[report]'")
 
     monkeypatch.setattr(pages, "_environment", lacking)

@@ -24,6 +24,7 @@ from beam_bert.models.store import PRODUCTION
 from beam_bert.settings.evaluation import EvaluateConfig
 from beam_bert.settings.nightly import NightlyConfig
 from beam_bert.sinks.committed_files import read_committed_files
+from beam_bert.sinks.records import SourceFile
 from beam_bert.sources import list_files
 
 _ANCHOR = re.compile(r"; the anchor (?:is now|stays) (\S+)$")
@@ -163,11 +164,14 @@ def _decide(
 def _done(config: NightlyConfig) -> int:
     """Rows in the output of documents that are still there: under another model all are due."""
     try:
-        files = [file.path for file in list_files(config.classify.input)]
+        files = [
+            SourceFile(path=file.path, rows=0, bytes=file.size, identity=file.identity)
+            for file in list_files(config.classify.input)
+        ]
         held = read_committed_files(config.classify.output).holding(files)
     except BeamBertError:  # that is told when they are classified
         return 0
-    return sum(file.rows for file in held)
+    return sum(file.rows for file, _ in held)
 
 
 def _rolled_back(store: ModelStore, candidate: str) -> str | None:
