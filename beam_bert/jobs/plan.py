@@ -52,6 +52,7 @@ from beam_bert.slices.schema import ID_FIELDS, ORIGIN_FIELDS, SCHEMA_VERSION, ou
 from beam_bert.software import software_versions
 from beam_bert.sources import SourceSpec, inspect_source, list_files
 from beam_bert.tasks import AnswerTask, ClassificationTask, SentimentTask
+from beam_bert.tasks.answering import TEXT
 from beam_bert.terminal import TERMINAL
 from beam_bert.tokenization import QuestionTokenizer, Tokenizer, WindowSettings
 
@@ -157,7 +158,10 @@ def _answer(
     config: AnswerConfig, model: ResolvedModel, folder: Path, options: ComputeOptions
 ) -> tuple[Predict, EncoderConfig]:
     encoder = load_span_finder(folder, precision="fp32", device="cpu").config
-    ours = {field.name for field in (*ID_FIELDS, *ORIGIN_FIELDS)}
+    shows_text = config.keep_text and len(config.text_column) > 1
+    ours = {field.name for field in (*ID_FIELDS, *ORIGIN_FIELDS)} | (
+        {TEXT} if shows_text else set()
+    )
     taken = sorted(ours.intersection(config.names or ())) if config.answers == "wide" else []
     if taken:
         raise ConfigError(f"--question: {taken[0]} is a column already, use another name")
@@ -169,6 +173,7 @@ def _answer(
         null_threshold=encoder.null_threshold
         if config.null_threshold is None
         else config.null_threshold,
+        shows_text=shows_text,
     )
     predict = Answer(
         model,

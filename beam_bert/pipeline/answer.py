@@ -103,6 +103,8 @@ def decode(
             *columns,
             pa.array(rank_within(shown.pair) + 1, pa.int32()),
         ]
+    if task.shows_text:
+        columns.append(batch.rows["text"].take(pa.array(owners)))
     return batch.with_rows_of(
         _rows(batch.rows, owners, columns, windows, task, model),
         owners,

@@ -23,6 +23,9 @@ from beam_bert.slices.schema import described
 _CLOSE_GAP = {"bf16": 0.4, "int8": 0.5, "fp8": 0.5}
 
 
+TEXT = "text"  # column of the text itself, where the task shows it
+
+
 @dataclass(frozen=True, eq=False)
 class Candidates:
     """Spans that may answer, of many questions, each on one document (a pair), best first.
@@ -137,6 +140,8 @@ class AnswerTask:
       layout: long: a row an answer; wide: a row a document, a struct column a named question.
       top_k: answers to keep of a question.
       null_threshold: a question has no answer where null score - score is above it.
+      shows_text: whether the text that offsets refer to is a column: it stands nowhere else where
+        several columns were joined.
     """
 
     questions: tuple[str, ...] | None
@@ -144,6 +149,7 @@ class AnswerTask:
     layout: Literal["long", "wide"] = "long"
     top_k: int = 1
     null_threshold: float = 0.0
+    shows_text: bool = False
 
     @property
     def top_spans(self) -> int:
@@ -152,17 +158,23 @@ class AnswerTask:
 
     def fields(self) -> list[pa.Field]:
         """The task's columns, with their documentation."""
+        text = described(TEXT, pa.string(), "The text columns, joined: what offsets refer to.")
+        shown = [text] if self.shows_text else []
         if self.layout == "wide":
             type_ = pa.struct(_answer_fields())
             return [
-                described(str(name), type_, question, nullable=False)
-                for name, question in zip(self.names or (), self.questions or (), strict=True)
+                *(
+                    described(str(name), type_, question, nullable=False)
+                    for name, question in zip(self.names or (), self.questions or (), strict=True)
+                ),
+                *shown,
             ]
         return [
             described("question_name", pa.string(), "Name of the question, where it has one."),
             described("question", pa.string(), "What was asked.", nullable=False),
             *_answer_fields(),
             described("rank", pa.int32(), "1 for the best answer to the question.", nullable=False),
+            *shown,
         ]
 
     @property

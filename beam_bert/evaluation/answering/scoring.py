@@ -88,8 +88,7 @@ def answers_of(
         scored = score(tokenizer.tokenize(asked_batch(some)), model)
         found = decode(scored, tokenizer, task=_TASK, model=ResolvedModel("", "", ""))
         for reject in found.rejects.to_pylist():
-            if reject["reason"] != "no_offsets":
-                raise InputError(f"{reject['source_file']}: {reject['message']}")
+            raise InputError(f"{reject['source_file']}: {reject['message']}")
         rows = found.rows
         place = first + rows["source_row"].to_numpy()
         for row, answer in zip(place.tolist(), rows["answer"].to_pylist(), strict=True):

@@ -156,6 +156,21 @@ def test_what_is_broken_in_squads_file_is_told(
     assert "behind 2 records" in said
 
 
+@pytest.mark.parametrize("layout", ["long", "wide"])
+def test_text_of_several_columns_is_kept_as_the_offsets_count_it(
+    tmp_path: Path, finder: Path, layout: str
+) -> None:
+    parts = [{"title": "love", "body": "the hate is bad"}, {"title": "", "body": "love hate"}]
+    source = write_jsonl(tmp_path / "in.jsonl", parts)
+    flags = ["--question", "who=Who is it?", f"--answers={layout}", "--keep_text"]
+    assert run(source, tmp_path / "out", finder, "--text_column", "title", "body", *flags) == 0
+    for row, given in zip(table(tmp_path / "out"), parts, strict=True):
+        found = row["who"] if layout == "wide" else row
+        assert row["text"] == f"{given['title']} {given['body']}".strip()
+        assert row["text"][found["answer_start"] : found["answer_end"]] == found["answer"]
+        assert (row["title"], row["body"]) == (given["title"], given["body"])
+
+
 def test_wide_answers_are_a_column_for_each_named_question(tmp_path: Path, reader: Path) -> None:
     source = write_jsonl(tmp_path / "in.jsonl", [{"text": text} for text in SENTENCES])
     config = tmp_path / "fields.yaml"

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -12,7 +15,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from transformers import AutoTokenizer
 
+from beam_bert.encoder import load_span_finder
 from beam_bert.errors import ConfigError
+from beam_bert.inference.fp32_recheck import RecheckedModel
+from beam_bert.inference.model_handler import score
+from beam_bert.pipeline.answer import decode
+from beam_bert.tasks import AnswerTask
 from beam_bert.tokenization import (
     QuestionTokenizer,
     QuestionWindows,
@@ -22,7 +30,7 @@ from beam_bert.tokenization import (
 )
 from beam_bert.tokenization.token_places import TokenPlaces, tokens_of
 from tests.pipeline.answering.conftest import SENTENCES
-from tests.pipeline.answering.product import answer_batch
+from tests.pipeline.answering.product import MODEL, answer_batch
 from tests.pipeline.answering.reference import Settings, places
 from tests.tokenization.test_documents import TEXTS, documents
 
@@ -80,6 +88,60 @@ def test_windows_are_laid_out_some_at_a_time(reader: Path, monkeypatch: pytest.M
     for name in ("ids", "first_lengths", "lengths"):
         each = [getattr(part, name) for part in parts]
         assert np.concatenate(each).tolist() == getattr(whole, name).tolist()
+
+
+class _Counting:
+    """A tokenizer that counts the characters it is given."""
+
+    def __init__(self, backend: Any) -> None:
+        self._backend, self.characters = backend, 0
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._backend, name)
+
+    def encode_batch(self, texts: list[str], **options: Any) -> Any:
+        self.characters += sum(map(len, texts))
+        return self._backend.encode_batch(texts, **options)
+
+    encode_batch_fast = encode_batch
+
+
+def test_a_text_is_tokenized_once_for_all_of_its_questions(reader: Path) -> None:
+    asked = Settings(64, 16, top_k=3, null_threshold=1e9)
+    tokenizer = QuestionTokenizer(reader, WindowSettings(64, True, 16), QUESTIONS)
+    counting = tokenizer._backend = _Counting(tokenizer._backend)
+    model = RecheckedModel(
+        load_span_finder(reader, precision="fp32", device="cpu", top_spans=asked.top_k + 1)
+    )
+    text = "good bad " * 300
+    scored = score(tokenizer.tokenize(documents([text])), model)
+    task = AnswerTask(QUESTIONS, top_k=3, null_threshold=1e9)
+    found = decode(scored, tokenizer, task=task, model=MODEL)
+    assert len(found.rows) == 3 * len(QUESTIONS)
+    assert counting.characters == len(text)
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="counts as Linux does")
+def test_a_long_text_takes_little_more_memory_than_itself(finder: Path) -> None:
+    code = """
+import resource, sys
+from pathlib import Path
+from tests.pipeline.answering.product import MODEL, answer_batch
+from tests.pipeline.answering.reference import Settings
+from tests.tokenization.test_documents import documents
+asked = Settings(128, 32, null_threshold=1e9)
+most = []
+for count in (2_000, 40_000):
+    text = "good day the film is bad and sad " * count + "love the hate"
+    batch = answer_batch(Path(sys.argv[1]), documents([text]), ("who?", "when?"), asked)
+    assert batch.rows["answer"].to_pylist() == ["love the hate"] * 2
+    most.append(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+print(most[1] - most[0])
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(finder)], capture_output=True, text=True, check=True
+    )
+    assert int(done.stdout.split()[-1]) < 120_000  # KB
 
 
 @pytest.mark.parametrize("words", [250, 300])
