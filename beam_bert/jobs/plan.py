@@ -51,6 +51,7 @@ from beam_bert.slices.plan import FileEntry
 from beam_bert.slices.schema import ID_FIELDS, ORIGIN_FIELDS, SCHEMA_VERSION, output_schema
 from beam_bert.software import software_versions
 from beam_bert.sources import SourceSpec, inspect_source, list_files
+from beam_bert.storage.billing import bill_to
 from beam_bert.tasks import AnswerTask, ClassificationTask, SentimentTask
 from beam_bert.tasks.answering import TEXT
 from beam_bert.terminal import TERMINAL
@@ -81,6 +82,7 @@ def plan_job(job: str, config: JobConfig, beam_flags: Sequence[str] = ()) -> Job
     Raises:
       UserError: something about them is wrong.
     """
+    bill_to(config.model_dump())
     options = pipeline_options(beam_flags)
     FileSystems.set_options(options)  # as Pipeline() does, but before the input is listed
     gpu = parse_gpu(config.gpu) if config.gpu else None

@@ -9,6 +9,7 @@ import apache_beam as beam
 import pyarrow as pa
 
 from beam_bert.sinks import Manifest, RunSpec, ShardRecord, commit_run
+from beam_bert.storage.billing import bill_to
 
 
 class CommitRun(beam.PTransform):
@@ -36,4 +37,5 @@ class CommitRun(beam.PTransform):
 def _commit(
     gathered: tuple[str, Iterable[ShardRecord]], run: RunSpec, schema: pa.Schema
 ) -> Manifest:
+    bill_to(run.config)
     return commit_run(run, gathered[1], schema)

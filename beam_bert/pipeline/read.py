@@ -17,6 +17,7 @@ from beam_bert.sinks import RunSpec, find_record, read_committed_files, source_f
 from beam_bert.slices.live_counts import LIVE
 from beam_bert.slices.plan import Slice, Unit, plan_units
 from beam_bert.sources import SourceSpec, cut_unit, inspect_source, list_files, read_slice
+from beam_bert.storage.billing import bill_to
 
 DONE = "done"  # tag of the records of shards that an earlier, unfinished run left in staging
 
@@ -62,7 +63,7 @@ class ReadDocuments(beam.PTransform):
             | "Patterns" >> beam.Create([self._patterns])
             | "PlanUnits" >> beam.FlatMap(_plan, self._apart, self._spec, self._run)
             | "SpreadUnits" >> beam.Reshuffle()
-            | "CutUnits" >> beam.FlatMap(cut_unit, self._spec)
+            | "CutUnits" >> beam.FlatMap(_cut, self._spec, self._run)
             | "SpreadSlices" >> beam.Reshuffle()
             | "ReadSlice"
             >> beam.ParDo(
@@ -75,10 +76,16 @@ class ReadDocuments(beam.PTransform):
 def _plan(
     patterns: tuple[str, ...], apart: tuple[str, ...], spec: SourceSpec, run: RunSpec | None
 ) -> list[Unit]:
+    bill_to(run.config if run else {})
     files = list_files(patterns, apart)
     if run is not None and run.incremental:
         files = read_committed_files(run.output).pending(files, run.answers_digest)
     return plan_units(files, spec.slice_bytes)
+
+
+def _cut(unit: Unit, spec: SourceSpec, run: RunSpec | None) -> list[Slice]:
+    bill_to(run.config if run else {})
+    return cut_unit(unit, spec)
 
 
 class _ReadSlice(beam.DoFn):
@@ -102,6 +109,7 @@ class _ReadSlice(beam.DoFn):
         self._digest = self._settings_digest + arithmetic
 
     def process(self, slice_: Slice) -> Iterator[Any]:
+        bill_to(self._run.config if self._run else {})
         for batch in read_slice(slice_, self._spec, self._digest):
             self._rows.inc(batch.rows_read)
             LIVE.add_read(batch.rows_read, sum(file.bytes for file in batch.files))

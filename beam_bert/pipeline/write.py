@@ -12,6 +12,7 @@ from apache_beam.metrics import Metrics
 from beam_bert.inference.model_handler import NAMESPACE
 from beam_bert.sinks import RunSpec, ShardRecord, write_shard
 from beam_bert.slices.batch import SliceBatch
+from beam_bert.storage.billing import bill_to
 
 
 class WriteShards(beam.PTransform):
@@ -33,6 +34,7 @@ class _WriteShard(beam.DoFn):
         self._schema = schema
 
     def process(self, batch: SliceBatch) -> Iterator[ShardRecord]:
+        bill_to(self._run.config)
         record = write_shard(self._run, batch, self._schema)
         Metrics.counter(NAMESPACE, "rows_predicted").inc(record.rows_predicted)
         for reason, rows in record.rejects_by_reason.items():

@@ -269,6 +269,11 @@ class JobConfig(InferenceConfig):
         ge=1,
         le=MOST_SLICE_BYTES,
     )
+    billing_project: str | None = setting(
+        "Work",
+        "Project that pays for requests to buckets on gs:// whose requesters pay.",
+        default=None,
+    )
     run_id: str | None = setting(
         "Work",
         "Name of this run, by which its manifest.json or failure.json is found; default: made "

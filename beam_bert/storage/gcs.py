@@ -36,6 +36,7 @@ from beam_bert.storage.base import (
     crc32c_base64,
     is_safe_path,
 )
+from beam_bert.storage.billing import billed_project
 from beam_bert.storage.gcs_client import CONNECTIONS, LOGIN, process_client, reason_of
 from beam_bert.storage.reach import require_gs
 from beam_bert.storage.retrying import RETRY, fetched, persistently
@@ -78,7 +79,7 @@ class GcsStorage(Storage):
     ) -> None:
         self._wording = wording
         self._client = client
-        self._bucket = client.bucket(bucket)
+        self._bucket = client.bucket(bucket, user_project=billed_project())
         # Each of several slashes in a row is part of the name.
         self._prefix = prefix if prefix.endswith("/") or not prefix else f"{prefix}/"
 

@@ -106,6 +106,7 @@ class FaultyProxy:
         self.seen: list[Seen] = []
         self.requests = 0
         self.choose = choose
+        self.message = "try later"
         self._lock = threading.Lock()
         self._stopped = threading.Event()
         self._upstream = urlsplit(upstream)
@@ -160,8 +161,8 @@ class FaultyProxy:
             fault = self.choose(operation, self.requests)
             if fault:
                 self.met[operation, fault] += 1
-        if fault in ("503", "429", "416"):
-            error = {"code": int(fault), "message": "try later"}
+        if fault and fault.isdecimal():
+            error = {"code": int(fault), "message": self.message}
             self._send(request, int(fault), [], json.dumps({"error": error}).encode(), None)
             return
         if fault == "reset":

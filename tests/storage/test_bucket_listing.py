@@ -1,0 +1,133 @@
+"""What a pattern on gs:// asks for: as little as will do; and what a refusal says."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from beam_bert.errors import InputError
+from beam_bert.sources import list_files
+from beam_bert.storage import StoredFile, gcs_client, open_storage
+from beam_bert.storage.billing import bill_to
+from tests.storage.faulty_proxy import FaultyProxy, Seen, proxied
+from tests.storage.servers import both_servers
+
+
+@pytest.fixture
+def proxy(gs_server: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[FaultyProxy]:
+    with proxied(gs_server, monkeypatch) as proxy:
+        yield proxy
+
+
+@pytest.fixture
+def place(new_gs_output: Callable[[], str], proxy: FaultyProxy) -> str:
+    place = new_gs_output()
+    storage = open_storage(place)
+    for name in ("a.jsonl", "b.jsonl", "deep/c.jsonl", "deep/er/d.jsonl", "far/e.jsonl"):
+        storage.write(name, b'{"text": "x"}\n')
+    storage.write("br[1].jsonl", b'{"text": "y"}\n')
+    proxy.forget()
+    return place
+
+
+def lists(proxy: FaultyProxy) -> list[Seen]:
+    return [seen for seen in proxy.seen if seen.operation == "list"]
+
+
+@both_servers
+def test_each_pattern_asks_for_no_more_than_it_needs(place: str, proxy: FaultyProxy) -> None:
+    def names(pattern: str) -> list[str]:
+        proxy.forget()
+        return [file.path.removeprefix(f"{place}/") for file in list_files([f"{place}/{pattern}"])]
+
+    assert names("br[1].jsonl") == ["br[1].jsonl"] and lists(proxy) == []
+    assert names("a.jsonl") == ["a.jsonl"] and len(proxy.seen) == 1
+    assert names("*.jsonl") == ["a.jsonl", "b.jsonl", "br[1].jsonl"] and len(lists(proxy)) == 1
+    assert names("*/c.jsonl") == ["deep/c.jsonl"]
+    assert names("**/d.jsonl") == ["deep/er/d.jsonl"]
+    assert names("deep/**.jsonl") == ["deep/c.jsonl", "deep/er/d.jsonl"]
+    proxy.forget()
+    with pytest.raises(InputError, match=r"aa\.jsonl matches no file; did you mean .*/a\.jsonl"):
+        list_files([f"{place}/aa.jsonl"])
+    assert len(lists(proxy)) == 2  # as a folder, and the neighbours, of one folder and one page
+    proxy.forget()
+    with pytest.raises(InputError, match=r"\*\.json matches no file; did you mean"):
+        list_files([f"{place}/*.json"])
+    assert len(lists(proxy)) == 1
+    with pytest.raises(InputError, match="there is no bucket no-such-bucket;"):
+        list_files(["gs://no-such-bucket/x.jsonl"])
+
+
+def test_an_object_may_be_read_where_listing_is_forbidden(place: str, proxy: FaultyProxy) -> None:
+    said = "me@x does not have storage.objects.list access to the bucket"
+    proxy.message = said
+    proxy.choose = lambda operation, _: "403" if operation == "list" else None
+    assert [file.path for file in list_files([f"{place}/a.jsonl"])] == [f"{place}/a.jsonl"]
+    with pytest.raises(InputError, match=rf"cannot list {re.escape(place)}/: 403 {said}") as error:
+        list_files([f"{place}/*.jsonl"])
+    assert "\n" not in str(error.value)
+
+
+@both_servers
+def test_every_slash_of_an_output_is_part_of_its_names(new_gs_output: Callable[[], str]) -> None:
+    bucket = new_gs_output().removeprefix("gs://").partition("/")[0]
+    storage = open_storage(f"gs://{bucket}//dbl//x/")
+    storage.write("a/y", b"1")
+    assert storage.uri("a/y") == f"gs://{bucket}//dbl//x/a/y"
+    assert [file.path for file in storage.list_files("")] == ["a/y"]
+    assert storage.list_folders("") == ["a"] and storage.read("a/y") == b"1"
+    assert [f.path for f in open_storage(f"gs://{bucket}/dbl").list_files("")] == []
+    storage.delete("a/y")
+
+
+def test_an_object_without_a_size_is_empty(place: str) -> None:
+    storage = open_storage(place)
+    blob = storage._bucket.blob("x")  # type: ignore[attr-defined]
+    found = storage._stored(blob)  # type: ignore[attr-defined]
+    assert isinstance(found, StoredFile) and found.size == 0
+
+
+def test_the_project_that_pays_is_named_in_each_request(
+    place: str, proxy: FaultyProxy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = []
+    real = FaultyProxy._answer
+
+    def note(self, request):  # type: ignore[no-untyped-def]
+        asked.append(request.path)
+        real(self, request)
+
+    monkeypatch.setattr(FaultyProxy, "_answer", note)
+    bill_to({"billing_project": "payer"})
+    try:
+        storage = open_storage(place)
+        storage.write("z", b"1")
+        assert (storage.read("z"), storage.size("z")) == (b"1", 1)
+        assert list_files([f"{place}/*.jsonl"])
+        storage.delete("z")
+    finally:
+        bill_to({})
+    assert len(asked) >= 5 and all("userProject=payer" in path for path in asked)
+
+
+def test_without_credentials_one_line_says_so_soon(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    import time
+
+    def wait(**_: object) -> None:
+        time.sleep(30)
+
+    for name in ("STORAGE_EMULATOR_HOST", "GOOGLE_APPLICATION_CREDENTIALS"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("CLOUDSDK_CONFIG", str(tmp_path))
+    monkeypatch.setattr("beam_bert.storage.gcs.require_gs", lambda place: None)
+    monkeypatch.setattr("google.auth.default", wait)
+    monkeypatch.setattr(gcs_client, "_CREDENTIALS_S", 0.2)
+    began = time.monotonic()
+    with pytest.raises(InputError, match="gcloud auth application-default login"):
+        list_files(["gs://bucket/x.jsonl"])
+    assert time.monotonic() - began < 5
