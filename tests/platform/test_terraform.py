@@ -333,14 +333,38 @@ def test_what_is_generated_is_up_to_date(monkeypatch: pytest.MonkeyPatch) -> Non
     assert stale == [], "run: python terraform/generate.py"
 
 
-def test_the_cost_in_the_readme_is_what_the_command_prints() -> None:
+def test_the_costs_in_the_readme_are_what_the_commands_print() -> None:
     readme = (TERRAFORM / "README.md").read_text(encoding="utf-8")
-    shown = re.search(r"    \$ python (terraform/cost\.py.*)\n((?:    .+\n)+)", readme)
-    assert shown is not None
-    done = subprocess.run(
-        [sys.executable, *shown[1].split()], capture_output=True, text=True, check=True, cwd=ROOT
-    )
-    assert re.sub("^    ", "", shown[2], flags=re.MULTILINE) == done.stdout
+    shown = re.findall(r"    \$ python (terraform/cost\.py.*)\n((?:    .+\n)+)", readme)
+    assert len(shown) == 2 and any("--shards" in command for command, _ in shown)
+    for command, printed in shown:
+        done = subprocess.run(
+            [sys.executable, *command.split()], capture_output=True, text=True, check=True, cwd=ROOT
+        )
+        assert re.sub("^    ", "", printed, flags=re.MULTILINE) == done.stdout
+
+
+def test_the_costs_reckon_with_the_examples_defaults(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(TERRAFORM))
+    import cost
+
+    from beam_bert.settings.inference import CPU_SLICE_BYTES, GPU_SLICE_BYTES
+
+    variables = (TERRAFORM / "examples/nightly/variables.tf").read_text(encoding="utf-8")
+    defaults = dict(re.findall(r"(\w+) += optional\(\w+, \"?([\w-]+)\"?\)", variables))
+    assert int(defaults["maximum"]) == cost.WORKERS
+    assert f"deadline_hours = optional(number, {cost.DEADLINE_H})" in variables
+    assert int(defaults["poll_s"]) == cost.POLL_S
+    machines = dict(cost.MACHINES)
+    (gpu,) = (name for name in machines if name.startswith("nvidia"))
+    assert machines.pop(gpu) == GPU_SLICE_BYTES
+    cpu = "n2-standard-4"
+    assert machines == {cpu: CPU_SLICE_BYTES}
+    assert f'machine_type = optional(string, "{cpu}")' in variables
+    # The defaults finish a million documents of 64 tokens well within the classification's time.
+    prices = cost.yaml.safe_load(cost.PRICES.read_text(encoding="utf-8"))
+    speed = prices["machines"][cpu]["tokens_a_second"] * cost.WORKERS
+    assert 64e6 / speed / 3600 < cost.DEADLINE_H - 3
 
 
 def _references(source: str) -> set[str]:
