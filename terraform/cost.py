@@ -6,7 +6,7 @@
 There are no prices in here: they differ by region and change. Take the hourly price of one worker
 (machine, GPU, disk, Dataflow's own charge) and of storage from the price pages of your region, and
 the speed from a run of your own: its summary, or `tokens_read` and `inference_s` in its manifest.
-`--shards` reckons with the table that --dry_run has (beam_bert/jobs/prices.yaml, round figures to be
+`--shards` reckons with the table of --dry_run (beam_bert/jobs/prices.yaml, round figures to be
 replaced: --prices FILE) and with the example's defaults.
 """
 
