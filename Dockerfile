@@ -11,7 +11,8 @@
 #
 # CUDA 12 and not 13: Dataflow installs the driver, and CUDA 13 needs a newer one (580) than every
 # machine gets. PyTorch's wheel brings the CUDA libraries, so the small "base" image is enough.
-ARG BASE=nvidia/cuda:12.6.3-base-ubuntu24.04
+# By digest, which a moved tag does not change; tag and digest are those of 12.6.3-base-ubuntu24.04.
+ARG BASE=nvidia/cuda:12.6.3-base-ubuntu24.04@sha256:c87e78933f4c16e3272123bf2f75537306596d0fbaa395a29696a22786e5ee0e
 ARG BEAM_VERSION=2.77.0
 ARG LAUNCHER_TAG=flex_templates_base_image_release_20260112_RC00
 
@@ -30,16 +31,17 @@ RUN apt-get update \
     && apt-get install --yes --no-install-recommends python3.12 python3.12-venv \
     && rm -rf /var/lib/apt/lists/*
 WORKDIR /build
-COPY pyproject.toml README.md LICENSE constraints.txt ./
+COPY pyproject.toml README.md LICENSE constraints.txt container.lock ./
+# By hash, whatever an index serves; some of Beam's dependencies come as pure Python sources, and nothing
+# of it needs a compiler. Then torch, by version, from an index whose hashes nobody publishes beforehand.
 RUN python3.12 -m venv /opt/venv \
+    && /opt/venv/bin/pip install --no-cache-dir --require-hashes --no-deps --requirement container.lock \
     && /opt/venv/bin/pip install --no-cache-dir --constraint constraints.txt \
         --index-url "${TORCH_INDEX}" --extra-index-url https://pypi.org/simple torch
 COPY beam_bert beam_bert
 COPY pipelines pipelines
-# Some of Beam's dependencies come as pure Python sources; nothing of it needs a compiler. [report]
-# draws the pages beside a run's manifest and the gate's evaluation, for people.
-RUN /opt/venv/bin/pip install --no-cache-dir --constraint constraints.txt \
-        --extra-index-url "${TORCH_INDEX}" ".[gcp,report]" \
+# [report] draws the pages beside a run's manifest and the gate's evaluation, for people.
+RUN /opt/venv/bin/pip install --no-cache-dir --no-deps --no-build-isolation --no-index ".[gcp,report]" \
     && /opt/venv/bin/pip check
 COPY --from=model / /opt/venv/lib/python3.12/site-packages/beam_bert/models/embedded/
 

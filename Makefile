@@ -27,5 +27,12 @@ test: .venv/test/installed
 	.venv/test/bin/python -m pip install --quiet --constraint constraints.txt --editable '.[test]'
 	touch $@
 
+# Needs uv. Without torch and what only it needs: those come from PyTorch's index (Dockerfile).
+container.lock: pyproject.toml constraints.txt
+	(head -3 $@; echo hatchling | uv pip compile pyproject.toml - --extra gcp --extra report \
+	  --constraint constraints.txt --python-version 3.12 --python-platform x86_64-manylinux_2_28 --generate-hashes \
+	  --no-header --no-annotate --no-emit-package torch --quiet \
+	  | awk '/^[A-Za-z0-9]/ {keep = !/^(nvidia-|cuda-|triton==)/} keep') > $@.new && mv $@.new $@
+
 clean:
 	rm -rf .venv out

@@ -42,9 +42,28 @@ def test_no_image_and_no_tool_is_taken_as_latest() -> None:
     for line in re.findall(r"^FROM (\S+)", INSTRUCTIONS, re.MULTILINE):
         assert ":" in line or line in {"scratch", "${BASE}", *stages()}, line
     assert "latest" not in INSTRUCTIONS
+    assert "@sha256:" in default("BASE")
+    for step in BUILD["steps"]:  # the images that the build itself runs
+        tag = step["name"].rpartition(":")[2]
+        assert ":" in step["name"] and tag != "latest" and "/" not in tag, step["name"]
     installed = re.findall(r"pip install [^\n]*?([\w-]+)(==[\d.]+)?\n", BUILD_TEXT)
-    assert {name for name, version in installed if version} == {"cyclonedx-bom", "pip-audit"}
+    assert {name for name, version in installed if version} == {"pip-audit"}
     assert all(version for _, version in installed)
+
+
+def test_what_the_image_installs_is_locked_by_hash_at_the_versions_that_were_tested() -> None:
+    assert "--require-hashes --no-deps --requirement container.lock" in stages()["build"]
+    lock = (ROOT / "container.lock").read_text(encoding="utf-8")
+    locked = re.findall(
+        r"^([\w.-]+)(?:\[[\w,-]+\])?==(\S+) \\((?:\n +--hash=sha256:[0-9a-f]{64}.*)+)", lock, re.M
+    )
+    assert len(locked) == len(re.findall(r"^[A-Za-z0-9]", lock, re.M)) > 100  # each has its hashes
+    tested = dict(re.findall(r"^([\w.-]+)==(\S+)$", (ROOT / "constraints.txt").read_text(), re.M))
+    tested = {re.sub("[-_.]+", "-", name).lower(): version for name, version in tested.items()}
+    others = {n: v for n, v, _ in locked if tested.get(re.sub("[-_.]+", "-", n).lower(), v) != v}
+    assert others == {}, "run: make container.lock"
+    names = {name for name, _, _ in locked}
+    assert "torch" not in names and {"apache-beam", "hatchling", "google-cloud-storage"} <= names
 
 
 def test_the_last_stages_have_no_compiler_and_the_default_one_is_not_root() -> None:
@@ -102,7 +121,7 @@ def test_the_build_uses_every_substitution_and_no_other() -> None:
 
 def test_the_build_proves_the_image_before_it_pushes_it() -> None:
     order = [step["id"] for step in BUILD["steps"]]
-    assert order == ["build", "try", "freeze", "sbom", "audit", "push", "publish"]
+    assert order == ["build", "try", "cuda", "freeze", "sbom", "audit", "push", "publish"]
     steps = {step["id"]: step for step in BUILD["steps"]}
     assert "--network=none" in steps["try"]["args"]
     example = next(a for a in steps["try"]["args"] if a.startswith("--input="))
@@ -110,6 +129,10 @@ def test_the_build_proves_the_image_before_it_pushes_it() -> None:
     assert (
         "pip-audit --strict" in steps["audit"]["args"][-1]
     )  # else what is not found is passed over
-    assert "cyclonedx-py" in steps["sbom"]["args"][-1]
+    # A bill of materials of the image, and not of what pip lists.
+    assert steps["sbom"]["args"][0] == "docker:${_IMAGE}:${_TAG}"
+    assert any("cyclonedx-json=sbom.json" in each for each in steps["sbom"]["args"])
+    assert "torch.version.cuda" in steps["cuda"]["args"][-1]
+    assert BUILD["substitutions"]["_CUDA"].replace(".", "") in default("TORCH_INDEX")
     for defaults in ("_BASE", "_TORCH_INDEX"):
         assert BUILD["substitutions"][defaults] == default(defaults[1:])
