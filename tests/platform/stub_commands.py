@@ -60,6 +60,8 @@ def gcloud_(args: list[str], done: list[list[str]]) -> None:
     unknown = given - set(FLAGS["commands"][command]) - set(FLAGS["everywhere"])
     if unknown or REQUIRED.get(command, set()) - given:
         fail(f"flags: unknown {unknown}, missing {REQUIRED.get(command, set()) - given}")
+    if os.environ.get("STUB_FAILS_AT") and os.environ["STUB_FAILS_AT"] in " ".join(args):
+        fail("failed as it was told to")
     earlier = [" ".join(each[1:]) for each in done if each[0] == "gcloud"]
     if command != "auth login" and not any(each.startswith("auth login") for each in earlier):
         fail("you are not signed in: gcloud auth login")

@@ -98,6 +98,22 @@ def test_the_way_by_hand_can_be_gone_line_by_line(shell) -> None:  # type: ignor
     assert any(each.startswith("--service-account=") for each in build)
 
 
+def test_the_image_is_proved_on_a_gpu_and_the_machine_deleted_whatever_comes_of_it(  # type: ignore[no-untyped-def]
+    shell, tmp_path: Path
+) -> None:
+    script = "gcloud auth login && gcloud iam service-accounts create w && terraform/prove_image.sh"
+    script += " eu-docker.pkg.dev/p/r/i@sha256:0 p europe-west1-b w@p.iam.gserviceaccount.com"
+    calls = shell(script, PAUSE_S="0")
+    (create, *ssh, delete) = [each for each in calls if each[1] == "compute"]
+    assert create[2:4] == ["instances", "create"] and "--machine-type=g2-standard-8" in create
+    assert any("pipelines.sentiment --device=cuda" in each for each in ssh[-1])
+    assert delete[2:4] == ["instances", "delete"] and delete[4] == create[4]
+    with pytest.raises(AssertionError, match="as it was told to"):
+        shell(script, PAUSE_S="0", STUB_FAILS_AT="docker pull")
+    log = (tmp_path / "log").read_text().splitlines()
+    assert json.loads(log[-1])[1:4] == ["compute", "instances", "delete"]
+
+
 @pytest.mark.parametrize(
     ("line", "fault"),
     [
