@@ -93,7 +93,7 @@ def _runs_of_records(file: FileEntry, format_: Format, spec: SourceSpec) -> list
     stops = [*(start for start, _ in cuts[1:]), file.size]
     fields = opened.fields_to_bytes() if has_fields else b""
     return [
-        Segment(file.path, start, stop, row, fields if start else b"")
+        Segment(file.path, start, stop, row, fields)
         for (start, row), stop in zip(cuts, stops, strict=True)
     ]
 

@@ -18,7 +18,7 @@ WIDE_BOMS = {
 _READ_BYTES = 1 << 20
 _SAMPLE_BYTES = 64 << 10
 # What files in the wild are in; the names are Python's.
-_LIKELY = ("cp1252", "cp1251", "gb18030", "shift_jis", "euc_jp", "euc_kr", "big5", "cp1250")
+_LIKELY = ("cp1252", "cp1251", "gb18030", "shift_jis", "euc_jp", "euc_kr", "big5")
 
 
 # Bytes that are no character become one that UTF-8 has not, so that their row is rejected alone.

@@ -191,7 +191,8 @@ class AsLines:
         except json.JSONDecodeError as error:
             whole = error.pos < len(text) - _NEAR_END and not error.msg.startswith("Unterminated")
             if whole or len(text) - begin > self._max_record or self._at_end:
-                raise self._broken(f"is broken ({error.msg})", text[begin:]) from None
+                how = "is cut short or broken" if self._at_end else "is broken"
+                raise self._broken(f"{how} ({error.msg})", text[begin:]) from None
             return None
         # The last digits of a number may be missing yet.
         return None if end == len(text) and not self._at_end else end

@@ -52,8 +52,8 @@ class Opened:
     begin: int
 
     def fields_to_bytes(self) -> bytes:
-        """Columns and dialect, for whoever reads a later part of the file."""
-        return json.dumps([self.names, asdict(self.dialect)]).encode()
+        """Columns, dialect and `begin`, for whoever reads a part of the file."""
+        return json.dumps([self.names, asdict(self.dialect), self.begin]).encode()
 
     @property
     def can_be_cut(self) -> bool:
@@ -113,10 +113,16 @@ def open_layout(source: Readable, format_: Format, spec: SourceSpec) -> Opened:
     return opened
 
 
-def fields_from_bytes(beside: bytes) -> tuple[list[str], Dialect]:
-    """Columns and dialect, as `Opened.fields_to_bytes` wrote them."""
-    names, dialect = json.loads(beside)
-    return names, Dialect(**dialect)
+def fields_from_bytes(beside: bytes) -> tuple[list[str], Dialect, int]:
+    """Columns, dialect and `begin`, as `Opened.fields_to_bytes` wrote them."""
+    names, dialect, begin = json.loads(beside)
+    return names, Dialect(**dialect), begin
+
+
+def without_beginning(source: Readable, begin: int) -> Readable:
+    """The stored bytes of a file from the first record on: behind a header, or a mark."""
+    head, _, _ = _head(source, max(begin, len(UTF8_BOM)))
+    return Rewound(head[begin:] if begin else head.removeprefix(UTF8_BOM), source)
 
 
 def _find_fields(opened: Opened, format_: Format, spec: SourceSpec) -> None:

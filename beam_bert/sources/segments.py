@@ -16,7 +16,13 @@ from beam_bert.sources.dialects import Dialect
 from beam_bert.sources.documents import Columns
 from beam_bert.sources.formats import format_of, is_packed
 from beam_bert.sources.jsonl import jsonl_splitter, parse_jsonl
-from beam_bert.sources.layouts import HEADER_BYTES, fields_from_bytes, open_layout, recoded
+from beam_bert.sources.layouts import (
+    HEADER_BYTES,
+    fields_from_bytes,
+    open_layout,
+    recoded,
+    without_beginning,
+)
 from beam_bert.sources.lost import (
     DamagedFileError,
     LostFile,
@@ -131,21 +137,22 @@ def _records(
         unpacked(stored, file) if packed else _Bounded(stored, segment.start, segment.stop)
     )
     has_fields = format_ in ("csv", "tsv")
-    names: list[str] = []
-    dialect = Dialect()
     expands = packed
-    if segment.start == 0:
+    if segment.stop is None:
         opened = open_layout(source, format_, spec)
         names, dialect, source = opened.names, opened.dialect, opened.records
         expands = packed or not opened.can_be_cut
-    else:
-        source = recoded(source, spec)
+    else:  # whoever cut it saw more of the file's beginning than may stand in this part
+        names, dialect, begin = [], Dialect(), 0
         if has_fields and segment.beside:
-            names, dialect = fields_from_bytes(segment.beside)
+            names, dialect, begin = fields_from_bytes(segment.beside)
         elif has_fields:
             with open_listed(file, ahead=HEADER_BYTES) as again:
                 opened = open_layout(again, format_, spec)
-                names, dialect = opened.names, opened.dialect
+                names, dialect, begin = opened.names, opened.dialect, opened.begin
+        if segment.start == 0:
+            source = without_beginning(source, begin)
+        source = recoded(source, spec)
     if format_ == "text" and spec.text_unit == "file":
         columns, rejects, whole = whole_file(source, spec)
         yield Piece(columns, rejects, (whole,), len(whole), len(whole))
