@@ -121,11 +121,6 @@ def load_scorer(config: EvaluateConfig, name: str) -> Scorer:
         stride=stride_of(config, max_length),
     )
     tokenizer = DocumentTokenizer(folder, windows, pair=config.text_pair_column is not None)
-    if tokenizer.vocab_size > model.config.vocab_size:
-        raise ModelError(
-            f"model {name}: its tokenizer has {tokenizer.vocab_size} tokens, its table "
-            f"{model.config.vocab_size}; use the tokenizer that it was trained with"
-        )
     task = ClassificationTask(
         labels=model.config.labels,
         problem_type=model.config.problem_type,

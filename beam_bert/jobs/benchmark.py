@@ -20,7 +20,7 @@ from beam_bert.encoder import SequenceClassifier, load_classifier
 from beam_bert.encoder.plan import PADDED_BATCH, padded_tokens
 from beam_bert.errors import ConfigError, InputError
 from beam_bert.inference.fp32_recheck import Outputs, RecheckedModel
-from beam_bert.jobs.plan import check_vocabulary, source_spec, window_settings
+from beam_bert.jobs.plan import source_spec, window_settings
 from beam_bert.jobs.precision_check import LEAST_AGREEMENT
 from beam_bert.jobs.sampling import SLICE_BYTES, Sample, sample_documents
 from beam_bert.models import fetch_model, resolve_model
@@ -92,7 +92,6 @@ def bench(config: BenchConfig) -> BenchReport:
     reference = models["fp32"]
     windows = window_settings(config, reference.config)
     tokenizer = DocumentTokenizer(folder, windows, pair=config.text_pair_column is not None)
-    check_vocabulary(config.model, tokenizer, reference.config)
     sample = _sample(config, tokenizer)
     rows, tokens = sample.rows, sample.tokens
     task = ClassificationTask(

@@ -16,7 +16,7 @@ from apache_beam.io.filesystems import FileSystems
 from apache_beam.options.pipeline_options import PipelineOptions
 
 from beam_bert.encoder import EncoderConfig, load_classifier, load_span_finder
-from beam_bert.errors import ConfigError, InputError, ModelError
+from beam_bert.errors import ConfigError, InputError
 from beam_bert.inference.compute_options import ComputeOptions
 from beam_bert.jobs.precision_check import check_precision
 from beam_bert.jobs.runners import (
@@ -55,7 +55,7 @@ from beam_bert.storage.billing import bill_to
 from beam_bert.tasks import AnswerTask, ClassificationTask, SentimentTask
 from beam_bert.tasks.answering import TEXT
 from beam_bert.terminal import TERMINAL
-from beam_bert.tokenization import QuestionTokenizer, Tokenizer, WindowSettings
+from beam_bert.tokenization import QuestionTokenizer, WindowSettings
 
 _WITHOUT_BF16 = ("nvidia-tesla-t4",)  # of the GPUs that --gpu takes
 
@@ -106,7 +106,6 @@ def plan_job(job: str, config: JobConfig, beam_flags: Sequence[str] = ()) -> Job
     tokenizer = predict.tokenizer()
     if isinstance(tokenizer, QuestionTokenizer) and isinstance(config, AnswerConfig):
         _warn_of_borders(tokenizer, config)
-    check_vocabulary(config.model, tokenizer, encoder)
     reserved = [field.name for field in (*ID_FIELDS, *predict.task.fields(), *ORIGIN_FIELDS)]
     if isinstance(predict.task, ClassificationTask):
         reserved.append("label")  # a regression writes none, and the input's is no answer of ours
@@ -253,19 +252,6 @@ def source_spec(config: SourceConfig, slice_bytes: int) -> SourceSpec:
         slice_bytes=slice_bytes,
         max_lost_files=config.max_lost_files if isinstance(config, JobConfig) else None,
     )
-
-
-def check_vocabulary(model: str, tokenizer: Tokenizer, encoder: EncoderConfig) -> None:
-    """Refuse a tokenizer that knows tokens which the model does not.
-
-    Raises:
-      ModelError: it is such a one.
-    """
-    if tokenizer.vocab_size > encoder.vocab_size:
-        raise ModelError(
-            f"model {model}: its tokenizer has {tokenizer.vocab_size} tokens, its table "
-            f"{encoder.vocab_size}; use the tokenizer that it was trained with"
-        )
 
 
 def window_settings(

@@ -11,7 +11,7 @@ import pyarrow as pa
 
 from beam_bert.encoder.config import EncoderConfig
 from beam_bert.encoder.plan import Int64Array
-from beam_bert.errors import ConfigError, InputError, ModelError
+from beam_bert.errors import ConfigError, InputError
 from beam_bert.labelled.answers import Asked
 from beam_bert.labelled.rows import Tokens
 from beam_bert.settings.answer import DEFAULT_MAX_LENGTH
@@ -71,13 +71,7 @@ def question_tokenizer(
         raise ConfigError(f"--max_length {max_length}: the model reads {limit} at most")
     length = max_length or min(limit, DEFAULT_MAX_LENGTH)
     windows = WindowSettings(length, True, stride_of(config, length, config.max_answer_tokens))
-    tokenizer = QuestionTokenizer(folder, windows, None)
-    if tokenizer.vocab_size > encoder.vocab_size:
-        raise ModelError(
-            f"model {folder}: its tokenizer has {tokenizer.vocab_size} tokens, its table "
-            f"{encoder.vocab_size}; use the tokenizer that it was trained with"
-        )
-    return tokenizer
+    return QuestionTokenizer(folder, windows, None)
 
 
 def asked_batch(asked: Sequence[Asked]) -> SliceBatch:

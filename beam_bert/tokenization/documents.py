@@ -12,7 +12,7 @@ import pyarrow as pa
 from beam_bert.errors import ConfigError
 from beam_bert.slices.batch import SliceBatch
 from beam_bert.tokenization.backend import Template, encode
-from beam_bert.tokenization.loading import id_count, load_backend, unknown_id
+from beam_bert.tokenization.loading import load_backend, unknown_id
 from beam_bert.tokenization.windows import WindowSettings, fit_pair, lay_out, plan_windows
 
 logger = logging.getLogger(__name__)
@@ -45,11 +45,6 @@ class DocumentTokenizer:
                 f"few with --stride {settings.stride}; raise --max_length or lower --stride"
             )
         self._room = room
-
-    @property
-    def vocab_size(self) -> int:
-        """Ids that the tokenizer can give, added tokens included."""
-        return id_count(self._backend)
 
     def tokenize(self, batch: SliceBatch) -> SliceBatch:
         """Add `input_ids`, `num_tokens`, `truncated` (and `first_lengths` for pairs) to the rows.

@@ -223,7 +223,7 @@ def _check(folder: Path, backend: Any) -> None:
         )
     if (folder / "config.json").is_file():
         rows = _object(folder / "config.json").get("vocab_size")
-        ids = id_count(backend)
+        ids = _id_count(backend)
         if isinstance(rows, int) and ids > rows:
             raise ModelError(
                 f"model {folder}: its tokenizer has {ids} tokens, its table {rows}; use the "
@@ -235,7 +235,7 @@ def _check(folder: Path, backend: Any) -> None:
         raise ModelError(f"model {folder}: its tokenizer {problem}; mend tokenizer.json")
 
 
-def id_count(backend: Any) -> int:
+def _id_count(backend: Any) -> int:
     """Rows that a table needs for every id that the tokenizer may give."""
     return 1 + max(backend.get_vocab(with_added_tokens=True).values(), default=-1)
 

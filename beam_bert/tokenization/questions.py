@@ -20,7 +20,7 @@ import pyarrow.compute as pc
 from beam_bert.errors import ConfigError
 from beam_bert.slices.batch import SliceBatch
 from beam_bert.tokenization.backend import Template, encode
-from beam_bert.tokenization.loading import id_count, load_backend
+from beam_bert.tokenization.loading import load_backend
 from beam_bert.tokenization.token_places import TokenPlaces
 from beam_bert.tokenization.windows import WindowSettings, cut_windows, lay_out
 
@@ -71,11 +71,6 @@ class QuestionTokenizer:
                 f"{max(self._room - length, 0)} of a window for text, which needs "
                 f"{self._least_room}; shorten it or raise --max_length"
             )
-
-    @property
-    def vocab_size(self) -> int:
-        """Ids that the tokenizer can give, added tokens included."""
-        return id_count(self._backend)
 
     @property
     def shared_tokens(self) -> int:
