@@ -51,6 +51,7 @@ from beam_bert.slices.plan import FileEntry
 from beam_bert.slices.schema import ID_FIELDS, ORIGIN_FIELDS, SCHEMA_VERSION, output_schema
 from beam_bert.software import software_versions
 from beam_bert.sources import SourceSpec, inspect_source, list_files
+from beam_bert.sources.limiting import first_rows
 from beam_bert.storage.billing import bill_to
 from beam_bert.tasks import AnswerTask, ClassificationTask, SentimentTask
 from beam_bert.tasks.answering import TEXT
@@ -110,6 +111,10 @@ def plan_job(job: str, config: JobConfig, beam_flags: Sequence[str] = ()) -> Job
     if isinstance(predict.task, ClassificationTask):
         reserved.append("label")  # a regression writes none, and the input's is no answer of ours
     spec = _inspected(config, files, reserved)
+    if config.limit is not None:
+        spec = first_rows(files, spec, config.limit)
+        names = {name for name, _ in spec.row_limits or ()}
+        files = [file for file in files if file.path in names]
     schema = output_schema(spec.carried, predict.task.fields())
     check_partition_columns(config.partition, schema)
     digest = _settings_digest(job, config, model, schema)

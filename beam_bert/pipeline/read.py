@@ -17,6 +17,7 @@ from beam_bert.sinks import RunSpec, find_record, read_committed_files, source_f
 from beam_bert.slices.live_counts import LIVE
 from beam_bert.slices.plan import Slice, Unit, plan_units
 from beam_bert.sources import SourceSpec, cut_unit, inspect_source, list_files, read_slice
+from beam_bert.sources.limiting import within
 from beam_bert.storage.billing import bill_to
 
 DONE = "done"  # tag of the records of shards that an earlier, unfinished run left in staging
@@ -78,6 +79,9 @@ def _plan(
 ) -> list[Unit]:
     bill_to(run.config if run else {})
     files = list_files(patterns, apart)
+    if spec.row_limits is not None:
+        limits = dict(spec.row_limits)
+        files = [file for file in files if file.path in limits]
     if run is not None and run.incremental:
         files = read_committed_files(run.output).pending(files, run.answers_digest)
     return plan_units(files, spec.slice_bytes)
@@ -110,7 +114,10 @@ class _ReadSlice(beam.DoFn):
 
     def process(self, slice_: Slice) -> Iterator[Any]:
         bill_to(self._run.config if self._run else {})
-        for batch in read_slice(slice_, self._spec, self._digest):
+        for whole in read_slice(slice_, self._spec, self._digest):
+            batch = within(whole, self._spec)
+            if whole.rows_read and not batch.rows_read:
+                continue  # all of it lies behind the limit
             self._rows.inc(batch.rows_read)
             LIVE.add_read(batch.rows_read, sum(file.bytes for file in batch.files))
             record = self._run and find_record(self._run, batch.slice.shard_name(batch.key))

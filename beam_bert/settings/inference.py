@@ -255,6 +255,13 @@ class JobConfig(InferenceConfig):
         ge=0,
     )
 
+    limit: int | None = setting(
+        "Input",
+        "Only the first so many rows, in the order of the listing: for a trial of the real job.",
+        output=True,
+        default=None,
+        ge=1,
+    )
     gpu: str | None = setting(
         "Work",
         f"GPU of Dataflow's workers, TYPE or TYPE:COUNT: {', '.join(GPU_MACHINES)}.",
@@ -302,6 +309,11 @@ class JobConfig(InferenceConfig):
 
     @model_validator(mode="after")
     def _check_way(self) -> JobConfig:
+        if self.limit is not None and self.incremental:
+            raise ValueError(
+                "limit and incremental cannot be combined: files of which a part was read would "
+                "count as done"
+            )
         if self.overwrite and self.incremental:
             raise ValueError(
                 "overwrite and incremental cannot be combined: one replaces the partition, the "

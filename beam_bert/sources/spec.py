@@ -59,6 +59,8 @@ class SourceSpec:
       mixed: source columns that hold several kinds of values: strings as they are, anything
         else as JSON text.
       id_type: type in which the id column is read.
+      row_limits: files that are read and, for each, the first row that is not; None: all rows of
+        all files.
       partitions: schema of the keys of Hive-style folders (`dt=2024-01-01/`), under their names
         in the paths.
     """
@@ -83,6 +85,7 @@ class SourceSpec:
     carried_from: tuple[str, ...] = ()
     mixed: tuple[str, ...] = ()
     id_type: pa.DataType | None = None
+    row_limits: tuple[tuple[str, int | None], ...] | None = None
     partitions: pa.Schema = _NO_COLUMNS
 
     @classmethod

@@ -79,3 +79,26 @@ def test_rows_on_stdout_are_json_lines_and_nothing_else(
     out = capsys.readouterr().out.splitlines()
     assert len(out) == 36
     assert all(line.startswith('{"doc_id": ') for line in out)
+
+
+@pytest.mark.parametrize("limit", [1, 7, 25, 36, 37, 500])
+def test_a_limit_takes_the_first_rows_of_the_real_job(tmp_path: Path, limit: int) -> None:
+    for part in (1, 2):
+        rows = "".join(f"{part}-{n},{' ' if n % 5 == 4 else 'good'}\n" for n in range(18))
+        (tmp_path / f"part{part}.csv").write_text(f"id,text\n{rows}")
+    settings = {"input": tmp_path / "part*.csv", "max_reject_rate": 1, "id_column": "id"}
+    small = {"slice_bytes": 64}  # so that a file is several slices
+    whole = beam_bert.sentiment(**settings, **small, output=tmp_path / "whole")
+    some = beam_bert.sentiment(**settings, **small, output=tmp_path / "some", limit=limit)
+    assert whole is not None
+    assert some is not None
+    assert some.counts.rows_read == min(limit, 36)
+    assert some.config["limit"] == limit
+    first = pq.read_table(tmp_path / "whole/predictions")["doc_id"].to_pylist()
+    taken = pq.read_table(tmp_path / "some/predictions")["doc_id"].to_pylist()
+    assert taken == first[: some.counts.rows_predicted]
+
+
+def test_a_limit_does_not_go_with_incremental() -> None:
+    with pytest.raises(ConfigError, match="limit and incremental cannot be combined"):
+        beam_bert.sentiment(input="x.csv", output="out", limit=3, incremental=True)
