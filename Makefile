@@ -4,7 +4,7 @@
 PYTHON ?= python3
 CHECKED = beam_bert pipelines tests benchmarks examples terraform tools
 
-.PHONY: demo test clean
+.PHONY: demo test resolve clean
 
 demo: .venv/demo/installed
 	.venv/demo/bin/python -m pipelines.sentiment --input examples/reviews.csv --keep_text --id_column id --output out/demo --overwrite
@@ -16,6 +16,19 @@ test: .venv/test/installed
 	.venv/test/bin/mypy
 	.venv/test/bin/lint-imports
 	.venv/test/bin/python -m pytest --numprocesses 2
+
+# Whether a resolver finds, for each Python that is promised, all extras and Beam's own together.
+resolve: .venv/resolve/installed
+	for python in 3.10 3.11 3.12 3.13; do \
+	    .venv/resolve/bin/uv pip compile --quiet --python-version $$python --no-annotate \
+	        --python-platform x86_64-unknown-linux-gnu --constraint constraints.txt --all-extras \
+	        pyproject.toml constraints.in >/dev/null || exit 1; \
+	done
+
+.venv/resolve/installed:
+	$(PYTHON) -m venv .venv/resolve
+	.venv/resolve/bin/python -m pip install --quiet uv
+	touch $@
 
 .venv/demo/installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv/demo
