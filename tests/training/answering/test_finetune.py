@@ -231,7 +231,7 @@ def test_a_version_is_published_with_its_provenance_and_trained_further(
     (folder / "data.yaml").write_text(json.dumps({"sources": [declared]}, default=str))
     place = tmp_path / "store"
     flags = [*command(encoder, train, place), "--layout=store", "--epochs=1"]
-    flags.remove("--accept_unlicensed")
+    flags[flags.index("--accept_unlicensed")] = "--accept_base_license"
     assert main(flags) == 0
     store = ModelStore.open(place)
     first = store.resolve("candidate")
