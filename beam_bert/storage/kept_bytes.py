@@ -37,6 +37,14 @@ class KeptBytes:
                 self._file = tempfile.TemporaryFile(prefix="beam_bert-")  # noqa: SIM115 - for good
             self._clear()
 
+    def stop(self) -> None:
+        """Keep nothing any more, as a process that did not look at the files before."""
+        with self._lock:
+            self._pieces.clear()
+            if self._file is not None:
+                self._file.close()
+            self._file = None
+
     def _clear(self) -> None:
         assert self._file is not None
         self._file.truncate(0)

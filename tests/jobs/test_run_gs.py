@@ -13,6 +13,7 @@ import pytest
 from beam_bert.storage import open_storage
 from pipelines import classify as classify_command
 from tests.jobs.test_run import ROWS, flags, table, write_jsonl
+from tests.storage.servers import both_servers
 
 
 @pytest.fixture
@@ -30,6 +31,7 @@ def upload(folder: Path, place: str) -> str:
     return place
 
 
+@both_servers
 def test_a_job_from_gs_to_gs_gives_what_the_local_one_gives(
     bucket: str, bert: Path, tmp_path: Path
 ) -> None:

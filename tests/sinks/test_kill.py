@@ -174,7 +174,11 @@ def test_a_local_commit_killed_at_any_step_is_finished(
     kill_everywhere(lambda: str(tmp_path / f"out-{next(outputs)}"), finish, after)
 
 
-@pytest.mark.parametrize(("finish", "after", "stride"), [(retry, True, 1), (relaunch, False, 4)])
+@pytest.mark.parametrize(
+    ("gs_server", "finish", "after", "stride"),
+    [("emulator", retry, True, 1), ("emulator", relaunch, False, 4), ("fake_gcs", retry, True, 4)],
+    indirect=["gs_server"],
+)
 def test_a_gs_commit_killed_at_any_step_is_finished(
     new_gs_output: Callable[[], str], finish: Callable, after: bool, stride: int
 ) -> None:

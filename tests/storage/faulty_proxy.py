@@ -153,12 +153,15 @@ class FaultyProxy:
         """Bytes of objects that were fetched, of those whose name holds `part`."""
         return sum(s.bytes for s in self.seen if s.operation == "read" and part in s.name)
 
+    def _fault(self, operation: str, name: str) -> str | None:
+        return self.choose(operation, self.requests)
+
     def _answer(self, request: http.server.BaseHTTPRequestHandler) -> None:
         body = request.rfile.read(int(request.headers.get("Content-Length") or 0))
         operation, name = operation_of(request.command, request.path)
         with self._lock:
             self.requests += 1
-            fault = self.choose(operation, self.requests)
+            fault = self._fault(operation, name)
             if fault:
                 self.met[operation, fault] += 1
         if fault and fault.isdecimal():

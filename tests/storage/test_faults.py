@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import io
+import itertools
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,10 +13,11 @@ import pyarrow.parquet as pq
 import pytest
 
 from beam_bert.storage import open_storage
+from beam_bert.storage.kept_bytes import KEPT
 from pipelines import classify as classify_command
 from tests.jobs.test_run import ROWS, write_jsonl
 from tests.jobs.test_run_gs import upload
-from tests.storage.faulty_proxy import hurry, proxied, random_faults
+from tests.storage.faulty_proxy import FaultyProxy, hurry, proxied, random_faults
 from tests.storage.servers import both_servers
 
 
@@ -111,3 +114,34 @@ def test_a_service_that_goes_away_in_the_middle_fails_the_job_in_a_line_and_cost
         check_nothing_is_visible(output, capsys.readouterr().err)
         assert classify_command.main([*command[:-1], output]) == 0
         check_every_row_is_there_once(output)
+
+
+@pytest.mark.parametrize("part", ["launch", "pipeline"])
+@pytest.mark.parametrize("fault", ["503", "cut", "flipped"])
+def test_input_that_cannot_be_read_is_one_line_with_its_name(
+    part: str,
+    fault: str,
+    gs_server: str,
+    command: list[str],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    hurry(monkeypatch, give_up_s=0.3)
+    monkeypatch.setattr(KEPT, "begin", KEPT.stop)  # as where workers have not seen the launch
+    looks = 0 if part == "launch" else 2
+    of_the_input = itertools.count()
+
+    def spoil(self: FaultyProxy, operation: str, name: str) -> str | None:
+        if operation != "read" or "/in/" not in name or next(of_the_input) < looks:
+            return None
+        return fault
+
+    monkeypatch.setattr(FaultyProxy, "_fault", spoil)
+    with proxied(gs_server, monkeypatch):
+        code = classify_command.main(command)
+    error = capsys.readouterr().err
+    if fault == "flipped" and part == "launch":
+        assert next(of_the_input) > looks  # a look decides no row: what is read is checked
+    lines = [line for line in error.splitlines() if line.startswith("error: ")]
+    assert (code, len(lines)) == (1, 1), error
+    assert "Traceback" not in error and re.search(r"/in/[ab]\.jsonl", lines[0]), error
