@@ -59,7 +59,7 @@ def json_entries(file: FileEntry, columns: AskedColumns) -> list[Entry] | None:
         content = unpacked(opened, file).read(sys.maxsize) if packed else opened.read()
     try:
         document = json.loads(content.decode("utf-8-sig"))
-    except (ValueError, UnicodeDecodeError):
+    except (ValueError, RecursionError):
         return None  # JSON lines, or what the reader of rows will tell
     if isinstance(document, dict):
         key = next((key for key in ("data", "paragraphs", "qas") if key in document), None)
@@ -190,7 +190,7 @@ def _labels(value: Any, place: str) -> list[tuple[int | None, str]]:
     if isinstance(value, str):  # what a table has of nested values
         try:
             value = json.loads(value) if value else None
-        except ValueError:
+        except (ValueError, RecursionError):
             raise InputError(f"{place}: {ANSWERS} is {value[:60]!r}, no JSON") from None
     if value is None:
         return []

@@ -10,7 +10,6 @@ identity. On top of six layers it costs a sixth of the arithmetic.
 from __future__ import annotations
 
 import copy
-import json
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +18,8 @@ from torch import nn
 
 from beam_bert.encoder.families import FAMILIES
 from beam_bert.errors import ConfigError
+from beam_bert.settings.limits import CONFIG_JSON_BYTES
+from beam_bert.storage import read_json
 
 # Against the one [CLS] state that the residual connection adds.
 _WEIGHT_OF_MEAN = 8.0
@@ -31,10 +32,11 @@ def resolve_pooling(asked: str, base: Path) -> str:
     if asked != "auto":
         return asked
     try:
-        values = json.loads((base / "1_Pooling" / "config.json").read_text("utf-8"))
+        values = read_json(base / "1_Pooling" / "config.json", CONFIG_JSON_BYTES)
     except (OSError, ValueError):
         return "cls"
-    return "mean" if values.get("pooling_mode_mean_tokens") is True else "cls"
+    is_mean = isinstance(values, dict) and values.get("pooling_mode_mean_tokens") is True
+    return "mean" if is_mean else "cls"
 
 
 @torch.no_grad()

@@ -18,7 +18,9 @@ import torch
 
 from beam_bert.encoder.config import read_config
 from beam_bert.errors import ConfigError, ModelError
+from beam_bert.settings.limits import TOKENIZER_BYTES
 from beam_bert.settings.training import FinetuneConfig
+from beam_bert.storage import read_json
 from beam_bert.training.network import from_pretrained
 from beam_bert.training.saving import save_model
 
@@ -140,7 +142,7 @@ def _piece_counts(base: Path, texts: Sequence[str]) -> Counter[int]:
 
 def _wordpiece(base: Path) -> dict[str, Any]:
     try:
-        tokenizer: dict[str, Any] = json.loads((base / "tokenizer.json").read_text("utf-8"))
+        tokenizer: dict[str, Any] = read_json(base / "tokenizer.json", TOKENIZER_BYTES)
     except (OSError, ValueError) as error:
         raise ModelError(f"model {base}: a student needs its tokenizer.json ({error})") from None
     if tokenizer.get("model", {}).get("type") != "WordPiece":

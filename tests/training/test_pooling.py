@@ -81,3 +81,10 @@ def test_auto_follows_what_sentence_transformers_wrote(
 def test_a_head_that_is_kept_gets_no_new_layer(make_bert: Callable[..., Path]) -> None:
     network = load_network(make_bert(LABELS), LABELS, KIND, CPU, pooling="mean")
     assert network.config.num_layers == 2
+
+
+@pytest.mark.parametrize("text", ["[]", "null", "[" * 10_000, "{", "\xff"])
+def test_an_odd_pooling_config_is_as_none(tmp_path: Path, text: str) -> None:
+    (tmp_path / "1_Pooling").mkdir()
+    (tmp_path / "1_Pooling/config.json").write_bytes(text.encode("latin-1"))
+    assert resolve_pooling("auto", tmp_path) == "cls"
