@@ -28,6 +28,7 @@ from beam_bert.settings.evaluation import EvaluateConfig
 from beam_bert.settings.nightly import GateConfig
 from beam_bert.storage import open_storage
 from pipelines.evaluate import main
+from tests.training.conftest import labelled_rows
 
 LABELS = ("negative", "neutral", "positive")
 TEXTS = [
@@ -492,3 +493,40 @@ def test_a_histogram_of_lengths_holds_every_row() -> None:
         assert sum(found.counts) == len(tokens)
         assert len(found.edges) == len(found.counts) + 1
         assert found.quantiles["max"] == max(tokens)
+
+
+def test_what_was_trained_on_one_spelling_of_labels_is_evaluated_on_another(
+    finetune: Callable[..., Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows, numbers = labelled_rows(90), {"bad": 1, "fine": 2, "good": 3}
+    train = write_csv(
+        tmp_path / "a.csv", [[t, f"{numbers[n]}.0"] for t, n in rows], ["text", "label"]
+    )
+    model = finetune("--train", str(train), "--epochs", "1")
+    assert "3 labels: 1, 2, 3, numbers" in capsys.readouterr().err
+    dev = tmp_path / "dev.jsonl"
+    lines = [json.dumps({"text": t, "label": numbers[n]}) for t, n in rows[:30]]
+    dev.write_text("\n".join(lines))
+    found = run(tmp_path / "report", "--model", model, "--input", dev, "--label_column", "label")
+    names = [str(numbers[name]) for _, name in rows[:30]]
+    assert found.balance.labels == {label: names.count(label) for label in ("1", "2", "3")}
+    assert "3 labels: 1, 2, 3, numbers" in capsys.readouterr().err
+
+
+def test_a_column_a_label_is_read_by_both_jobs(
+    finetune: Callable[..., Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    labels = ["bad", "good"]
+    rows = [[t, *(int(name == label) for label in labels)] for t, name in labelled_rows(90)]
+    file = write_csv(tmp_path / "a.csv", rows, ["text", *labels])
+    flags = ("--label_columns", *labels)
+    model = finetune("--train", str(file), "--epochs", "1", *flags)
+    assert "2 labels: bad, good, vectors of 0 and 1" in capsys.readouterr().err
+    found = run(tmp_path / "report", "--model", model, "--input", file, *flags)
+    assert found.problem_type == "multi_label_classification"
+    assert found.balance.labels == {
+        label: sum(row[1 + place] for row in rows) for place, label in enumerate(labels)
+    }
+    both = ["--model", model, "--input", file, "--label_column", "bad", *flags, "--output", "x"]
+    assert main([str(flag) for flag in both]) == 2
+    assert "--label_column and --label_columns: give one of the two" in capsys.readouterr().err

@@ -75,7 +75,8 @@ def finetune(tmp_path: Path, encoder: Path, train_file: Path) -> Callable[..., P
     def run(*flags: str, output: str = "model") -> Path:
         folder = tmp_path / output
         usual = ["--train", str(train_file)] if "--train" not in flags else []
-        usual += ["--label_column", "label"] if "--label_column" not in flags else []
+        has_labels = {"--label_column", "--label_columns"} & set(flags)
+        usual += [] if has_labels else ["--label_column", "label"]
         usual += ["--base", str(encoder)] if "--base" not in flags else []
         usual += ["--epochs", "2"] if "--epochs" not in flags else []
         code = main([*usual, "--output", str(folder), *COMMON, *flags])
