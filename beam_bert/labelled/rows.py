@@ -194,6 +194,9 @@ def read_documents(
       InputError: more unusable rows than `max_reject_rate`.
     """
     rows, rejects = _read_all(files, spec)
+    lost = rejects.filter(rejects["source_row"].is_null())
+    if lost.num_rows:
+        raise InputError(f"{flag}: {lost['message'][0]}; mend the file, or leave it out")
     check_rejects(rejects, rows.num_rows + rejects.num_rows, max_reject_rate, flag)
     return rows, rejects.num_rows
 

@@ -6,8 +6,8 @@
     read_slice(slice, spec, key)  -> Iterator[SliceBatch] documents and rejects
 
 Rows are numbered from 0 within their file: by line in text and JSON lines, by record after the
-header in CSV and TSV, by row in Parquet. Blank lines of JSON lines are no rows but keep their
-number; empty lines of CSV and TSV are no records and have none; a blank line of plain text is a
+header in CSV and TSV, by row in Parquet, by place in a JSON array. Blank lines of JSON lines are
+no rows but keep their number; empty lines of CSV and TSV are no records and have none; a blank line of plain text is a
 row, whose text is empty. Line ends are LF and CRLF; in CSV and TSV a lone CR outside quotes too.
 A byte order mark of UTF-8 is no part of the first row. Duplicate ids are not looked for.
 
@@ -27,16 +27,18 @@ A reject has one of these reasons, which do not change:
     carried_type     a value does not fit its column's type                   one row
     ragged_row       a CSV row with more or fewer fields than columns         one row
     unclosed_quote   a quoted field that does not end as it should            one line
-    wide_encoding    the file is UTF-16 or UTF-32                             the whole file
+    wide_encoding    the file is UTF-16 or UTF-32, another encoding was named  the whole file
+    wrong_kind       the first bytes are of something else than the name says the whole file
     bad_header       the first line of a CSV file cannot be its header        the whole file
     damaged_file     compressed data or Parquet that is corrupt or cut short  the rest of the file,
-                                                                              or one row group
+                                                                              or, of a row group
+                                                                              of Parquet, one row
     changed_file     the version that was listed is gone: replaced, or        the rest of the file
                      being written
     missing_file     the file has gone since it was listed                    the whole file
     unreadable_file  the file may not be read (any more)                      the whole file
 
-Rejects of files have no row number and count as one row read.
+Rejects of files have no row number: the file is lost (docs/input.md), whatever was read of it.
 """
 
 from beam_bert.slices.plan import FileEntry

@@ -32,6 +32,9 @@ def list_gs(pattern: str) -> list[FileEntry]:
         return _list_glob(pattern)
     folder = pattern.rstrip("/") + "/"
     found = {file.path: file for file in _below(folder)}
+    if table := next((path for path in found if "/_delta_log/" in path), None):
+        root = table.split("/_delta_log/")[0]
+        raise InputError(f"{root} is a Delta table; write the rows that you mean as plain Parquet")
     files = usable((path for path in found if not path.endswith("/")), root=folder)
     if found and not files:
         raise NoFilesError(f"{pattern}: the folder holds no usable file")

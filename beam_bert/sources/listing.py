@@ -15,6 +15,7 @@ from beam_bert.slices.plan import FileEntry
 from beam_bert.sources.apart import identity_of, without, without_models
 from beam_bert.sources.formats import named_format
 from beam_bert.sources.opening import file_systems, is_gs, is_url, translated
+from beam_bert.sources.table_formats import refuse_parts, table_files
 from beam_bert.storage.paths import resolved, without_scheme
 
 GLOB_CHARACTERS = re.compile(r"[*?\[]")
@@ -53,6 +54,8 @@ def list_files(patterns: Sequence[str], apart: Sequence[str] = ()) -> list[FileE
 
 def _list_local(pattern: str) -> list[FileEntry]:
     path = Path(pattern).expanduser()
+    if path.is_dir() and (table := table_files(path)) is not None:
+        return [_local_entry(file) for file in table]
     if path.is_dir():
         files = usable(_walk(path), root=str(path))
         if not files:
@@ -71,6 +74,7 @@ def _list_local(pattern: str) -> list[FileEntry]:
             is_glob = GLOB_CHARACTERS.search(pattern) and begin.is_dir()
             kind = NoFilesError if is_glob else InputError
             raise kind(nothing_matches(pattern, _local_neighbours(path), bool(matches)))
+    refuse_parts(files, pattern)
     return [_local_entry(file) for file in files]
 
 

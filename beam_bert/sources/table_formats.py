@@ -1,0 +1,107 @@
+"""Tables of Delta and Iceberg: their files by their log or metadata, never all that lie in them.
+
+What such a folder holds is more than the table: removed rows, older versions, half a write.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from urllib.parse import unquote
+
+from beam_bert.errors import InputError, NoFilesError
+
+_LEVELS = 6  # of folders (partitions) that a table's files may lie below its root
+
+
+def kind_of_table(folder: Path) -> str | None:
+    """Delta, Iceberg or Hudi where the folder is the root of such a table."""
+    if (folder / "_delta_log").is_dir():
+        return "Delta"
+    if (folder / ".hoodie").is_dir():
+        return "Hudi"
+    if any((folder / "metadata").glob("*.metadata.json")):
+        return "Iceberg"
+    return None
+
+
+def table_files(folder: Path) -> list[str] | None:
+    """The files that a table consists of now; None: the folder is no table's root.
+
+    Raises:
+      InputError: the table cannot be read, or not by its files alone.
+    """
+    kind = kind_of_table(folder)
+    if kind is None:
+        return None
+    if kind == "Hudi":
+        raise InputError(f"{folder} is a Hudi table; write the rows that you mean as plain Parquet")
+    try:
+        files = _delta_files(folder) if kind == "Delta" else _iceberg_files(folder)
+    except ImportError:
+        raise InputError(
+            f"{folder} is a table of {kind}; to read it as one: pip install "
+            f"'beam-bert[{kind.lower()}]'"
+        ) from None
+    except InputError:
+        raise
+    except Exception as error:  # whatever these libraries raise
+        reason = " ".join(str(error).split())[:200]
+        raise InputError(
+            f"{folder}: the {kind} table cannot be read ({reason}); write the rows that you "
+            "mean as plain Parquet"
+        ) from None
+    if not files:
+        raise NoFilesError(f"{folder}: the {kind} table is empty")
+    return [_within(folder, file) for file in files]
+
+
+def refuse_parts(files: list[str], pattern: str) -> None:
+    """Raise InputError where files lie in a table that was not named as a whole."""
+    folders = {parent for file in files for parent in list(Path(file).parents)[:_LEVELS]}
+    for folder in sorted(folders):
+        if kind := kind_of_table(folder):
+            raise InputError(
+                f"{pattern} names files of the {kind} table {folder}, removed rows among them; "
+                f"name the table itself: --input {folder}"
+            )
+
+
+def _delta_files(folder: Path) -> list[str]:
+    from deltalake import DeltaTable
+
+    return list(DeltaTable(str(folder.resolve())).file_uris())
+
+
+def _iceberg_files(folder: Path) -> list[str]:
+    from pyiceberg.table import StaticTable
+
+    table = StaticTable.from_metadata(str(_latest_metadata(folder.resolve())))
+    files = []
+    for task in table.scan().plan_files():
+        if task.delete_files:
+            raise InputError(
+                f"{folder}: the Iceberg table has rows that are marked as deleted; rewrite its "
+                "data files first (rewrite_data_files)"
+            )
+        files.append(task.file.file_path.replace(table.location(), str(folder.resolve()), 1))
+    return files
+
+
+def _latest_metadata(folder: Path) -> Path:
+    """The newest metadata, by the number that its name begins with (v3…, 00003-…)."""
+
+    def number(path: Path) -> int:
+        digits = path.name.lstrip("v").split(".")[0].split("-")[0]
+        return int(digits) if digits.isdigit() else -1
+
+    return max((folder / "metadata").glob("*.metadata.json"), key=lambda p: (number(p), p.name))
+
+
+def _within(folder: Path, file: str) -> str:
+    path = Path(file.removeprefix("file://"))
+    if not path.exists():
+        path = Path(unquote(str(path)))
+    if not path.is_file():
+        raise InputError(f"{folder}: the table's file {file} is not there; bring it back")
+    return os.path.join(folder, os.path.relpath(path, folder.resolve()))  # noqa: PTH118
