@@ -7,8 +7,9 @@
 
 Rows are numbered from 0 within their file: by line in text and JSON lines, by record after the
 header in CSV and TSV, by row in Parquet, by place in a JSON array. Blank lines of JSON lines are
-no rows but keep their number; empty lines of CSV and TSV are no records and have none; a blank line of plain text is a
-row, whose text is empty. Line ends are LF and CRLF; in CSV and TSV a lone CR outside quotes too.
+no rows but keep their number; empty lines of CSV and TSV are no records and have none; a blank line
+of plain text is a row, whose text is empty. Line ends are LF and CRLF; in CSV and TSV a lone CR
+outside quotes too.
 A byte order mark of UTF-8 is no part of the first row. Duplicate ids are not looked for.
 
 A reject has one of these reasons, which do not change:
