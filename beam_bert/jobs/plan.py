@@ -18,6 +18,7 @@ from apache_beam.options.pipeline_options import PipelineOptions
 from beam_bert.encoder import EncoderConfig, load_classifier, load_span_finder
 from beam_bert.errors import ConfigError, InputError
 from beam_bert.inference.compute_options import ComputeOptions
+from beam_bert.jobs.columns import PlannedColumns, plan_columns
 from beam_bert.jobs.precision_check import check_precision
 from beam_bert.jobs.runners import (
     LOCAL_RUNNER,
@@ -46,9 +47,10 @@ from beam_bert.settings.inference import (
     SourceConfig,
     stride_of,
 )
-from beam_bert.sinks import RunSpec, check_partition_columns
+from beam_bert.sinks import RunSpec
+from beam_bert.sinks.manifest import encoded_schema
 from beam_bert.slices.plan import FileEntry
-from beam_bert.slices.schema import ID_FIELDS, ORIGIN_FIELDS, SCHEMA_VERSION, output_schema
+from beam_bert.slices.schema import ID_FIELDS, ORIGIN_FIELDS, SCHEMA_VERSION
 from beam_bert.software import software_versions
 from beam_bert.sources import SourceSpec, inspect_source, list_files
 from beam_bert.sources.limiting import first_rows
@@ -75,6 +77,7 @@ class JobPlan:
     schema: pa.Schema
     settings_digest: str
     run: RunSpec
+    notes: tuple[str, ...] = ()
 
 
 def plan_job(job: str, config: JobConfig, beam_flags: Sequence[str] = ()) -> JobPlan:
@@ -115,21 +118,21 @@ def plan_job(job: str, config: JobConfig, beam_flags: Sequence[str] = ()) -> Job
         spec = first_rows(files, spec, config.limit)
         names = {name for name, _ in spec.row_limits or ()}
         files = [file for file in files if file.path in names]
-    schema = output_schema(spec.carried, predict.task.fields())
-    check_partition_columns(config.partition, schema)
-    digest = _settings_digest(job, config, model, schema)
-    proof = check_precision(config, predict, files, spec)
+    columns = plan_columns(config, spec, predict.task.fields())
+    digest = _settings_digest(job, config, model, columns.schema)
+    proof = check_precision(config, predict, files, columns.spec)
     return JobPlan(
         config=config,
         options=options,
         files=files,
-        spec=spec,
+        spec=columns.spec,
         model=model,
         predict=predict,
         encoder=encoder,
-        schema=schema,
+        schema=columns.schema,
         settings_digest=digest,
-        run=_run_spec(job, config, model, digest, proof),
+        run=_run_spec(job, config, model, digest, proof, columns),
+        notes=columns.notes,
     )
 
 
@@ -306,7 +309,12 @@ def _answers_digest(job: str, config: JobConfig, model: ResolvedModel) -> str:
 
 
 def _run_spec(
-    job: str, config: JobConfig, model: ResolvedModel, digest: str, proof: dict[str, Any]
+    job: str,
+    config: JobConfig,
+    model: ResolvedModel,
+    digest: str,
+    proof: dict[str, Any],
+    columns: PlannedColumns,
 ) -> RunSpec:
     now = datetime.now(timezone.utc)
     work = json.dumps([config.partition, list(config.input), digest])
@@ -321,6 +329,8 @@ def _run_spec(
         answers_digest=_answers_digest(job, config, model),
         max_reject_rate=config.max_reject_rate,
         max_lost_files=config.max_lost_files,
+        table_columns=encoded_schema(columns.table.schema),
+        changes_columns=columns.change_table,
         job=job,
         config=config.model_dump(mode="json"),
         model=dataclasses.asdict(model) | proof,

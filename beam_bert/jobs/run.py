@@ -39,6 +39,7 @@ from beam_bert.settings.answer import AnswerConfig
 from beam_bert.settings.inference import ClassifyConfig, JobConfig, SentimentConfig
 from beam_bert.sinks import (
     Manifest,
+    PreparedOutput,
     RunSpec,
     failure_path,
     prepare_output,
@@ -47,6 +48,8 @@ from beam_bert.sinks import (
     read_manifest,
     staged_progress,
 )
+from beam_bert.sinks.manifest import decoded_schema
+from beam_bert.sinks.table_schema import read_table, same_columns
 from beam_bert.slices.live_counts import LIVE
 from beam_bert.slices.plan import FileEntry
 from beam_bert.storage import open_storage
@@ -84,12 +87,14 @@ def _run(job: str, asked: JobConfig, beam_flags: Sequence[str]) -> Manifest | No
     is_single = single_file.is_single(asked.output)
     config = single_file.dataset_of(asked) if is_single else asked
     plan = plan_job(job, config, beam_flags)
+    _tell_notes(plan)
     if config.dry_run:
         _show_estimate(plan)
         return None
     _check_places(plan)
     _check_run_id(plan)
     prepared = prepare_output(plan.run)
+    _check_columns(plan, prepared)
     is_done = not _pending(plan)
     if is_done and prepared.finished_run_id is None:
         _tell_nothing_to_do(plan)
@@ -113,6 +118,24 @@ def _run(job: str, asked: JobConfig, beam_flags: Sequence[str]) -> Manifest | No
     if not is_single:
         _write_report(manifest, config.output, examples)
     return manifest
+
+
+def _tell_notes(plan: JobPlan) -> None:
+    for note in plan.notes:
+        TERMINAL.say(f"note: {note}")
+
+
+def _check_columns(plan: JobPlan, prepared: PreparedOutput) -> None:
+    """A killed commit that was finished just now may have changed the table's columns."""
+    run = plan.run
+    if prepared.finished_runs and prepared.finished_run_id is None:
+        now = read_table(open_storage(run.output), run.partition, run.overwrite).schema
+        planned = decoded_schema(run.table_columns) if run.table_columns else None
+        if not same_columns(now, planned):
+            raise OutputError(
+                f"{run.output}: a commit that was killed is finished now and has changed the "
+                "table's columns; run the same command again"
+            )
 
 
 def _show_estimate(plan: JobPlan) -> None:
@@ -212,12 +235,13 @@ def launch(job: str, config: JobConfig, beam_flags: Sequence[str] = ()) -> Pipel
       UserError: something about the settings, input, model or output is wrong; nothing was done.
     """
     plan = plan_job(job, config, beam_flags)
+    _tell_notes(plan)
     if config.dry_run:
         _show_estimate(plan)
         return None
     _check_places(plan)
     _check_run_id(plan)
-    prepare_output(plan.run)
+    _check_columns(plan, prepare_output(plan.run))
     return submit(plan)
 
 

@@ -233,6 +233,25 @@ class JobConfig(InferenceConfig):
         output=True,
         default="",
     )
+    types: Literal["portable", "as_is"] = setting(
+        "Output",
+        "Types of carried columns: what Spark, DuckDB, BigQuery and other readers share, or as "
+        "Arrow has them.",
+        output=True,
+        default="portable",
+    )
+    portable_names: bool = setting(
+        "Output",
+        "Rename carried columns and fields whose names some reader refuses or mixes up.",
+        output=True,
+        default=False,
+    )
+    evolve: Literal["refuse", "text"] = setting(
+        "Output",
+        "A carried column whose type does not go with the table's: refuse the run, or make the "
+        "column text from now on.",
+        default="refuse",
+    )
     overwrite: bool = setting("Output", "Replace what the partition holds.", default=False)
     incremental: bool = setting(
         "Output",

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Set
 
 import pyarrow as pa
 
@@ -21,13 +21,18 @@ from beam_bert.sinks.commit_journal import (
     roll_forward,
     sweep,
 )
-from beam_bert.sinks.committed_files import CommittedFiles, read_committed_files
+from beam_bert.sinks.committed_files import (
+    CommittedFiles,
+    committed_runs,
+    read_committed_files,
+)
 from beam_bert.sinks.manifest import (
     Counts,
     Manifest,
     OutputFile,
     Replaced,
     describe_columns,
+    encoded_schema,
     read_manifest,
     utc_now,
     write_failure,
@@ -36,7 +41,14 @@ from beam_bert.sinks.records import ShardFile, ShardRecord
 from beam_bert.sinks.replacing import replace_file
 from beam_bert.sinks.run import TABLES, RunSpec, Table
 from beam_bert.sinks.shards import stage_file
+from beam_bert.sinks.table_schema import (
+    CommittedTable,
+    check_columns,
+    read_table,
+    same_columns,
+)
 from beam_bert.sinks.totals import Totals, check_lost_files, check_reject_rate, close_totals
+from beam_bert.slices.schema import all_nullable
 from beam_bert.storage import Storage, in_parallel, open_storage
 
 _REWRITERS = 4  # each holds one shard in memory, or two
@@ -60,6 +72,7 @@ def commit_run(run: RunSpec, records: Iterable[ShardRecord], schema: pa.Schema) 
       OutputError: the place cannot be written.
     """
     storage = open_storage(run.output)
+    schema = all_nullable(schema)
     pending = read_commit_journal(storage, run.journal)
     if pending is not None:
         with contextlib.suppress(Withdrawn):  # by a launch that found it; this is another try
@@ -108,33 +121,59 @@ def _judge(
         reason = "shard"
         for table in TABLES:
             _verify(storage, run, table, totals)
+        reason = "columns"
+        runs_before = tuple(committed_runs(storage))
+        table = read_table(storage, run.partition, run.overwrite)
+        check_columns(table, run, schema)
         reason = "partition"
-        runs_before: tuple[str, ...] = ()
         manifest = _manifest(storage, run, totals, schema)
+        replaced: tuple[Replaced, ...] = ()
         if run.incremental:
             committed_files = read_committed_files(run.output)
-            runs_before = committed_files.runs
-            replaced = _replaced(storage, manifest, run, committed_files)
-            manifest = manifest.model_copy(update={"replaced": replaced})
+            replaced = _replaced(storage, manifest, run, committed_files, schema)
         elif (foreign := foreign_files(storage, run, manifest)) and not run.overwrite:
             raise RunFailed(
                 "another run has committed into this partition meanwhile: "
                 f"{storage.uri(foreign[0].path)}; give --overwrite or another --partition: the "
                 "shards in staging are used again"
             )
+        reason = "columns"
+        if not same_columns(table.schema, schema):
+            replaced += _rewritten(storage, run, table, {each.path for each in replaced}, schema)
+        manifest = manifest.model_copy(
+            update={"replaced": tuple(sorted(replaced, key=lambda each: each.path))}
+        )
     except RunFailed as error:
         raise _failed(run, reason, str(error), counts) from error
     return CommitJournal(run=run, manifest=manifest, runs_before=runs_before)
 
 
+def _rewritten(
+    storage: Storage, run: RunSpec, table: CommittedTable, done: Set[str], schema: pa.Schema
+) -> tuple[Replaced, ...]:
+    """Every other file of the table with this run's columns."""
+    others = [file for file in table.files if file.path not in done]
+    return tuple(
+        in_parallel(
+            lambda file: replace_file(storage, run, file, frozenset(), schema), others, _REWRITERS
+        )
+    )
+
+
 def _replaced(
-    storage: Storage, manifest: Manifest, run: RunSpec, committed_files: CommittedFiles
+    storage: Storage,
+    manifest: Manifest,
+    run: RunSpec,
+    committed_files: CommittedFiles,
+    schema: pa.Schema,
 ) -> tuple[Replaced, ...]:
     """What earlier runs made of the files that this one read, unless it made the very same."""
     ours = {file.path for file in (*manifest.outputs, *manifest.rejects)}
     held = committed_files.holding(manifest.inputs)
     old = [(file, sources) for file, sources in held if file.path not in ours]
-    return tuple(in_parallel(lambda each: replace_file(storage, run, *each), old, _REWRITERS))
+    return tuple(
+        in_parallel(lambda each: replace_file(storage, run, *each, schema), old, _REWRITERS)
+    )
 
 
 def _failed(run: RunSpec, reason: str, message: str, counts: Counts | None = None) -> RunFailed:
@@ -187,6 +226,7 @@ def _manifest(storage: Storage, run: RunSpec, totals: Totals, schema: pa.Schema)
         model=run.model,
         versions=run.versions,
         schema=describe_columns(schema),
+        arrow_schema=encoded_schema(schema),
     )
 
 

@@ -22,7 +22,13 @@ from typing_extensions import Self
 
 from beam_bert.errors import BeamBertError, OutputError, RunFailed
 from beam_bert.sinks.committed_files import committed_runs
-from beam_bert.sinks.manifest import Manifest, OutputFile, parse_manifest, parse_run_document
+from beam_bert.sinks.manifest import (
+    Manifest,
+    OutputFile,
+    decoded_schema,
+    parse_manifest,
+    parse_run_document,
+)
 from beam_bert.sinks.run import (
     TABLES,
     PathPart,
@@ -31,6 +37,7 @@ from beam_bert.sinks.run import (
     failure_path,
     manifest_path,
 )
+from beam_bert.sinks.table_schema import check_columns, read_table
 from beam_bert.storage import Storage, StoredFile, in_parallel
 
 logger = logging.getLogger(__name__)
@@ -57,7 +64,7 @@ class CommitJournal(BaseModel):
     run: RunSpec = Field(description="The run that is being committed.")
     manifest: Manifest = Field(description="Its manifest, as it will be written.")
     runs_before: tuple[str, ...] = Field(
-        default=(), description="Incremental: the committed runs that the manifest builds upon."
+        default=(), description="The committed runs that the manifest builds upon."
     )
     attempt: PathPart = Field(
         default_factory=lambda: uuid.uuid4().hex,
@@ -79,8 +86,8 @@ class CommitJournal(BaseModel):
             manifest.partition,
         ):
             raise ValueError("its manifest is another run's")
-        if manifest.replaced and not run.incremental:
-            raise ValueError("only an incremental run replaces files of others")
+        if manifest.replaced and not run.has_whole_table:
+            raise ValueError("only an incremental run, or one with new columns, replaces files")
         for table in TABLES:
             folder = run.published(table)
             files = manifest.outputs if table == "predictions" else manifest.rejects
@@ -201,12 +208,12 @@ def _read_decision(storage: Storage, journal: CommitJournal) -> Decision | None:
 def _obstacle(storage: Storage, journal: CommitJournal) -> str:
     """Why a commit that nobody has decided about cannot go forward; empty where it can.
 
-    An incremental run has the whole table for its partition, since it looks into all of it.
+    A run that is incremental, or changes the table's columns, has all of it for its partition.
     """
     run = journal.run
     for rival in pending_commit_journals(storage):
-        same_place = rival.run.partition == run.partition or run.incremental
-        if not (same_place or rival.run.incremental) or rival.run.run_key == run.run_key:
+        same_place = rival.run.partition == run.partition or run.has_whole_table
+        if not (same_place or rival.run.has_whole_table) or rival.run.run_key == run.run_key:
             continue
         decision = _read_decision(storage, rival)
         is_withdrawn = decision is not None and not decision.forward
@@ -215,11 +222,18 @@ def _obstacle(storage: Storage, journal: CommitJournal) -> str:
                 f"run {rival.run.run_id} is committing into the same partition; wait for it, then "
                 "give --overwrite or another --partition: the shards in staging are used again"
             )
-    if run.incremental and committed_runs(storage) != list(journal.runs_before):
+    if committed_runs(storage) == list(journal.runs_before):
+        return ""
+    if run.has_whole_table:
         return (
             "another run was committed meanwhile; nothing was committed, run again: the shards in "
             "staging are used again"
         )
+    try:
+        table = read_table(storage, run.partition, run.overwrite)
+        check_columns(table, run, decoded_schema(journal.manifest.arrow_schema))
+    except RunFailed as error:
+        return str(error)
     return ""
 
 

@@ -118,15 +118,8 @@ def read_committed_files(output: str) -> CommittedFiles:
       OutputError: the tables hold files of no committed run: their rows might come twice.
     """
     storage = open_storage(output)
-    runs = committed_runs(storage)
-    paths = [manifest_path(run) for run in runs]
-    read = in_parallel(storage.read, paths, storage.parallelism)
-    manifests = [
-        parse_manifest(data, run, storage.uri(path))
-        for run, path, data in zip(runs, paths, read, strict=True)
-        if data is not None
-    ]
-    manifests.sort(key=lambda manifest: (manifest.committed_at, manifest.run_id))
+    manifests = read_manifests(storage)
+    runs = sorted(manifest.run_id for manifest in manifests)
     known = _Known()
     for manifest in manifests:
         known.enter(manifest)
@@ -145,6 +138,19 @@ def read_committed_files(output: str) -> CommittedFiles:
         )
     shards = {path: known.shards[path] for path in sorted(there)}
     return CommittedFiles(tuple(runs), shards, known)
+
+
+def read_manifests(storage: Storage) -> list[Manifest]:
+    """The manifests of all runs of an output, in the order of their commits."""
+    runs = committed_runs(storage)
+    paths = [manifest_path(run) for run in runs]
+    read = in_parallel(storage.read, paths, storage.parallelism)
+    manifests = [
+        parse_manifest(data, run, storage.uri(path))
+        for run, path, data in zip(runs, paths, read, strict=True)
+        if data is not None
+    ]
+    return sorted(manifests, key=lambda manifest: (manifest.committed_at, manifest.run_id))
 
 
 def committed_runs(storage: Storage) -> list[str]:

@@ -5,12 +5,21 @@
 
 from __future__ import annotations
 
+import base64
 import re
 from datetime import datetime, timezone
 from typing import Any, TypeVar
 
 import pyarrow as pa
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SerializerFunctionWrapHandler,
+    ValidationError,
+    field_validator,
+    model_serializer,
+)
 
 from beam_bert.errors import OutputError, shortened
 from beam_bert.sinks.records import SourceFile
@@ -105,6 +114,18 @@ class Column(BaseModel):
     type: str = Field(description="Arrow type.")
     nullable: bool = Field(description="Whether nulls may occur.")
     description: str = Field(default="", description="What it means.")
+    input_name: str = Field(default="", description="Its name in the input, where that is other.")
+    input_type: str = Field(default="", description="Its Arrow type there, where that is other.")
+    zone: str = Field(default="", description="Time zone that the input has; the table has UTC.")
+
+    @model_serializer(mode="wrap")
+    def _without_empty(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Most columns are what they are in the input: nothing is said of that."""
+        return {
+            name: value
+            for name, value in serialize(self).items()
+            if value != "" or name == "description"
+        }
 
 
 class Manifest(BaseModel):
@@ -147,6 +168,18 @@ class Manifest(BaseModel):
     columns: tuple[Column, ...] = Field(
         alias="schema", description="Columns of predictions/, in order."
     )
+    arrow_schema: str = Field(
+        default="",
+        description="The same for programs, as Arrow's message of a schema in base64: later runs "
+        "write their columns in this order and these types.",
+    )
+
+    @field_validator("arrow_schema")
+    @classmethod
+    def _check_schema(cls, value: str) -> str:
+        if value:
+            decoded_schema(value)
+        return value
 
     def micro_batches(self) -> str | None:
         """Tokens of the micro-batches, and what sizes cost where workers measured it, in words."""
@@ -165,8 +198,8 @@ class Manifest(BaseModel):
         return text if used else None
 
     def to_json(self) -> bytes:
-        """The document as it is stored: the schema under its own name."""
-        return self.model_dump_json(by_alias=True, indent=1).encode()
+        """The document as it is stored: on one line, as readers of JSON lines want it."""
+        return self.model_dump_json(by_alias=True).encode()
 
 
 class Failure(BaseModel):
@@ -251,7 +284,7 @@ def write_failure(run: RunSpec, reason: str, message: str, counts: Counts | None
         counts=counts,
         staged_rejects=storage.uri(run.staged("rejects")) if rejected else None,
     )
-    storage.write(failure_path(run.run_id), failure.model_dump_json(indent=1).encode())
+    storage.write(failure_path(run.run_id), failure.model_dump_json().encode())
     return failure
 
 
@@ -262,10 +295,29 @@ def describe_columns(schema: pa.Schema) -> tuple[Column, ...]:
             name=field.name,
             type=str(field.type),
             nullable=field.nullable,
-            description=(field.metadata or {}).get(b"description", b"").decode(),
+            **{
+                key.decode(): value.decode()
+                for key, value in (field.metadata or {}).items()
+                if key in (b"description", b"input_name", b"input_type", b"zone")
+            },
         )
         for field in schema
     )
+
+
+def encoded_schema(schema: pa.Schema | None) -> str:
+    """A schema as manifests keep it: Arrow's message of it, base64; "" for none."""
+    return "" if schema is None else base64.b64encode(schema.serialize().to_pybytes()).decode()
+
+
+def decoded_schema(text: str) -> pa.Schema:
+    """The schema again.
+
+    Raises:
+      ValueError: it is none.
+    """
+    data = base64.b64decode(text, validate=True)
+    return pa.ipc.read_schema(pa.py_buffer(data))
 
 
 def utc_now() -> str:

@@ -95,26 +95,19 @@ def _check_free(storage: Storage, run: RunSpec) -> None:
 
 
 def _check_levels(storage: Storage, run: RunSpec) -> None:
-    """One table has the same partition keys everywhere, else readers refuse it or invent nulls."""
-    levels = partition_levels(run.partition)
+    """One table has the same keys on every way down, else readers refuse it or invent nulls."""
+    keys = _keys(partition_levels(run.partition))
     for table in TABLES:
-        for depth in range(len(levels) + 1):
-            folder = "/".join([table, *levels[:depth]])
-            wanted = levels[depth].split("=")[0] if depth < len(levels) else None
-            for name in storage.list_folders(folder):
-                if "=" in name and name.split("=")[0] != wanted:
-                    raise OutputError(
-                        f"--partition={run.partition!r} does not fit {storage.uri(folder)}/{name}: "
-                        "all partitions of a table have the same keys; use those or another "
-                        "--output"
-                    )
-            if wanted is not None and _has_parquet(storage, folder):
+        for file in storage.list_files(table):
+            *folders, name = file.path.split("/")[1:]
+            if name.endswith(".parquet") and _keys(folders) != keys:
+                place = storage.uri("/".join([table, *folders]))
                 raise OutputError(
-                    f"--partition={run.partition!r} does not fit the files directly in "
-                    f"{storage.uri(folder)}, which have fewer keys; leave --partition out or use "
-                    "another --output"
+                    f"--partition={run.partition!r} does not fit {place}: all partitions of a "
+                    f"table have the same keys, here {', '.join(_keys(folders)) or 'none'}; use "
+                    "those or another --output"
                 )
 
 
-def _has_parquet(storage: Storage, folder: str) -> bool:
-    return any(f.name.endswith(".parquet") for f in storage.list_files(folder, recursive=False))
+def _keys(folders: list[str]) -> list[str]:
+    return [each.split("=")[0] for each in folders]

@@ -18,21 +18,29 @@ from beam_bert.errors import RunFailed
 from beam_bert.sinks.manifest import OutputFile, Replaced
 from beam_bert.sinks.run import TABLES, RunSpec
 from beam_bert.sinks.shards import stage_file
+from beam_bert.slices.schema import REJECT_SCHEMA
 from beam_bert.storage import Storage
 
 
 def replace_file(
-    storage: Storage, run: RunSpec, file: OutputFile, read_again: Set[str]
+    storage: Storage, run: RunSpec, file: OutputFile, read_again: Set[str], schema: pa.Schema
 ) -> Replaced:
     """Plan to take `file` out of its table; its rows of other sources are staged as a new file.
 
     The same file and sources give the same name and bytes, so this may be repeated.
 
+    Args:
+      storage: of the output.
+      run: that is being committed.
+      file: in either table.
+      read_again: sources whose rows go; none: the file's columns alone are new.
+      schema: of the predictions, as the run leaves them.
+
     Raises:
-      RunFailed: the file has gone.
+      RunFailed: the file has gone, or a value does not fit the columns.
     """
     others = tuple(source for source in file.sources if source not in read_again)
-    if not others:
+    if file.sources and not others:
         return Replaced(path=file.path)
     data = storage.read(file.path)
     if data is None:
@@ -41,14 +49,25 @@ def replace_file(
             "again: the shards in staging are used again"
         )
     rows = pq.read_table(io.BytesIO(data))
-    rows = rows.filter(pc.is_in(rows["source_file"], value_set=pa.array(others)))
-    if rows.num_rows == 0:
-        return Replaced(path=file.path)
-    key = hashlib.sha256(repr((file.key, others)).encode()).hexdigest()[:16]
-    name = f"{file.name.rsplit('-', 1)[0]}-{key}"
+    if others != file.sources:
+        rows = rows.filter(pc.is_in(rows["source_file"], value_set=pa.array(others)))
+        if rows.num_rows == 0:
+            return Replaced(path=file.path)
     (table,) = (table for table in TABLES if file.path.startswith(f"{table}/"))
-    (batch,) = rows.combine_chunks().to_batches()
-    kept = stage_file(storage, run, table, name, batch, rows.schema)
+    columns = schema if table == "predictions" else REJECT_SCHEMA
+    made_of = (file.key, others, str(columns))
+    key = hashlib.sha256(repr(made_of).encode()).hexdigest()[:16]
+    name = f"{file.name.rsplit('-', 1)[0]}-{key}"
+    batch = pa.RecordBatch.from_arrays(
+        [column.combine_chunks() for column in rows.columns], schema=rows.schema
+    )
+    try:
+        kept = stage_file(storage, run, table, name, batch, columns)
+    except pa.ArrowException as error:
+        raise RunFailed(
+            f"{storage.uri(file.path)} does not go into the table's new columns ({error}); nothing "
+            "was committed"
+        ) from error
     return Replaced(
         path=file.path,
         kept=OutputFile(

@@ -18,6 +18,7 @@ import pyarrow as pa
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from beam_bert.errors import OutputError
+from beam_bert.slices.schema import same_name
 
 Table = Literal["predictions", "rejects"]
 TABLES: tuple[Table, ...] = ("predictions", "rejects")
@@ -28,6 +29,7 @@ PathPart = Annotated[str, Field(pattern=_PATH_PART)]
 # Readers percent-decode values, so '%' stays out; pyarrow skips folders that begin with '_' or '.'.
 _PARTITION_LEVEL = re.compile(r"([A-Za-z][A-Za-z0-9_]*)=([\w][\w .:+,@-]*)")
 _MAX_LEVEL_BYTES = 255
+_NULLS = frozenset({"__hive_default_partition__", "null", "none", "nan"})
 _SHARD_FILE = re.compile(r"^[A-Za-z0-9][A-Za-z0-9._-]{0,199}\.parquet$")
 
 
@@ -70,6 +72,18 @@ class RunSpec(BaseModel):
     model: dict[str, Any] = Field(default_factory=dict, description="Name, version and so on.")
     versions: dict[str, str] = Field(default_factory=dict, description="Software versions.")
     started_at: str = Field(default="", description="Start of the run, ISO 8601, UTC.")
+
+    table_columns: str = Field(
+        default="", description="The table's columns when the run was planned, as manifests do."
+    )
+    changes_columns: bool = Field(
+        default=False, description="Whether the run adds to them or widens their types."
+    )
+
+    @property
+    def has_whole_table(self) -> bool:
+        """Whether the commit may write files of other partitions anew."""
+        return self.incremental or self.changes_columns
 
     @property
     def staging(self) -> str:
@@ -123,11 +137,27 @@ def partition_levels(partition: str) -> list[str]:
                 "'_' in the key; no '/', '=', '%' or quotes in the value), such as "
                 "run_date=2026-11-23"
             )
-        key = match[1].lower()
+        if match[2].casefold() in _NULLS:
+            raise OutputError(
+                f"--partition={partition!r}: some readers take the value {match[2]!r} for null; "
+                "give another"
+            )
+        key = match[1].casefold()
         if key in keys:
             raise OutputError(f"--partition={partition!r}: the key {match[1]!r} stands twice")
         keys.add(key)
     return levels
+
+
+def partition_notes(partition: str) -> list[str]:
+    """What readers see differently in a partition's values."""
+    values = [level.split("=", 1)[1] for level in partition_levels(partition)]
+    return [
+        f"--partition: {value} is the number {int(value)} for readers that guess types, such as "
+        f"Spark, DuckDB and pyarrow, and {value!r} for those that do not"
+        for value in values
+        if re.fullmatch(r"0[0-9]+", value)
+    ]
 
 
 def _checked_table_path(path: str) -> str:
@@ -151,11 +181,11 @@ def check_partition_columns(partition: str, schema: pa.Schema) -> None:
     Raises:
       OutputError: a key of the partition is a column of `schema`, compared as SQL does, caseless.
     """
-    columns = {name.lower(): name for name in schema.names}
+    columns = {same_name(name): name for name in schema.names}
     for level in partition_levels(partition):
-        key = level.split("=")[0]
-        if key.lower() in columns:
+        column = columns.get(same_name(level.split("=")[0]))
+        if column is not None:
             raise OutputError(
-                f"--partition={partition!r}: the output has a column {columns[key.lower()]!r} of "
-                "the same name; use another key or leave that column out of --keep_columns"
+                f"--partition={partition!r}: the output has a column {column!r} of the same name; "
+                "use another key or leave that column out of --keep_columns"
             )

@@ -17,7 +17,8 @@ from beam_bert.errors import RunFailed
 from beam_bert.sinks.records import ShardFile, ShardRecord, SourceFile, write_record
 from beam_bert.sinks.run import RunSpec, Table, check_partition_columns
 from beam_bert.slices.batch import SliceBatch
-from beam_bert.slices.schema import REJECT_SCHEMA
+from beam_bert.slices.conversion import converted
+from beam_bert.slices.schema import REJECT_SCHEMA, all_nullable
 from beam_bert.storage import Storage, crc32c_base64, open_storage
 
 ROW_GROUP_ROWS = 131_072
@@ -28,8 +29,9 @@ def write_shard(run: RunSpec, batch: SliceBatch, schema: pa.Schema) -> ShardReco
 
     Args:
       run: the run; its `run_key` names the staging folder.
-      batch: rows with the columns and types of `schema`, rejects with REJECT_SCHEMA.
-      schema: the output schema, with the descriptions that the file shall carry.
+      batch: rows with columns of `schema`, in any order; rejects with REJECT_SCHEMA.
+      schema: the table's, with the descriptions that the file shall carry; what the rows lack is
+        null there.
 
     Raises:
       RunFailed: the source counted other rows than the batch holds, or the disk is full.
@@ -96,11 +98,11 @@ def parquet_bytes(rows: pa.RecordBatch, schema: pa.Schema) -> bytes:
     """The rows as a Parquet file: zstd, statistics, the schema's descriptions; same in, same out.
 
     Raises:
-      ValueError: `rows` has other columns or types than `schema`.
+      ValueError: `rows` has a column that `schema` has not.
+      pa.ArrowException: a value does not go into the column's type.
     """
-    if not rows.schema.equals(schema, check_metadata=False):
-        raise ValueError(f"the batch has the columns\n{rows.schema}\ninstead of\n{schema}")
-    table = pa.Table.from_arrays(rows.columns, schema=schema)
+    rows = in_columns(rows, all_nullable(schema))
+    table = pa.Table.from_batches([rows])
     sink = pa.BufferOutputStream()
     pq.write_table(
         table,
@@ -111,6 +113,20 @@ def parquet_bytes(rows: pa.RecordBatch, schema: pa.Schema) -> bytes:
         use_dictionary=_repetitive_columns(rows),
     )
     return sink.getvalue().to_pybytes()
+
+
+def in_columns(rows: pa.RecordBatch, schema: pa.Schema) -> pa.RecordBatch:
+    """The rows in the order and types of the table, nulls for what they lack."""
+    strange = set(rows.schema.names) - set(schema.names)
+    if strange:
+        raise ValueError(f"the table has no column {', '.join(sorted(strange))}:\n{schema}")
+    arrays = []
+    for field in schema:
+        place = rows.schema.get_field_index(field.name)
+        missing = place < 0
+        column = pa.nulls(rows.num_rows, field.type) if missing else rows.column(place)
+        arrays.append(converted(column, field.type))
+    return pa.RecordBatch.from_arrays(arrays, schema=schema)
 
 
 def _repetitive_columns(rows: pa.RecordBatch) -> list[str]:

@@ -24,9 +24,11 @@ touching ours.
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterable
+from collections.abc import Iterable, Sequence, Set
 
 import pyarrow as pa
+
+from beam_bert.slices.conversion import with_nulls
 
 # Part of every shard's key: raise it when the meaning or layout of an output column changes.
 SCHEMA_VERSION = 1
@@ -53,25 +55,26 @@ def document_schema(carried: pa.Schema, *, pair: bool = False) -> pa.Schema:
     return pa.schema(fields)
 
 
-def described(
-    name: str, type_: pa.DataType, description: str, *, nullable: bool = True
-) -> pa.Field:
-    """A field that carries its documentation, as Parquet readers show it."""
-    return pa.field(name, type_, nullable=nullable, metadata={"description": description})
+def described(name: str, type_: pa.DataType, description: str) -> pa.Field:
+    """A field that carries its documentation, as Parquet readers show it.
+
+    It may be null, whatever it is: a night without the column would not fit a required one.
+    """
+    return pa.field(name, type_, metadata={"description": description})
 
 
 # What could not be used: one row for each row (or file) lost, with what a person needs to find it.
 REJECT_SCHEMA = pa.schema(
     [
-        described("source_file", pa.string(), "File that the row stood in.", nullable=False),
+        described("source_file", pa.string(), "File that the row stood in."),
         described(
             "source_row",
             pa.int64(),
             "0-based row within the file; null where the file as a whole could not be read.",
         ),
         described("doc_id", pa.string(), "Document id, where one was known by then."),
-        described("reason", pa.string(), "Stable code of what was wrong.", nullable=False),
-        described("message", pa.string(), "The same for a person: value, place.", nullable=False),
+        described("reason", pa.string(), "Stable code of what was wrong."),
+        described("message", pa.string(), "The same for a person: value, place."),
         described("raw", pa.binary(), "The row's bytes as read, its first 65,536 at most."),
         described("raw_size", pa.int64(), "Size of the row in bytes before that cut."),
     ]
@@ -84,7 +87,6 @@ ID_FIELDS = [
         "doc_id",
         pa.string(),
         "Value of the id column, or <source_file>#<source_row>.",
-        nullable=False,
     )
 ]
 ORIGIN_FIELDS = [
@@ -92,23 +94,20 @@ ORIGIN_FIELDS = [
         "num_tokens",
         pa.int32(),
         "Tokens of the whole document, special ones left out.",
-        nullable=False,
     ),
-    described("num_windows", pa.int32(), "Windows the model read it in.", nullable=False),
+    described("num_windows", pa.int32(), "Windows the model read it in."),
     described(
         "truncated",
         pa.bool_(),
         "True where tokens beyond max_length were not read.",
-        nullable=False,
     ),
-    described("source_file", pa.string(), "File that the row stood in.", nullable=False),
-    described("source_row", pa.int64(), "0-based row within that file.", nullable=False),
-    described("model", pa.string(), "Model, as it was asked for.", nullable=False),
+    described("source_file", pa.string(), "File that the row stood in."),
+    described("source_row", pa.int64(), "0-based row within that file."),
+    described("model", pa.string(), "Model, as it was asked for."),
     described(
         "model_version",
         pa.string(),
         "Its version in the model store; for other models a digest of the files.",
-        nullable=False,
     ),
 ]
 
@@ -123,11 +122,46 @@ def output_schema(
     )
 
 
-def carried_name(name: str, taken: Container[str]) -> str:
-    """Output name of a carried column: its own, or `input_<name>` where ours has that name."""
-    while name in taken:
-        name = f"input_{name}"
-    return name
+def all_nullable(schema: pa.Schema) -> pa.Schema:
+    """The schema as files have it: what one night requires, readers ask of all nights."""
+    fields = [field.with_type(with_nulls(field.type)).with_nullable(True) for field in schema]
+    return pa.schema(fields, schema.metadata)
+
+
+def same_name(name: str) -> str:
+    """What two names have in common where SQL takes them for one: their case does not count."""
+    return name.casefold()
+
+
+def carried_names(names: Sequence[str], reserved: Iterable[str]) -> list[str]:
+    """Output names of carried columns, no two the same to SQL.
+
+    Each keeps its own, but for `input_<name>` where the output has a column of that name, and
+    `<name>_2` where an input column before it has.
+    """
+    ours = {same_name(name) for name in reserved}
+    kept: set[str] = set()
+    outputs = []
+    for place, name in enumerate(names):
+        output = name
+        while same_name(output) in ours or (output != name and same_name(output) in kept):
+            output = f"input_{output}"
+        if output != name:
+            ours.add(same_name(output))
+        elif same_name(name) in kept:
+            others = {same_name(each) for each in names[place + 1 :]}
+            output = numbered_name(name, ours | kept | others)
+        kept.add(same_name(output))
+        outputs.append(output)
+    return outputs
+
+
+def numbered_name(name: str, taken: Set[str]) -> str:
+    """The name, or `<name>_2` and so on where it is among `taken`, which are `same_name`s."""
+    unique, number = name, 2
+    while same_name(unique) in taken:
+        unique, number = f"{name}_{number}", number + 1
+    return unique
 
 
 def rejects_batch(rows: Iterable[dict[str, object]]) -> pa.RecordBatch:

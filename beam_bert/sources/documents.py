@@ -14,6 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from beam_bert.slices.schema import document_schema
+from beam_bert.sources.fitting import fitted
 from beam_bert.sources.partitions import partition_values
 from beam_bert.sources.rejects import MESSAGES, Raws, Rejects, in_order
 from beam_bert.sources.spec import SourceSpec
@@ -28,7 +29,7 @@ class Columns:
       texts: a string array for each text column; null where the record has none.
       pair: the same for the pair column, if there is one.
       ids: the id column as strings; None if there is no id column.
-      carried: the file's other columns, of the resolved types, by their names in the file.
+      carried: the file's other columns, as they were read, by their names in the file.
       raw: the bytes of the records at some indices, for their rejects.
     """
 
@@ -89,13 +90,14 @@ class Documents:
         if columns.pair is not None:
             parts.append((columns.pair, [columns.pair], (str(self.spec.text_pair_column),)))
         ids = document_ids(path, columns.rows, columns.ids)
+        carried, misfits = self._carried(path, columns)
         arrays = [
             ids,
             text,
             *([columns.pair] if columns.pair is not None else []),
             pa.repeat(pa.scalar(path), count),
             pa.array(columns.rows),
-            struct_of(self.spec.resolved, self._carried(path, columns), count),
+            struct_of(self.spec.resolved, carried, count),
         ]
         keep = np.ones(count, bool)
         for whole, each, names in parts:
@@ -104,33 +106,55 @@ class Documents:
                 if len(bad) == 0:
                     continue
                 keep[bad] = False
-                rejects = Rejects()
-                message = f"{MESSAGES[reason]} ({_named(names)})"
-                kept_ids = ids.take(pa.array(bad))
-                raw = columns.raw(bad)
-                rejects.add(columns.rows[bad], (reason, message), raw, doc_ids=kept_ids)
-                self.reject(path, rejects)
+                why = (reason, f"{MESSAGES[reason]} ({_named(names)})")
+                self._reject_some(path, columns, bad, why, ids)
+        for message, found in misfits.items():
+            bad = np.array([i for i in found if keep[i]], np.int64)
+            keep[bad] = False
+            self._reject_some(path, columns, bad, ("carried_type", message), ids)
         if not keep.all():
             kept = pa.array(keep)
             arrays = [array.filter(kept) for array in arrays]
         self.rows_read += int(np.count_nonzero(keep))
         self.batches.append(pa.RecordBatch.from_arrays(arrays, schema=self.schema))
 
-    def _carried(self, path: str, columns: Columns) -> list[pa.Array]:
-        """The carried columns: the file's own, the path's, or null where neither has one."""
+    def _reject_some(
+        self,
+        path: str,
+        columns: Columns,
+        bad: npt.NDArray[np.int64],
+        why: tuple[str, str],
+        ids: pa.Array,
+    ) -> None:
+        if len(bad):
+            rejects = Rejects()
+            raw, doc_ids = columns.raw(bad), ids.take(pa.array(bad))
+            rejects.add(columns.rows[bad], why, raw, doc_ids=doc_ids)
+            self.reject(path, rejects)
+
+    def _carried(self, path: str, columns: Columns) -> tuple[list[pa.Array], dict[str, list[int]]]:
+        """The carried columns in their types, and which values do not go into them, by message.
+
+        They are the file's own, the path's, or null where neither has one.
+        """
         count = len(columns.rows)
         values = partition_values(path) if self.spec.partitions.names else {}
         arrays = []
+        misfits: dict[str, list[int]] = {}
         for name, field_ in zip(self.spec.carried_from, self.spec.resolved, strict=True):
             if name in self.spec.partitions.names:
                 text = pa.array([values.get(name)], pa.string())
                 array = pa.repeat(text.cast(field_.type)[0], count)
             elif name in columns.carried:
-                array = columns.carried[name].cast(field_.type)
+                array = columns.carried[name]
+                if array.type != field_.type:  # else it was checked where it was read
+                    array, bad = fitted(array, field_.type)
+                    message = f"column {field_.name}: a value does not fit the type {field_.type}"
+                    misfits |= {message: bad} if bad else {}
             else:
                 array = pa.nulls(count, field_.type)
             arrays.append(array)
-        return arrays
+        return arrays, misfits
 
     def finish(self) -> tuple[pa.RecordBatch, pa.RecordBatch]:
         """All documents as one batch, and all rejects as another, both in source order."""

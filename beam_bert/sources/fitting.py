@@ -2,28 +2,32 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
+from beam_bert.slices.conversion import converted, is_uuid, rebuilt
 from beam_bert.sources.bisect import refused
-from beam_bert.sources.json_values import as_text
 
 _CAST_ERRORS = (pa.ArrowInvalid, pa.ArrowNotImplementedError, pa.ArrowTypeError)
 
 
 def plain_type(type_: pa.DataType) -> pa.DataType:
-    """The type of the values themselves: without dictionary, run-end or extension around them."""
+    """The type of the values themselves: without dictionary, run-end or extension around them.
+
+    UUIDs stay what they are: their bytes alone would no longer say how they are written.
+    """
+    return rebuilt(type_, _unwrapped)
+
+
+def _unwrapped(type_: pa.DataType) -> pa.DataType:
+    if is_uuid(type_):
+        return type_
     if isinstance(type_, pa.BaseExtensionType):
-        return plain_type(type_.storage_type)
+        return _unwrapped(type_.storage_type)
     if pa.types.is_dictionary(type_) or pa.types.is_run_end_encoded(type_):
-        return plain_type(type_.value_type)
-    if pa.types.is_struct(type_):
-        return pa.struct([field.with_type(plain_type(field.type)) for field in type_])
-    if pa.types.is_list(type_):
-        return pa.list_(type_.value_field.with_type(plain_type(type_.value_type)))
-    if pa.types.is_large_list(type_):
-        return pa.large_list(type_.value_field.with_type(plain_type(type_.value_type)))
+        return _unwrapped(type_.value_type)
     return type_
 
 
@@ -49,39 +53,33 @@ def holds_doubles(type_: pa.DataType) -> bool:
 
 
 def id_texts(array: pa.Array) -> pa.Array:
-    """Values as ids: text as it is, whole numbers by their digits, anything else as JSON."""
-    return fitted(array, pa.string(), as_json=True)[0]
+    """Values as ids (see `beam_bert.slices.conversion`), null where text is not UTF-8."""
+    return fitted(array, pa.string())[0]
 
 
 def fitted(
-    array: pa.Array, type_: pa.DataType, *, as_json: bool = False
+    array: pa.Array,
+    type_: pa.DataType,
+    convert: Callable[[pa.Array, pa.DataType], pa.Array] = converted,
 ) -> tuple[pa.Array, list[int]]:
     """The array in that type, null where a value does not fit, and the indices of these.
 
-    With `as_json`, a value that has no cast to a string becomes JSON text.
+    Which text a value becomes depends on the types alone (`beam_bert.slices.conversion`), never
+    on the values beside it.
     """
-    if isinstance(array, pa.ExtensionArray):
-        array = array.storage
     if array.type == type_ and _is_sound(array):
         return array, []
-    if pa.types.is_floating(array.type) and pa.types.is_string(type_):
-        return _digits(array), []
-    cast = _cast(array, type_)
+    cast = _cast(array, type_, convert)
     if cast is not None:
         return cast, []
-    if as_json and pa.types.is_string(type_):
-        try:
-            return pa.array([as_text(value) for value in array.to_pylist()], type_), []
-        except UnicodeError:
-            pass
     bad = refused(
         list(range(len(array))),
-        lambda some: _cast(array.take(pa.array(some, pa.int64())), type_) is not None,
+        lambda some: _cast(array.take(pa.array(some, pa.int64())), type_, convert) is not None,
     )
     keep = np.ones(len(array), bool)
     keep[bad] = False
     places = np.cumsum(keep) - 1
-    good = _cast(array.filter(pa.array(keep)), type_)
+    good = _cast(array.filter(pa.array(keep)), type_, convert)
     if good is None:
         return pa.nulls(len(array), type_), list(range(len(array)))
     return good.take(pa.array(places, mask=~keep)), bad
@@ -89,21 +87,15 @@ def fitted(
 
 def valid_text(array: pa.Array) -> tuple[pa.Array, list[int]]:
     """A text column as strings, null where the bytes are not UTF-8, and the indices of these."""
-    return fitted(array, pa.string())
+    # Not as `converted`: bytes in a column of texts are meant as characters.
+    return fitted(array, pa.string(), pa.Array.cast)
 
 
-def _digits(array: pa.Array) -> pa.Array:
-    """Floating-point numbers as text; whole ones without the exponent that pyarrow would write."""
-    doubles = array.cast(pa.float64())
-    whole = pc.and_(pc.equal(doubles, pc.trunc(doubles)), pc.less(pc.abs(doubles), 2.0**53))
-    whole = pc.fill_null(whole, False)
-    integers = pc.if_else(whole, doubles, 0.0).cast(pa.int64()).cast(pa.string())
-    return pc.if_else(whole, integers, array.cast(pa.string()))
-
-
-def _cast(array: pa.Array, type_: pa.DataType) -> pa.Array | None:
+def _cast(
+    array: pa.Array, type_: pa.DataType, convert: Callable[[pa.Array, pa.DataType], pa.Array]
+) -> pa.Array | None:
     try:
-        cast = array.cast(type_)
+        cast = convert(array, type_)
     except _CAST_ERRORS:
         return None
     return cast if _is_sound(cast) else None

@@ -11,6 +11,8 @@ from typing import Any, NamedTuple
 
 import pyarrow as pa
 
+from beam_bert.slices.conversion import json_text, not_finite
+
 # Far below what makes Python's parser (about 1,000) or readers of the output fall over.
 MAX_NESTING = 100
 TOO_DEEP = f"nested more than {MAX_NESTING} deep"
@@ -121,7 +123,9 @@ def as_text(value: Any) -> str | None:
     """A value of a column of mixed types: text as it is, anything else as JSON."""
     if value is None or isinstance(value, str):
         return value
-    return json.dumps(value, ensure_ascii=False, separators=(",", ":"), default=str)
+    if isinstance(value, float) and not math.isfinite(value):
+        return not_finite(value)
+    return json_text(value)
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

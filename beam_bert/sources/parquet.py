@@ -15,6 +15,7 @@ from beam_bert.slices.plan import MAX_ROWS_A_SLICE, Segment
 from beam_bert.sources.documents import Columns, joined
 from beam_bert.sources.fitting import fitted, id_texts, is_text, plain_type, valid_text
 from beam_bert.sources.lost import DamagedFileError, WrongKindError
+from beam_bert.sources.parquet_types import distinct_names
 from beam_bert.sources.recognition import SIGNATURE_BYTES, foreign
 from beam_bert.sources.rejects import MESSAGES, Rejects
 from beam_bert.sources.spec import SourceSpec
@@ -162,12 +163,16 @@ def read_parquet(
     parquet = open_parquet(counted, footer, dictionaries=True)
     counted.taken()
     yield None, Rejects(), footer, 0
-    paths = column_paths(parquet.schema_arrow, spec.column_types)
+    names = distinct_names(parquet.schema_arrow.names)
+    schema = pa.schema([f.with_name(n) for f, n in zip(parquet.schema_arrow, names, strict=True)])
+    paths = column_paths(schema, spec.column_types)
+    stored_as = dict(zip(names, parquet.schema_arrow.names, strict=True))
+    wanted = sorted({stored_as[path] for path in paths.values()})
     row = segment.first_row
     groups = row_groups(parquet.metadata)
     for group in range(len(groups))[segment.start : segment.stop]:
         end = row + groups[group][0]
-        batches = _batches(parquet, group, sorted(set(paths.values())), end - row)
+        batches = _batches(parquet, group, wanted, end - row)
         while row < end:
             try:
                 batch = next(batches, None)
@@ -254,7 +259,7 @@ def _batches(
             rows = max(1, int(np.searchsorted(total, _BATCH_BYTES, side="right")))
             some = batch.slice(begin, rows)
             arrays = [_decoded(column) for column in some.columns]
-            yield pa.RecordBatch.from_arrays(arrays, names=some.schema.names)
+            yield pa.RecordBatch.from_arrays(arrays, names=distinct_names(some.schema.names))
             begin += rows
 
 
@@ -325,7 +330,7 @@ def _columns(
             column[name], bad = valid_text(array)
             flaws |= dict.fromkeys(bad, ("invalid_utf8", MESSAGES["invalid_utf8"]))
             continue
-        column[name], bad = fitted(array, type_, as_json=name in spec.mixed)
+        column[name], bad = fitted(array, type_)
         message = f"column {name}: a value does not fit the type {type_}"
         for i in bad:
             flaws.setdefault(i, ("carried_type", message))

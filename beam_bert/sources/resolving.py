@@ -10,7 +10,7 @@ import pyarrow as pa
 
 from beam_bert.errors import InputError
 from beam_bert.slices.plan import FileEntry
-from beam_bert.slices.schema import carried_name
+from beam_bert.slices.schema import carried_names, same_name
 from beam_bert.sources.delimited import MAX_COLUMNS
 from beam_bert.sources.fitting import is_text
 from beam_bert.sources.json_types import Shape, type_of
@@ -23,7 +23,7 @@ from beam_bert.terminal import TERMINAL
 def inspect_source(
     files: Sequence[FileEntry], spec: SourceSpec, reserved: Iterable[str] = ()
 ) -> SourceSpec:
-    """Look at the files and fill in `carried`, `carried_from`, `mixed` and `id_type`.
+    """Look at the files and fill in what `SourceSpec` resolves at launch.
 
     A column that several kinds of files or values disagree on is read as text where JSON or
     CSV has part in it; Parquet types are promoted where no value is lost by kind (int64 with
@@ -55,11 +55,8 @@ def inspect_source(
     used = dict.fromkeys([*names, *([spec.id_column] if spec.id_column else [])])
     read = [name for name in used if name not in (*spec.text_parts, *partitions.names)]
     types, mixed = _united(samples, read, spec)
-    taken = set(reserved)
     fields = []
-    for name in names:
-        output = carried_name(name, taken)
-        taken.add(output)
+    for name, output in zip(names, carried_names(names, reserved), strict=True):
         if name in partitions.names:
             type_ = partitions.field(name).type
         else:
@@ -72,6 +69,8 @@ def inspect_source(
         mixed=tuple(mixed),
         id_type=types.get(spec.id_column) if spec.id_column else None,
         partitions=partitions,
+        untyped=tuple(name for name in read if _shows_only_nulls(samples, name)),
+        finer=tuple(name for name in names if any(name in sample.finer for sample in samples)),
     )
 
 
@@ -106,12 +105,20 @@ def _carried_columns(columns: Sequence[str], spec: SourceSpec) -> list[str]:
     texts = list(spec.text_parts) if spec.keep_text else []
     if spec.keep_columns is not None:
         return list(dict.fromkeys([*spec.keep_columns, *texts]))
-    doubled = {"doc_id"} & {spec.id_column}
+    is_doubled = spec.id_column is not None and same_name(spec.id_column) == "doc_id"
     return [
         name
         for name in columns
-        if name not in doubled and (spec.keep_text or name not in spec.text_parts)
+        if not (is_doubled and name == spec.id_column)
+        and (spec.keep_text or name not in spec.text_parts)
     ]
+
+
+def _shows_only_nulls(samples: Sequence[Sample], name: str) -> bool:
+    """Whether nothing but nulls was seen of a column: its type may be any."""
+    shapes = {shape for sample in samples for shape in sample.shapes.get(name, {})}
+    found = [sample.types.get(name, sample.nested_type(name)) for sample in samples]
+    return shapes <= {"null"} and all(type_ is None or pa.types.is_null(type_) for type_ in found)
 
 
 def _united(

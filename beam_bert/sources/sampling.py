@@ -22,7 +22,8 @@ from beam_bert.sources.jsonl import jsonl_splitter
 from beam_bert.sources.layouts import LOOK_BYTES, Opened, open_layout
 from beam_bert.sources.lost import LostFile
 from beam_bert.sources.opening import AHEAD_BYTES, ChangedFileError, is_gs, open_listed
-from beam_bert.sources.parquet import open_parquet, read_footer, type_at
+from beam_bert.sources.parquet import PARQUET_ERRORS, open_parquet, read_footer, type_at
+from beam_bert.sources.parquet_types import column_types_of, finer_than_microseconds
 from beam_bert.sources.spec import Format, SourceSpec
 from beam_bert.sources.utf8 import is_valid_utf8
 from beam_bert.storage.kept_bytes import KEPT
@@ -41,6 +42,7 @@ class Sample:
       types: type of each column of a Parquet file, string for those of CSV and plain text.
       shapes: shapes of the values of each column of JSON lines.
       first_record_fields: of a file without header, fields in its first record.
+      finer: columns of Parquet files with times that microseconds do not hold exactly.
       lost: why the file cannot be read.
       notes: what a person should know of how it is read, as `about` to one sentence.
     """
@@ -50,6 +52,7 @@ class Sample:
     types: dict[str, pa.DataType] = field(default_factory=dict)
     shapes: dict[str, dict[Shape, None]] = field(default_factory=dict)
     first_record_fields: int | None = None
+    finer: frozenset[str] = frozenset()
     lost: LostFile | None = None
     notes: dict[str, str] = field(default_factory=dict)
 
@@ -92,8 +95,9 @@ def _sample(file: FileEntry, spec: SourceSpec, limit: int) -> Sample:
         if sample.format == "parquet":
             with open_listed(file, ahead=AHEAD_BYTES if is_packed(file) else 0) as stored:
                 whole = seekable(stored, file)
-                for column in open_parquet(whole, read_footer(whole)).schema_arrow:
-                    sample.types.setdefault(column.name, plain_type(column.type))
+                parquet = open_parquet(whole, read_footer(whole))
+                sample.types = column_types_of(parquet)
+                sample.finer = finer_than_microseconds(parquet, sample.types, PARQUET_ERRORS)
             return sample
         is_json = sample.format == "jsonl"
         with open_listed(file, ahead=limit if is_json else LOOK_BYTES, keep=True) as stored:

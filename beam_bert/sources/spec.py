@@ -54,8 +54,10 @@ class SourceSpec:
       max_lost_files: files that may be lost; more, seen at launch, are an error. None: any number.
 
     Resolved at launch, so that every shard has the same schema:
-      carried: schema of the carried columns under their output names; None: not resolved yet.
+      carried: schema of the carried columns under their output names, in the types that they have
+        in the output; None: not resolved yet.
       carried_from: source column of each field of `carried`.
+      read_types: type in which each of them is read; none: as in `carried`.
       mixed: source columns that hold several kinds of values: strings as they are, anything
         else as JSON text.
       id_type: type in which the id column is read.
@@ -63,6 +65,8 @@ class SourceSpec:
         all files.
       partitions: schema of the keys of Hive-style folders (`dt=2024-01-01/`), under their names
         in the paths.
+      untyped: source columns of which the sample shows nothing but nulls.
+      finer: source columns whose sample holds times that microseconds do not hold exactly.
     """
 
     format: Literal["auto"] | Format = "auto"
@@ -83,10 +87,13 @@ class SourceSpec:
     max_lost_files: int | None = None
     carried: pa.Schema | None = None
     carried_from: tuple[str, ...] = ()
+    read_types: tuple[pa.DataType, ...] = ()
     mixed: tuple[str, ...] = ()
     id_type: pa.DataType | None = None
     row_limits: tuple[tuple[str, int | None], ...] | None = None
     partitions: pa.Schema = _NO_COLUMNS
+    untyped: tuple[str, ...] = ()
+    finer: tuple[str, ...] = ()
 
     @classmethod
     def of(cls, config: ReadingSettings, **others: Any) -> SourceSpec:
@@ -104,9 +111,10 @@ class SourceSpec:
     @property
     def column_types(self) -> dict[str, pa.DataType]:
         """Columns that are read from the files, each with the type that its values must fit."""
+        read = self.read_types or self.resolved.types
         types = {
-            name: field.type
-            for name, field in zip(self.carried_from, self.resolved, strict=True)
+            name: type_
+            for name, type_ in zip(self.carried_from, read, strict=True)
             if name not in self.partitions.names
         }
         if self.id_column is not None:

@@ -164,16 +164,16 @@ class AnswerTask:
             type_ = pa.struct(_answer_fields())
             return [
                 *(
-                    described(str(name), type_, question, nullable=False)
+                    described(str(name), type_, question)
                     for name, question in zip(self.names or (), self.questions or (), strict=True)
                 ),
                 *shown,
             ]
         return [
             described("question_name", pa.string(), "Name of the question, where it has one."),
-            described("question", pa.string(), "What was asked.", nullable=False),
+            described("question", pa.string(), "What was asked."),
             *_answer_fields(),
-            described("rank", pa.int32(), "1 for the best answer to the question.", nullable=False),
+            described("rank", pa.int32(), "1 for the best answer to the question."),
             *shown,
         ]
 
@@ -276,13 +276,11 @@ def _answer_fields() -> list[pa.Field]:
             "null_score",
             pa.float32(),
             "The same for no answer, in the window where it is least.",
-            nullable=False,
         ),
         described(
             "has_answer",
             pa.bool_(),
             "Whether null_score - score stays within the null threshold.",
-            nullable=False,
         ),
         described(
             "window",

@@ -55,13 +55,13 @@ class ClassificationTask:
     def fields(self) -> list[pa.Field]:
         """The columns that `decode` gives, with their documentation."""
         if self.problem_type == REGRESSION:
-            found = [described("score", pa.float32(), "The model's value.", nullable=False)]
+            found = [described("score", pa.float32(), "The model's value.")]
             if len(self.labels) > 1:
                 found += self._list_fields("Names of the values.", "The values, in that order.")
             return found
         fields = [
             described("label", pa.string(), "Best label; null where none reached the threshold."),
-            described("score", pa.float32(), "Probability of the best label.", nullable=False),
+            described("score", pa.float32(), "Probability of the best label."),
         ]
         if not self.has_lists:
             return fields
@@ -73,8 +73,8 @@ class ClassificationTask:
     @staticmethod
     def _list_fields(labels: str, scores: str) -> list[pa.Field]:
         return [
-            described("labels", pa.list_(pa.string()), labels, nullable=False),
-            described("scores", pa.list_(pa.float32()), scores, nullable=False),
+            described("labels", pa.list_(pa.string()), labels),
+            described("scores", pa.list_(pa.float32()), scores),
         ]
 
     def probabilities(self, logits: np.ndarray, windows: np.ndarray) -> np.ndarray:

@@ -37,10 +37,8 @@ class SentimentTask(ClassificationTask):
     def fields(self) -> list[pa.Field]:
         """The columns that `decode` gives, with their documentation."""
         return [
-            described("sentiment", pa.string(), "negative, neutral or positive.", nullable=False),
-            described(
-                "polarity", pa.float32(), "-1 (all negative) to 1 (all positive).", nullable=False
-            ),
+            described("sentiment", pa.string(), "negative, neutral or positive."),
+            described("polarity", pa.float32(), "-1 (all negative) to 1 (all positive)."),
             *super().fields(),
         ]
 
