@@ -229,6 +229,12 @@ def _obstacle(storage: Storage, journal: CommitJournal) -> str:
             "another run was committed meanwhile; nothing was committed, run again: the shards in "
             "staging are used again"
         )
+    if not run.overwrite and (foreign := foreign_files(storage, run, journal.manifest)):
+        return (
+            "another run has committed into this partition meanwhile: "
+            f"{storage.uri(foreign[0].path)}; give --overwrite or another --partition: the shards "
+            "in staging are used again"
+        )
     try:
         table = read_table(storage, run.partition, run.overwrite)
         check_columns(table, run, decoded_schema(journal.manifest.arrow_schema))

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import base64
+import json
 import re
 from datetime import datetime, timezone
 from typing import Any, TypeVar
@@ -199,7 +200,8 @@ class Manifest(BaseModel):
 
     def to_json(self) -> bytes:
         """The document as it is stored: on one line, as readers of JSON lines want it."""
-        return self.model_dump_json(by_alias=True).encode()
+        document = json.loads(self.model_dump_json(by_alias=True))
+        return json.dumps(document, ensure_ascii=False).encode()
 
 
 class Failure(BaseModel):

@@ -8,6 +8,8 @@ from typing import Any, Literal, Protocol
 
 import pyarrow as pa
 
+from beam_bert.slices.conversion import is_list, is_text
+
 Format = Literal["text", "jsonl", "csv", "tsv", "parquet"]
 
 _NO_COLUMNS = pa.schema([])
@@ -122,6 +124,20 @@ class SourceSpec:
         types |= {name: pa.string() for name in self.text_parts}
         return types
 
+    def written_as(self, columns: pa.Schema) -> SourceSpec:
+        """The same with the carried columns as the output has them, names and types."""
+        read: list[pa.DataType] = []
+        mixed = dict.fromkeys(self.mixed)
+        for name, own, column in zip(self.carried_from, self.resolved, columns, strict=True):
+            may_be_any = name in self.untyped
+            if is_text(column.type) and (may_be_any or not is_text(own.type)):
+                mixed[name] = None
+            elif may_be_any:
+                mixed.pop(name, None)
+            at_once = is_text(column.type) or may_be_any or _reads_as(own.type, column.type)
+            read.append(column.type if at_once else own.type)
+        return replace(self, carried=columns, read_types=tuple(read), mixed=tuple(mixed))
+
     @property
     def text_parts(self) -> tuple[str, ...]:
         """Columns that must hold text: the text columns, then the pair column."""
@@ -140,3 +156,17 @@ class SourceSpec:
             if field.name not in ("slice_bytes", "max_lost_files")
         ]
         return hashlib.sha256(repr(wishes).encode()).digest()
+
+
+def _reads_as(own: pa.DataType, column: pa.DataType) -> bool:
+    """Whether a parser of JSON may read values of `own` as the wider `column` at once."""
+    if own == column:
+        return True
+    if is_list(own) and is_list(column):
+        return _reads_as(own.value_type, column.value_type)
+    if pa.types.is_struct(own) and pa.types.is_struct(column):
+        theirs = {field.name: field.type for field in column}
+        return all(
+            field.name in theirs and _reads_as(field.type, theirs[field.name]) for field in own
+        )
+    return bool(pa.types.is_integer(own) and pa.types.is_floating(column))
