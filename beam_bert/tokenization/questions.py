@@ -79,7 +79,7 @@ class QuestionTokenizer:
         An answer of so many stands whole in some window, wherever it stands.
         """
         longest = 1 if self._questions is None else self._questions.lengths.max()
-        return int(self._strides(self._room - longest))
+        return int(self._strides(np.array(self._room - longest)))
 
     def _strides(self, room: np.ndarray) -> np.ndarray:
         """Tokens that windows share beside questions that leave so much room.
@@ -102,7 +102,7 @@ class QuestionTokenizer:
         question_lengths = questions.lengths[asked]  # [documents, questions a document]
         room = self._room - question_lengths
         failed = np.isin(text_of, list(texts.faults))
-        faults = [
+        faults: list[tuple[str, np.ndarray, str | dict[int, str]]] = [
             ("tokenizer_failed", failed, texts.faults),
             ("no_tokens", lengths == 0, "the tokenizer drops every character of this text"),
             (

@@ -77,8 +77,8 @@ class TokenPlaces:
                 places[places >= 0] += piece.begin
             parts.append((ids, starts, ends))
             lengths[piece.number] += len(ids)
-        joined = TokenPlaces(*map(np.concatenate, zip(*parts, strict=True)), lengths, faults)
-        return joined.without_faults()
+        ids, starts, ends = map(np.concatenate, zip(*parts, strict=True))
+        return TokenPlaces(ids, starts, ends, lengths, faults).without_faults()
 
     def without_faults(self) -> TokenPlaces:
         """No tokens of texts that the tokenizer took in part."""

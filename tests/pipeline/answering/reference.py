@@ -61,12 +61,15 @@ def answer(model: Any, tokenizer: Any, question: str, text: str, settings: Setti
         begin, stop = begins[number], begins[number] + len(context)
         of_start = best_of_places(starts, start[context], begin)
         of_end = best_of_places(ends, end[context], begin)
+        of_last = {last: (to, logit) for to, (_, last, logit) in of_end.items()}
         for from_, (first, _, start_logit) in of_start.items():
-            for to, (_, last, end_logit) in of_end.items():
-                if begin <= first <= last < min(stop, first + settings.max_answer_tokens):
-                    around = min(first - begin, stop - 1 - last)
-                    if around > judged.get((from_, to), (-1,))[0]:
-                        judged[from_, to] = around, start_logit + end_logit, number
+            for last in range(first, min(stop, first + settings.max_answer_tokens)):
+                if first < begin or last not in of_last:
+                    continue
+                to, end_logit = of_last[last]
+                around = min(first - begin, stop - 1 - last)
+                if around > judged.get((from_, to), (-1,))[0]:
+                    judged[from_, to] = around, start_logit + end_logit, number
     return decide(judged, min(nulls), settings)
 
 
@@ -113,8 +116,11 @@ def best_of_places(
 ) -> dict[int, tuple[int, int, float]]:
     """For each place of a window: its first and last token in the text, and its best logit."""
     found = {}
+    tokens_at: dict[int, list[int]] = {}
+    for token, each in enumerate(places):
+        tokens_at.setdefault(each, []).append(token)
     for place in set(places[begin : begin + len(logits)]) - {-1}:
-        tokens = [token for token, each in enumerate(places) if each == place]
+        tokens = tokens_at[place]
         seen = [logits[token - begin] for token in tokens if 0 <= token - begin < len(logits)]
         found[place] = tokens[0], tokens[-1], float(max(seen))
     return found
