@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import logging
 import re
+from typing import Any
 
 from apache_beam.options.pipeline_options import GoogleCloudOptions, PipelineOptions
-from apache_beam.runners.runner import PipelineResult
 
 from beam_bert.errors import RunFailed
 from beam_bert.terminal import TERMINAL
@@ -37,7 +37,7 @@ def tell_of_dataflow_jobs() -> None:
     _BEAMS.setLevel(logging.INFO)
 
 
-def goes_on(result: PipelineResult | None, options: PipelineOptions) -> str | None:
+def goes_on(result: Any, options: PipelineOptions) -> str | None:
     """How to go about a job that runs on without this process; None where there is none."""
     if result is None or not getattr(result, "has_job", False) or result.is_in_terminal_state():
         return None
@@ -49,7 +49,7 @@ def goes_on(result: PipelineResult | None, options: PipelineOptions) -> str | No
     )
 
 
-def stopped_job(result: PipelineResult | None) -> RunFailed | None:
+def stopped_job(result: Any) -> RunFailed | None:
     """The error of a job that somebody stopped: Dataflow gives no reason for those."""
     if result is None or not getattr(result, "has_job", False):
         return None
