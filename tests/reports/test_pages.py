@@ -88,6 +88,7 @@ def evaluation(text: str = "fine") -> Evaluation:
         labels=[text, "other"],
         rows=report.Rows(read=12, evaluated=10, rejected=2, rejects_by_reason={text: 2}),
         main_metric="accuracy",
+        baseline={"accuracy": 0.4},
         metrics={"accuracy": metric, "macro_f1": metric, "calibration_error": metric},
         replicates=100,
         per_label=[
@@ -129,6 +130,8 @@ def evaluation(text: str = "fine") -> Evaluation:
                     model=0.5,
                     other=0.6,
                     change=metric,
+                    at_least=0.4,
+                    at_most=0.6,
                     p_value=0.04,
                     test="mcnemar",
                     more_than_chance=True,
