@@ -54,12 +54,12 @@ LOST = [
     ("a.jsonl.bz2", LINES, "damaged_file", "not bzip2 but plain text"),
     ("a.jsonl.zst", LINES, "damaged_file", "not zstd but plain text"),
     ("a.jsonl.gz", zstandard.compress(LINES), "damaged_file", "not gzip but zstd"),
-    ("a.jsonl.gz", gzip.compress(LINES)[:20], "damaged_file", "ends early"),
+    ("a.jsonl.gz", gzip.compress(LINES, mtime=0)[:20], "damaged_file", "ends early"),
     ("a.jsonl.bz2", COMPRESS[".bz2"](LINES)[:30], "damaged_file", "ends early"),
     ("a.jsonl.zst", zstd_with_window(LINES, 31), "damaged_file", "2 GiB,.* zstd -d --long=31"),
     ("a.jsonl.zst", zstd_with_window(LINES, 28), "damaged_file", "256 MiB,.* --long=28"),
-    ("a.csv", gzip.compress(LINES), "wrong_kind", "is gzip; .*ending .gz"),
-    ("a.txt", gzip.compress(LINES), "wrong_kind", "is gzip"),
+    ("a.csv", gzip.compress(LINES, mtime=0), "wrong_kind", "is gzip; .*ending .gz"),
+    ("a.txt", gzip.compress(LINES, mtime=0), "wrong_kind", "is gzip"),
     ("a.jsonl", parquet_bytes([{"id": "1", "text": "a"}]), "wrong_kind", "is Parquet; .*.parquet"),
     ("a.csv", parquet_bytes([{"id": "1", "text": "a"}]), "wrong_kind", "is Parquet"),
     ("a.parquet", b"id,text\n1,a\n", "damaged_file", "no readable Parquet footer"),
@@ -80,7 +80,7 @@ LOST = [
         "git lfs pull",
     ),
     ("a.txt", tar_of("a.txt", b"one\ntwo\n"), "wrong_kind", "tar archive; unpack it"),
-    ("a.jsonl.gz", gzip.compress(tar_of("a.jsonl", LINES)), "wrong_kind", "tar archive"),
+    ("a.jsonl.gz", gzip.compress(tar_of("a.jsonl", LINES), mtime=0), "wrong_kind", "tar archive"),
     ("a.csv", zip_of(a=b"id,text\n"), "wrong_kind", "zip archive"),
     ("a.jsonl.zip", zip_of(a=LINES, b=LINES), "damaged_file", "holds 2 files.* unzip"),
     ("a.jsonl.zip", zip_of(a=LINES)[:-30], "damaged_file", "corrupt zip"),
@@ -184,7 +184,7 @@ def test_other_encodings_are_read_the_same_however_they_are_cut(
         content = "".join(line + "\r\n" for line in lines)
     data = content.encode(encoding)
     path = tmp_path / name
-    path.write_bytes(gzip.compress(data) if name.endswith("gz") else data)
+    path.write_bytes(gzip.compress(data, mtime=0) if name.endswith("gz") else data)
     for slice_bytes in (50, 1_000, 4 << 20):
         result = read_back(path, slice_bytes, encoding=encoding)
         assert result.texts == texts
