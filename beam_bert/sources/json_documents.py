@@ -51,7 +51,9 @@ def layout_of(head: bytes, final: bool) -> Layout:
         if text[begin : begin + 1] != "{" or (_is_json(first_line) and not _is_all(text, final)):
             return "lines"
         end = _end_of(text, begin)
-        return "array" if end is not None or not final else "lines"
+        if end is not None:
+            return "lines" if not text[begin + 1 : end - 1].strip() else "array"
+        return "lines" if final else "array"
     if text.startswith("{") and not _is_json(first_line):
         end = _end_of(text, 0)
         if end is not None and "\n" in text[:end] and not _has_whole_lines(text[end:]):
