@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import gzip
 import io
+import itertools
 import json
 from collections.abc import Iterator
 
@@ -12,9 +13,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from beam_bert.errors import RunFailed
 from beam_bert.slices.plan import plan_units
 from beam_bert.sources import SourceSpec, cut_unit, inspect_source, list_files, read_slice
 from beam_bert.storage import open_storage
+from beam_bert.storage.kept_bytes import KEPT
 from tests.storage.faulty_proxy import FaultyProxy, proxied
 from tests.storage.servers import both_servers
 
@@ -79,7 +82,6 @@ def read_all(place: str, spec: SourceSpec) -> int:
     )
 
 
-@both_servers
 @pytest.mark.parametrize("slice_bytes", [70_000, 64 << 20])
 @pytest.mark.parametrize("name", FILES)
 def test_each_byte_is_fetched_once_at_any_slice_size(
@@ -131,11 +133,34 @@ def test_a_small_file_is_one_request_and_nothing_is_asked_beyond_its_end(
     for fresh in (False, True):  # the process that looked, and another
         proxy.forget()
         if fresh:
-            from beam_bert.storage.kept_bytes import KEPT
-
-            KEPT.begin()
+            KEPT.stop()
         (unit,) = plan_units(files, spec.slice_bytes)
         (slice_,) = cut_unit(unit, spec)
         (batch,) = read_slice(slice_, spec, "")
         assert batch.rows_read == 800
         assert [seen.status for seen in proxy.seen] == [206] * (20 if fresh else 0)
+
+
+@pytest.mark.parametrize("times", [1, 10**6])
+@pytest.mark.parametrize("slice_bytes", [70_000, 4 << 20])
+def test_a_flipped_byte_of_the_input_is_fetched_again_or_fails_the_run(
+    new_gs_output, proxy: FaultyProxy, slice_bytes: int, times: int
+) -> None:
+    place = new_gs_output()
+    open_storage(place).write("a.txt", as_text())
+    spec = inspect_source(list_files([place]), SourceSpec(slice_bytes=slice_bytes))
+    KEPT.stop()  # as a worker that has not seen the launch
+    (unit,) = plan_units(list_files([place]), slice_bytes)
+    met = itertools.count()
+    proxy.choose = lambda seen, _: "flipped" if seen == "read" and next(met) < times else None
+
+    def rows() -> int:
+        batches = [b for s in cut_unit(unit, spec) for b in read_slice(s, spec, "")]
+        return sum(batch.rows_read for batch in batches)
+
+    if times == 1:
+        assert rows() == ROWS
+        assert proxy.met["read", "flipped"] == 1
+    else:
+        with pytest.raises(RunFailed, match=r"a\.txt: the bytes that came have crc32c .*, what is"):
+            rows()

@@ -18,7 +18,6 @@ from pipelines import classify as classify_command
 from tests.jobs.test_run import ROWS, write_jsonl
 from tests.jobs.test_run_gs import upload
 from tests.storage.faulty_proxy import FaultyProxy, hurry, proxied, random_faults
-from tests.storage.servers import both_servers
 
 
 @pytest.fixture
@@ -72,8 +71,9 @@ def check_every_row_is_there_once(output: str) -> None:
     assert (counts["rows_read"], counts["rows_rejected"]) == (len(ROWS), 0)
 
 
-@both_servers
-@pytest.mark.parametrize("seed", [1, 2])
+@pytest.mark.parametrize(
+    ("gs_server", "seed"), [("emulator", 1), ("fake_gcs", 2)], indirect=["gs_server"]
+)
 def test_a_job_finishes_with_every_row_or_shows_nothing(
     seed: int,
     gs_server: str,
@@ -95,7 +95,6 @@ def test_a_job_finishes_with_every_row_or_shows_nothing(
     check_every_row_is_there_once(command[-1])
 
 
-@both_servers
 def test_a_service_that_goes_away_in_the_middle_fails_the_job_in_a_line_and_costs_no_row(
     gs_server: str,
     command: list[str],
@@ -116,8 +115,9 @@ def test_a_service_that_goes_away_in_the_middle_fails_the_job_in_a_line_and_cost
         check_every_row_is_there_once(output)
 
 
-@pytest.mark.parametrize("part", ["launch", "pipeline"])
-@pytest.mark.parametrize("fault", ["503", "cut", "flipped"])
+@pytest.mark.parametrize(
+    ("part", "fault"), [("launch", "503"), ("pipeline", "503"), ("pipeline", "flipped")]
+)
 def test_input_that_cannot_be_read_is_one_line_with_its_name(
     part: str,
     fault: str,
@@ -140,8 +140,6 @@ def test_input_that_cannot_be_read_is_one_line_with_its_name(
     with proxied(gs_server, monkeypatch):
         code = classify_command.main(command)
     error = capsys.readouterr().err
-    if fault == "flipped" and part == "launch":
-        assert next(of_the_input) > looks  # a look decides no row: what is read is checked
     lines = [line for line in error.splitlines() if line.startswith("error: ")]
     assert (code, len(lines)) == (1, 1), error
     assert "Traceback" not in error and re.search(r"/in/[ab]\.jsonl", lines[0]), error
