@@ -26,10 +26,14 @@ def name_text(name: str) -> str:
 
 def label_text(labels: LabelCounts) -> str:
     """What became of the labels of a question-answering set."""
-    return (
-        f"{labels.right:,} labels stand where they say, {labels.mended:,} were mended, "
-        f"{labels.left_out:,} left out; {labels.without_answer:,} questions have no answer, "
-        f"{labels.blank:,} are blank and left out"
+    return "; ".join(
+        [
+            f"{labels.right:,} labels stand where they say, {labels.mended:,} were mended, "
+            f"{labels.left_out:,} stand elsewhere (their texts count all the same)",
+            f"{labels.without_answer:,} questions have no answer, "
+            f"{labels.blank:,} are blank and left out",
+            *labels.units,
+        ]
     )
 
 
