@@ -142,7 +142,7 @@ def test_an_index_names_only_weights_that_the_digest_covers(folder: Path, name: 
         target.parent.mkdir(exist_ok=True)
         shutil.copy(weights, target)
     weights.unlink()
-    index = {"weight_map": {"a": name, "b": "model.safetensors"}}
+    index = {"weight_map": {"a": name}}
     (folder / "model.safetensors.index.json").write_text(json.dumps(index))
     _refused(folder, "index.json (names|cannot be read)")
 

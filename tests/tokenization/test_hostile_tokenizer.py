@@ -21,6 +21,7 @@ from beam_bert.slices.batch import SliceBatch
 from beam_bert.tokenization import DocumentTokenizer, WindowSettings
 from beam_bert.tokenization.growth import grows_too_far, growth_of
 from beam_bert.tokenization.loading import load_tokenizer
+from tests.conftest import bert_vocabulary
 from tests.tokenization.test_documents import documents as make_batch
 
 WINDOWS = WindowSettings(max_length=32)
@@ -36,10 +37,12 @@ def folder(bert: Path, tmp_path: Path) -> Path:
     return copy
 
 
-def _change(folder: Path, change: Callable[[dict[str, Any]], object]) -> None:
-    values = json.loads((folder / "tokenizer.json").read_text())
+def _change(
+    folder: Path, change: Callable[[dict[str, Any]], object], name: str = "tokenizer.json"
+) -> None:
+    values = json.loads((folder / name).read_text())
     change(values)
-    (folder / "tokenizer.json").write_text(json.dumps(values))
+    (folder / name).write_text(json.dumps(values))
 
 
 def _set(*way: Any) -> Callable[[dict[str, Any]], None]:
@@ -257,6 +260,29 @@ def test_a_tokenizer_from_outside_is_not_loaded(bert: Path, folder: Path, tmp_pa
         values = {**given, key: [outside] if key == "init_inputs" else outside}
         (folder / "tokenizer_config.json").write_text(json.dumps(values))
         assert _tokens(folder, ["good"]).rows["input_ids"] == before
+
+
+@pytest.mark.parametrize("key", ["vocab_file", "vocab", "tokenizer_file"])
+@pytest.mark.parametrize("whole", [True, False])
+def test_a_vocabulary_from_outside_is_not_loaded(
+    bert: Path, tmp_path: Path, key: str, whole: bool
+) -> None:
+    folder = Path(shutil.copytree(bert, tmp_path / "model"))
+    shutil.copy(folder / "tokenizer.json", tmp_path / "other.json")
+    words = bert_vocabulary()
+    (folder / "vocab.txt").write_text("\n".join(words) + "\n")
+    swapped = [{"good": "bad", "bad": "good"}.get(word, word) for word in words]
+    (tmp_path / "other.txt").write_text("\n".join(swapped) + "\n")
+    _change(
+        tmp_path, _set("model", "vocab", {word: i for i, word in enumerate(swapped)}), "other.json"
+    )
+    if not whole:
+        (folder / "tokenizer.json").unlink()
+    before = _tokens(folder, ["good"]).rows["input_ids"]
+    values = json.loads((folder / "tokenizer_config.json").read_text())
+    outside = str(tmp_path / ("other.json" if key == "tokenizer_file" else "other.txt"))
+    (folder / "tokenizer_config.json").write_text(json.dumps({**values, key: outside}))
+    assert _tokens(folder, ["good"]).rows["input_ids"] == before
 
 
 def test_what_stands_beside_a_token_is_not_printed(
