@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections.abc import Collection
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
@@ -17,7 +19,7 @@ from beam_bert.errors import RunFailed
 from beam_bert.sinks.records import ShardFile, ShardRecord, SourceFile, write_record
 from beam_bert.sinks.run import RunSpec, Table, check_partition_columns
 from beam_bert.slices.batch import SliceBatch
-from beam_bert.slices.conversion import converted
+from beam_bert.slices.conversion import converted, is_text
 from beam_bert.slices.schema import REJECT_SCHEMA, all_nullable
 from beam_bert.storage import Storage, crc32c_base64, open_storage
 
@@ -103,16 +105,57 @@ def parquet_bytes(rows: pa.RecordBatch, schema: pa.Schema) -> bytes:
     """
     rows = in_columns(rows, all_nullable(schema))
     table = pa.Table.from_batches([rows])
+    repetitive = _repetitive_columns(rows)
     sink = pa.BufferOutputStream()
-    pq.write_table(
-        table,
+    with pq.ParquetWriter(
         sink,
-        row_group_size=row_group_rows(table.num_rows),
+        table.schema,
         compression="zstd",
         write_statistics=True,
-        use_dictionary=_repetitive_columns(rows),
-    )
+        use_dictionary=repetitive,
+        column_encoding=_encodings(rows.schema, repetitive),
+        # A look-up reads the pages that may have the row, not the whole column.
+        write_page_index=True,
+        sorting_columns=_sorting(rows),
+    ) as writer:
+        if table.num_rows:  # a row group of no rows is more than some readers take
+            writer.write_table(table, row_group_size=row_group_rows(table.num_rows))
     return sink.getvalue().to_pybytes()
+
+
+def _encodings(schema: pa.Schema, repetitive: Collection[str]) -> dict[str, str]:
+    """Of the columns without a dictionary: what makes ids, row numbers and scores smaller."""
+    found = {}
+    for field in schema:
+        name, type_ = field.name, field.type
+        if pa.types.is_list(type_) and pa.types.is_floating(type_.value_type):
+            name, type_ = f"{name}.list.element", type_.value_type
+        if name in repetitive:
+            continue
+        if name == "doc_id":
+            found[name] = "DELTA_BYTE_ARRAY"
+        elif name == "source_row":
+            found[name] = "DELTA_BINARY_PACKED"
+        elif pa.types.is_float32(type_) or pa.types.is_float64(type_):
+            found[name] = "BYTE_STREAM_SPLIT"
+    return found
+
+
+def _sorting(rows: pa.RecordBatch) -> list[pq.SortingColumn] | None:
+    """What the rows are sorted by, where they are: readers may lean on it."""
+    names = ("source_file", "source_row")
+    if not set(names) <= set(rows.schema.names) or rows.num_rows == 0:
+        return None
+    file, row = (rows.column(name) for name in names)
+    if file.null_count or row.null_count:
+        return None
+    codes = file.dictionary_encode()
+    is_sorted = codes.dictionary.to_pylist() == sorted(codes.dictionary.to_pylist())
+    order = codes.indices.to_numpy().astype(np.int64)
+    steps, within = np.diff(order), np.diff(row.to_numpy())
+    if not is_sorted or (steps < 0).any() or (within[steps == 0] < 0).any():
+        return None
+    return [pq.SortingColumn(rows.schema.get_field_index(name)) for name in names]
 
 
 def in_columns(rows: pa.RecordBatch, schema: pa.Schema) -> pa.RecordBatch:
@@ -135,15 +178,29 @@ def _repetitive_columns(rows: pa.RecordBatch) -> list[str]:
     Scores and ids all differ: their dictionaries fill up before Parquet gives them up. Over 200,000
     predictions, dictionaries for these columns alone wrote 4.9 MB in 0.11 s, for all 6.9 in 0.24.
     """
-    paths = []
+    paths: list[str] = []
     for field, column in zip(rows.schema, rows.columns, strict=True):
-        if pa.types.is_list(field.type) and pa.types.is_string(field.type.value_type):
-            paths.append(f"{field.name}.list.element")  # names of labels
-        elif (
-            pa.types.is_string(field.type) or pa.types.is_integer(field.type)
-        ) and 2 * pc.count_distinct(column).as_py() <= len(column):
-            paths.append(field.name)
+        paths += _repetitive(field.name, column)
     return paths
+
+
+def _repetitive(path: str, column: pa.Array) -> list[str]:
+    type_ = column.type
+    if pa.types.is_list(type_) and is_text(type_.value_type):
+        return [f"{path}.list.element"]  # names of labels
+    if pa.types.is_struct(type_):
+        found: list[str] = []
+        for field, part in zip(type_, column.flatten(), strict=True):
+            found += _repetitive(f"{path}.{field.name}", part)
+        return found
+    if pa.types.is_string_view(type_):
+        column = column.cast(pa.large_string())  # whose values pyarrow can count
+    kinds = (pa.types.is_integer, pa.types.is_temporal, pa.types.is_decimal, pa.types.is_binary)
+    if not is_text(type_) and not any(is_kind(type_) for is_kind in kinds):
+        return []
+    if pa.types.is_duration(type_):
+        return []
+    return [path] if 2 * pc.count_distinct(column).as_py() <= len(column) else []
 
 
 def row_group_rows(rows: int) -> int:

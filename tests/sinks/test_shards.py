@@ -251,3 +251,45 @@ def test_records_and_runs_travel_between_processes(tmp_path: Path) -> None:
     run = make_run(tmp_path)
     record = write_shard(run, make_batch(0, rows=1), SCHEMA)
     assert pickle.loads(pickle.dumps((run, record))) == (run, record)
+
+
+def _chunks(rows: pa.RecordBatch) -> dict[str, pq.ColumnChunkMetaData]:
+    metadata = pq.read_metadata(io.BytesIO(parquet_bytes(rows, rows.schema)))
+    group = metadata.row_group(0)
+    assert group.column(0).has_column_index, "there is no page index"
+    return {group.column(i).path_in_schema: group.column(i) for i in range(metadata.num_columns)}
+
+
+def test_each_column_is_encoded_as_its_values_are() -> None:
+    count = 2_000
+    urls = pa.array([f"https://example.com/{i % 50}" for i in range(count)])
+    rows = pa.RecordBatch.from_pydict(
+        {
+            "doc_id": [f"in/a.jsonl#{i}" for i in range(count)],
+            "url": urls.cast(pa.large_string()),
+            "view": urls.cast(pa.string_view()),
+            "nested": pa.StructArray.from_arrays([urls], ["url"]),
+            "day": pa.array([i % 7 for i in range(count)], pa.date32()),
+            "score": pa.array([i / 7 for i in range(count)], pa.float32()),
+            "source_file": ["in/a.jsonl"] * count,
+            "source_row": pa.array(range(count), pa.int64()),
+        }
+    )
+    chunks = _chunks(rows)
+    assert "DELTA_BYTE_ARRAY" in chunks["doc_id"].encodings
+    assert "DELTA_BINARY_PACKED" in chunks["source_row"].encodings
+    assert "BYTE_STREAM_SPLIT" in chunks["score"].encodings
+    for name in ("url", "view", "nested.url", "day", "source_file"):
+        assert chunks[name].has_dictionary_page, name
+
+
+def test_sorted_rows_say_so_and_a_file_without_rows_has_no_row_group() -> None:
+    rows = make_batch(0, rows=5).rows
+    metadata = pq.read_metadata(io.BytesIO(parquet_bytes(rows, SCHEMA)))
+    places = [rows.schema.get_field_index(name) for name in ("source_file", "source_row")]
+    found = metadata.row_group(0).sorting_columns
+    assert [column.column_index for column in found] == places
+    backwards = rows.take(pa.array([4, 3, 2, 1, 0]))
+    metadata = pq.read_metadata(io.BytesIO(parquet_bytes(backwards, SCHEMA)))
+    assert not metadata.row_group(0).sorting_columns
+    assert pq.read_metadata(io.BytesIO(parquet_bytes(rows[:0], SCHEMA))).num_row_groups == 0
