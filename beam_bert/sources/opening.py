@@ -6,6 +6,7 @@ import errno
 import io
 import os
 import re
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, BinaryIO, cast
@@ -13,7 +14,9 @@ from typing import Any, BinaryIO, cast
 from beam_bert.errors import BeamBertError, InputError
 from beam_bert.slices.plan import FileEntry
 from beam_bert.storage import read_regular
+from beam_bert.storage.paths import without_scheme
 
+_GZIP_ROOM = 64 << 10  # what little text is packed may be longer than it
 AHEAD_BYTES = 8 << 20
 
 
@@ -135,11 +138,19 @@ def read_text(path: str, most_bytes: int) -> str:
       UnicodeDecodeError: it is not UTF-8.
       InputError, RunFailed: as open_binary.
     """
+    path = without_scheme(path)
     if not is_url(path):
         return read_regular(os.path.expanduser(path), most_bytes).decode()  # noqa: PTH111 (raises)
     try:
         with open_binary(path) as file:
-            data = file.read(most_bytes + 1)
+            data = file.read(most_bytes + _GZIP_ROOM)
+        if is_gs(path) and data.startswith(b"\x1f\x8b"):  # stored with Content-Encoding: gzip
+            unpacker = zlib.decompressobj(wbits=31)
+            data = unpacker.decompress(data, most_bytes + 1)
+            if not unpacker.eof and len(data) <= most_bytes:
+                raise OSError(
+                    errno.EINVAL, "its Content-Encoding is gzip, its bytes end early", path
+                )
         if len(data) > most_bytes:
             raise OSError(errno.EINVAL, f"larger than {most_bytes:,} bytes", path)
         return data.decode()

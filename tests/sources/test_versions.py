@@ -178,3 +178,15 @@ def test_a_model_that_is_stored_packed_is_the_same_model(
     assert json.loads((folder / "config.json").read_text()) == json.loads(
         (bert / "config.json").read_text()
     )
+
+
+@both_servers
+def test_a_text_that_is_stored_packed_is_read_as_what_it_was(bucket) -> None:
+    from beam_bert.sources.opening import read_text
+
+    blob = bucket.blob("job.yaml")
+    blob.content_encoding = "gzip"
+    blob.upload_from_string(gzip.compress(b"input: a.csv\n"))
+    assert read_text(f"gs://{bucket.name}/job.yaml", 1000) == "input: a.csv\n"
+    with pytest.raises(OSError, match="larger than 5 bytes"):
+        read_text(f"gs://{bucket.name}/job.yaml", 5)
