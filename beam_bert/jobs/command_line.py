@@ -11,6 +11,8 @@ import argparse
 import difflib
 import importlib
 import logging
+import signal
+import threading
 import typing
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
@@ -121,6 +123,14 @@ def run_from_command_line(
 
 def exit_code_of(run: Callable[[], object]) -> int:
     """Run a command and say in one line why it ended early, if it did."""
+    by_signal: list[int] = []
+
+    def stop_at(number: int, _: object) -> None:
+        by_signal.append(number)
+        raise KeyboardInterrupt  # the way that Ctrl-C takes is the way to stop in order
+
+    in_main = threading.current_thread() is threading.main_thread()
+    before = signal.signal(signal.SIGTERM, stop_at) if in_main else None
     try:
         run()
     except BeamBertError as error:
@@ -129,7 +139,10 @@ def exit_code_of(run: Callable[[], object]) -> int:
     except KeyboardInterrupt as stop:
         # A job on other machines does not stop with this process; what is told of it says so.
         TERMINAL.say(str(stop) or "stopped; the same command goes on from here")
-        return 130
+        return 128 + (by_signal[0] if by_signal else signal.SIGINT)
+    finally:
+        if before is not None:
+            signal.signal(signal.SIGTERM, before)
     return 0
 
 

@@ -189,8 +189,14 @@ def _declaration(
 
 
 def _matches(path: str, pattern: str, place: str) -> bool:
-    """Whether a declared path or glob, relative to the YAML file or whole, is that of the file."""
+    """Whether a declared path or glob is that of the file.
+
+    Both are relative to the YAML file. A path may also be whole, as it is given to the command; a
+    glob may not: `*.csv` would license all of the folder that the command happens to run in.
+    """
     beside = place[: place.rfind("/") + 1] + pattern
+    if not pattern.startswith(("/", "~")) and "://" not in pattern and set("*?[") & set(pattern):
+        return _fits(path, beside)
     return any(_fits(path, each) for each in (pattern, beside))
 
 

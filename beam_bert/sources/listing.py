@@ -17,7 +17,9 @@ from beam_bert.sources.formats import named_format
 from beam_bert.sources.opening import file_systems, is_gs, is_url, translated
 from beam_bert.sources.table_formats import refuse_parts, table_files
 from beam_bert.storage.paths import resolved, without_scheme
+from beam_bert.terminal import TERMINAL
 
+_told: set[tuple[str, int]] = set()
 GLOB_CHARACTERS = re.compile(r"[*?\[]")
 
 
@@ -152,7 +154,22 @@ def usable(files: Iterable[str], root: str) -> list[str]:
         for file in files
         if not any(_hidden(part) for part in file[len(root) :].strip("/").split("/"))
     ]
-    return [file for file in shown if named_format(file)] or shown
+    known = [file for file in shown if named_format(file)]
+    if known and len(known) < len(shown):
+        _tell_skipped(root, [file for file in shown if not named_format(file)])
+    return known or shown
+
+
+def _tell_skipped(root: str, files: list[str]) -> None:
+    """Say once a process which files of a folder are left out, since their names tell no format."""
+    if (root, len(files)) in _told:
+        return
+    _told.add((root, len(files)))
+    names = ", ".join(sorted(file[len(root) :].strip("/") for file in files)[:3])
+    TERMINAL.warn(
+        f"{root}: {len(files):,} files are left out, since their names tell no format: {names}"
+        f"{', …' if len(files) > 3 else ''}; name them and their --format in a run of their own"
+    )
 
 
 def _local_neighbours(path: Path) -> list[str]:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import json
+import os
+import signal
 import subprocess
 import sys
 import time
@@ -280,3 +282,16 @@ def test_a_wrong_file_name_is_told_before_beam_and_torch_are_imported() -> None:
     assert "error: nope.csv matches no file" in done.stderr
     for heavy in ("torch", "apache_beam", "transformers"):
         assert f"| {heavy}\n" not in done.stderr
+
+
+def test_a_stop_by_signal_is_one_line_and_its_exit_code(capsys: pytest.CaptureFixture[str]) -> None:
+    for number, code in ((signal.SIGTERM, 143), (signal.SIGINT, 130)):
+        before = signal.getsignal(signal.SIGTERM)
+
+        def wait(number: int = number) -> None:
+            os.kill(os.getpid(), number)
+            time.sleep(5)
+
+        assert command_line.exit_code_of(wait) == code
+        assert "the same command goes on from here" in capsys.readouterr().err
+        assert signal.getsignal(signal.SIGTERM) is before

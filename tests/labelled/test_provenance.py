@@ -11,6 +11,9 @@ from pathlib import Path
 import pytest
 import yaml
 
+from beam_bert.errors import InputError
+from beam_bert.labelled.provenance import check_sources
+from beam_bert.slices.plan import FileEntry
 from pipelines.finetune import main
 
 DECLARED = {
@@ -170,3 +173,26 @@ def test_a_base_with_a_blank_in_its_name_is_named_whole(
     assert run("--base", str(folder), **DECLARED) == 0
     card = (tmp_path / "out" / "README.md").read_text()
     assert yaml.safe_load(card.split("---\n")[1])["base_model"] == str(folder)
+
+
+def test_a_glob_licenses_what_lies_beside_its_file_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "labels").mkdir()
+    text = "sources:\n- {path: '*.csv', origin: o, licence: CC-BY-4.0, date: 2020-01-01}\n"
+    (tmp_path / "labels" / "data.yaml").write_text(text)
+    for name in ("mine.csv", "labels/a.csv"):
+        (tmp_path / name).write_text("x")
+    monkeypatch.chdir(tmp_path)
+
+    def check(name: str) -> None:
+        check_sources(
+            [("train", FileEntry(name, 1))],
+            declared_in="labels/data.yaml",
+            allowed=["CC-BY-4.0"],
+            accept_unlicensed=False,
+        )
+
+    check("labels/a.csv")
+    with pytest.raises(InputError, match=r"mine\.csv is not declared"):
+        check("mine.csv")

@@ -189,3 +189,13 @@ def test_an_output_among_the_input_is_not_read(
     assert [file.path for file in found if "out" in file.path] != []
     with pytest.raises(InputError, match="which is not input"):
         list_files([f"{tmp_path}/out"], apart=[f"{tmp_path}/out"])
+
+
+def test_files_that_are_left_out_are_told_once(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in ("a.csv", "b.log", "noext"):
+        (tmp_path / name).write_text("x")
+    for _ in range(2):
+        assert [Path(file.path).name for file in list_files([str(tmp_path)])] == ["a.csv"]
+    assert capsys.readouterr().err.count("2 files are left out") == 1
