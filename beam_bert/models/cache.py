@@ -1,8 +1,12 @@
-"""Models that were downloaded, kept on this machine under their digest, and checked before use.
+"""Models that were downloaded, kept on this machine under a key, and checked before use.
 
-    <cache>/models/<digest>/        the model's files
-    <cache>/models/<digest>.json    size, time of change and crc32c of each, when they were checked
-    <cache>/models/<digest>.lock    held by the process that downloads; the others wait for it
+    <cache>/models/<key>/        the model's files
+    <cache>/models/<key>.json    size, time of change and crc32c of each, when they were checked
+    <cache>/models/<key>.lock    held by the process that downloads; the others wait for it
+
+The key is a sha256 over the place that a model came from and its digest, which is made of the
+checksums that Cloud Storage lists: whoever may write into one place could make files with the same
+crc32c as those of another, and must not be taken for it.
 
 A cached model is trusted where every file has the size and time of when its checksum was right: 20
 µs a file, against a second for each gigabyte read. Where one differs (a copied cache, a touched
@@ -15,6 +19,7 @@ time, and a link in place of a folder or file is never followed.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import shutil
@@ -39,21 +44,31 @@ def cache_folder() -> Path:
     return Path(chosen) if chosen else Path.home() / ".cache" / "beam_bert"
 
 
-def cached_model(digest: str, download: Callable[[Path], None]) -> Path:
+def cache_key(digest: str, place: str) -> str:
+    """Name of a model in the cache: its digest, at that place."""
+    return hashlib.sha256(repr((place, digest)).encode()).hexdigest()
+
+
+def cached_model(digest: str, download: Callable[[Path], None], place: str = "") -> Path:
     """The folder of the model with this digest; `download` fills an empty one where it is not here.
 
     Processes and threads that ask at once download once and get one folder.
 
+    Args:
+      digest: of the model's files.
+      download: fills a folder.
+      place: where it downloads from: models of other places are others; "": of any.
+
     Raises:
       ModelError: what was downloaded has another digest, or the cache cannot be written.
     """
-    folder = cache_folder() / "models" / digest
-    if _is_as_checked(folder):
+    folder = cache_folder() / "models" / (cache_key(digest, place) if place else digest)
+    if _is_as_checked(folder, digest):
         return folder
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
-        with FileLock(folder.with_name(f"{digest}.lock")):
-            if not _is_as_checked(folder) and not _passes_check(folder, digest):
+        with FileLock(folder.with_name(f"{folder.name}.lock")):
+            if not _is_as_checked(folder, digest) and not _passes_check(folder, digest):
                 _download(folder, digest, download)
     except OSError as error:
         raise ModelError(
@@ -65,7 +80,7 @@ def cached_model(digest: str, download: Callable[[Path], None]) -> Path:
 
 def _download(folder: Path, digest: str, download: Callable[[Path], None]) -> None:
     # A folder of its own until it is whole: a kill leaves rubbish beside, never a part.
-    partial = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f"{digest}-"))
+    partial = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f"{folder.name}-"))
     try:
         new = partial / "new"
         new.mkdir()
@@ -130,15 +145,14 @@ def _remember(folder: Path, checksums: dict[str, str]) -> None:
     Path(file.name).replace(path)
 
 
-def _is_as_checked(folder: Path) -> bool:
+def _is_as_checked(folder: Path, digest: str) -> bool:
     record = folder.with_name(f"{folder.name}.json")
     try:
         if not _is_ours(folder) or not _is_ours(record):
             return False
         checked = json.loads(read_regular(record, INDEX_BYTES))
         return (
-            model_digest({name: checksum for name, (_, _, checksum) in checked.items()})
-            == folder.name
+            model_digest({name: checksum for name, (_, _, checksum) in checked.items()}) == digest
             and {name: [size, time] for name, (size, time, _) in checked.items()} == _stats(folder)
             and all(_is_ours(folder / name) for name in checked)
         )

@@ -179,7 +179,9 @@ def _from_gcs(model: ResolvedModel) -> Path:
             raise ModelError(str(error)) from error
         _check_version(model, folder)
 
-    return cached_model(model.version, download)
+    # Versions of one store are of one place: the same files are not downloaded twice.
+    place = model.location.split("/versions/")[0] if model.store_version else model.location
+    return cached_model(model.version, download, place)
 
 
 def _holds_store(storage: Storage) -> bool:

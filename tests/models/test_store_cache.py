@@ -13,7 +13,9 @@ import pytest
 
 from beam_bert.errors import ModelError, RunFailed
 from beam_bert.models import ModelStore, ResolvedModel, fetch_model, resolve_model
+from beam_bert.models.cache import cache_key, cached_model
 from beam_bert.models.digest import folder_checksums, model_digest
+from beam_bert.storage import crc32c_base64
 from beam_bert.storage.gcs import GcsStorage
 
 MODEL_FILES = ["config.json", "model.safetensors", "vocab.txt"]
@@ -54,15 +56,35 @@ def test_a_model_is_downloaded_once_and_kept_under_its_digest(
     resolved: ResolvedModel, cache: Path, downloads: list[str]
 ) -> None:
     folder = fetch_model(resolved)
-    assert folder == cache / resolved.version
+    assert folder == cache / key_of(resolved)
     assert (sorted(downloads), is_whole(folder, resolved)) == (MODEL_FILES, True)
     assert fetch_model(resolved) == folder
     assert len(downloads) == 3
     assert sorted(path.name for path in cache.iterdir()) == [
-        resolved.version,
-        f"{resolved.version}.json",
-        f"{resolved.version}.lock",
+        key_of(resolved),
+        f"{key_of(resolved)}.json",
+        f"{key_of(resolved)}.lock",
     ]
+
+
+def key_of(resolved: ResolvedModel) -> str:
+    return cache_key(resolved.version, resolved.location.split("/versions/")[0])
+
+
+def test_a_model_of_another_place_with_the_same_digest_is_downloaded(cache: Path) -> None:
+    """Its checksums can be forged by whoever may write there."""
+    checksums = {"config.json": crc32c_base64(b"{}")}
+    folders = [
+        cached_model(
+            model_digest(checksums), lambda folder: _write(folder / "config.json"), f"gs://{name}"
+        )
+        for name in ("mine", "theirs")
+    ]
+    assert len(set(folders)) == 2 and all(len(folder.name) == 64 for folder in folders)
+
+
+def _write(path: Path) -> None:
+    path.write_bytes(b"{}")
 
 
 def test_the_same_model_under_another_name_is_not_downloaded_again(
@@ -110,7 +132,7 @@ def test_files_with_other_times_are_read_again_but_not_downloaded(
 ) -> None:
     folder = fetch_model(resolved)
     os.utime(folder / "vocab.txt", (0, 0))
-    note = cache / f"{resolved.version}.json"
+    note = cache / f"{key_of(resolved)}.json"
     before = note.read_bytes()
     assert fetch_model(resolved) == folder
     assert note.read_bytes() != before
@@ -172,7 +194,7 @@ def test_a_download_that_goes_wrong_leaves_nothing_behind(
         patch.setattr(GcsStorage, "download", download)
         with pytest.raises(ModelError, match=r"changed while the job ran|no answer"):
             fetch_model(resolved)
-    assert [path.name for path in cache.iterdir()] == [f"{resolved.version}.lock"]
+    assert [path.name for path in cache.iterdir()] == [f"{key_of(resolved)}.lock"]
     assert is_whole(fetch_model(resolved), resolved)
 
 
