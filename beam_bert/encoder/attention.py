@@ -150,6 +150,8 @@ def _one_order(device: torch.device) -> dict[str, Any]:
     option: dict[str, Any] = {"num_splits": 1}
     try:
         varlen_attn(x, x, x, ends, ends, 1, 1, **option)
+    except torch.OutOfMemoryError:  # says nothing of the option, and must not be remembered
+        raise
     except (TypeError, RuntimeError):
         return {}
     return option

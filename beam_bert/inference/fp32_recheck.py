@@ -94,7 +94,9 @@ class RecheckedModel:
         is_exact = np.zeros(len(values), bool)
         # What is computed again may fall back to what was not: until no low margin is left.
         while len(chosen := np.flatnonzero(self.low_margin(rows, values) & ~is_exact)):
-            values[chosen], _ = _outputs_or_errors(self.exact, tokens.windows(chosen), None)
+            values[chosen], again = _outputs_or_errors(self.exact, tokens.windows(chosen), None)
+            owners = np.repeat(np.arange(len(tokens.counts)), tokens.counts)
+            broken |= {int(owners[chosen[place]]): text for place, text in again.items()}
             is_exact[chosen] = True
         return Outputs(tokens, values, broken, int(is_exact.sum()))
 

@@ -41,6 +41,7 @@ from beam_bert.sinks import (
     Manifest,
     PreparedOutput,
     RunSpec,
+    clean_staging,
     failure_path,
     prepare_output,
     read_committed_files,
@@ -93,7 +94,7 @@ def _run(job: str, asked: JobConfig, beam_flags: Sequence[str]) -> Manifest | No
         return None
     _check_places(plan)
     _check_run_id(plan)
-    prepared = prepare_output(plan.run)
+    prepared = _prepare(plan)
     _check_columns(plan, prepared)
     is_done = not _pending(plan)
     if is_done and prepared.finished_run_id is None:
@@ -136,6 +137,19 @@ def _check_columns(plan: JobPlan, prepared: PreparedOutput) -> None:
                 f"{run.output}: a commit that was killed is finished now and has changed the "
                 "table's columns; run the same command again"
             )
+
+
+def _prepare(plan: JobPlan) -> PreparedOutput:
+    """Prepare the output, and tell of staging that nobody goes on with, or remove it."""
+    prepared = prepare_output(plan.run)
+    if prepared.other_staging and plan.config.clean_staging:
+        clean_staging(plan.run.output, prepared)
+    elif prepared.other_staging:
+        TERMINAL.say(
+            f"{len(prepared.other_staging)} uncommitted runs of other work wait in staging, such "
+            f"as {prepared.other_staging[0]}; --clean_staging removes them"
+        )
+    return prepared
 
 
 def _show_estimate(plan: JobPlan) -> None:
@@ -241,7 +255,7 @@ def launch(job: str, config: JobConfig, beam_flags: Sequence[str] = ()) -> Pipel
         return None
     _check_places(plan)
     _check_run_id(plan)
-    _check_columns(plan, prepare_output(plan.run))
+    _check_columns(plan, _prepare(plan))
     return submit(plan)
 
 

@@ -259,6 +259,12 @@ class JobConfig(InferenceConfig):
         "their rows join the table, and replace what it held of those files.",
         default=False,
     )
+    clean_staging: bool = setting(
+        "Output",
+        "Remove what other runs left in staging and nobody goes on with (no other run may be under "
+        "way there).",
+        default=False,
+    )
     max_reject_rate: float = setting(
         "Output",
         "Share of rejected rows above which the run fails and commits nothing.",

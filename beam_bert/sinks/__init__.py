@@ -13,7 +13,7 @@ from beam_bert.sinks.manifest import (
     read_manifest,
     write_failure,
 )
-from beam_bert.sinks.prepare import PreparedOutput, prepare_output
+from beam_bert.sinks.prepare import PreparedOutput, clean_staging, prepare_output
 from beam_bert.sinks.records import (
     ShardFile,
     ShardRecord,
@@ -40,6 +40,7 @@ __all__ = [
     "ShardRecord",
     "SourceFile",
     "check_partition_columns",
+    "clean_staging",
     "commit_run",
     "failure_path",
     "find_record",

@@ -67,6 +67,19 @@ def prepare_output(run: RunSpec) -> PreparedOutput:
     )
 
 
+def clean_staging(output: str, prepared: PreparedOutput) -> None:
+    """Remove what other, uncommitted work has left in staging: nobody must be at it any more.
+
+    Raises:
+      OutputError, RunFailed: it cannot be removed.
+    """
+    storage = open_storage(output)
+    for place in prepared.other_staging:
+        folder = f"staging/{place.rsplit('/', 1)[-1]}"
+        storage.delete_all(file.path for file in storage.list_files(folder))
+    storage.prune("staging")
+
+
 def _finish(storage: Storage, journal: CommitJournal) -> bool:
     """Whether a commit that has begun is over now; False: it was withdrawn, there is a rival."""
     try:

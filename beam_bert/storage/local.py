@@ -32,6 +32,21 @@ def _version(stat: os.stat_result) -> str:
     return f"{stat.st_ino}-{stat.st_mtime_ns}"
 
 
+def _sync_names(folder: Path) -> None:
+    """Have the disk keep what the folder's files are called now: a power cut may undo a rename."""
+    try:
+        descriptor = os.open(folder, os.O_RDONLY)
+    except FileNotFoundError:  # another run has removed it already
+        return
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP, errno.EROFS, errno.EBADF):
+            raise
+    finally:
+        os.close(descriptor)
+
+
 class LocalStorage(Storage):
     """A local folder: temporary name, fsync, `os.replace`."""
 
@@ -134,6 +149,7 @@ class LocalStorage(Storage):
     def write(self, path: str, data: bytes) -> None:
         with self._explained("write", path), self._temporary(path, data) as temporary:
             temporary.replace(self._at(path))
+            _sync_names(temporary.parent)
 
     @override
     def create(self, path: str, data: bytes) -> bool:
@@ -153,6 +169,7 @@ class LocalStorage(Storage):
                         return False
                     temporary.replace(self._at(path))
                     lock.unlink(missing_ok=True)
+            _sync_names(temporary.parent)
         return True
 
     @override
@@ -163,6 +180,7 @@ class LocalStorage(Storage):
             self._temporary(path, file) as temporary,
         ):
             temporary.replace(self._at(path))
+            _sync_names(temporary.parent)
 
     @override
     def download(self, path: str, target: Path) -> None:
@@ -185,6 +203,7 @@ class LocalStorage(Storage):
                     if not source_path.exists():
                         return False
                 else:
+                    _sync_names(target_path.parent)
                     return True
         raise self._wording.error(
             f"cannot write {self.uri(target)}: its folder is removed again and again"

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -30,6 +31,11 @@ from beam_bert.training.weights import copied, put, same_shapes
 
 MAX_GRADIENT_NORM = 1.0
 _CURVE_POINTS_AN_EPOCH = 20
+
+
+def step_seed(seed: int, step: int) -> int:
+    """The seed of one step: 32 bits, which is what torch's generator on a CPU keeps of any."""
+    return int(np.random.SeedSequence([seed, step]).generate_state(1)[0])
 
 
 @dataclass(frozen=True)
@@ -281,7 +287,7 @@ class _Loop:
 
     def _step(self, batches: Sequence[Int64Array]) -> float:
         progress = self.progress
-        torch.manual_seed(self.settings.seed * 2**24 + progress.step)
+        torch.manual_seed(step_seed(self.settings.seed, progress.step))
         factor = self.factor(progress.step)
         for group in self.optimizer.param_groups:
             group["lr"] = group["peak"] * factor

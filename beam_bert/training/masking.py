@@ -69,12 +69,25 @@ def mask_token(folder: Path) -> int:
 def drop_words(batch: PackedBatch, rate: float, mask_id: int) -> PackedBatch:
     """The batch with a share of its tokens masked, drawn from torch's seed; special ones stay."""
     ids = batch.input_ids
-    scores = torch.rand(len(ids))
-    ends = batch.boundaries.starts.cpu().long()
-    scores[ends[:-1]] = 2.0
-    scores[ends[1:] - 1] = 2.0
+    scores = _scores(batch, None)
     masked = ids.masked_fill((scores < rate).to(ids.device), mask_id)
     return PackedBatch(masked, batch.places, batch.first_tokens, batch.boundaries)
+
+
+def _scores(batch: PackedBatch, generator: torch.Generator | None) -> Tensor:
+    """A number below 1 for each token that may be hidden, 2 for special ones.
+
+    A sequence begins and ends with one; what it ends with also stands between the texts of a pair.
+    """
+    scores = torch.rand(len(batch.input_ids), generator=generator)
+    ends = batch.boundaries.starts.cpu().long()
+    ids = batch.input_ids.cpu()
+    scores[ends[:-1]] = 2.0
+    last = ids[ends[1:] - 1]
+    scores[ends[1:] - 1] = 2.0
+    if bool((last == last[0]).all()):  # as tokenizers have it
+        scores[ids == last[0]] = 2.0
+    return scores
 
 
 def hide(
@@ -89,10 +102,7 @@ def hide(
       The batch with tokens hidden, and int64 [chosen] their places in it.
     """
     ids = batch.input_ids
-    scores = torch.rand(len(ids), generator=generator)
-    ends = batch.boundaries.starts.cpu().long()
-    scores[ends[:-1]] = 2.0
-    scores[ends[1:] - 1] = 2.0
+    scores = _scores(batch, generator)
     places = torch.nonzero(scores < rate)[:, 0]
     if not len(places):
         places = scores.argmin()[None]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 from itertools import pairwise
 
 import numpy as np
@@ -63,3 +64,18 @@ def test_every_token_attends_to_its_own_sequence_alone(
         got = attend(query, key, value, boundaries, first_tokens_only=first_tokens_only)
     expected = by_the_formula(query, key, value, starts)
     torch.testing.assert_close(got.double(), expected, rtol=0.02, atol=0.03)
+
+
+def test_a_full_memory_is_not_remembered_as_an_option_that_is_not_there(monkeypatch):
+    varlen = importlib.import_module("torch.nn.attention.varlen")
+    attention._one_order.cache_clear()
+
+    def full(*_, **__):
+        raise torch.OutOfMemoryError
+
+    with monkeypatch.context() as patch, pytest.raises(torch.OutOfMemoryError):
+        patch.setattr(varlen, "varlen_attn", full)
+        attention._one_order(torch.device("cpu"))
+    monkeypatch.setattr(varlen, "varlen_attn", lambda *_, **__: None)
+    assert attention._one_order(torch.device("cpu")) == {"num_splits": 1}
+    attention._one_order.cache_clear()

@@ -448,3 +448,25 @@ def test_shards_of_another_arithmetic_have_another_key(
         stats = manifest_of(out)["stats"]
         assert stats[f"rows_{'bf16' if has_bf16 else 'fp32'}_cpu"] == 4
     assert names[False] != names[True]
+
+
+def test_staging_that_nobody_goes_on_with_is_told_and_removed_when_asked(
+    tmp_path: Path, bert: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    source = write_jsonl(tmp_path / "in.jsonl", ROWS[:4])
+    left = tmp_path / "out/staging/given-up/predictions"
+    left.mkdir(parents=True)
+    (left / "part.parquet").write_bytes(b"x")
+    assert run(source, tmp_path / "out", bert) == 0
+    assert "staging/given-up; --clean_staging removes" in capsys.readouterr().err
+    assert run(source, tmp_path / "out", bert, "--overwrite", "--clean_staging") == 0
+    assert not (tmp_path / "out/staging").exists()
+
+
+def test_column_names_stand_once(
+    tmp_path: Path, bert: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "in.csv").write_text("a,b\n")
+    more = ["--column_names", "text", "text"]
+    assert run(tmp_path / "in.csv", tmp_path / "out", bert, *more) == 2
+    assert "--column_names: 'text' stands twice" in capsys.readouterr().err

@@ -127,3 +127,11 @@ def test_a_checkpoint_of_another_network_is_told_and_left(
           work=tmp_path, key="k", progress=Progress(), say=said.append)  # fmt: skip
     assert any("starts anew" in line for line in said)
     assert (network.value, objective.seen) == (whole, seen)
+
+
+def test_each_seed_and_step_draws_its_own() -> None:
+    """A CPU's generator keeps 32 bits: seeds 0 and 256 dropped alike."""
+    from beam_bert.training.loop import step_seed
+
+    drawn = {step_seed(seed, step) for seed in (0, 1, 256, 2**32) for step in range(50)}
+    assert len(drawn) == 200 and max(drawn) < 2**32

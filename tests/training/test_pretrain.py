@@ -75,3 +75,17 @@ def test_text_without_a_licence_stops_the_run(
     flags = ["--input", str(text_file), "--base", str(encoder), "--output", str(tmp_path / "out")]
     assert main(flags) == 2
     assert "raw.txt is not declared" in capfd.readouterr().err
+
+
+def test_the_separator_in_the_middle_of_a_pair_is_never_hidden() -> None:
+    from beam_bert.encoder.attention import Boundaries
+    from beam_bert.encoder.packing import PackedBatch
+    from beam_bert.training.masking import drop_words
+
+    ids = torch.tensor([2, 10, 11, 3, 12, 13, 3] * 50)
+    starts = torch.arange(0, len(ids) + 1, 7, dtype=torch.int32)
+    boundaries = Boundaries((), starts, torch.arange(51), 7)
+    batch = PackedBatch(ids, torch.zeros_like(ids), starts[:-1], boundaries)
+    dropped = drop_words(batch, 1.0, mask_id=4).input_ids
+    assert (dropped[ids >= 10] == 4).all()
+    assert torch.equal(dropped[ids < 10], ids[ids < 10])
