@@ -35,7 +35,7 @@ _CURVE_POINTS_AN_EPOCH = 20
 
 def step_seed(seed: int, step: int) -> int:
     """The seed of one step: 32 bits, which is what torch's generator on a CPU keeps of any."""
-    return int(np.random.SeedSequence([seed, step]).generate_state(1)[0])
+    return int(np.random.SeedSequence(seed, spawn_key=(step,)).generate_state(1)[0])
 
 
 @dataclass(frozen=True)
