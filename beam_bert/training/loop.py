@@ -34,8 +34,12 @@ _CURVE_POINTS_AN_EPOCH = 20
 
 
 def step_seed(seed: int, step: int) -> int:
-    """The seed of one step: 32 bits, which is what torch's generator on a CPU keeps of any."""
-    return int(np.random.SeedSequence(seed, spawn_key=(step,)).generate_state(1)[0])
+    """The seed of one step: 32 bits, which is what torch's generator on a CPU keeps of any.
+
+    A seed that does not fit beside the step is mixed in; the others stand as they are.
+    """
+    high = int(np.random.SeedSequence(seed >> 8).generate_state(1)[0]) if seed >> 8 else 0
+    return (seed * 2**24 + step) % 2**32 ^ high
 
 
 @dataclass(frozen=True)
