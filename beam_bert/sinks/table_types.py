@@ -5,7 +5,7 @@ for a float16 that nobody selects. So carried columns are written in types that 
 each rule says what becomes what, and whom the type as it was would have stopped. `--types as_is`
 keeps Arrow's types but for those that no Parquet file can hold.
 
-`python -m tools.output_table` writes docs/output.md from these rules and from what readers see.
+`python -m tools.output_table` writes the table in docs/output.md from these rules.
 """
 
 from __future__ import annotations

@@ -108,8 +108,8 @@ class Documents:
                 keep[bad] = False
                 why = (reason, f"{MESSAGES[reason]} ({_named(names)})")
                 self._reject_some(path, columns, bad, why, ids)
-        for message, found in misfits.items():
-            bad = np.array([i for i in found if keep[i]], np.int64)
+        for message, places in misfits.items():
+            bad = np.array([i for i in places if keep[i]], np.int64)
             keep[bad] = False
             self._reject_some(path, columns, bad, ("carried_type", message), ids)
         if not keep.all():

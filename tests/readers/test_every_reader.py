@@ -1,6 +1,6 @@
 """The table as each reader sees it, cell by cell; readers that are not installed are left out.
 
-`pip install '.[readers]'` installs them all; Spark needs Java 17 or newer.
+`pip install pyspark polars datafusion datasets` installs the others; Spark needs Java 17 or newer.
 """
 
 from __future__ import annotations
