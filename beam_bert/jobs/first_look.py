@@ -25,8 +25,6 @@ def first_look(config: JobConfig) -> None:
 
 
 def _size(count: int) -> str:
-    for unit in ("B", "kB", "MB", "GB"):
-        if count < 1000 or unit == "GB":
-            return f"{count:,.0f} {unit}" if unit in ("B", "kB") else f"{count:,.1f} {unit}"
-        count /= 1000
-    raise AssertionError
+    if count < 1_000_000:
+        return f"{count / 1000:,.1f} kB" if count >= 1000 else f"{count} B"
+    return f"{count / 1e6:,.1f} MB" if count < 1e9 else f"{count / 1e9:,.1f} GB"

@@ -23,7 +23,11 @@ from beam_bert.settings.inference import ClassifyConfig, SentimentConfig
 from beam_bert.sinks import Manifest
 from beam_bert.sinks.manifest import Failure
 
-SETTINGS = {"classify": ClassifyConfig, "sentiment": SentimentConfig, "answer": AnswerConfig}
+SETTINGS: dict[str, type[ClassifyConfig] | type[AnswerConfig]] = {
+    "classify": ClassifyConfig,
+    "sentiment": SentimentConfig,
+    "answer": AnswerConfig,
+}
 TEMPLATES = Path(__file__).parent / "templates"
 MOST_ROWS = 100  # of a table or figure; the JSON has all
 MOST_MOVED = 25  # the same for groups and terms of the audit
@@ -141,7 +145,8 @@ def _settings_of(manifest: Manifest) -> tuple[dict[str, Any], dict[str, Any]]:
     """The settings that somebody gave, and those at their defaults."""
     fields = SETTINGS[manifest.job].model_fields if manifest.job in SETTINGS else {}
     defaults = {name: field.get_default() for name, field in fields.items()}
-    changed, unchanged = {}, {}
+    changed: dict[str, Any] = {}
+    unchanged: dict[str, Any] = {}
     for name, value in manifest.config.items():
         default = defaults.get(name)
         is_default = value == (list(default) if isinstance(default, tuple) else default)

@@ -123,8 +123,8 @@ def _judge(
             _verify(storage, run, table, totals)
         reason = "columns"
         runs_before = tuple(committed_runs(storage))
-        table = read_table(storage, run.partition, run.overwrite)
-        check_columns(table, run, schema)
+        committed = read_table(storage, run.partition, run.overwrite)
+        check_columns(committed, run, schema)
         reason = "partition"
         manifest = _manifest(storage, run, totals, schema)
         replaced: tuple[Replaced, ...] = ()
@@ -138,8 +138,10 @@ def _judge(
                 "shards in staging are used again"
             )
         reason = "columns"
-        if not same_columns(table.schema, schema):
-            replaced += _rewritten(storage, run, table, {each.path for each in replaced}, schema)
+        if not same_columns(committed.schema, schema):
+            replaced += _rewritten(
+                storage, run, committed, {each.path for each in replaced}, schema
+            )
         manifest = manifest.model_copy(
             update={"replaced": tuple(sorted(replaced, key=lambda each: each.path))}
         )
