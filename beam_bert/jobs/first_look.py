@@ -16,12 +16,17 @@ def first_look(config: JobConfig) -> None:
     from beam_bert.sources.opening import is_url
 
     if any(is_url(pattern) for pattern in config.input):
-        TERMINAL.say(f"reading {' '.join(config.input)} with {config.model}")
+        _tell(config, f"reading {' '.join(config.input)} with {config.model}")
         return
     files = list_files(config.input)
     size = sum(file.size for file in files)
     count = "1 file" if len(files) == 1 else f"{len(files):,} files"
-    TERMINAL.say(f"reading {count}, {_size(size)}, with {config.model}")
+    _tell(config, f"reading {count}, {_size(size)}, with {config.model}")
+
+
+def _tell(config: JobConfig, line: str) -> None:
+    if config.output != "-":  # rows alone go to stdout then
+        TERMINAL.show(line)
 
 
 def _size(count: int) -> str:

@@ -38,8 +38,8 @@ def inspect_source(
       InputError: the text, pair, id or a carried column is in none of the files, or holds no
         text; types cannot be united; see also `sample_files`.
     """
-    names = spec.column_names or ()
-    if twice := next((name for name in names if names.count(name) > 1), None):
+    given = spec.column_names or ()
+    if twice := next((name for name in given if given.count(name) > 1), None):
         raise InputError(f"--column_names: {twice!r} stands twice; give each column its own name")
     samples = sample_files(files, spec) if files else []
     _check_lost_files(samples, spec)
