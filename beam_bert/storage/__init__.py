@@ -9,9 +9,9 @@ from beam_bert.storage.base import (
     crc32c_base64,
     in_parallel,
     is_safe_path,
-    open_storage,
 )
 from beam_bert.storage.model_files import MODEL_FILES, is_model_file
+from beam_bert.storage.places import open_storage
 from beam_bert.storage.reach import require_gs
 from beam_bert.storage.regular_files import open_regular, read_json, read_regular
 

@@ -18,7 +18,6 @@ from typing import TypeVar
 import google_crc32c
 
 from beam_bert.errors import InputError, OutputError, UserError
-from beam_bert.storage.paths import without_scheme
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -154,24 +153,6 @@ class Storage(ABC):
     def delete_all(self, paths: Iterable[str]) -> None:
         """Remove many files."""
         in_parallel(self.delete, paths, self.parallelism)
-
-
-def open_storage(place: str, wording: Wording = OUTPUT) -> Storage:
-    """The storage of a place: a local folder (`~` and file:// too) or `gs://bucket/prefix`.
-
-    Raises:
-      UserError: the wording's: another scheme than gs://, or no credentials for it.
-    """
-    if place.startswith("gs://"):
-        from beam_bert.storage.gcs import open_gcs_storage  # local runs do without google.cloud
-
-        return open_gcs_storage(place, wording)
-    local = without_scheme(place)
-    if "://" in local:
-        raise wording.error(f"{wording.name}={place}: only local folders and gs:// can be written")
-    from beam_bert.storage.local import LocalStorage
-
-    return LocalStorage(Path(local).expanduser(), wording)
 
 
 def crc32c_base64(data: bytes) -> str:
