@@ -157,7 +157,7 @@ def _run_of(words: Sequence[str], prog: str) -> Iterator[Finding]:
         return
     size = sum(file.size for file in plan.files)
     yield Finding("ok", "input", f"{len(plan.files):,} files, {size:,} bytes, {plan.spec.format}")
-    carried = ", ".join(plan.spec.resolved().names) or "none"
+    carried = ", ".join(plan.spec.resolved.names) or "none"
     yield Finding("ok", "columns kept", carried)
     labels = len(plan.encoder.labels)
     yield Finding(

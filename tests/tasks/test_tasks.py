@@ -113,7 +113,7 @@ def test_valence_is_read_from_the_names_that_published_models_use(
 def test_labels_that_do_not_say_which_is_bad_are_refused_with_the_way_out(
     labels: tuple[str, ...],
 ) -> None:
-    with pytest.raises(ModelError, match=r"pipelines\.classify, or rename them in id2label"):
+    with pytest.raises(ModelError, match=r"beam-bert classify, or rename them in id2label"):
         SentimentTask(labels)
 
 
