@@ -101,8 +101,8 @@ def test_every_fault_of_every_operation_is_tried_again_or_told_in_a_line(
             once, forever = (became[operation, fault, times] for times in (1, 10**6))
             print(f"{operation:10} {fault:9} {once:12} {forever}")
     for (operation, fault, times), what in became.items():
-        if fault == "416":  # an answer that will not change
-            assert what == "one line", (operation, times)
+        if fault == "416":  # an answer that will not change, unless it came too late to be one
+            assert what == "one line" or (times == 1 and what == "tried again"), (operation, times)
         elif fault == "flipped" and operation != "read":
             pass  # what is no object's bytes has no checksum but TLS
         elif times == 1:
