@@ -34,6 +34,8 @@ def test_a_delta_table_is_read_by_its_log(tmp_path: Path) -> None:
 def test_a_damaged_or_foreign_table_is_one_line(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    for library in ("deltalake", "pyiceberg"):
+        pytest.importorskip(library)
     pq.write_table(pa.table({"text": ["a"]}), tmp_path / "p.parquet")
     (tmp_path / "_delta_log").mkdir()
     (tmp_path / "_delta_log" / f"{0:020}.json").write_text('{"add":{"path":"p.parquet"}}')
@@ -49,4 +51,21 @@ def test_a_damaged_or_foreign_table_is_one_line(
         list_files([str(tmp_path)])
     (tmp_path / "metadata").rename(tmp_path / ".hoodie")
     with pytest.raises(InputError, match="Hudi"):
+        list_files([str(tmp_path)])
+
+
+def test_without_its_library_a_table_is_refused_with_the_extras_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for library in ("deltalake", "pyiceberg"):
+        monkeypatch.setitem(sys.modules, library, None)
+    pq.write_table(pa.table({"text": ["a"]}), tmp_path / "p.parquet")
+    (tmp_path / "_delta_log").mkdir()
+    (tmp_path / "_delta_log" / f"{0:020}.json").write_text("{}")
+    with pytest.raises(InputError, match=r"pip install 'beam-bert\[delta\]'"):
+        list_files([str(tmp_path)])
+    (tmp_path / "_delta_log" / f"{0:020}.json").unlink()
+    (tmp_path / "_delta_log").rename(tmp_path / "metadata")
+    (tmp_path / "metadata" / "v1.metadata.json").write_text("{}")
+    with pytest.raises(InputError, match=r"pip install 'beam-bert\[iceberg\]'"):
         list_files([str(tmp_path)])

@@ -43,6 +43,17 @@ def test_guesses_become_better_and_a_classifier_starts_from_the_result(
     assert finetune("--base", str(output), "--epochs", "1").is_dir()
 
 
+def test_texts_that_the_tokenizer_empties_are_rejects(
+    tmp_path: Path, text_file: Path, encoder: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    with text_file.open("a", encoding="utf-8") as file:
+        file.write("\u200b\u200d\n")
+    flags = ["--input", str(text_file), "--base", str(encoder), "--epochs", "1", *COMMON]
+    assert main([*flags, "--output", str(tmp_path / "strict"), "--max_reject_rate", "0"]) == 2
+    assert "1 of 301 rows" in capfd.readouterr().err
+    assert main([*flags, "--output", str(tmp_path / "lenient")]) == 0
+
+
 def test_the_same_seed_gives_the_same_bits(tmp_path: Path, text_file: Path, encoder: Path) -> None:
     flags = ["--input", str(text_file), "--base", str(encoder), *COMMON]
     for name in ("one", "two"):

@@ -318,6 +318,28 @@ def test_a_dry_run_estimates_the_windows_of_all_questions(
     assert "documents: about 10" in capsys.readouterr().out
 
 
+def test_a_dry_run_counts_what_a_long_question_costs(
+    tmp_path: Path, reader: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    source = write_jsonl(tmp_path / "in.jsonl", [{"text": "the bank is open " * 200}] * 3)
+    tokens = []
+    for question in ("who?", "the " * 24 + "?"):
+        flags = ["--question", question, "--dry_run", "--max_length=64", "--stride=4"]
+        assert run(source, tmp_path / "out", reader, *flags, "--max_answer_tokens=4") == 0
+        (line,) = [x for x in capsys.readouterr().out.splitlines() if x.startswith("tokens:")]
+        tokens.append(int(line.split()[-1].replace(",", "")))
+    assert tokens[1] > 1.5 * tokens[0]
+
+
+def test_progress_counts_windows_of_a_long_document(
+    tmp_path: Path, reader: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("beam_bert.reports.progress.PLAIN_INTERVAL_S", 0.02)
+    source = write_jsonl(tmp_path / "in.jsonl", [{"text": "the bank is open " * 20_000}])
+    assert run(source, tmp_path / "out", reader, "--question", "who?") == 0
+    assert "windows/s" in capfd.readouterr().err
+
+
 def test_int8_answers_are_fp32s_and_the_manifest_has_the_proof(
     tmp_path: Path,
     reader: Path,
