@@ -9,6 +9,7 @@ what Python's own -X importtime says of the packages that cost most in the first
 from __future__ import annotations
 
 import argparse
+import os
 import statistics
 import subprocess
 import sys
@@ -54,6 +55,7 @@ def _timed(words: list[str]) -> tuple[float, float]:
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
+        env={**os.environ, "PYTHONUNBUFFERED": "1"},  # as on a terminal
     ) as process:
         assert process.stdout is not None
         process.stdout.readline()

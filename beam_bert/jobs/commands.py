@@ -9,6 +9,7 @@ import argparse
 import contextlib
 import difflib
 import importlib
+import io
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -115,6 +116,9 @@ def run_command(name: str, argv: Sequence[str] | None = None, prog: str | None =
       argv: its flags; None: those of this process.
       prog: how it was called, for messages.
     """
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # an é in a path is no reason to end a run
+            stream.reconfigure(errors="backslashreplace")
     flags = sys.argv[1:] if argv is None else argv
     prog = prog or f"python -m pipelines.{name}"
     if name in PROGRAMS:

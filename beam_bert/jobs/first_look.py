@@ -25,8 +25,10 @@ def first_look(config: JobConfig) -> None:
 
 
 def _tell(config: JobConfig, line: str) -> None:
-    if config.output != "-":  # rows alone go to stdout then
-        TERMINAL.show(line)
+    if config.output == "-" or TERMINAL.as_json or not TERMINAL.shows_progress:
+        return  # rows or results alone go to stdout then
+    # Not flushed: a closed pipe or full disk is noticed after the commit, when it does no harm.
+    print(line)
 
 
 def _size(count: int) -> str:

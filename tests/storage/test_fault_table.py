@@ -82,7 +82,7 @@ def test_every_fault_of_every_operation_is_tried_again_or_told_in_a_line(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    hurry(monkeypatch, give_up_s=1.0, attempt_s=0.5)
+    hurry(monkeypatch, give_up_s=2.0, attempt_s=0.7)
     # A little is sent as much is: in several requests.
     monkeypatch.setattr(gcs, "_SINGLE_UPLOAD_BYTES", 256 << 10)
     monkeypatch.setattr(gcs, "_RANGE_BYTES", 256 << 10)

@@ -152,8 +152,9 @@ def test_what_is_broken_in_squads_file_is_told(
     text = source.read_text()
     source.write_text(text[: text.index("article 2")])
     assert run(source, tmp_path / "out", finder, "--question_column=question") == 2
-    assert "dev.json: the JSON is broken" in (said := capfd.readouterr().err)
-    assert "behind 2 records" in said
+    said = capfd.readouterr().err
+    assert f"error: {source}" in said.splitlines()[-1]
+    assert "behind 2 records" in said.splitlines()[-1]
 
 
 @pytest.mark.parametrize("layout", ["long", "wide"])
