@@ -6,20 +6,30 @@ https://github.com/huggingface/safetensors; sharded folders have model.safetenso
 
 from __future__ import annotations
 
+import re
+import shlex
 import struct
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import torch
 from safetensors import SafetensorError, safe_open
 
+from beam_bert.encoder.families import FAMILIES
 from beam_bert.errors import ModelError, shortened, shown
 from beam_bert.settings.limits import INDEX_BYTES, WEIGHTS_HEADER_BYTES
-from beam_bert.storage import is_model_file, open_regular, read_json
+from beam_bert.storage import (
+    is_model_file,
+    not_a_model_file,
+    open_regular,
+    read_json,
+    why_no_model,
+)
 
 WEIGHTS = "model.safetensors"
 INDEX = "model.safetensors.index.json"
+_WORDS = "embeddings.word_embeddings.weight"  # in every family, below its prefix or bare
 # TensorFlow's names for a norm's weight and bias, which checkpoints of 2018 and 2019 still carry.
 _OLD_NAMES = {"LayerNorm.weight": "LayerNorm.gamma", "LayerNorm.bias": "LayerNorm.beta"}
 
@@ -43,6 +53,7 @@ class Checkpoint:
                 self._opened.update(dict.fromkeys(opened.keys(), (file, opened)))
             except (SafetensorError, OSError) as error:
                 raise _damaged(file, error) from error
+        _refuse_foreign(folder, self._opened, prefix)
 
     def __contains__(self, name: str) -> bool:
         return self._stored_name(name) is not None
@@ -64,7 +75,12 @@ class Checkpoint:
             tensor: torch.Tensor = opened.get_tensor(stored)
         except Exception as error:  # whatever a kind of number that torch has not makes it raise
             raise _damaged(file, error) from error
-        if list(tensor.shape) != list(shape) or not tensor.is_floating_point():
+        if not tensor.is_floating_point():
+            raise ModelError(
+                f"{self.folder}: the tensor {stored} is {tensor.dtype}: quantized weights are not "
+                "read; save the model in float32 or bfloat16"
+            )
+        if list(tensor.shape) != list(shape):
             raise ModelError(
                 f"{self.folder}: the tensor {stored} is {tensor.dtype} {list(tensor.shape)}, and "
                 f"config.json asks for {list(shape)}; use the config.json that the weights were "
@@ -108,9 +124,8 @@ def weight_files(folder: Path) -> list[Path]:
         names = set(read_json(index, INDEX_BYTES)["weight_map"].values())
         strange = [name for name in names if not (isinstance(name, str) and _is_weights(name))]
     except (OSError, ValueError, KeyError, AttributeError, TypeError) as error:
-        raise ModelError(
-            f"{index} cannot be read ({shortened(repr(error))}); copy the checkpoint again"
-        ) from error
+        why = f"cannot be read ({shortened(repr(error))}); copy the checkpoint again"
+        raise ModelError(f"{index} {not_a_model_file(index) or why}") from error
     if strange:
         raise ModelError(
             f"{index} names {shown(strange[0])}, which is not in {folder}: weights are files "
@@ -135,18 +150,47 @@ def _check_header(file: Path) -> None:
 
 
 def _damaged(file: Path, error: Exception) -> ModelError:
-    why = shortened(" ".join(str(error).split()))
-    return ModelError(f"{file} is cut short or damaged ({why}); copy it again")
+    why = f"is cut short or damaged ({shortened(' '.join(str(error).split()))}); copy it again"
+    return ModelError(f"{file} {not_a_model_file(file) or why}")
 
 
-def _raise_no_weights(folder: Path) -> None:
-    pickled = sorted(
-        p.name for pattern in ("*.bin", "*.pt", "*.ckpt") for p in folder.glob(pattern)
-    )
-    if pickled:
+def _refuse_foreign(folder: Path, tensors: Collection[str], prefix: str) -> None:
+    """Say why none of the tensors is found: they are an adapter's, or have another name before."""
+    if problem := why_no_model([path.name for path in folder.iterdir()], tensors):
+        raise ModelError(f"{folder} {problem}")
+    if {_WORDS, f"{prefix}.{_WORDS}"} & set(tensors):
+        return
+    for name in sorted(tensors):
+        before = name.removesuffix(_WORDS)
+        if before == name:
+            continue
+        before = before.removesuffix(f"{prefix}.")
+        if before.removesuffix(".") in {family.prefix for family in FAMILIES.values()}:
+            raise ModelError(
+                f"{folder} has tensors of {before.removesuffix('.')} ({name}), and its config.json "
+                f"is of {prefix}; use the config.json that the weights were saved with"
+            )
+        way = "save what is inside the wrapper (model.module.save_pretrained(…))"
+        if re.fullmatch(r"[\w.]+", before) and (folder / WEIGHTS).is_file():
+            way = f"take it off: {_take_off(before, folder / WEIGHTS)}"
         raise ModelError(
-            f"{folder} has only pickled weights ({pickled[0]}), which can run code and are never "
-            "loaded; convert them where you trust them: AutoModelForSequenceClassification."
-            "from_pretrained(…).save_pretrained(…) writes model.safetensors"
+            f"{folder} has tensors with {shown(before)} before their names "
+            f"({shortened(name, 80)}), as a wrapper around the model leaves it; {way}"
         )
-    raise ModelError(f"{folder} has no {WEIGHTS}; save the model there with save_pretrained()")
+
+
+def _take_off(before: str, file: Path) -> str:
+    """The command that does so."""
+    code = (
+        "import sys; from safetensors.torch import load_file, save_file; f = sys.argv[1]; "
+        f"save_file({{k.removeprefix('{before}'): v for k, v in load_file(f).items()}}, f, "
+        "{'format': 'pt'})"
+    )
+    return f'python -c "{code}" {shlex.quote(str(file))}'
+
+
+def _raise_no_weights(folder: Path) -> NoReturn:
+    found = why_no_model([path.name for path in folder.iterdir()])
+    raise ModelError(
+        f"{folder} {found or f'has no {WEIGHTS}; save the model there with save_pretrained()'}"
+    )

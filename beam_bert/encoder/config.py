@@ -16,7 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from beam_bert.encoder.families import FAMILIES, Family
 from beam_bert.errors import ModelError, shortened, shown
 from beam_bert.settings.limits import CONFIG_JSON_BYTES, LABEL_CHARACTERS, LABELS
-from beam_bert.storage import read_json
+from beam_bert.storage import not_a_model_file, read_json, why_no_model
 
 # Hugging Face's names -> ours; the rest of their table never appears in published BERT encoders.
 ACTIVATIONS = {
@@ -94,13 +94,13 @@ def read_config(folder: Path) -> EncoderConfig:
     try:
         values = read_json(file, CONFIG_JSON_BYTES)
     except FileNotFoundError:
+        found = why_no_model([path.name for path in folder.iterdir()])
         raise ModelError(
-            f"{folder} has no config.json; save the model there with save_pretrained()"
+            f"{folder} {found or 'has no config.json; save the model there with save_pretrained()'}"
         ) from None
     except (OSError, ValueError) as error:
-        raise ModelError(
-            f"{file} cannot be read as JSON ({error}); copy the checkpoint again"
-        ) from error
+        why = f"cannot be read as JSON ({error}); copy the checkpoint again"
+        raise ModelError(f"{file} {not_a_model_file(file) or why}") from error
     if not isinstance(values, dict):
         raise ModelError(f"{file} is not a JSON object; copy the checkpoint again")
     return parse_config(values, str(file))
@@ -226,6 +226,8 @@ def _labels(fields: _Fields, where: str) -> tuple[str, ...]:
     if not names or sorted(names) != list(range(len(names))):
         raise ModelError(f"{where}: id2label does not number its labels 0, 1, 2, …; mend the file")
     labels = tuple(names[i] for i in range(len(names)))
+    if not all(name.strip() for name in labels):
+        raise ModelError(f"{where}: id2label has a label without a name; mend the file")
     if len(set(labels)) < len(labels):
         twice = next(name for i, name in enumerate(labels) if name in labels[:i])
         raise ModelError(

@@ -14,10 +14,8 @@ from beam_bert.models.digest import file_checksum
 from beam_bert.models.records import PublishedFile
 from beam_bert.settings.limits import CONFIG_JSON_BYTES, INDEX_BYTES
 from beam_bert.settings.paths import path_fault
-from beam_bert.storage import is_safe_path, read_json
+from beam_bert.storage import PICKLES, is_safe_path, not_a_model_file, read_json, why_no_model
 
-# Loading these can run code. Trainer leaves some (optimizer.pt, training_args.bin) beside a model.
-_PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle", ".joblib")
 _TRAINER_STATE = re.compile(r"checkpoint-\d+")
 
 
@@ -60,7 +58,7 @@ def _walk(root: Path, folder: Path) -> Iterator[tuple[str, Path]]:
     for entry in entries:
         here = Path(entry.path)
         path = here.relative_to(root).as_posix()
-        if entry.name.startswith(".") or entry.name.lower().endswith(_PICKLES):
+        if entry.name.startswith(".") or entry.name.lower().endswith(PICKLES):
             continue
         if not is_safe_path(path) or not _is_text(path):
             raise ModelError(f"cannot publish {root}: its file {path!r} has a name not for others")
@@ -97,12 +95,15 @@ def _stays_below(root: Path, link: Path) -> bool:
 
 
 def _check_config(folder: Path, found: dict[str, Path]) -> None:
+    if problem := why_no_model([path.name for path in folder.iterdir()]):
+        raise ModelError(f"cannot publish {folder}: it {problem}")
     if "config.json" not in found:
         raise ModelError(f"cannot publish {folder}: it has no config.json, so it is not a model")
     try:
         config = read_json(found["config.json"], CONFIG_JSON_BYTES)
     except (OSError, ValueError) as error:
-        raise ModelError(f"cannot publish {folder}: config.json is not JSON: {error}") from None
+        why = not_a_model_file(found["config.json"]) or f"is not JSON: {error}"
+        raise ModelError(f"cannot publish {folder}: config.json {why}") from None
     if not isinstance(config, dict):
         raise ModelError(f"cannot publish {folder}: config.json is not a JSON object")
 
@@ -112,20 +113,17 @@ def _check_weights(folder: Path, found: dict[str, Path]) -> None:
 
     weights = {path for path in found if path.endswith(".safetensors") and "/" not in path}
     if not weights:
-        pickled = sorted(path.name for path in folder.iterdir() if path.name.endswith(_PICKLES))
-        what = f"only pickled weights ({', '.join(pickled)}), which can run code when loaded"
         raise ModelError(
-            f"cannot publish {folder}: it has {what if pickled else 'no weights'}; save the model "
-            "as safetensors (save_pretrained does)"
+            f"cannot publish {folder}: it has no weights; save the model as safetensors "
+            "(save_pretrained does)"
         )
     for path in sorted(weights):
         try:
             with safe_open(found[path], framework="np"):  # reads the header, checks the length
                 pass
         except (SafetensorError, OSError) as error:
-            raise ModelError(
-                f"cannot publish {folder}: {path} is damaged or cut short ({error})"
-            ) from None
+            why = not_a_model_file(found[path]) or f"is damaged or cut short ({error})"
+            raise ModelError(f"cannot publish {folder}: {path} {why}") from None
     index = found.get("model.safetensors.index.json")
     if index is None:
         return

@@ -24,7 +24,9 @@ from beam_bert.storage import (
     Wording,
     in_parallel,
     is_model_file,
+    not_a_model_file,
     open_storage,
+    why_no_model,
 )
 
 EMBEDDED_FOLDER = Path(__file__).parent / "embedded"
@@ -91,7 +93,8 @@ def resolve_model(name: str) -> ResolvedModel:
     if reference is not None:
         return _store_model(name, *reference)
     if folder.exists():
-        raise ModelError(f"model {name} is a file; give the folder that holds its config.json")
+        what = not_a_model_file(folder) or "is a file; give the folder that holds its config.json"
+        raise ModelError(f"model {name} {what}")
     if _HUB_ID.fullmatch(name) is None:
         raise ModelError(f"model {name}: there is no such folder")
     revision, folder = _from_hub(name, None)
@@ -153,6 +156,8 @@ def _gcs_checksums(location: str) -> dict[str, str]:
     try:
         storage = open_storage(location, _MODEL)
         names = [file.name for file in storage.list_files("", recursive=False)]
+        if found := why_no_model(names):
+            raise ModelError(f"model {location} {found}")
         if "config.json" not in names:
             if _holds_store(storage):
                 raise _names_no_version(location)

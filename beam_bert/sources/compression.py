@@ -20,7 +20,8 @@ from typing import BinaryIO, Protocol, cast
 from beam_bert.slices.plan import FileEntry
 from beam_bert.sources.formats import Compression, compression_of, is_packed
 from beam_bert.sources.lost import DamagedFileError
-from beam_bert.sources.recognition import SIGNATURE_BYTES, not_compressed
+from beam_bert.sources.recognition import not_compressed
+from beam_bert.storage.signatures import SIGNATURE_BYTES
 
 # zstd has no bound on what one call unpacks; 2 KiB become 64 MiB at its very best ratio (measured),
 # and feeding it so little costs nothing (1.1 GB/s, as fast as 64 KiB).

@@ -16,9 +16,10 @@ from beam_bert.sources.documents import Columns, joined
 from beam_bert.sources.fitting import fitted, id_texts, is_text, plain_type, valid_text
 from beam_bert.sources.lost import DamagedFileError, WrongKindError
 from beam_bert.sources.parquet_types import distinct_names
-from beam_bert.sources.recognition import SIGNATURE_BYTES, foreign
+from beam_bert.sources.recognition import foreign
 from beam_bert.sources.rejects import MESSAGES, Rejects
 from beam_bert.sources.spec import SourceSpec
+from beam_bert.storage.signatures import SIGNATURE_BYTES
 
 _SMALL_BYTES = 64 << 10
 _TAIL_SHARE = 64  # of a larger file so small a part is looked at for its footer, which mostly fits

@@ -10,7 +10,13 @@ from beam_bert.storage.base import (
     in_parallel,
     is_safe_path,
 )
-from beam_bert.storage.model_files import MODEL_FILES, is_model_file
+from beam_bert.storage.model_files import (
+    MODEL_FILES,
+    PICKLES,
+    is_model_file,
+    not_a_model_file,
+    why_no_model,
+)
 from beam_bert.storage.places import open_storage
 from beam_bert.storage.reach import require_gs
 from beam_bert.storage.regular_files import open_regular, read_json, read_regular
@@ -19,6 +25,7 @@ __all__ = [
     "INPUT",
     "MODEL_FILES",
     "OUTPUT",
+    "PICKLES",
     "Storage",
     "StoredFile",
     "Wording",
@@ -26,9 +33,11 @@ __all__ = [
     "in_parallel",
     "is_model_file",
     "is_safe_path",
+    "not_a_model_file",
     "open_regular",
     "open_storage",
     "read_json",
     "read_regular",
     "require_gs",
+    "why_no_model",
 ]

@@ -23,7 +23,7 @@ from tokenizers import Tokenizer
 
 from beam_bert.errors import ModelError, shortened, shown
 from beam_bert.settings.limits import CONFIG_JSON_BYTES, NORMALIZER_GROWTH, TOKENIZER_BYTES
-from beam_bert.storage import is_model_file, read_json, read_regular
+from beam_bert.storage import is_model_file, not_a_model_file, read_json, read_regular
 from beam_bert.tokenization import trial
 from beam_bert.tokenization.growth import growth_of
 
@@ -149,6 +149,8 @@ def _fill(closed: Path, folder: Path) -> None:
             continue
         if path.stat().st_size > TOKENIZER_BYTES:
             raise ModelError(f"{path} has more than {TOKENIZER_BYTES:,} bytes: no tokenizer does")
+        if problem := not_a_model_file(path):
+            raise ModelError(f"{path} {problem}")
         (closed / path.name).symlink_to(path.resolve())
     for name, fields in {
         "config.json": _CONFIG_FIELDS,

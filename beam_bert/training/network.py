@@ -18,12 +18,12 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from beam_bert.encoder.answering import HEAD as SPAN_HEAD
-from beam_bert.encoder.checkpoint import weight_files
+from beam_bert.encoder.checkpoint import Checkpoint
 from beam_bert.encoder.config import EncoderConfig, read_config
 from beam_bert.encoder.families import FAMILIES
 from beam_bert.encoder.packing import PackedBatch, pack
 from beam_bert.encoder.plan import Int64Array, MicroBatch, plan_micro_batches
-from beam_bert.errors import ModelError
+from beam_bert.errors import ModelError, shortened
 from beam_bert.labelled.rows import Tokens
 from beam_bert.tokenization.loading import quiet_transformers
 from beam_bert.training.attention import attend
@@ -312,20 +312,31 @@ def from_pretrained(auto_class: str, folder: Path, **settings: Any) -> Any:
     """
     import transformers
 
-    weight_files(folder)  # transformers would follow an index to whatever it names
+    prefix = FAMILIES[read_config(folder).family].prefix
+    Checkpoint(folder, prefix)  # transformers would follow an index to whatever it names
     try:
         with quiet_transformers():
-            return getattr(transformers, auto_class).from_pretrained(
+            model, loaded = getattr(transformers, auto_class).from_pretrained(
                 str(folder),
                 local_files_only=True,
                 trust_remote_code=False,
                 use_safetensors=True,
                 attn_implementation="sdpa",
+                output_loading_info=True,
                 **settings,
             )
     except Exception as error:  # whatever a damaged checkpoint makes transformers raise
         reason = " ".join(str(error).split())[:300]
         raise ModelError(f"model {folder} cannot be loaded to train it: {reason}") from None
+    # Heads and poolers may be new; of an encoder transformers would draw the same in silence.
+    mismatched = [name for name, *_ in loaded["mismatched_keys"]]
+    for name in sorted({*loaded["missing_keys"], *mismatched}):
+        if name.startswith(f"{prefix}.") and not name.startswith(f"{prefix}.pooler."):
+            raise ModelError(
+                f"model {folder} lacks the tensor {shortened(name)} in the shape that its "
+                "config.json asks for; it is not a whole checkpoint, save it again"
+            )
+    return model
 
 
 def _first(config: Any, *names: str) -> float:

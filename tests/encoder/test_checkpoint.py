@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import shlex
 import shutil
+import sys
 from pathlib import Path
 
 import pytest
@@ -76,6 +78,103 @@ def test_only_pickled_weights_says_how_to_convert(folder):
     torch.save({}, folder / "pytorch_model.bin")
     (folder / "model.safetensors").unlink()
     assert_refused(folder, r"only pickled weights \(pytorch_model.bin\), .*save_pretrained")
+
+
+@pytest.mark.parametrize(
+    "name", ["model.pt", "best.ckpt", "pytorch_model-00001-of-00002.bin", "weights.pth"]
+)
+def test_pickled_weights_of_other_names_are_told(folder, name):
+    torch.save({}, folder / name)
+    (folder / "model.safetensors").unlink()
+    assert_refused(folder, rf"only pickled weights \({name}\), .*save_pretrained")
+
+
+def test_what_a_trainer_leaves_is_no_pickled_model(folder):
+    torch.save({}, folder / "training_args.bin")
+    (folder / "model.safetensors").unlink()
+    assert_refused(folder, "has no model.safetensors")
+
+
+@pytest.mark.parametrize(
+    "name, what",
+    [("tf_model.h5", "TensorFlow"), ("flax_model.msgpack", "Flax"), ("m.onnx", "ONNX")],
+)
+def test_weights_of_other_frameworks_are_told(folder, name, what):
+    (folder / name).write_bytes(b"0")
+    (folder / "model.safetensors").unlink()
+    assert_refused(folder, rf"only weights of {what} \({name}\)")
+
+
+def test_a_lora_adapter_is_told_to_be_merged(folder):
+    merge = "LoRA adapter .*merge_and_unload"
+    (folder / "adapter_config.json").write_text("{}")
+    assert_refused(folder, f"beside its weights, which is not applied; .*{merge[13:]}")
+    (folder / "model.safetensors").rename(folder / "adapter_model.safetensors")
+    assert_refused(folder, merge)
+    (folder / "config.json").unlink()
+    assert_refused(folder, merge)
+
+
+def test_an_adapter_saved_with_its_base_is_told(folder):
+    name = "base_model.model.bert.encoder.layer.0.attention.self.query.lora_A.default.weight"
+    change_tensors(folder, {name: torch.zeros(2, 64)})
+    assert_refused(folder, "weights of a LoRA adapter")
+
+
+LFS = b"version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 12345\n"
+IN_PLACE = {"a Git LFS pointer.*git lfs pull": LFS, "an HTML page": b"\n<!doctype HTML>\n<html>404"}
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", "config.json"])
+@pytest.mark.parametrize("told", IN_PLACE)
+def test_what_stands_in_a_files_place_is_told(folder, name, told):
+    (folder / name).write_bytes(IN_PLACE[told])
+    assert_refused(folder, f"{name} is {told}")
+
+
+def test_an_index_that_git_lfs_has_not_fetched(folder):
+    (folder / "model.safetensors").unlink()
+    (folder / "model.safetensors.index.json").write_bytes(LFS)
+    assert_refused(folder, "index.json is a Git LFS pointer.*git lfs pull")
+
+
+@pytest.mark.parametrize("zipped", [True, False])
+def test_a_pickle_named_safetensors_is_told(folder, zipped):
+    file = folder / "model.safetensors"
+    torch.save({"a": torch.zeros(3)}, file, _use_new_zipfile_serialization=zipped)
+    assert_refused(folder, "model.safetensors is a pickle.* can run code and is never loaded")
+
+
+@pytest.mark.parametrize("before", ["model.", "module.", "_orig_mod.", "model.module."])
+def test_a_wrappers_prefix_is_told_and_the_command_takes_it_off(folder, before, monkeypatch):
+    file = folder / "model.safetensors"
+    save_file({before + name: tensor for name, tensor in load_file(file).items()}, file)
+    assert_refused(folder, f"tensors with '{before}' before their names")
+    with pytest.raises(ModelError) as caught:
+        load_classifier(folder, device="cpu")
+    python, c, code, *arguments = shlex.split(str(caught.value).partition("take it off: ")[2])
+    assert (python, c) == ("python", "-c")
+    monkeypatch.setattr(sys, "argv", [c, *arguments])
+    exec(code, {})
+    load_classifier(folder, device="cpu")
+
+
+def test_a_prefix_that_is_code_is_in_no_command(folder):
+    file = folder / "model.safetensors"
+    save_file({"'+f());(" + name: tensor for name, tensor in load_file(file).items()}, file)
+    assert_refused(folder, r"before their names .*model.module.save_pretrained\(…\)\)$")
+
+
+def test_weights_of_another_family_are_told(folder):
+    file = folder / "model.safetensors"
+    save_file({n.replace("bert.", "roberta."): t for n, t in load_file(file).items()}, file)
+    assert_refused(folder, "has tensors of roberta .*config.json is of bert")
+
+
+@pytest.mark.parametrize("names", [{"0": None}, {"0": ""}, {"0": " "}, {"0": "a", "1": "a"}, ["a"]])
+def test_labels_without_a_name_of_their_own_are_refused(folder, names):
+    change_config(folder, id2label=names)
+    assert_refused(folder, "id2label")
 
 
 def test_no_weights_at_all(folder):

@@ -113,6 +113,18 @@ def test_pickled_weights_alone_are_not_published(tmp_path: Path, model: Path) ->
     _refused(tmp_path, model, r"only pickled weights \(pytorch_model.bin\), which can run code")
 
 
+def test_an_adapter_is_not_published(tmp_path: Path, model: Path) -> None:
+    (model / "adapter_config.json").write_text("{}")
+    _refused(tmp_path, model, "LoRA adapter .*merge_and_unload")
+
+
+def test_weights_that_git_lfs_has_not_fetched_are_not_published(
+    tmp_path: Path, model: Path
+) -> None:
+    (model / "model.safetensors").write_bytes(b"version https://git-lfs.github.com/spec/v1\noid 1")
+    _refused(tmp_path, model, "model.safetensors is a Git LFS pointer.*git lfs pull")
+
+
 def test_a_folder_without_weights_is_not_published(tmp_path: Path, model: Path) -> None:
     (model / "model.safetensors").unlink()
     _refused(tmp_path, model, "it has no weights; save the model as safetensors")

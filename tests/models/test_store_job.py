@@ -9,7 +9,9 @@ from pathlib import Path
 import pyarrow.dataset as ds
 import pytest
 
-from beam_bert.models import ModelStore
+from beam_bert.errors import ModelError
+from beam_bert.models import ModelStore, resolve_model
+from beam_bert.storage import open_storage
 from pipelines import classify
 
 
@@ -37,6 +39,21 @@ def test_rows_and_manifest_name_the_version_that_the_alias_stood_for(
     model = json.loads(manifest.read_bytes())["model"]
     assert (model["name"], model["version"]) == (name, record.digest)
     assert model["location"] == store.folder(record.version)
+
+
+def test_a_prefix_without_a_whole_model_says_what_it_holds(
+    new_gs_output: Callable[[], str],
+) -> None:
+    for names, told in (
+        (["config.json", "pytorch_model.bin"], r"only pickled weights \(pytorch_model.bin\)"),
+        (["adapter_config.json", "adapter_model.safetensors"], "LoRA adapter .*merge_and_unload"),
+    ):
+        location = f"{new_gs_output()}/model"
+        storage = open_storage(location)
+        for name in names:
+            storage.write(name, b"{}")
+        with pytest.raises(ModelError, match=f"model {location} has .*{told}"):
+            resolve_model(location)
 
 
 def test_a_missing_alias_is_exit_code_2_before_any_work(

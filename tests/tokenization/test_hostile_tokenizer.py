@@ -227,6 +227,22 @@ def test_damaged_files_are_one_line(folder: Path, name: str, text: str) -> None:
         assert name != "tokenizer.json" and text.startswith("{")
 
 
+@pytest.mark.parametrize("name", ["tokenizer.json", "tokenizer_config.json", "vocab.txt"])
+@pytest.mark.parametrize(
+    "data, told",
+    [
+        (b"version https://git-lfs.github.com/spec/v1\noid sha256:1\n", "Git LFS .*git lfs pull"),
+        (b"<html><head></head></html>", "an HTML page"),
+    ],
+)
+def test_what_stands_in_a_files_place_is_told(
+    folder: Path, name: str, data: bytes, told: str
+) -> None:
+    (folder / name).write_bytes(data)
+    (folder / "tokenizer.json").unlink() if name == "vocab.txt" else None
+    _refused(folder, f"{name} is {told}" if data[0] == 60 else f"{name} is a {told}")
+
+
 def test_random_merges_would_give_another_answer_each_time(folder: Path) -> None:
     _change(
         folder,

@@ -9,8 +9,10 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
 from beam_bert.encoder.config import read_config
+from beam_bert.errors import ModelError
 from beam_bert.labelled.rows import Tokens
 from beam_bert.training.masking import drop_words
 from beam_bert.training.network import PackedNetwork, load_network, network_outputs, packed
@@ -39,6 +41,20 @@ def make(family: str, folder: Path) -> Path:
     model.config.problem_type = "single_label_classification"
     model.save_pretrained(folder)
     return folder
+
+
+@pytest.mark.parametrize("before", ["module.", ""])
+def test_a_base_that_would_be_drawn_at_random_is_refused(tmp_path: Path, before: str) -> None:
+    file = make("Bert", tmp_path) / "model.safetensors"
+    tensors = load_file(file)
+    if not before:
+        del tensors["bert.encoder.layer.1.output.dense.weight"]
+    save_file({before + name: tensor for name, tensor in tensors.items()}, file, {"format": "pt"})
+    told = (
+        "tensors with 'module.' before" if before else "lacks the tensor bert.encoder.layer.1.out"
+    )
+    with pytest.raises(ModelError, match=told):
+        load_network(tmp_path, LABELS, "single_label_classification", CPU)
 
 
 def some_tokens(lengths: tuple[int, ...] = (5, 9, 1, 5, 14)) -> Tokens:
