@@ -73,7 +73,7 @@ def why_no_model(names: Collection[str], tensors: Collection[str] = ()) -> str |
         )
     for name in sorted(names):
         if framework := _OF_OTHERS.get(Path(name).suffix):
-            return f"has only weights of {framework} ({name}); bring the model.safetensors of that model"
+            return f"has only weights of {framework} ({name}); bring its model.safetensors"
     return None
 
 
