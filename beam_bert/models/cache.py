@@ -33,7 +33,7 @@ from filelock import FileLock
 from beam_bert.errors import ModelError
 from beam_bert.models.digest import folder_checksums, model_digest
 from beam_bert.settings.limits import INDEX_BYTES
-from beam_bert.storage import is_model_file, read_regular
+from beam_bert.storage import is_model_file, make_folder, move, read_regular, sync_file, sync_folder
 
 _WRITE_FOR_OTHERS = stat.S_IWGRP | stat.S_IWOTH
 
@@ -66,7 +66,7 @@ def cached_model(digest: str, download: Callable[[Path], None], place: str = "")
     if _is_as_checked(folder, digest):
         return folder
     try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(folder.parent)
         with FileLock(folder.with_name(f"{folder.name}.lock")):
             if not _is_as_checked(folder, digest) and not _passes_check(folder, digest):
                 _download(folder, digest, download)
@@ -93,7 +93,8 @@ def _download(folder: Path, digest: str, download: Callable[[Path], None]) -> No
             raise ModelError(f"what was downloaded is version {found}, not {digest}")
         if os.path.lexists(folder):
             folder.rename(partial / "damaged")
-        new.rename(folder)
+        sync_folder(new)  # before what says that it is whole, and need not be read again
+        move(new, folder)
         _remember(folder, checksums)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
@@ -142,7 +143,8 @@ def _remember(folder: Path, checksums: dict[str, str]) -> None:
     path = folder.with_name(f"{folder.name}.json")
     with tempfile.NamedTemporaryFile("w", dir=folder.parent, delete=False) as file:
         json.dump(checked, file)
-    Path(file.name).replace(path)
+    sync_file(Path(file.name))
+    move(Path(file.name), path)
 
 
 def _is_as_checked(folder: Path, digest: str) -> bool:

@@ -10,6 +10,7 @@ from beam_bert.storage.base import (
     in_parallel,
     is_safe_path,
 )
+from beam_bert.storage.durable import make_folder, move, sync_file, sync_folder, sync_names
 from beam_bert.storage.model_files import (
     MODEL_FILES,
     PICKLES,
@@ -33,11 +34,16 @@ __all__ = [
     "in_parallel",
     "is_model_file",
     "is_safe_path",
+    "make_folder",
+    "move",
     "not_a_model_file",
     "open_regular",
     "open_storage",
     "read_json",
     "read_regular",
     "require_gs",
+    "sync_file",
+    "sync_folder",
+    "sync_names",
     "why_no_model",
 ]

@@ -19,6 +19,7 @@ from typing_extensions import override
 from beam_bert.errors import RunFailed
 from beam_bert.settings.limits import RUN_DOCUMENT_BYTES
 from beam_bert.storage.base import OUTPUT, Storage, StoredFile, Wording, in_parallel, is_safe_path
+from beam_bert.storage.durable import make_folder, move, sync_names
 from beam_bert.storage.regular_files import open_regular, read_regular
 
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
@@ -30,21 +31,6 @@ _ATTEMPTS = 5
 def _version(stat: os.stat_result) -> str:
     """What another file under the same name would not have."""
     return f"{stat.st_ino}-{stat.st_mtime_ns}"
-
-
-def _sync_names(folder: Path) -> None:
-    """Have the disk keep what the folder's files are called now: a power cut may undo a rename."""
-    try:
-        descriptor = os.open(folder, os.O_RDONLY)
-    except FileNotFoundError:  # another run has removed it already
-        return
-    try:
-        os.fsync(descriptor)
-    except OSError as error:
-        if error.errno not in (errno.EINVAL, errno.ENOTSUP, errno.EROFS, errno.EBADF):
-            raise
-    finally:
-        os.close(descriptor)
 
 
 class LocalStorage(Storage):
@@ -148,8 +134,7 @@ class LocalStorage(Storage):
     @override
     def write(self, path: str, data: bytes) -> None:
         with self._explained("write", path), self._temporary(path, data) as temporary:
-            temporary.replace(self._at(path))
-            _sync_names(temporary.parent)
+            move(temporary, self._at(path))
 
     @override
     def create(self, path: str, data: bytes) -> bool:
@@ -169,7 +154,7 @@ class LocalStorage(Storage):
                         return False
                     temporary.replace(self._at(path))
                     lock.unlink(missing_ok=True)
-            _sync_names(temporary.parent)
+            sync_names(temporary.parent)
         return True
 
     @override
@@ -179,8 +164,7 @@ class LocalStorage(Storage):
             open_regular(source) as file,
             self._temporary(path, file) as temporary,
         ):
-            temporary.replace(self._at(path))
-            _sync_names(temporary.parent)
+            move(temporary, self._at(path))
 
     @override
     def download(self, path: str, target: Path) -> None:
@@ -196,14 +180,13 @@ class LocalStorage(Storage):
         source_path, target_path = self._at(source), self._at(target)
         with self._explained("write", target):
             for _ in range(_ATTEMPTS):
-                target_path.parent.mkdir(parents=True, exist_ok=True)
+                make_folder(target_path.parent)
                 try:
-                    source_path.replace(target_path)
+                    move(source_path, target_path)
                 except FileNotFoundError:
                     if not source_path.exists():
                         return False
                 else:
-                    _sync_names(target_path.parent)
                     return True
         raise self._wording.error(
             f"cannot write {self.uri(target)}: its folder is removed again and again"
@@ -242,7 +225,7 @@ class LocalStorage(Storage):
 
     def _open_new(self, path: Path) -> BinaryIO:
         for attempt in range(_ATTEMPTS):  # another run's prune may remove the folder in between
-            path.parent.mkdir(parents=True, exist_ok=True)
+            make_folder(path.parent)
             try:
                 return path.open("xb")
             except FileNotFoundError:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +14,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from beam_bert.errors import RunFailed
+from beam_bert.storage import make_folder, move, sync_file
 
 NAME = "state.safetensors"
 
@@ -59,12 +59,11 @@ def write_state(folder: Path, key: str, state: TrainingState) -> None:
     """
     partial = folder / f".{NAME}.partial"
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        make_folder(folder)
         metadata = {"key": key, "values": json.dumps(dict(state.values))}
         save_file({k: t.detach().contiguous() for k, t in state.tensors.items()}, partial, metadata)
-        with partial.open("rb+") as file:
-            os.fsync(file.fileno())
-        partial.replace(folder / NAME)
+        sync_file(partial)
+        move(partial, folder / NAME)
     except (OSError, SafetensorError) as error:
         partial.unlink(missing_ok=True)
         raise RunFailed(

@@ -20,6 +20,7 @@ from safetensors import SafetensorError
 from beam_bert.encoder.families import FAMILIES
 from beam_bert.errors import OutputError, RunFailed
 from beam_bert.models import ModelStore
+from beam_bert.storage import make_folder, move, sync_folder, sync_names
 from beam_bert.tokenization.loading import quiet_transformers
 from beam_bert.training.network import PackedNetwork
 
@@ -48,7 +49,7 @@ def new_folder(beside: Path) -> Iterator[Path]:
       RunFailed: the disk became full while it was filled.
     """
     try:
-        beside.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(beside.parent)
         _drop_left_over(beside)
         folder = Path(tempfile.mkdtemp(dir=beside.parent, prefix=f".{beside.name}."))
     except OSError as error:
@@ -98,9 +99,6 @@ def save_model(model: Any, tokenizer_folder: Path, folder: Path, extra: Mapping[
             shutil.copyfile(tokenizer_folder / name, folder / name)
     for name, text in extra.items():
         (folder / name).write_text(text, encoding="utf-8")
-    for path in folder.iterdir():
-        with path.open("rb+") as file:
-            os.fsync(file.fileno())
 
 
 def as_json(values: Any) -> str:
@@ -141,15 +139,17 @@ def put_in_place(made: Path, folder: Path) -> None:
     folders the old one is moved aside first, and a kill at that moment leaves it there.
     """
     made.chmod(0o755)  # mkdtemp's own would be for this user alone
+    sync_folder(made)
     if not folder.exists():
-        made.rename(folder)
+        move(made, folder)
         return
     if _swap(made, folder):
+        sync_names(folder.parent)
         return
     old = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}."))
     folder.rename(old / folder.name)
     try:
-        made.rename(folder)
+        move(made, folder)
     except OSError:
         (old / folder.name).rename(folder)
         raise

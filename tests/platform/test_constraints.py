@@ -55,3 +55,9 @@ def test_each_python_has_one_version_of_all_that_the_package_asks_for(python: st
 def test_torch_whose_private_operations_are_called_has_an_upper_bound() -> None:
     (torch,) = (line for line in PROJECT["dependencies"] if line.startswith("torch"))
     assert re.search(r"<\d", torch)
+
+
+def test_the_torch_that_ci_runs_with_is_the_one_that_contributors_are_told() -> None:
+    told = re.search(r"`constraints.txt`: torch ([\d.]+\d)", (ROOT / "CONTRIBUTING.md").read_text())
+    assert told is not None
+    assert {pins(python)["torch"] for python in PYTHONS} == {told[1]}
