@@ -8,6 +8,7 @@ BeamBertError
     ModelError       the model folder, prefix or id
     OutputError      the output place
   RunFailed        the run itself failed: exit code 1, nothing was committed
+  CommittedUnread  all is committed, only its manifest could not be read back: exit code 0
   StoreConflict    somebody else moved a model's alias first: exit code 1, nothing was changed
 """
 
@@ -84,6 +85,12 @@ class OutputError(UserError):
 
 class RunFailed(BeamBertError):
     """The run did not finish and committed nothing; what was computed waits in staging."""
+
+
+class CommittedUnread(BeamBertError):
+    """The run is committed, but its manifest could not be read back to tell of it."""
+
+    exit_code = 0
 
 
 class StoreConflict(BeamBertError):

@@ -12,14 +12,14 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 
-from beam_bert.errors import BeamBertError, one_line
-from beam_bert.jobs.command_line import parse_config
+from beam_bert.jobs.command_line import exit_code_of, parse_config
 from beam_bert.jobs.flex_template import TASKS, task_of, to_flags
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Check the parameters, plan the job and submit it; returns the exit code."""
-    try:
+
+    def check_and_submit() -> None:
         task, parameters = task_of(sys.argv[1:] if argv is None else argv)
         flags = to_flags(parameters, TASKS[task])
         # The service refuses parameters that the template has not, so what is unknown here is the
@@ -30,10 +30,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         from beam_bert.jobs.run import launch  # Beam and torch: not before the flags are right
 
         launch(task, config, beam_flags)
-    except BeamBertError as error:
-        print(f"error: {one_line(error)}", file=sys.stderr, flush=True)
-        return error.exit_code
-    return 0
+
+    return exit_code_of(check_and_submit)
 
 
 if __name__ == "__main__":

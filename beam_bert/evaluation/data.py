@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -14,6 +14,7 @@ from beam_bert.slices.batch import SliceBatch
 from beam_bert.slices.plan import FileEntry, plan_units
 from beam_bert.sources import SourceSpec, cut_unit, inspect_source, list_files, read_slice
 from beam_bert.sources.formats import named_format
+from beam_bert.sources.resolving import Asked, columns_of
 
 LANGUAGE = "language"
 # Small enough for a bar that moves and few texts in memory, large enough to sort by length.
@@ -65,7 +66,7 @@ def open_source(config: EvaluateConfig) -> LabelledSource:
         slice_bytes=SLICE_BYTES,
         max_lost_files=0,
     )
-    columns = inspect_source(files, wished).carried_from
+    columns = set(columns_of(files, wished)) - set(wished.text_parts)
     if not columns and all(named_format(file.path) in (None, "text") for file in files):
         raise InputError(
             f"{files[0].path} is plain text, which has no labels; give CSV, TSV, JSON lines or "
@@ -74,23 +75,13 @@ def open_source(config: EvaluateConfig) -> LabelledSource:
     slices = config.slices or ()
     language = config.language_column or (LANGUAGE if LANGUAGE in columns else None)
     labels = (config.label_column,) if config.label_column else config.label_columns
-    wanted = {
-        "--label_column" if config.label_column else "--label_columns": list(labels),
-        "--slices": list(slices),
-        "--language_column": [language] if language else [],
-    }
-    for flag, names in wanted.items():
-        _check(files, wished, names, flag)
-    keep_columns = tuple(dict.fromkeys(name for names in wanted.values() for name in names))
-    spec = inspect_source(files, replace(wished, keep_columns=keep_columns))
+    asked_for = dict.fromkeys(labels, "label_column" if config.label_column else "label_columns")
+    asked_for |= {name: "slices" for name in slices if name not in asked_for}
+    if language:
+        asked_for.setdefault(language, "language_column")
+    spec = replace(wished, keep_columns=tuple(asked_for))
+    spec = inspect_source(files, spec, asked=Asked(kept=asked_for, lost=None))
     return LabelledSource(files, spec, labels, slices, language)
-
-
-def _check(files: Sequence[FileEntry], spec: SourceSpec, names: Sequence[str], flag: str) -> None:
-    try:
-        inspect_source(files, replace(spec, keep_columns=tuple(names)))
-    except InputError as error:
-        raise InputError(str(error).replace("--keep_columns", flag)) from None
 
 
 def check_rejects(

@@ -21,6 +21,7 @@ from pydantic import BaseModel, ValidationError
 
 from beam_bert.errors import BeamBertError, ConfigError, one_line, shortened, shown
 from beam_bert.settings.fields import field_group, is_fixed, is_rare, other_name
+from beam_bert.settings.naming import called_by_flags, named
 from beam_bert.terminal import TERMINAL
 
 Config = TypeVar("Config", bound=BaseModel)
@@ -64,6 +65,8 @@ def parse_config(
     for name, field in config.model_fields.items():
         if (also := other_name(field)) in from_file and name not in from_file:
             from_file[name] = from_file.pop(also)
+    flags_of_ours = {name for name in config.model_fields if not _is_section(config, name)}
+    called_by_flags(flags_of_ours - (from_file.keys() - values.keys()))
     extra = {
         name: from_file.pop(name) for name in list(from_file) if name not in config.model_fields
     }
@@ -134,13 +137,15 @@ def exit_code_of(run: Callable[[], object]) -> int:
     try:
         run()
     except BeamBertError as error:
-        TERMINAL.error(one_line(error))
+        tell = TERMINAL.error if error.exit_code else TERMINAL.warn
+        tell(one_line(error))
         return error.exit_code
     except KeyboardInterrupt as stop:
         # A job on other machines does not stop with this process; what is told of it says so.
         TERMINAL.say(str(stop) or "stopped; the same command goes on from here")
         return 128 + (by_signal[0] if by_signal else signal.SIGINT)
     finally:
+        called_by_flags(None)
         if before is not None:
             signal.signal(signal.SIGTERM, before)
     return 0
@@ -444,9 +449,11 @@ def one_line_of(error: ValidationError, config: type[BaseModel], prog: str) -> s
     for each in error.errors():
         first = str(each["loc"][0]) if each["loc"] else ""
         if each["type"] == "extra_forbidden" and len(each["loc"]) == 1:
-            parts.append(str(_unknown_flag(f"--{first}", [f"--{n}" for n in config.model_fields])))
+            near = difflib.get_close_matches(first, config.model_fields, n=1, cutoff=0.75)
+            hint = f"; did you mean {near[0]}?" if near else ""
+            parts.append(f"unknown setting {shortened(first, 80)}{hint}")
             continue
-        place = f"--{first}" if first else "settings"
+        place = named(first) if first else "settings"
         if each["loc"] and _is_section(config, str(each["loc"][0])):
             place = shortened(".".join(map(str, each["loc"])), 80)
         if each["type"] == "missing" and len(each["loc"]) > 1:

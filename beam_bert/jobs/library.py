@@ -51,6 +51,7 @@ def classify(
     Raises:
       UserError: something about the settings, input, model or output is wrong; nothing was done.
       RunFailed: the run did not finish, or too many rows were rejected; nothing was committed.
+      CommittedUnread: all is committed, but the manifest could not be read back.
     """
     found: Manifest | None = _call("classify", config, settings, tell, beam_flags)
     return found

@@ -16,7 +16,7 @@ from apache_beam.io.filesystems import FileSystems
 from apache_beam.options.pipeline_options import PipelineOptions
 
 from beam_bert.encoder import EncoderConfig, load_classifier, load_span_finder
-from beam_bert.errors import ConfigError, InputError
+from beam_bert.errors import ConfigError
 from beam_bert.inference.compute_options import ComputeOptions
 from beam_bert.jobs.columns import PlannedColumns, plan_columns
 from beam_bert.jobs.precision_check import check_precision
@@ -54,6 +54,7 @@ from beam_bert.slices.schema import ID_FIELDS, ORIGIN_FIELDS, SCHEMA_VERSION
 from beam_bert.software import software_versions
 from beam_bert.sources import SourceSpec, inspect_source, list_files
 from beam_bert.sources.limiting import first_rows
+from beam_bert.sources.resolving import Asked
 from beam_bert.storage.billing import bill_to
 from beam_bert.tasks import AnswerTask, ClassificationTask, SentimentTask
 from beam_bert.tasks.answering import TEXT
@@ -238,13 +239,9 @@ def _slice_bytes(config: JobConfig) -> int:
 def _inspected(
     config: JobConfig, files: Sequence[FileEntry], reserved: Sequence[str]
 ) -> SourceSpec:
-    try:
-        return inspect_source(files, source_spec(config, _slice_bytes(config)), reserved)
-    except InputError as error:
-        if not isinstance(config, AnswerConfig):
-            raise
-        # The source's second text is the question there, and so is the flag to mend.
-        raise InputError(str(error).replace("--text_pair_column", "--question_column")) from None
+    pair = "question_column" if isinstance(config, AnswerConfig) else "text_pair_column"
+    spec = source_spec(config, _slice_bytes(config))
+    return inspect_source(files, spec, reserved, Asked(pair=pair))
 
 
 def source_spec(config: SourceConfig, slice_bytes: int) -> SourceSpec:

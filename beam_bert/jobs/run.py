@@ -18,6 +18,7 @@ from apache_beam.runners.runner import PipelineResult
 from beam_bert import errors
 from beam_bert.errors import (
     BeamBertError,
+    CommittedUnread,
     ConfigError,
     ModelError,
     OutputError,
@@ -69,6 +70,7 @@ def classify(config: ClassifyConfig, beam_flags: Sequence[str] = ()) -> Manifest
     Raises:
       UserError: something about the settings, input, model or output is wrong; nothing was done.
       RunFailed: the run did not finish, or too many rows were rejected; nothing was committed.
+      CommittedUnread: all is committed, but the manifest could not be read back.
     """
     return _run("classify", config, beam_flags)
 
@@ -103,7 +105,8 @@ def _run(job: str, asked: JobConfig, beam_flags: Sequence[str]) -> Manifest | No
     loading_s = None
     manifest = _finished_before(plan, prepared.finished_run_id, is_done)
     if manifest is None:
-        manifest, loading_s = _execute(plan)
+        loading_s = _execute(plan)
+        manifest = _read_back(plan, is_single)
     columns = [field.name for field in plan.predict.task.fields()]
     examples = Examples()
     with after_commit("the first rows"):
@@ -217,8 +220,8 @@ def _finished_before(plan: JobPlan, run_id: str | None, is_done: bool) -> Manife
     """
     if run_id is None or plan.config.overwrite:
         return None
-    manifest = _manifest(plan.run.output, run_id)
-    if plan.config.incremental:
+    manifest = read_manifest(plan.run.output, run_id)
+    if manifest is None or plan.config.incremental:
         return manifest if is_done else None
     listed = {file.path for file in plan.files}
     if {file.path for file in manifest.inputs} != listed:
@@ -226,13 +229,6 @@ def _finished_before(plan: JobPlan, run_id: str | None, is_done: bool) -> Manife
             f"{plan.run.output} holds run {run_id}, whose commit was finished now; its input was "
             "another: give --overwrite to replace it, or another --partition"
         )
-    return manifest
-
-
-def _manifest(output: str, run_id: str) -> Manifest:
-    manifest = read_manifest(output, run_id)
-    if manifest is None:
-        raise RunFailed(f"{output}/runs/{run_id} has no manifest: the run committed nothing")
     return manifest
 
 
@@ -275,8 +271,8 @@ def submit(plan: JobPlan) -> PipelineResult:
     return pipeline.run()
 
 
-def _execute(plan: JobPlan) -> tuple[Manifest, float | None]:
-    """Run the pipeline; its manifest, and the seconds that loading the model took on a worker."""
+def _execute(plan: JobPlan) -> float | None:
+    """Run the pipeline up to its commit; the seconds that loading the model took on a worker."""
     result: PipelineResult | None = None
     try:
         with show_progress(_snapshots(plan)):
@@ -290,20 +286,36 @@ def _execute(plan: JobPlan) -> tuple[Manifest, float | None]:
             raise RunFailed(f"{_failure(plan.run, error)}: {on}") from error
         _write_failure_report(plan.run)
         failure = stopped_job(result) or _failure(plan.run, error)
-        committed = _committed(plan)
-        if committed is None:
+        if not _is_committed(plan):
             raise failure from error
         TERMINAL.warn(f"all is committed, but the pipeline did not end well: {one_line(failure)}")
-        return committed, None
-    return _manifest(plan.run.output, plan.run.run_id), _loading_s(result)
-
-
-def _committed(plan: JobPlan) -> Manifest | None:
-    """The manifest of a run that failed of something after its commit."""
-    try:
-        return read_manifest(plan.run.output, plan.run.run_id)
-    except BeamBertError:  # what the run failed of is what there is to tell
         return None
+    return _loading_s(result)
+
+
+def _is_committed(plan: JobPlan) -> bool:
+    """Whether a run that failed did so of something after its commit."""
+    try:
+        return read_manifest(plan.run.output, plan.run.run_id) is not None
+    except BeamBertError:  # what the run failed of is what there is to tell
+        return False
+
+
+def _read_back(plan: JobPlan, is_single: bool) -> Manifest:
+    """The manifest of the run that has just been committed, whatever happens here."""
+    try:
+        manifest = read_manifest(plan.run.output, plan.run.run_id)
+    except BeamBertError as error:
+        if is_single:  # whose one file is made of it
+            raise
+        raise CommittedUnread(
+            f"all is committed, but its manifest cannot be read back: {one_line(error)}"
+        ) from error
+    if manifest is None:
+        raise RunFailed(
+            f"{plan.run.output}/runs/{plan.run.run_id} has no manifest: the run committed nothing"
+        )
+    return manifest
 
 
 def _loading_s(result: PipelineResult) -> float | None:

@@ -26,6 +26,7 @@ from beam_bert.sources import SourceSpec, inspect_source
 from beam_bert.sources.compression import unpacked
 from beam_bert.sources.formats import compression_of, is_packed
 from beam_bert.sources.opening import open_listed
+from beam_bert.sources.resolving import Asked
 
 ANSWERS = "answers"  # the column, or key, of labels with their places in one
 IS_IMPOSSIBLE = "is_impossible"
@@ -162,27 +163,26 @@ def _with_columns(
     files: Sequence[FileEntry], spec: SourceSpec, columns: AskedColumns, need_places: bool
 ) -> SourceSpec:
     """The spec with those columns of labels that the files have."""
-    try:
-        inspect_source(files, spec)
-    except InputError as error:
-        raise InputError(str(error).replace("--text_pair_column", "--question_column")) from None
+    kept = {columns.answer: "answer_column", columns.start: "start_column"}
+    asked = Asked(pair="question_column", kept=kept)
+    inspect_source(files, spec, asked=asked)
     faults: dict[str, InputError] = {}
     for name in (columns.answer, columns.start, ANSWERS, IS_IMPOSSIBLE):
         try:
-            inspect_source(files, replace(spec, keep_columns=(name,)))
+            inspect_source(files, replace(spec, keep_columns=(name,)), asked=asked)
         except InputError as error:
             faults[name] = error
     needed = []
     if ANSWERS in faults or columns.answer != AskedColumns.answer:
-        needed.append((columns.answer, "--answer_column"))
+        needed.append(columns.answer)
     if (columns.answer not in faults and need_places) or columns.start != AskedColumns.start:
-        needed.append((columns.start, "--start_column"))
-    for name, flag in needed:
+        needed.append(columns.start)
+    for name in needed:
         if name in faults:
-            raise InputError(str(faults[name]).replace("--keep_columns", flag)) from None
+            raise faults[name]
     names = (columns.answer, columns.start, ANSWERS, IS_IMPOSSIBLE)
-    kept = tuple(name for name in names if name not in faults)
-    return inspect_source(files, replace(spec, keep_columns=kept))
+    there = tuple(name for name in names if name not in faults)
+    return inspect_source(files, replace(spec, keep_columns=there), asked=asked)
 
 
 def _labels(value: Any, place: str) -> list[tuple[int | None, str]]:

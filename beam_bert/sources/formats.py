@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Literal
 
 from beam_bert.errors import InputError
+from beam_bert.settings.naming import named
 from beam_bert.slices.plan import FileEntry
 from beam_bert.sources.spec import Format, SourceSpec
 
@@ -73,7 +74,7 @@ def format_of(path: str, spec: SourceSpec) -> Format:
     if (format_ := named_format(path)) is None:
         raise InputError(
             f"{path}: the name does not tell the format; "
-            "add --format text, jsonl, csv, tsv or parquet"
+            f"set {named('format')} to text, jsonl, csv, tsv or parquet"
         )
     return format_
 

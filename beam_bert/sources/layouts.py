@@ -171,7 +171,7 @@ def _encoding_of(head: bytes, spec: SourceSpec) -> str | None:
     named = codecs.lookup(spec.encoding).name
     if wide and not named.startswith(wide.lower()):
         raise WideEncodingError(
-            f"the file is {wide} by its first bytes, not {spec.encoding}; leave out --encoding, or "
+            f"the file is {wide} by its first bytes, not {spec.encoding}; name no encoding, or "
             "read it in a run of its own"
         )
     return None if is_utf8(spec.encoding) else spec.encoding

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from beam_bert.errors import InputError, NoFilesError
+from beam_bert.settings.naming import named
 from beam_bert.slices.plan import FileEntry
 from beam_bert.sources.apart import identity_of, without, without_models
 from beam_bert.sources.formats import named_format
@@ -168,7 +169,8 @@ def _tell_skipped(root: str, files: list[str]) -> None:
     names = ", ".join(sorted(file[len(root) :].strip("/") for file in files)[:3])
     TERMINAL.warn(
         f"{root}: {len(files):,} files are left out, since their names tell no format: {names}"
-        f"{', …' if len(files) > 3 else ''}; name them and their --format in a run of their own"
+        f"{', …' if len(files) > 3 else ''}; name them and their {named('format')} in a run "
+        "of their own"
     )
 
 

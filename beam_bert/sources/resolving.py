@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable, Sequence
-from dataclasses import replace
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 import pyarrow as pa
 
 from beam_bert.errors import InputError
+from beam_bert.settings.naming import named
 from beam_bert.slices.plan import FileEntry
 from beam_bert.slices.schema import carried_names, same_name
 from beam_bert.sources.delimited import MAX_COLUMNS
@@ -20,8 +21,26 @@ from beam_bert.sources.spec import SourceSpec
 from beam_bert.terminal import TERMINAL
 
 
+@dataclass(frozen=True)
+class Asked:
+    """The caller's settings behind the wishes of a `SourceSpec`, for messages.
+
+    Attributes:
+      pair: which names `text_pair_column`.
+      kept: by column of `keep_columns`, which asks for it; the others are asked for by that name.
+      lost: which names `max_lost_files`; None: the caller has no such setting.
+    """
+
+    pair: str = "text_pair_column"
+    lost: str | None = "max_lost_files"
+    kept: Mapping[str, str] = field(default_factory=dict)
+
+
 def inspect_source(
-    files: Sequence[FileEntry], spec: SourceSpec, reserved: Iterable[str] = ()
+    files: Sequence[FileEntry],
+    spec: SourceSpec,
+    reserved: Iterable[str] = (),
+    asked: Asked | None = None,
 ) -> SourceSpec:
     """Look at the files and fill in what `SourceSpec` resolves at launch.
 
@@ -33,31 +52,34 @@ def inspect_source(
       files: the listing.
       spec: as the user wants it.
       reserved: output columns of the task; a carried column of that name becomes input_<name>.
+      asked: which of the caller's settings ask for columns; None: those of `spec`'s names.
 
     Raises:
       InputError: the text, pair, id or a carried column is in none of the files, or holds no
         text; types cannot be united; see also `sample_files`.
     """
+    asked = asked or Asked()
     given = spec.column_names or ()
     if twice := next((name for name in given if given.count(name) > 1), None):
-        raise InputError(f"--column_names: {twice!r} stands twice; give each column its own name")
+        raise InputError(
+            f"{named('column_names')}: {twice!r} stands twice; give each column its own name"
+        )
     samples = sample_files(files, spec) if files else []
-    _check_lost_files(samples, spec)
+    _check_lost_files(samples, spec, asked)
     _tell(samples)
     _check_first_records(samples, spec)
     partitions = partition_schema(file.path for file in files)
-    columns = list(dict.fromkeys(name for sample in samples for name in sample.columns))
-    columns += [name for name in partitions.names if name not in columns]
-    _check_columns(samples, columns, spec)
+    columns = _columns(samples, partitions)
+    _check_columns(samples, columns, spec, asked)
     names = _carried_columns(columns, spec)
     if len(names) > MAX_COLUMNS:
         raise InputError(
             f"the input has {len(names):,} columns, {MAX_COLUMNS:,} are the most that are carried; "
-            "name those that you need: --keep_columns"
+            f"name those that you need: {named('keep_columns')}"
         )
     used = dict.fromkeys([*names, *([spec.id_column] if spec.id_column else [])])
     read = [name for name in used if name not in (*spec.text_parts, *partitions.names)]
-    types, mixed = _united(samples, read, spec)
+    types, mixed = _united(samples, read, spec, asked)
     fields = []
     for name, output in zip(names, carried_names(names, reserved), strict=True):
         if name in partitions.names:
@@ -77,7 +99,7 @@ def inspect_source(
     )
 
 
-def _check_lost_files(samples: Sequence[Sample], spec: SourceSpec) -> None:
+def _check_lost_files(samples: Sequence[Sample], spec: SourceSpec, asked: Asked) -> None:
     """Refuse, before anything is computed, what the run would refuse in the end."""
     lost = [(sample.path, sample.lost) for sample in samples if sample.lost]
     most = len(samples) if spec.max_lost_files is None else spec.max_lost_files
@@ -87,10 +109,8 @@ def _check_lost_files(samples: Sequence[Sample], spec: SourceSpec) -> None:
         return
     path, why = lost[0]
     others = f" (and {len(lost) - 1:,} more files cannot be read)" if len(lost) > 1 else ""
-    raise InputError(
-        f"{path}: {why}{others}; mend it, leave it out, or go on without: "
-        f"--max_lost_files {len(lost)}"
-    )
+    more = f", or go on without: {named(asked.lost, len(lost))}" if asked.lost else ""
+    raise InputError(f"{path}: {why}{others}; mend it, leave it out{more}")
 
 
 def _tell(samples: Sequence[Sample]) -> None:
@@ -125,7 +145,7 @@ def _shows_only_nulls(samples: Sequence[Sample], name: str) -> bool:
 
 
 def _united(
-    samples: Sequence[Sample], columns: Sequence[str], spec: SourceSpec
+    samples: Sequence[Sample], columns: Sequence[str], spec: SourceSpec, asked: Asked
 ) -> tuple[dict[str, pa.DataType], list[str]]:
     """One type for each of the columns over all files, and which of them are mixed."""
     stored: dict[str, list[tuple[str, pa.DataType]]] = {}
@@ -149,7 +169,7 @@ def _united(
     for name in columns:
         kinds: list[pa.DataType | None] = []
         if name in stored:
-            kinds.append(_promoted(name, stored[name], spec))
+            kinds.append(_promoted(name, stored[name], asked))
         if name in textual:
             kinds.append(pa.string())
         if name in shapes and (set(shapes[name]) != {"null"} or not kinds):
@@ -164,7 +184,7 @@ def _united(
 
 
 def _promoted(
-    name: str, found: Sequence[tuple[str, pa.DataType]], spec: SourceSpec
+    name: str, found: Sequence[tuple[str, pa.DataType]], asked: Asked
 ) -> pa.DataType | None:
     """The type that all Parquet files' columns of that name go into; None: text holds them all."""
     path, type_ = found[0]
@@ -176,9 +196,10 @@ def _promoted(
         elif _is_number(type_) and _is_number(other):
             return None
         else:
+            setting = named(asked.kept.get(name, "keep_columns"))
             raise InputError(
                 f"column {name} is {type_} in {path} but {other} in {other_path}; "
-                "leave it out with --keep_columns, or read the files in two runs"
+                f"leave it out with {setting}, or read the files in two runs"
             )
     return type_
 
@@ -219,41 +240,54 @@ def _is_number(type_: pa.DataType) -> bool:
     )
 
 
-def _check_columns(samples: Sequence[Sample], columns: Sequence[str], spec: SourceSpec) -> None:
+def columns_of(files: Sequence[FileEntry], spec: SourceSpec) -> list[str]:
+    """Names of the columns that the files show, without a look at what they hold."""
+    samples = sample_files(files, spec) if files else []
+    return _columns(samples, partition_schema(file.path for file in files))
+
+
+def _columns(samples: Sequence[Sample], partitions: pa.Schema) -> list[str]:
+    names = [name for sample in samples for name in sample.columns]
+    return list(dict.fromkeys([*names, *partitions.names]))
+
+
+def _check_columns(
+    samples: Sequence[Sample], columns: Sequence[str], spec: SourceSpec, asked: Asked
+) -> None:
     """Every column that the user named must be in some file, if any shows its columns."""
     samples = [sample for sample in samples if not sample.lost or sample.columns]
     tabular = [sample for sample in samples if sample.format != "text"]
     if not columns:
         return
-    named = {"--id_column": [spec.id_column], "--keep_columns": spec.keep_columns or ()}
+    wishes = [("id_column", spec.id_column)]
+    wishes += [(asked.kept.get(name, "keep_columns"), name) for name in spec.keep_columns or ()]
     if len(tabular) == len(samples):
-        named = {
-            "--text_column": spec.text_columns,
-            "--text_pair_column": [spec.text_pair_column],
-            **named,
-        }
+        texts = [("text_column", name) for name in spec.text_columns]
+        wishes = [*texts, (asked.pair, spec.text_pair_column), *wishes]
     elif not tabular and (spec.id_column or spec.text_pair_column):
-        raise InputError("plain text has no columns; leave out --id_column and --text_pair_column")
-    for flag, wanted in named.items():
-        for name in wanted:
-            if name is None or name in columns:
-                continue
-            if all(sample.nested_type(name) is None for sample in samples):
-                raise InputError(_no_such_column(name, flag, columns))
+        raise InputError(
+            f"plain text has no columns; leave out {named('id_column')} and {named(asked.pair)}"
+        )
+    for setting, name in wishes:
+        if name is None or name in columns:
+            continue
+        if all(sample.nested_type(name) is None for sample in samples):
+            raise InputError(_no_such_column(name, named(setting), columns))
     for name in spec.text_parts:
         found = [s.types.get(name, s.nested_type(name)) for s in tabular if s.format == "parquet"]
         stored = [type_ for type_ in found if type_ is not None]
         if stored and not any(map(is_text, stored)) and len(stored) == len(samples):
-            raise InputError(f"column {name} is {stored[0]}, not text; name another --text_column")
+            setting = named("text_column" if name in spec.text_columns else asked.pair)
+            raise InputError(f"column {name} is {stored[0]}, not text; name another {setting}")
 
 
-def _no_such_column(name: str, flag: str, columns: Sequence[str]) -> str:
+def _no_such_column(name: str, setting: str, columns: Sequence[str]) -> str:
     near = difflib.get_close_matches(name, columns, n=1, cutoff=0.5)
     lower = {column.lower(): column for column in columns}
     guess = lower.get(name.lower()) or (near[0] if near else None)
-    hint = f"did you mean {flag} {guess}? " if guess else ""
+    hint = f"did you mean {setting} {guess}? " if guess else ""
     shown = ", ".join(columns[:20]) + (", ..." if len(columns) > 20 else "")
-    return f"no file has a column {name!r} ({flag}); {hint}the columns are: {shown}"
+    return f"no file has a column {name!r} ({setting}); {hint}the columns are: {shown}"
 
 
 def _check_first_records(samples: Sequence[Sample], spec: SourceSpec) -> None:
@@ -262,6 +296,6 @@ def _check_first_records(samples: Sequence[Sample], spec: SourceSpec) -> None:
     names = spec.column_names
     if names is not None and seen and all(s.first_record_fields != len(names) for s in seen):
         raise InputError(
-            f"--column_names has {len(names)} names, but the first record of {seen[0].path} "
-            f"has {seen[0].first_record_fields} fields"
+            f"{named('column_names')} has {len(names)} names, but the first record of "
+            f"{seen[0].path} has {seen[0].first_record_fields} fields"
         )

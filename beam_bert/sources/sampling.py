@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 import pyarrow as pa
 
 from beam_bert.errors import InputError
+from beam_bert.settings.naming import named
 from beam_bert.slices.plan import FileEntry
 from beam_bert.sources.compression import Readable, seekable, unpacked
 from beam_bert.sources.decoding import likely_encoding
@@ -135,8 +136,9 @@ def _look_at_encoding(opened: Opened, sample: Sample) -> None:
         advice = f"is not {opened.encoding} in {invalid} of {len(lines)} lines"
     else:
         fits = likely_encoding(opened.head)
-        flag = f"it fits {fits}: add --encoding {fits}" if fits else "name its --encoding"
-        advice = f"is not UTF-8 in {invalid} of its first {len(lines)} lines; {flag}"
+        mend = f"it fits {fits}: add {named('encoding', fits)}"
+        mend = mend if fits else f"name its {named('encoding')}"
+        advice = f"is not UTF-8 in {invalid} of its first {len(lines)} lines; {mend}"
     sample.notes["encoding"] = advice
 
 
@@ -151,17 +153,19 @@ def _look_at_header(opened: Opened, sample: Sample, spec: SourceSpec) -> None:
     elif looks_like_data(names, first_records(opened.head, dialect)[1:]):
         sample.notes["header"] = (
             f"begins with a line that looks like data ({', '.join(names[:3])[:60]}) and is taken "
-            "for its header; if it has none, name its columns: --column_names"
+            f"for its header; if it has none, name its columns: {named('column_names')}"
         )
     if dialect.recognized:
         name = {"\t": "a tab"}.get(dialect.delimiter, dialect.delimiter)
-        sample.notes["delimiter"] = f"is read with {name} as its delimiter (--delimiter sets it)"
+        sample.notes["delimiter"] = (
+            f"is read with {name} as its delimiter ({named('delimiter')} sets it)"
+        )
     if dialect.quote and not dialect.escape and b"\\" + dialect.quote.encode() in opened.head:
         body = opened.head[opened.begin :]
         if delimited_splitter(dialect, spec).split(body, opened.final).bad:
             sample.notes["escape"] = (
                 "has quotes with backslashes before them; if these are escapes (as Spark writes "
-                "them), add --escape_char '\\'"
+                f"them), add {named('escape_char')} '\\'"
             )
 
 

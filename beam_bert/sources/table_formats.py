@@ -10,6 +10,7 @@ from pathlib import Path
 from urllib.parse import unquote
 
 from beam_bert.errors import InputError, NoFilesError
+from beam_bert.settings.naming import named
 
 _LEVELS = 6  # of folders (partitions) that a table's files may lie below its root
 
@@ -63,7 +64,7 @@ def refuse_parts(files: list[str], pattern: str) -> None:
         if kind := kind_of_table(folder):
             raise InputError(
                 f"{pattern} names files of the {kind} table {folder}, removed rows among them; "
-                f"name the table itself: --input {folder}"
+                f"name the table itself: {named('input', folder)}"
             )
 
 

@@ -14,7 +14,7 @@ _SIGNATURES: tuple[tuple[bytes, str, str], ...] = (
     (b"7z\xbc\xaf\x27\x1c", "a 7z archive", "unpack it: 7z x"),
     (b"Rar!\x1a\x07", "a RAR archive", "unpack it: unrar x"),
     (b"\xfd7zXZ\x00", "xz", "unpack it: xz -d"),
-    (b"PAR1", "Parquet", "give its name the ending .parquet, or add --format parquet"),
+    (b"PAR1", "Parquet", "give its name the ending .parquet, or say that its format is parquet"),
     (b"ARROW1\x00\x00", "an Arrow file", "write it as Parquet"),
     (b"Obj\x01", "Avro", "write it as Parquet or JSON lines"),
     (b"ORC\x00", "ORC", "write it as Parquet"),

@@ -10,6 +10,7 @@ import numpy as np
 import pyarrow as pa
 
 from beam_bert.errors import ConfigError
+from beam_bert.settings.naming import named
 from beam_bert.slices.batch import SliceBatch
 from beam_bert.tokenization.backend import Template, encode
 from beam_bert.tokenization.loading import load_backend, unknown_id
@@ -41,8 +42,9 @@ class DocumentTokenizer:
         needed = (settings.stride if settings.overlapping else 0) + 1
         if (room // 2 if pair and settings.overlapping else room) < needed:
             raise ConfigError(
-                f"--max_length {settings.max_length} leaves {max(room, 0)} tokens for text, too "
-                f"few with --stride {settings.stride}; raise --max_length or lower --stride"
+                f"{named('max_length', settings.max_length)} leaves {max(room, 0)} tokens for "
+                f"text, too few with {named('stride', settings.stride)}; raise the one or lower "
+                "the other"
             )
         self._room = room
 

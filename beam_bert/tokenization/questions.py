@@ -18,6 +18,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from beam_bert.errors import ConfigError
+from beam_bert.settings.naming import named
 from beam_bert.slices.batch import SliceBatch
 from beam_bert.tokenization.backend import Template, encode
 from beam_bert.tokenization.loading import load_backend
@@ -55,7 +56,8 @@ class QuestionTokenizer:
         self._least_room = max(int(settings.max_length * LEAST_ROOM), 1)
         if self._stride >= self._max_length:
             raise ConfigError(
-                f"--stride {self._stride} leaves no room in windows of {self._max_length} tokens"
+                f"{named('stride', self._stride)} leaves no room in windows of "
+                f"{self._max_length} tokens"
             )
         self._questions = None if questions is None else _Flat.of(self._backend, questions)
         if self._questions is not None and questions is not None:
@@ -64,12 +66,14 @@ class QuestionTokenizer:
 
     def _check(self, question: str, length: int) -> None:
         if length == 0:
-            raise ConfigError(f"--question {question!r}: the tokenizer drops every character")
+            raise ConfigError(
+                f"{named('question')} {question!r}: the tokenizer drops every character"
+            )
         if self._room - length < self._least_room:
             raise ConfigError(
-                f"--question {question[:80]!r} has {length} tokens and leaves "
+                f"{named('question')} {question[:80]!r} has {length} tokens and leaves "
                 f"{max(self._room - length, 0)} of a window for text, which needs "
-                f"{self._least_room}; shorten it or raise --max_length"
+                f"{self._least_room}; shorten it or raise {named('max_length')}"
             )
 
     @property

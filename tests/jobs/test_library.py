@@ -35,7 +35,7 @@ def test_a_job_from_python_says_nothing_and_returns_its_manifest(tmp_path: Path)
 
 
 def test_mistakes_are_raised_with_the_name_that_was_meant() -> None:
-    with pytest.raises(ConfigError, match=r"unknown flag --outptu; did you mean --output\?"):
+    with pytest.raises(ConfigError, match=r"unknown setting outptu; did you mean output\?"):
         beam_bert.sentiment(input="x.csv", outptu="out")
     with pytest.raises(InputError, match="nowhere"):
         beam_bert.sentiment(input="nowhere.csv", output="out")

@@ -405,6 +405,10 @@ def test_what_fails_after_the_commit_is_a_warning_and_the_run_stays_committed(
             patch.setattr(what, fails)
             assert "could not be given: no answer (503)" in committed(what)
     with monkeypatch.context() as patch:
+        patch.setattr("beam_bert.jobs.run.read_manifest", fails)
+        told = committed("unread")
+        assert "warning: all is committed, but its manifest cannot be read back: no answer" in told
+    with monkeypatch.context() as patch:
         patch.setattr("beam_bert.sinks.commit_journal.drop_staging", fails)
         assert "error" not in committed("swept later")
     assert (tmp_path / "swept later" / "staging").exists()

@@ -103,7 +103,7 @@ def test_a_file_that_cannot_be_read_is_lost_and_says_what_it_is(
     lost = [file for batch in result.batches for file in batch.files if file.lost]
     assert [Path(file.path).name for file in lost] == [name]
     assert {f"text {i}" for i in range(5)} <= set(result.texts)
-    with pytest.raises(InputError, match=rf"{name}: .*--max_lost_files 1"):
+    with pytest.raises(InputError, match=rf"{name}: .*max_lost_files.1"):
         inspect_source(list_files([str(tmp_path)]), SourceSpec(max_lost_files=0))
     spec = inspect_source(list_files([str(tmp_path)]), SourceSpec(max_lost_files=1))
     assert spec.resolved.names == ["id"]
@@ -214,7 +214,7 @@ def test_what_is_not_utf8_names_the_encoding_that_fits(
         assert {reason for _, reason in result.reasons} == {"invalid_utf8"}
         told = capsys.readouterr().err
         assert "is not UTF-8 in 20 of its first 2" in told
-        assert f"--encoding {encoding.replace('-', '_')}" in told.replace("cp949", "euc_kr")
+        assert f"it fits {encoding.replace('-', '_')}: add " in told.replace("cp949", "euc_kr")
 
 
 def test_utf16_beside_another_encoding_is_a_lost_file(tmp_path: Path) -> None:
@@ -263,8 +263,8 @@ def test_dialects(
     [
         ("id;text\n0;a\n", "is read with ; as its delimiter"),
         ("id\ttext\n0\ta\n", "is read with a tab as its delimiter"),
-        ('id,text\n0,"a \\"b\\", c"\n', "--escape_char"),
-        ("12,text\n13,b\n", "looks like data .*--column_names"),
+        ('id,text\n0,"a \\"b\\", c"\n', "escape_char"),
+        ("12,text\n13,b\n", "looks like data .*column_names"),
         ("id,text,label\n0,text,x\n", "looks like data"),
         ("id,text\n0,a\n", None),
         ('id,text\n0,"a, b"\n', None),

@@ -114,7 +114,7 @@ def test_no_documents_are_no_windows(bert: Path) -> None:
 
 
 def test_a_window_with_no_room_is_refused_with_the_way_out(bert: Path) -> None:
-    with pytest.raises(ConfigError, match=r"--max_length 16 leaves 14 tokens.*--stride 64"):
+    with pytest.raises(ConfigError, match=r"max_length.16 leaves 14 tokens.*stride.64"):
         DocumentTokenizer(bert, WindowSettings(16, overlapping=True, stride=64))
 
 

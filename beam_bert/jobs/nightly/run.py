@@ -17,6 +17,7 @@ from filelock import FileLock, Timeout
 
 from beam_bert.errors import (
     BeamBertError,
+    CommittedUnread,
     ConfigError,
     NoFilesError,
     OutputError,
@@ -209,14 +210,18 @@ def _classify(config: NightlyConfig, night: Night, beam_flags: Sequence[str]) ->
         return
     manifest: Manifest | None = None
     section = config.classify.model_copy(update={"input": _with_files(config.classify.input)})
-    if not section.input:
-        pass  # nothing has come in
-    elif config.task == "sentiment":
-        # What is not given has the sentiment job's own default.
-        settings: dict[str, Any] = section.model_dump(exclude_unset=True)
-        manifest = jobs.sentiment(SentimentConfig(**settings), beam_flags)
-    else:
-        manifest = jobs.classify(section, beam_flags)
+    try:
+        if not section.input:
+            pass  # nothing has come in
+        elif config.task == "sentiment":
+            # What is not given has the sentiment job's own default.
+            settings: dict[str, Any] = section.model_dump(exclude_unset=True)
+            manifest = jobs.sentiment(SentimentConfig(**settings), beam_flags)
+        else:
+            manifest = jobs.classify(section, beam_flags)
+    except CommittedUnread as error:
+        night.status = "done"
+        TERMINAL.warn(one_line(error))
     night.version = ModelStore.open(config.store).aliases().get(PRODUCTION)
     if manifest is None:
         return

@@ -583,9 +583,9 @@ def test_the_steps_can_be_jobs_of_their_own_for_a_cloud_scheduler(place: Place) 
         ({"gate": {"minimum": "high"}}, "gate.minimum: .*got 'high'"),
         ({"gate": {"metric": "f1"}}, "gate.metric: .*'macro_f1'.*got 'f1'"),
         ({"gate": {"metric": "spearman"}}, "gate.metric spearman is none of a model of labels"),
-        ({"store": "s@production"}, "--store: must be a model store"),
-        ({"date": "yesterday"}, "--date: 'yesterday' is no day, YYYY-MM-DD"),
-        ({"date": "2026-02-30"}, "--date: '2026-02-30' is no day, YYYY-MM-DD"),
+        ({"store": "s@production"}, "store: must be a model store"),
+        ({"date": "yesterday"}, "date: 'yesterday' is no day, YYYY-MM-DD"),
+        ({"date": "2026-02-30"}, "date: '2026-02-30' is no day, YYYY-MM-DD"),
         ({"sotre": "s"}, "unknown flag --sotre; did you mean --store"),
     ],
 )

@@ -266,7 +266,7 @@ def test_a_text_of_no_token_is_a_reject_beside_its_neighbours(reader: Path) -> N
 def test_a_question_that_cannot_be_asked_stops_before_the_run(reader: Path) -> None:
     windows = WindowSettings(64, True, 8)
     with pytest.raises(
-        ConfigError, match=r"80 tokens and leaves 0 of a window.*needs 16; .*--max_length"
+        ConfigError, match=r"80 tokens and leaves 0 of a window.*needs 16; .*max_length"
     ):
         QuestionTokenizer(reader, windows, ("good " * 80,))
     with pytest.raises(ConfigError, match="drops every character"):
