@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.metadata
+from functools import cache
 
 import beam_bert
 
@@ -12,5 +13,9 @@ COMPUTING = ("torch", "transformers", "tokenizers", "pyarrow")
 def software_versions(*, beam: bool = False) -> dict[str, str]:
     """Names and versions of what computes; with Beam's, which only the pipelines run on."""
     names = ("apache-beam", *COMPUTING) if beam else COMPUTING
-    versions = {name: importlib.metadata.version(name) for name in names}
-    return {"beam-bert": beam_bert.__version__, **versions}
+    return {"beam-bert": beam_bert.__version__, **{name: _version(name) for name in names}}
+
+
+@cache  # which lists the folders of installed packages
+def _version(name: str) -> str:
+    return importlib.metadata.version(name)

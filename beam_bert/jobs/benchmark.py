@@ -20,7 +20,8 @@ from beam_bert.encoder import SequenceClassifier, load_classifier
 from beam_bert.encoder.plan import PADDED_BATCH, padded_tokens
 from beam_bert.errors import ConfigError, InputError
 from beam_bert.inference.fp32_recheck import Outputs, RecheckedModel
-from beam_bert.jobs.plan import source_spec, window_settings
+from beam_bert.jobs.first_look import source_spec
+from beam_bert.jobs.plan import window_settings
 from beam_bert.jobs.precision_check import LEAST_AGREEMENT
 from beam_bert.jobs.sampling import SLICE_BYTES, Sample, sample_documents
 from beam_bert.models import fetch_model, resolve_model

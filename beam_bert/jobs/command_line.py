@@ -9,12 +9,17 @@ from __future__ import annotations
 
 import argparse
 import difflib
+import gc
 import importlib
+import importlib.util
 import logging
+import re
 import signal
 import threading
 import typing
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
@@ -25,8 +30,6 @@ from beam_bert.settings.naming import called_by_flags, named
 from beam_bert.terminal import TERMINAL
 
 Config = TypeVar("Config", bound=BaseModel)
-# No flag of Beam is as near as this to one of ours (a test holds it).
-_SURELY_MEANT = 0.88
 _EVERYWHERE = ("config", "help", "quiet", "verbose", "log_format")
 
 
@@ -109,12 +112,8 @@ def run_from_command_line(
         config, beam_flags = parse_config(settings, argv, prog, beam=beam)
         if first is not None:
             first(config)
-        # Beam warns on import of every optional package that is not there.
-        logging.disable(logging.WARNING)
-        try:
+        with importing():
             run = getattr(importlib.import_module(where), job)
-        finally:
-            logging.disable(logging.NOTSET)
         if not beam:
             run(config)
         else:
@@ -122,6 +121,19 @@ def run_from_command_line(
             run(config, beam_flags)
 
     return exit_code_of(parse_and_run)
+
+
+@contextmanager
+def importing() -> Iterator[None]:
+    """Import torch and Beam in a process that is one command: quickly, and in silence."""
+    logging.disable(logging.WARNING)  # Beam warns of every optional package that is not there
+    gc.disable()  # what is imported stays: looking for garbage in it takes a tenth of the time
+    try:
+        yield
+    finally:
+        gc.freeze()
+        gc.enable()
+        logging.disable(logging.NOTSET)
 
 
 def exit_code_of(run: Callable[[], object]) -> int:
@@ -378,9 +390,12 @@ def _beam_flags(
     if not beam:
         raise _unknown_flag(given[0], names)
     if not pass_on_unknown:
+        spelled = _spelled_by_beam()  # its import takes seconds
         for flag in given:
-            if flag.startswith("--") and _near(flag, names, _SURELY_MEANT):
-                raise _unknown_flag(flag, names)  # Beam's import takes a second
+            if flag.startswith("-") and flag.split("=")[0] not in spelled:
+                raise _unknown_flag(flag, names, spelled)
+        if not given[0].startswith("-"):
+            raise _unknown_flag(given[0], names)
     from apache_beam.options.pipeline_options import PipelineOptions, _BeamArgumentParser
 
     class Parser(_BeamArgumentParser):
@@ -398,6 +413,16 @@ def _beam_flags(
         beams = [name for name in parser._option_string_actions if name.startswith("--")]
         raise _unknown_flag(unknown[0], names, beams)
     return [*from_file, *flags]
+
+
+def _spelled_by_beam() -> list[str]:
+    """Beam's flags and its options' names, as its source spells them: Beam is not imported."""
+    found = importlib.util.find_spec("apache_beam")
+    folders = (found and found.submodule_search_locations) or []
+    sources = [Path(folder, "options", "pipeline_options.py") for folder in folders]
+    text = "".join(source.read_text(encoding="utf-8") for source in sources)
+    names = re.findall(r"""dest=['"](\w+)['"]""", text)  # which YAML may set, too
+    return re.findall(r"""['"](--?[A-Za-z][\w-]*)['"]""", text) + [f"--{name}" for name in names]
 
 
 def _flags_of(values: dict[str, Any], parser: argparse.ArgumentParser) -> list[str]:

@@ -20,11 +20,10 @@ import beam_bert
 from beam_bert.errors import ConfigError, printable
 from beam_bert.jobs import quick_look
 from beam_bert.jobs.command_line import exit_code_of, run_from_command_line, settings_parser
-from beam_bert.jobs.first_look import first_look
 from beam_bert.settings.answer import AnswerConfig
 from beam_bert.settings.answer_training import AnswerEvaluateConfig, AnswerFinetuneConfig
 from beam_bert.settings.evaluation import EvaluateConfig
-from beam_bert.settings.inference import BenchConfig, ClassifyConfig, SentimentConfig
+from beam_bert.settings.inference import BenchConfig, ClassifyConfig, JobConfig, SentimentConfig
 from beam_bert.settings.nightly import NightlyConfig
 from beam_bert.settings.training import FinetuneConfig, PretrainConfig
 from beam_bert.terminal import TERMINAL
@@ -139,8 +138,14 @@ def run_command(name: str, argv: Sequence[str] | None = None, prog: str | None =
         module=command.module,
         beam=command.beam,
         tasks=command.tasks,
-        first=first_look if command.answers_texts else None,
+        first=_first_look if command.answers_texts else None,
     )
+
+
+def _first_look(config: JobConfig) -> None:
+    from beam_bert.jobs.first_look import first_look  # which reads files: not for --help
+
+    first_look(config)
 
 
 def _overview() -> str:

@@ -2,26 +2,56 @@
 
 from __future__ import annotations
 
-from beam_bert.settings.inference import JobConfig
+from beam_bert.models.resolve import check_name
+from beam_bert.settings.answer import AnswerConfig
+from beam_bert.settings.inference import JobConfig, SourceConfig
+from beam_bert.sources.listing import list_files
+from beam_bert.sources.opening import is_url
+from beam_bert.sources.resolving import Asked, check_columns
+from beam_bert.sources.spec import DEFAULT_SLICE_BYTES, SourceSpec
 from beam_bert.terminal import TERMINAL
+
+_MOST_BYTES = 8 << 20  # of files that are looked into twice
 
 
 def first_look(config: JobConfig) -> None:
-    """List local input and say what will be read; what is on gs:// is looked at later.
+    """List local input, look for the named columns, say what will be read; gs:// comes later.
 
     Raises:
-      InputError: a pattern matches nothing, or may not be read.
+      InputError: a pattern matches nothing, or may not be read; no file has a named column.
+      ModelError: there is no such folder.
     """
-    from beam_bert.sources.listing import list_files
-    from beam_bert.sources.opening import is_url
-
     if any(is_url(pattern) for pattern in config.input):
         _tell(config, f"reading {' '.join(config.input)} with {config.model}")
         return
-    files = list_files(config.input)
+    files = list_files(config.input, apart=config.not_input)
+    check_name(config.model)
     size = sum(file.size for file in files)
+    if size <= _MOST_BYTES:
+        check_columns(files, source_spec(config), asked_by(config))
     count = "1 file" if len(files) == 1 else f"{len(files):,} files"
     _tell(config, f"reading {count}, {_size(size)}, with {config.model}")
+
+
+def source_spec(config: SourceConfig, slice_bytes: int = DEFAULT_SLICE_BYTES) -> SourceSpec:
+    """How to read the input, before anything is known of the files."""
+    return SourceSpec.of(
+        config,
+        text_columns=config.text_column,
+        text_pair_column=config.pair_column,
+        id_column=config.id_column,
+        keep_columns=config.keep_columns,
+        keep_text=config.keep_text,
+        text_unit=config.text_unit,
+        slice_bytes=slice_bytes,
+        max_lost_files=config.max_lost_files if isinstance(config, JobConfig) else None,
+    )
+
+
+def asked_by(config: SourceConfig) -> Asked:
+    """The settings that ask for columns: the second text is the question of `answer`."""
+    pair = "question_column" if isinstance(config, AnswerConfig) else "text_pair_column"
+    return Asked(pair=pair)
 
 
 def _tell(config: JobConfig, line: str) -> None:

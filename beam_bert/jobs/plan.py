@@ -19,6 +19,7 @@ from beam_bert.encoder import EncoderConfig, load_classifier, load_span_finder
 from beam_bert.errors import ConfigError
 from beam_bert.inference.compute_options import ComputeOptions
 from beam_bert.jobs.columns import PlannedColumns, plan_columns
+from beam_bert.jobs.first_look import asked_by, source_spec
 from beam_bert.jobs.precision_check import check_precision
 from beam_bert.jobs.runners import (
     LOCAL_RUNNER,
@@ -44,7 +45,6 @@ from beam_bert.settings.inference import (
     ClassifyConfig,
     InferenceConfig,
     JobConfig,
-    SourceConfig,
     stride_of,
 )
 from beam_bert.sinks import RunSpec
@@ -54,7 +54,6 @@ from beam_bert.slices.schema import ID_FIELDS, ORIGIN_FIELDS, SCHEMA_VERSION
 from beam_bert.software import software_versions
 from beam_bert.sources import SourceSpec, inspect_source, list_files
 from beam_bert.sources.limiting import first_rows
-from beam_bert.sources.resolving import Asked
 from beam_bert.storage.billing import bill_to
 from beam_bert.tasks import AnswerTask, ClassificationTask, SentimentTask
 from beam_bert.tasks.answering import TEXT
@@ -239,24 +238,8 @@ def _slice_bytes(config: JobConfig) -> int:
 def _inspected(
     config: JobConfig, files: Sequence[FileEntry], reserved: Sequence[str]
 ) -> SourceSpec:
-    pair = "question_column" if isinstance(config, AnswerConfig) else "text_pair_column"
     spec = source_spec(config, _slice_bytes(config))
-    return inspect_source(files, spec, reserved, Asked(pair=pair))
-
-
-def source_spec(config: SourceConfig, slice_bytes: int) -> SourceSpec:
-    """How to read the input, before anything is known of the files."""
-    return SourceSpec.of(
-        config,
-        text_columns=config.text_column,
-        text_pair_column=config.pair_column,
-        id_column=config.id_column,
-        keep_columns=config.keep_columns,
-        keep_text=config.keep_text,
-        text_unit=config.text_unit,
-        slice_bytes=slice_bytes,
-        max_lost_files=config.max_lost_files if isinstance(config, JobConfig) else None,
-    )
+    return inspect_source(files, spec, reserved, asked_by(config))
 
 
 def window_settings(

@@ -8,8 +8,8 @@ The same tokenizer, model and decoding as in the job, without the pipeline aroun
 
 from __future__ import annotations
 
+import importlib
 import json
-import logging
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
@@ -18,7 +18,12 @@ from typing import Any
 from pydantic import BaseModel
 
 from beam_bert.errors import ConfigError, InputError, printable
-from beam_bert.jobs.command_line import parse_config, settings_parser, with_underscores
+from beam_bert.jobs.command_line import (
+    importing,
+    parse_config,
+    settings_parser,
+    with_underscores,
+)
 from beam_bert.terminal import TERMINAL
 
 BATCH_TEXTS = 1_024
@@ -64,7 +69,8 @@ def run(
     config, beam_flags = parse_config(config_type, given, prog)
     if beam_flags:
         raise ConfigError(f"{beam_flags[0]}: a quick look runs here, without Beam; leave it out")
-    logging.disable(logging.WARNING)  # Beam warns of every optional package that is not there
+    with importing():
+        importlib.import_module("beam_bert.jobs.plan")
     answers = _answers(job, config, _stdin(config) if texts == [STDIN] else iter(texts))
     if as_json or TERMINAL.as_json:
         for answer in answers:

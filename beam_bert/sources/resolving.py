@@ -99,6 +99,17 @@ def inspect_source(
     )
 
 
+def check_columns(files: Sequence[FileEntry], spec: SourceSpec, asked: Asked) -> None:
+    """Refuse a named column that no file has, and tell nothing; `inspect_source` does more.
+
+    Raises:
+      InputError: as `inspect_source` does for it, and `sample_files`.
+    """
+    samples = sample_files(files, spec)
+    partitions = partition_schema(file.path for file in files)
+    _check_columns(samples, _columns(samples, partitions), spec, asked)
+
+
 def _check_lost_files(samples: Sequence[Sample], spec: SourceSpec, asked: Asked) -> None:
     """Refuse, before anything is computed, what the run would refuse in the end."""
     lost = [(sample.path, sample.lost) for sample in samples if sample.lost]
