@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import os
 from collections.abc import Iterable, Iterator
 from typing import Any, BinaryIO
@@ -11,6 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet
 
+from beam_bert.slices.conversion import rebuilt
 from beam_bert.slices.plan import MAX_ROWS_A_SLICE, Segment
 from beam_bert.sources.documents import Columns, joined
 from beam_bert.sources.fitting import fitted, id_texts, is_text, plain_type, valid_text
@@ -70,8 +72,8 @@ def open_parquet(
         metadata = pyarrow.parquet.read_metadata(pa.BufferReader(b"PAR1" + footer))
         if any(map(_holds_fixed_lists, metadata.schema.to_arrow_schema().types)):
             # pyarrow 25 cannot read such a list that is null; as lists of any size it can.
-            hidden = footer.replace(b"ARROW:schema", b"ARROW:hidden")
-            metadata = pyarrow.parquet.read_metadata(pa.BufferReader(b"PAR1" + hidden))
+            plain = _without_fixed_lists(footer, metadata.metadata[b"ARROW:schema"])
+            metadata = pyarrow.parquet.read_metadata(pa.BufferReader(b"PAR1" + plain))
         rows = [count for count, _ in row_groups(metadata)]
         if sum(rows) != metadata.num_rows or min(rows, default=0) < 0:
             raise ValueError(f"{metadata.num_rows} rows, but {sum(rows)} in its row groups")
@@ -106,6 +108,24 @@ def _holds_fixed_lists(type_: pa.DataType) -> bool:
     if pa.types.is_fixed_size_list(type_):
         return True
     return any(_holds_fixed_lists(type_.field(i).type) for i in range(type_.num_fields))
+
+
+def _without_fixed_lists(footer: bytes, stored: bytes) -> bytes:
+    """The footer as long as it was, with Arrow's schema in it (base64) naming plain lists.
+
+    Durations and zones stand in that schema alone. One that comes out longer is left out.
+    """
+
+    def plain(type_: pa.DataType) -> pa.DataType:
+        return pa.list_(type_.value_field) if pa.types.is_fixed_size_list(type_) else type_
+
+    message = base64.b64decode(stored)
+    schema = pa.ipc.read_schema(pa.py_buffer(message))
+    fields = [field.with_type(rebuilt(field.type, plain)) for field in schema]
+    changed = pa.schema(fields, schema.metadata).serialize().to_pybytes()
+    if len(changed) > len(message):
+        return footer.replace(b"ARROW:schema", b"ARROW:hidden")
+    return footer.replace(stored, base64.b64encode(changed.ljust(len(message), b"\0")))
 
 
 def row_groups(metadata: Any) -> list[tuple[int, int]]:

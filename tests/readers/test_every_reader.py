@@ -1,138 +1,148 @@
-"""The table as each reader sees it, cell by cell; readers that are not installed are left out.
+"""Three nights of every type as each reader sees them, cell by cell.
 
-`pip install pyspark polars datafusion datasets` installs the others; Spark needs Java 17 or newer.
+What a reader sees is recorded in docs/readers.json, of which docs/output.md has a table:
+`BEAM_BERT_RECORD=1 python -m pytest tests/readers` records anew, with all readers installed.
 """
 
 from __future__ import annotations
 
 import datetime
 import decimal
-import shutil
-from collections.abc import Callable
+import importlib.metadata
+import json
+import math
+import os
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.dataset as ds
+import pyarrow.parquet as pq
 import pytest
 
-from beam_bert.sinks.shards import parquet_bytes
-from beam_bert.sinks.table_types import file_type
-from beam_bert.slices.conversion import converted
+from pipelines import classify as classify_command
+from tests.readers.carried import CARRIED
+from tests.readers.readers import PACKAGES, READERS
+from tools.readers_table import RECORD
 
-MOMENT = datetime.datetime(2026, 11, 27, 12, 34, 56, 789, tzinfo=datetime.timezone.utc)
-CARRIED: dict[str, pa.Array] = {
-    "half": pa.array([1.5, None], pa.float16()),
-    "time": pa.array([datetime.time(12, 34, 56, 1), None], pa.time64("us")),
-    "wide": pa.array([decimal.Decimal("1" * 50), None], pa.decimal256(50, 0)),
-    "money": pa.array([decimal.Decimal("12.50"), None], pa.decimal128(10, 2)),
-    "unsigned": pa.array([2**64 - 1, None], pa.uint64()),
-    "small": pa.array([255, None], pa.uint8()),
-    "zoned": pa.array([MOMENT, None], pa.timestamp("us", "+05:30")),
-    "naive": pa.array([MOMENT.replace(tzinfo=None), None], pa.timestamp("us")),
-    "day": pa.array([MOMENT.date(), None], pa.date32()),
-    "wait": pa.array([datetime.timedelta(seconds=86_400, microseconds=1), None]),
-    "nothing": pa.nulls(2),
-    "map": pa.array([[("k", 1)], None], pa.map_(pa.string(), pa.int64())),
-    "nested": pa.array([{"a": [1, 2]}, None], pa.struct([("a", pa.list_(pa.int64()))])),
-    "bytes": pa.array([b"\xff\0", None]),
-    "flag": pa.array([True, None]),
-    "word": pa.array(["é", None], pa.large_string()),
-    "number": pa.array([2**62 + 1, None]),
-}
+NIGHTS = ("2026-11-27", "2026-11-28", "2026-11-29")
+ROWS = 3  # of a night
+
+
+def _night(number: int) -> pa.Table:
+    """Night 2 brings a column more and a field more in a struct, night 3 lacks columns."""
+    columns = {name: each.array for name, each in CARRIED.items()}
+    grown: list[Any] = [{"a": 1}, {"a": 2}, None]
+    if number == 1:
+        grown = [{"a": 1, "b": "x"}, {"a": 2, "b": None}, None]
+        columns["late"] = pa.array([1, 2, None])
+    if number == 2:
+        del columns["string"]
+    columns["grown"] = pa.array(grown)
+    ids = [f"{number}-{row}" for row in range(ROWS)]
+    return pa.table({"id": ids, "text": ["good film"] * ROWS, **columns})
+
+
+def _expected() -> dict[str, list[Any]]:
+    """The cells of the table by column, in rising doc_id."""
+    cells = {name: each.seen * len(NIGHTS) for name, each in CARRIED.items()}
+    cells["string"][2 * ROWS :] = [None] * ROWS
+    grown = [{"a": 1, "b": None}, {"a": 2, "b": None}, None]
+    cells["grown"] = [*grown, {"a": 1, "b": "x"}, {"a": 2, "b": None}, None, *grown]
+    cells["late"] = [None] * ROWS + [1, 2, None] + [None] * ROWS
+    return cells
 
 
 @pytest.fixture(scope="module")
-def table(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, list[Any]]]:
-    """Three nights of every type, and the cells that they hold by column, in rising doc_id."""
-    folder = tmp_path_factory.mktemp("table")
-    columns = {name: converted(array, file_type(array.type)) for name, array in CARRIED.items()}
-    for night in range(3):
-        ids = pa.array([f"{night}-{i}" for i in range(2)])
-        rows = {"doc_id": ids, **columns, "score": pa.array([0.5, 0.25], pa.float32())}
-        batch = pa.RecordBatch.from_pydict(rows)
-        place = folder / f"night={night + 1}"
-        place.mkdir()
-        (place / "part.parquet").write_bytes(parquet_bytes(batch, batch.schema))
-    cells = {name: array.to_pylist() * 3 for name, array in columns.items()}
-    return folder, cells
+def folder(tmp_path_factory: pytest.TempPathFactory, bert: Path) -> Path:
+    """The table's folder."""
+    place = tmp_path_factory.mktemp("table")
+    for number, night in enumerate(NIGHTS):
+        pq.write_table(_night(number), place / f"{night}.parquet")
+        flags = ["--input", str(place / f"{night}.parquet"), "--output", str(place / "out")]
+        flags += ["--model", str(bert), "--id_column=id", f"--partition=run_date={night}"]
+        assert classify_command.main([*flags, *(["--all_scores"] if number == 1 else [])]) == 0
+    return place / "out" / "predictions"
 
 
-def by_arrow(folder: Path) -> pa.Table:
-    return ds.dataset(folder, partitioning="hive").to_table()
+@pytest.mark.parametrize("reader", READERS)
+def test_every_cell_is_what_was_written(folder: Path, reader: str) -> None:
+    found = READERS[reader](folder)
+    ids = found["doc_id"][1]
+    # fastparquet cannot read them, but gives the files' rows in their order.
+    places = range(ROWS * len(NIGHTS))
+    order = [*places] if isinstance(ids, Exception) else sorted(places, key=ids.__getitem__)
+    seen = {}
+    for name, cells in _expected().items():
+        # fastparquet has the parts of a struct as columns, and no struct.
+        type_, values = found.get(name, ("", LookupError("no such column")))
+        seen[name] = {"type": type_, "differs": _difference(cells, values, order)}
+    if "run_date" in found:  # not for who is given files alone
+        dates = found["run_date"][1]
+        assert not isinstance(dates, Exception)
+        assert {str(_plain(value))[:10] for value in dates} == set(NIGHTS)
+    version = importlib.metadata.version(PACKAGES[reader])
+    if os.environ.get("BEAM_BERT_RECORD"):
+        file = next(folder.rglob("*.parquet"))
+        _record(reader, version, seen, pq.read_schema(file))
+    known = json.loads(RECORD.read_text(encoding="utf-8"))["readers"][reader]
+    if known["version"] == version:
+        assert known["columns"] == seen
+    assert {name: each["differs"] for name, each in seen.items()} == {
+        name: each["differs"] for name, each in known["columns"].items()
+    }
 
 
-def by_duckdb(folder: Path) -> pa.Table:
-    duckdb = pytest.importorskip("duckdb")
-    relation = duckdb.sql(f"select * from '{folder}/*/*.parquet'")
-    found = relation.fetchall()
-    columns = zip(*found, strict=True)
-    return dict(zip(relation.columns, map(list, columns), strict=True))
+def _record(reader: str, version: str, seen: dict[str, Any], written: pa.Schema) -> None:
+    record = json.loads(RECORD.read_text(encoding="utf-8")) if RECORD.exists() else {}
+    columns = {
+        name: {"carried": each.words, "file": str(written.field(name).type)}
+        for name, each in CARRIED.items()
+    }
+    readers = {**record.get("readers", {}), reader: {"version": version, "columns": seen}}
+    readers = {name: readers[name] for name in READERS if name in readers}
+    text = json.dumps({"columns": columns, "readers": readers}, indent=1, ensure_ascii=False)
+    RECORD.write_text(text + "\n", encoding="utf-8")
 
 
-def by_polars(folder: Path) -> pa.Table:
-    polars = pytest.importorskip("polars")
-    return polars.read_parquet(f"{folder}/*/*.parquet", hive_partitioning=True).to_dict(
-        as_series=False
-    )
+def _difference(expected: list[Any], values: Any, order: list[int]) -> str:
+    """The first cell that differs; "" where none does."""
+    if isinstance(values, Exception):
+        return f"{type(values).__name__}: {values}".split("\n")[0][:80]
+    for place, cell in zip(order, expected, strict=True):
+        seen = _plain(values[place])
+        if not _same(_plain(cell), seen):
+            return f"{_plain(cell)!r} is {seen!r}"[:120]
+    return ""
 
 
-def by_datafusion(folder: Path) -> pa.Table:
-    datafusion = pytest.importorskip("datafusion")
-    context = datafusion.SessionContext()
-    context.register_parquet("t", str(folder))
-    return pa.Table.from_batches(context.sql("select * from t").collect())
-
-
-def by_datasets(folder: Path) -> pa.Table:
-    datasets = pytest.importorskip("datasets")
-    files = sorted(map(str, folder.rglob("*.parquet")))
-    cache = folder.parent / "cache"
-    found = datasets.load_dataset("parquet", data_files=files, split="train", cache_dir=str(cache))
-    return found.with_format("arrow")[:]
-
-
-def by_spark(folder: Path) -> pa.Table:
-    sql = pytest.importorskip("pyspark.sql")
-    if shutil.which("java") is None:
-        pytest.skip("Spark needs Java")
-    session = (
-        sql.SparkSession.builder.master("local[1]")
-        .config("spark.ui.enabled", "false")
-        .config("spark.sql.session.timeZone", "UTC")
-        .getOrCreate()
-    )
-    try:
-        return session.read.parquet(str(folder)).toArrow()
-    finally:
-        session.stop()
-
-
-READERS: list[Callable[[Path], Any]] = [
-    by_arrow,
-    by_duckdb,
-    by_polars,
-    by_datafusion,
-    by_datasets,
-    by_spark,
-]
-
-
-@pytest.mark.parametrize("read", READERS, ids=lambda read: read.__name__)
-def test_every_cell_is_what_was_written(
-    table: tuple[Path, dict[str, list[Any]]], read: Callable[[Path], Any]
-) -> None:
-    folder, cells = table
-    found = read(folder)
-    columns = found.to_pydict() if isinstance(found, pa.Table) else found
-    order = sorted(range(6), key=lambda place: columns["doc_id"][place])
-    for name, expected in cells.items():
-        seen = [_plain(columns[name][place]) for place in order]
-        assert seen == [_plain(value) for value in expected], name
+def _same(one: Any, other: Any) -> bool:
+    if isinstance(one, dict) and isinstance(other, dict):
+        return one.keys() == other.keys() and all(_same(one[key], other[key]) for key in one)
+    if isinstance(one, list) and isinstance(other, list):
+        return len(one) == len(other) and all(map(_same, one, other))
+    if isinstance(one, float) and isinstance(other, float) and math.isnan(one):
+        return math.isnan(other)
+    if isinstance(one, str) and isinstance(other, bytes):  # ClickHouse's only kind of string
+        return one.encode() == other
+    return type(one) is type(other) and bool(one == other)
 
 
 def _plain(value: Any) -> Any:
-    """The same moment is the same, however its zone is written."""
+    """As Python's own types have it: readers have others for the same value."""
+    if type(value).__module__.startswith(("numpy", "pandas")):
+        if type(value).__name__ in ("NaTType", "NAType"):
+            return None
+        if hasattr(value, "to_pydatetime"):
+            return _plain(value.to_pydatetime())
+        return _plain(value.tolist())
     if isinstance(value, datetime.datetime) and value.tzinfo is not None:
         return value.astimezone(datetime.timezone.utc)
+    if isinstance(value, (bytearray, memoryview)):
+        return bytes(value)
+    if isinstance(value, decimal.Decimal):
+        return value.normalize() if value else decimal.Decimal(0)
+    if isinstance(value, dict):
+        return {key: _plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(item) for item in value]
     return value
