@@ -1,19 +1,22 @@
-"""Small files that unpack to much: seconds and peak memory of reading each, beside ordinary text.
+"""Small files that unpack to much: CPU seconds and peak memory of each, beside ordinary text.
 
-    python benchmarks/hostile.py
+    python benchmarks/hostile.py          # reading alone
+    python benchmarks/hostile.py --job    # the whole job, with the embedded model on a CPU
 
-Each file is planned, cut and read in a process of its own, as the job's workers do before the model
-sees anything; "ordinary" is text of lines of 60 characters with as many unpacked bytes.
+Each file has a process of its own. Reading is what the job's workers do before the model sees
+anything. "Ordinary" is text of lines of about 60 characters, no two of them equal, with as many
+unpacked bytes; for a whole job 1 MiB of it is run, and its seconds over those of an empty job are
+taken times the size.
 """
 
 from __future__ import annotations
 
 import gzip
-import resource
+import os
+import random
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -22,7 +25,9 @@ import pyarrow.parquet as pq
 import zstandard
 
 MIB = 2**20
-LINE = b"a line of ordinary text that somebody may well have written\n"
+WORDS = (
+    b"a the of to film plot actor good bad story night never people think this was scene".split()
+)
 
 
 def _parquet(path: Path, texts: pa.Array) -> None:
@@ -51,53 +56,90 @@ BOMBS: dict[str, tuple[Callable[[Path], object], int]] = {
         64 * MIB,
     ),
     "4 MiB of bad lines.jsonl": (lambda p: p.write_bytes(b"x\n" * 2 * MIB), 4 * MIB),
+    "4 MiB of broken objects.jsonl": (lambda p: p.write_bytes(b"{x}\n" * MIB), 4 * MIB),
+    "4 MiB of no UTF-8.txt": (lambda p: p.write_bytes(b"\xff\n" * 2 * MIB), 4 * MIB),
+    "4 MiB of ragged rows.csv": (lambda p: p.write_bytes(b"text,b\n" + b"x\n" * 2 * MIB), 4 * MIB),
+    "4 MiB of open quotes.csv": (
+        lambda p: p.write_bytes(b"text,b\n" + b'"\n' * 2 * MIB),
+        4 * MIB,
+    ),
     "2 million equal rows.parquet": (_equal_rows(2_000_000), 26 * MIB),
     "20 million equal rows.parquet": (_equal_rows(20_000_000), 260 * MIB),
     "1,000 rows of 1 MiB.parquet": (_long_entries, 1_000 * MIB),
 }
 
 
-def main() -> None:
+def ordinary(path: Path, size: int) -> None:
+    """Text of about that size."""
+    chance = random.Random(0)
+    with path.open("wb") as file:
+        while file.tell() < size:
+            file.write(b"%s %d\n" % (b" ".join(chance.choices(WORDS, k=11)), file.tell()))
+
+
+def main(whole_job: bool) -> None:
     """Make each file, read it and an ordinary one of its size, print both."""
-    print(f"{'file':32}{'stored':>12}{'rows':>12}{'seconds':>9}{'peak MB':>9}{'of ordinary':>13}")
+    measure = of_job if whole_job else of_reading
+    print(f"{'file':32}{'stored':>12}{'CPU s':>9}{'peak MB':>9}{'of ordinary':>13}")
     with tempfile.TemporaryDirectory() as folder:
+        plain = Path(folder) / "ordinary.txt"
+        empty_s = an_ordinary_mib_s = 0.0
+        if whole_job:
+            plain.write_bytes(b"one line\n")
+            empty_s, _ = measure(plain)
+            ordinary(plain, MIB)
+            an_ordinary_mib_s = measure(plain)[0] - empty_s
+            print(f"one line {empty_s:.1f} s, an ordinary MiB {an_ordinary_mib_s:.1f} s more")
         for name, (make, unpacked) in BOMBS.items():
-            path, plain = Path(folder) / name, Path(folder) / "ordinary.txt"
+            path = Path(folder) / name
             make(path)
-            plain.write_bytes(LINE * (unpacked // len(LINE)))
-            rows, seconds, peak = _measured(path)
-            _, ordinary, _ = _measured(plain)
+            seconds, peak = measure(path)
+            if whole_job:
+                ordinary_s = empty_s + an_ordinary_mib_s * unpacked / MIB
+            else:
+                ordinary(plain, unpacked)
+                ordinary_s, _ = measure(plain)
             print(
-                f"{name:32}{path.stat().st_size:>12,}{rows:>12,}{seconds:>9.1f}{peak:>9,.0f}"
-                f"{seconds / ordinary:>12.1f}x",
+                f"{name:32}{path.stat().st_size:>12,}{seconds:>9.1f}{peak:>9,.0f}"
+                f"{seconds / ordinary_s:>12.2f}x",
                 flush=True,
             )
             path.unlink()
 
 
-def _measured(path: Path) -> tuple[int, float, float]:
-    done = subprocess.run(
-        [sys.executable, __file__, str(path)], capture_output=True, text=True, check=True
-    )
-    rows, seconds, peak = done.stdout.split()
-    return int(rows), float(seconds), float(peak)
+def of_reading(path: Path) -> tuple[float, float]:
+    """CPU seconds and MB of planning, cutting and reading a file."""
+    return _measured([__file__, "--read", str(path)])
+
+
+def of_job(path: Path) -> tuple[float, float]:
+    """CPU seconds and MB of a whole job."""
+    with tempfile.TemporaryDirectory() as output:
+        flags = ["--max_reject_rate", "1", "--output", output, "--quiet"]
+        model = ["--model", "sentiment-small-en"]
+        return _measured(["-m", "beam_bert", "classify", "--input", str(path), *model, *flags])
+
+
+def _measured(arguments: list[str]) -> tuple[float, float]:
+    process = subprocess.Popen([sys.executable, *arguments])
+    _, status, used = os.wait4(process.pid, 0)
+    if status:
+        raise SystemExit(f"{' '.join(arguments)} ended with status {status}")
+    return used.ru_utime + used.ru_stime, used.ru_maxrss / 1024
 
 
 def read(path: str) -> None:
-    """Read one file as a job does, and print rows, seconds and the peak of this process."""
+    """Read one file as a job's workers do."""
     from beam_bert.slices.plan import plan_units
     from beam_bert.sources import SourceSpec, cut_unit, inspect_source, list_files, read_slice
 
-    started, rows = time.perf_counter(), 0
     files = list_files([path])
     spec = inspect_source(files, SourceSpec())
     for unit in plan_units(files, spec.slice_bytes):
         for slice_ in cut_unit(unit, spec):
-            for batch in read_slice(slice_, spec, ""):
-                rows += batch.rows_read
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    print(rows, time.perf_counter() - started, peak)
+            for _ in read_slice(slice_, spec, ""):
+                pass
 
 
 if __name__ == "__main__":
-    read(sys.argv[1]) if len(sys.argv) > 1 else main()
+    read(sys.argv[2]) if "--read" in sys.argv else main("--job" in sys.argv)

@@ -14,10 +14,10 @@ from beam_bert.sources.dialects import Dialect
 from beam_bert.sources.documents import Columns
 from beam_bert.sources.lost import HeaderError
 from beam_bert.sources.records import Delimited
-from beam_bert.sources.rejects import MESSAGES, Rejects
+from beam_bert.sources.rejects import Rejects
 from beam_bert.sources.spec import SourceSpec
 from beam_bert.sources.stream import Block
-from beam_bert.sources.utf8 import invalid_records, is_valid_utf8
+from beam_bert.sources.utf8 import is_valid_utf8
 
 # Spreadsheets end at 16,384 columns; far above that a "header" is data of some other kind.
 MAX_COLUMNS = 20_000
@@ -92,20 +92,14 @@ def parse_delimited(
     block: Block, names: Sequence[str], dialect: Dialect, spec: SourceSpec
 ) -> tuple[Columns, Rejects]:
     """The records of a block as documents; empty lines are no records."""
-    flaws = {i: (reason, MESSAGES[reason]) for i, reason in block.bad.items()}
-    flaws |= dict.fromkeys(invalid_records(block), ("invalid_utf8", MESSAGES["invalid_utf8"]))
-    place_of = np.arange(len(block))
-    if flaws:
-        place_of = np.delete(place_of, list(flaws))
-    good = _only(block, place_of)
+    rejects = Rejects()
+    block = rejects.without_unreadable(block)
     wanted = [name for name in spec.column_types if name in names]
-    table, ragged = _parse(good, names, wanted, dialect)
-    if ragged:
-        for place, fields in ragged.items():
-            message = f"{fields} fields where the columns are {len(names)}"
-            flaws[int(place_of[place])] = ("ragged_row", message)
-        place_of = np.delete(place_of, list(ragged))
-    count = len(place_of)
+    table, ragged = _parse(block, names, wanted, dialect)
+    message = f"{{}} fields where the columns are {len(names)}"
+    flaws = {i: ("ragged_row", message.format(fields)) for i, fields in ragged.items()}
+    block = rejects.without_flawed(block, flaws)
+    count = len(block)
     if table.num_rows != count:
         raise RuntimeError(f"pyarrow read {table.num_rows} of {count} records")
 
@@ -113,20 +107,14 @@ def parse_delimited(
         return table[name] if name in wanted else pa.nulls(count, pa.string())
 
     columns = Columns(
-        rows=block.rows[place_of],
+        rows=block.rows,
         texts=[column(name) for name in spec.text_columns],
         pair=None if spec.text_pair_column is None else column(spec.text_pair_column),
         ids=None if spec.id_column is None else column(spec.id_column),
         carried={name: table[name] for name in wanted},
-        raw=lambda indices: block.raws(place_of[indices]),
+        raw=block.raws,
     )
-    return columns, Rejects.of_block(block, flaws)
-
-
-def _only(block: Block, places: np.ndarray) -> Block:
-    keep = np.zeros(len(block), bool)
-    keep[places] = True
-    return block.only(keep)
+    return columns, rejects
 
 
 def _fields(record: bytes, dialect: Dialect) -> list[str]:

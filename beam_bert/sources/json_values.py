@@ -112,8 +112,8 @@ def deeper_than_allowed(line: bytes) -> bool:
     if line.count(b"{") + line.count(b"[") <= MAX_NESTING:
         return False
     depth = 0
-    for mark in re.findall(rb"[\[\]{}]", _STRING.sub(b"", line)):
-        depth += 1 if mark in b"[{" else -1
+    for mark in re.finditer(rb"[\[\]{}]", _STRING.sub(b"", line)):
+        depth += 1 if mark[0] in b"[{" else -1
         if depth > MAX_NESTING:
             return True
     return False

@@ -28,12 +28,12 @@ from beam_bert.sources.json_values import (
     flaw_of,
 )
 from beam_bert.sources.records import Lines
-from beam_bert.sources.rejects import MESSAGES, Rejects
+from beam_bert.sources.rejects import Rejects
 from beam_bert.sources.spec import SourceSpec
 from beam_bert.sources.stream import Block
-from beam_bert.sources.utf8 import invalid_records
 
 _OPEN, _CLOSE = b"{}"
+_NO_OBJECT = ("invalid_json", "the line is no JSON object")
 _BLANKS = np.frombuffer(b" \t\r\n", np.uint8)
 _JSON_STARTS = np.frombuffer(b'{["-0123456789tfnNI', np.uint8)
 
@@ -48,7 +48,7 @@ def parse_jsonl(block: Block, spec: SourceSpec) -> tuple[Columns, Rejects]:
     types = spec.column_types
     rejects = Rejects()
     block = _objects_only(block, rejects)
-    block = _without(block, _inexact(block, types), rejects)
+    block = rejects.without_flawed(block, _inexact(block, types))
     table = _parse(block, types)
     if table is None:
         block, table = _parse_with_care(block, types, frozenset(spec.mixed), spec, rejects)
@@ -71,18 +71,13 @@ def _objects_only(block: Block, rejects: Rejects) -> Block:
     pyarrow reads on over line ends, so half an object would eat the next line (and a bare `null`
     line crashes its 25.0); where each line begins and ends with a brace, neither can happen.
     """
-    if len(block) == 0:
-        return block
+    block = rejects.without_unreadable(block)
+    nul = np.flatnonzero(np.frombuffer(block.data, np.uint8) == 0)
+    nul_lines = block.records_at(nul)
+    block = rejects.without(block, nul_lines, ("nul_byte", "the line holds a NUL byte"))
+    too_deep = np.array(list(_too_deep(block)), np.int64)
+    block = rejects.without(block, too_deep, ("invalid_json", TOO_DEEP))
     array = np.frombuffer(block.data, np.uint8)
-    flaws = {i: (reason, MESSAGES[reason]) for i, reason in block.bad.items()}
-    for i in invalid_records(block):
-        flaws.setdefault(i, ("invalid_utf8", MESSAGES["invalid_utf8"]))
-    if b"\0" in block.data:
-        for i in range(len(block)):
-            if b"\0" in block.raw(i):
-                flaws.setdefault(i, ("nul_byte", "the line holds a NUL byte"))
-    for i in _too_deep(block):
-        flaws.setdefault(i, ("invalid_json", TOO_DEEP))
     inked = np.flatnonzero(~np.isin(array, _BLANKS))
     firsts = np.searchsorted(inked, block.starts)
     lasts = np.searchsorted(inked, block.stops) - 1
@@ -94,30 +89,13 @@ def _objects_only(block: Block, rejects: Rejects) -> Block:
     keep = (begin == _OPEN) & (end == _CLOSE)
     # No JSON begins so: these need no parser.
     senseless = filled & ~np.isin(begin, _JSON_STARTS)
-    senseless[list(flaws)] = False
-    bad = np.flatnonzero(senseless)
-    rejects.add(block.rows[bad], ("invalid_json", "the line is no JSON object"), block.raws(bad))
+    rejects.without(block, np.flatnonzero(senseless), _NO_OBJECT)
+    flaws = {}
     for i in np.flatnonzero(filled & ~keep & ~senseless).tolist():
-        if i not in flaws:
-            flaw = flaw_of(block.raw(i).strip(b" \t\r"))
-            flaws[i] = flaw.told if flaw else ("invalid_json", "the line is no JSON object")
-    keep[list(flaws)] = False
-    _reject(block, flaws, rejects)
+        flaw = flaw_of(block.raw(i).strip(b" \t\r"))
+        flaws[i] = flaw.told if flaw else _NO_OBJECT
+    rejects.without_flawed(block, flaws)
     return block.only(keep)
-
-
-def _without(block: Block, flaws: dict[int, tuple[str, str]], rejects: Rejects) -> Block:
-    """The block without some lines, which are rejected."""
-    if not flaws:
-        return block
-    _reject(block, flaws, rejects)
-    keep = np.ones(len(block), bool)
-    keep[list(flaws)] = False
-    return block.only(keep)
-
-
-def _reject(block: Block, flaws: dict[int, tuple[str, str]], rejects: Rejects) -> None:
-    rejects.batches += Rejects.of_block(block, flaws).batches
 
 
 def _inexact(block: Block, types: dict[str, pa.DataType]) -> dict[int, tuple[str, str]]:
@@ -131,10 +109,8 @@ def _inexact(block: Block, types: dict[str, pa.DataType]) -> dict[int, tuple[str
         run = run[:-step] & run[step:]  # of 16 digits in the end
     array = np.frombuffer(block.data, np.uint8)
     exponent = np.flatnonzero((array[:-4] | 32 == 101) & (digits[3:-1] & digits[2:-2]))
-    places = np.union1d(np.flatnonzero(run), exponent)
-    lines = np.unique(np.searchsorted(block.starts, places, side="right") - 1)
     flaws = {}
-    for i in lines.tolist():
+    for i in block.records_at(np.concatenate([np.flatnonzero(run), exponent])).tolist():
         if message := bent_number(block.raw(i), doubles):
             flaws[i] = ("carried_type", message)
     return flaws
@@ -214,8 +190,7 @@ def _parse_with_care(
     for name in mixed & types.keys():
         texts = [as_text(values[i].get(name)) for i in np.flatnonzero(kept).tolist()]
         table = table.append_column(name, pa.array(texts, pa.string()))
-    _reject(block, {i: flaw.told for i, flaw in flaws.items()}, rejects)
-    return block.only(kept), table
+    return rejects.without_flawed(block, {i: flaw.told for i, flaw in flaws.items()}), table
 
 
 def _pick(block: Block, indices: list[int]) -> Block:

@@ -174,7 +174,7 @@ class Delimited:
         alone[followed] = array[returns[followed]] != _LF
         if not alone.any():
             return ends
-        return np.union1d(ends, returns[alone])
+        return np.sort(np.concatenate([ends, returns[alone]]), kind="stable")
 
     def _quotes_are_regular(self, array: npt.NDArray[np.uint8], quotes: Offsets) -> bool:
         """Whether quotes open and close in turn, so that their count tells which is which.

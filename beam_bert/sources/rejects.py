@@ -12,6 +12,7 @@ import pyarrow.compute as pc
 
 from beam_bert.slices.schema import REJECT_RAW_LIMIT, REJECT_SCHEMA
 from beam_bert.sources.lost import LostFile
+from beam_bert.sources.utf8 import invalid_records
 
 if TYPE_CHECKING:
     from beam_bert.sources.stream import Block
@@ -27,6 +28,7 @@ MESSAGES = {
     "missing_text": "there is no text",
 }
 Raws = Callable[[np.ndarray], pa.Array]
+Flaws = list[tuple[str, str]] | tuple[str, str]  # reason and message, of each or of all
 
 
 @dataclass
@@ -44,16 +46,25 @@ class Rejects:
     def __len__(self) -> int:
         return sum(batch.num_rows for batch in self.batches)
 
-    @classmethod
-    def of_block(cls, block: Block, flaws: Mapping[int, tuple[str, str]]) -> Rejects:
-        """The records of a block that have a flaw: reason and message, by index."""
-        rejects = cls()
-        if flaws:
-            indices = np.array(sorted(flaws), np.int64)
-            rejects.add(
-                block.rows[indices], [flaws[i] for i in indices.tolist()], block.raws(indices)
-            )
-        return rejects
+    def without(self, block: Block, indices: np.ndarray, flaws: Flaws) -> Block:
+        """Add some records of a block, `flaws` being those of each or of all; the block without."""
+        if len(indices) == 0:
+            return block
+        self.add(block.rows[indices], flaws, block.raws(indices))
+        keep = np.ones(len(block), bool)
+        keep[indices] = False
+        return block.only(keep)
+
+    def without_flawed(self, block: Block, flaws: Mapping[int, tuple[str, str]]) -> Block:
+        """The same for the few that each have a flaw of their own, by index."""
+        indices = sorted(flaws)
+        return self.without(block, np.array(indices, np.int64), [flaws[i] for i in indices])
+
+    def without_unreadable(self, block: Block) -> Block:
+        """The same for what its splitter could not use, and what is not UTF-8."""
+        block = self.without_flawed(block, {i: (w, MESSAGES[w]) for i, w in block.bad.items()})
+        invalid = invalid_records(block)
+        return self.without(block, invalid, ("invalid_utf8", MESSAGES["invalid_utf8"]))
 
     @classmethod
     def of_file(
@@ -68,7 +79,7 @@ class Rejects:
     def add(
         self,
         rows: np.ndarray | None,
-        flaws: list[tuple[str, str]] | tuple[str, str],
+        flaws: Flaws,
         raw: pa.Array | None,
         *,
         doc_ids: pa.Array | None = None,
@@ -115,12 +126,14 @@ class Rejects:
 
     def places(self) -> bytes:
         """What stands for them in a slice's key: where and why."""
-        return repr(
-            [
-                (batch["source_row"].to_pylist(), batch["reason"].to_pylist())
-                for batch in self.batches
-            ]
-        ).encode()
+        parts = []
+        for batch in self.batches:
+            reasons = batch["reason"].dictionary_encode()
+            rows = pc.fill_null(batch["source_row"], -1)
+            words = [len(rows), *reasons.dictionary.to_pylist()]
+            numbers = (reasons.indices.to_numpy(), rows.to_numpy())
+            parts += [repr(words).encode(), *(each.tobytes() for each in numbers)]
+        return b"".join(parts)
 
 
 def in_order(batches: list[pa.RecordBatch]) -> pa.RecordBatch:
@@ -128,7 +141,9 @@ def in_order(batches: list[pa.RecordBatch]) -> pa.RecordBatch:
     if not batches:
         return pa.RecordBatch.from_pylist([], schema=REJECT_SCHEMA)
     whole = pa.concat_batches(batches)
-    files = whole["source_file"].dictionary_encode().indices.to_numpy()
+    numbers: dict[str, int] = {}
+    places = [numbers.setdefault(b["source_file"][0].as_py(), len(numbers)) for b in batches]
+    files = np.repeat(places, [batch.num_rows for batch in batches])
     rows = pc.fill_null(whole["source_row"], np.iinfo(np.int64).max).to_numpy()
     if np.all((files[1:] > files[:-1]) | ((files[1:] == files[:-1]) & (rows[1:] >= rows[:-1]))):
         return whole

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 
 from beam_bert.sources.stream import Block
@@ -21,10 +22,33 @@ def is_valid_utf8(data: bytes) -> bool:
     return True
 
 
-def invalid_records(block: Block) -> list[int]:
-    """Indices of the records that are not valid UTF-8."""
+def invalid_records(block: Block) -> npt.NDArray[np.int64]:
+    """Indices of the records that are not valid UTF-8; each costs its bytes and no object."""
     if is_valid_utf8(block.data):
-        return []
-    high = np.flatnonzero(np.frombuffer(block.data, np.uint8) >= 128)
-    holds = np.searchsorted(high, block.starts) < np.searchsorted(high, block.stops)
-    return [i for i in np.flatnonzero(holds).tolist() if not is_valid_utf8(block.raw(i))]
+        return np.array([], np.int64)
+    # Records end in ASCII, so no character goes on from one to the next.
+    places = np.flatnonzero(_misplaced(np.frombuffer(block.data + b"\n", np.uint8)))
+    return block.records_at(places)
+
+
+def _misplaced(data: npt.NDArray[np.uint8]) -> npt.NDArray[np.bool_]:
+    """The bytes that cannot stand where they do, by Table 3-7 of the Unicode Standard.
+
+    Args:
+      data: uint8, the last one ASCII.
+    """
+    before = np.concatenate([[0], data[:-1]])
+    goes_on = (data & 0xC0) == 0x80
+    expected = before >= 0xC2
+    for back, least in ((2, 0xE0), (3, 0xF0)):
+        expected[back:] |= (data[:-back] >= least) & (goes_on & expected)[back - 1 : -1]
+    return np.asarray(
+        (goes_on != expected)
+        | (data == 0xC0)
+        | (data == 0xC1)
+        | (data > 0xF4)
+        | ((before == 0xE0) & (data < 0xA0))  # longer than it need be
+        | ((before == 0xED) & (data > 0x9F))  # half of a surrogate pair
+        | ((before == 0xF0) & (data < 0x90))
+        | ((before == 0xF4) & (data > 0x8F))  # above U+10FFFF
+    )
