@@ -31,6 +31,7 @@ from beam_bert.jobs.runners import (
     runs_on_cuda,
     use_threads,
 )
+from beam_bert.jobs.sampling import first_documents
 from beam_bert.models import ResolvedModel, fetch_model, resolve_model
 from beam_bert.pipeline.answer import Answer
 from beam_bert.pipeline.classify import DEFAULT_MAX_LENGTH, Classify
@@ -120,6 +121,8 @@ def plan_job(job: str, config: JobConfig, beam_flags: Sequence[str] = ()) -> Job
         files = [file for file in files if file.path in names]
     columns = plan_columns(config, spec, predict.task.fields())
     digest = _settings_digest(job, config, model, columns.schema)
+    for batch in first_documents(files, columns.spec):
+        tokenizer.tokenize(batch)  # what it says of them is said before any worker starts
     proof = check_precision(config, predict, files, columns.spec)
     return JobPlan(
         config=config,

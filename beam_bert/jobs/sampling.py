@@ -7,7 +7,7 @@ Only the files at those places are opened.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 
 import numpy as np
@@ -15,13 +15,15 @@ import pyarrow as pa
 
 from beam_bert.errors import InputError
 from beam_bert.slices.batch import SliceBatch
-from beam_bert.slices.plan import FileEntry, Slice, Unit, plan_units
+from beam_bert.slices.plan import FileEntry, Segment, Slice, Unit, plan_units
 from beam_bert.slices.token_arrays import TokenArrays
 from beam_bert.sources import SourceSpec, cut_unit, read_slice
+from beam_bert.sources.formats import format_of
 from beam_bert.tokenization import Tokenizer, windows_of
 
 PLACES = 16
 SLICE_BYTES = 2**20
+FIRST_BYTES = 2**16
 # A file that cannot be cut (compressed) is read this far, in SLICE_BYTES unpacked, and no further.
 MAX_BATCHES = 16
 # What text unpacks to where a file was too long to be read to its end.
@@ -82,6 +84,14 @@ def sample_documents(
     if not sum(part.num_rows for part in parts):
         raise InputError("no usable document to measure with")
     return Sample(pa.concat_batches(parts).slice(0, documents), rows_read, stored_bytes, is_exact)
+
+
+def first_documents(files: Sequence[FileEntry], spec: SourceSpec) -> Iterator[SliceBatch]:
+    """The documents of the first file's first bytes, which may end within one; none of no file."""
+    for file in files[:1]:
+        stop = 1 if format_of(file.path, spec) == "parquet" else min(file.size, FIRST_BYTES)
+        first = Slice(0, (Segment(file.path, 0, stop),), files=(file,))
+        yield from islice(read_slice(first, replace(spec, slice_bytes=FIRST_BYTES), ""), 1)
 
 
 def _places(files: Sequence[FileEntry], spec: SourceSpec) -> Iterator[tuple[Slice, float]]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from pathlib import Path
 from typing import Any
 
@@ -13,13 +12,9 @@ from beam_bert.errors import ConfigError
 from beam_bert.settings.naming import named
 from beam_bert.slices.batch import SliceBatch
 from beam_bert.tokenization.backend import Template, encode
-from beam_bert.tokenization.loading import load_backend, unknown_id
+from beam_bert.tokenization.loading import load_backend
+from beam_bert.tokenization.unknown import Unknown
 from beam_bert.tokenization.windows import WindowSettings, fit_pair, lay_out, plan_windows
-
-logger = logging.getLogger(__name__)
-
-# Of a text's tokens: real text in a language that the model knows has one in a hundred.
-MOST_UNKNOWN = 0.5
 
 
 class DocumentTokenizer:
@@ -33,8 +28,7 @@ class DocumentTokenizer:
     def __init__(self, folder: Path, settings: WindowSettings, *, pair: bool = False) -> None:
         self._backend = load_backend(folder)
         self._settings = settings
-        # Its unknown token, until it was said how many there are.
-        self._unknown = unknown_id(self._backend)
+        self._unknown = Unknown(folder, self._backend)
         self._single = Template.of(self._backend, pair=False)
         self._pair = Template.of(self._backend, pair=True) if pair else None
         template = self._pair or self._single
@@ -55,7 +49,7 @@ class DocumentTokenizer:
         fails at, become rejects.
         """
         ids, lengths, faults = encode(self._backend, batch.rows["text"].to_pylist())
-        self._say_if_unknown(ids)
+        self._unknown.look_at(ids)
         # The ids of what is rejected take no room in the flat array: it stays right for the others.
         batch, lengths = _without(batch, faults, lengths)
         empty = np.flatnonzero(lengths == 0)
@@ -66,20 +60,6 @@ class DocumentTokenizer:
         if self._pair is None:
             return self._single_segment(batch, ids, lengths)
         return self._two_segments(batch, ids, lengths, self._pair)
-
-    def _say_if_unknown(self, ids: np.ndarray) -> None:
-        """Once, of the first texts: a vocabulary of another language or model fails at nothing."""
-        unknown, self._unknown = self._unknown, None
-        if unknown is None or len(ids) == 0:
-            return
-        share = float((ids == unknown).mean())
-        if share > MOST_UNKNOWN:
-            logger.warning(
-                "%.0f %% of the first %d tokens are unknown to the model: is it one for texts of "
-                "this language, and are its tokenizer's files whole?",
-                100 * share,
-                len(ids),
-            )
 
     def _single_segment(
         self, batch: SliceBatch, ids: np.ndarray, lengths: np.ndarray

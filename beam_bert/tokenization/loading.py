@@ -8,7 +8,6 @@ file; its normalizer's growth and its ids are checked, and a process of its own 
 from __future__ import annotations
 
 import json
-import re
 import subprocess
 import sys
 import tempfile
@@ -240,16 +239,6 @@ def _check(folder: Path, backend: Any) -> None:
 def _id_count(backend: Any) -> int:
     """Rows that a table needs for every id that the tokenizer may give."""
     return 1 + max(backend.get_vocab(with_added_tokens=True).values(), default=-1)
-
-
-def unknown_id(backend: Any) -> int | None:
-    """The id of what the vocabulary has not; None where every text can be spelt."""
-    token = getattr(backend.model, "unk_token", None)
-    if token is not None:
-        return backend.token_to_id(token)
-    # Unigram has the id alone, and shows it in its JSON alone.
-    found = re.search(rb'"type":"Unigram","unk_id":(\d+)', backend.model.__getstate__()[:100])
-    return int(found[1]) if found else None
 
 
 def _special_tokens(backend: Any) -> set[str]:

@@ -23,6 +23,7 @@ from beam_bert.slices.batch import SliceBatch
 from beam_bert.tokenization.backend import Template, encode
 from beam_bert.tokenization.loading import load_backend
 from beam_bert.tokenization.token_places import TokenPlaces
+from beam_bert.tokenization.unknown import Unknown
 from beam_bert.tokenization.windows import WindowSettings, cut_windows, lay_out
 
 # A longer text needs this share of a window beside the question: with less, its windows would be
@@ -50,6 +51,7 @@ class QuestionTokenizer:
         questions: Sequence[str] | None,
     ) -> None:
         self._backend = load_backend(folder)
+        self._unknown = Unknown(folder, self._backend)
         self._template = Template.of(self._backend, pair=True)
         self._max_length, self._stride = settings.max_length, settings.stride
         self._room = settings.max_length - self._template.special_tokens
@@ -61,6 +63,8 @@ class QuestionTokenizer:
             )
         self._questions = None if questions is None else _Flat.of(self._backend, questions)
         if self._questions is not None and questions is not None:
+            for place, why in self._questions.faults.items():
+                raise ConfigError(f"--question {questions[place][:80]!r}: {why}")
             for text, length in zip(questions, self._questions.lengths, strict=True):
                 self._check(text, int(length))
 
@@ -101,13 +105,17 @@ class QuestionTokenizer:
         room, becomes a reject. Equal texts and equal questions of a slice are tokenized once.
         """
         texts, text_of = TokenPlaces.distinct(self._backend, batch.rows["text"])
+        self._unknown.look_at(texts.ids)
         lengths = texts.lengths[text_of]
         questions, asked = self._asked(batch)
         question_lengths = questions.lengths[asked]  # [documents, questions a document]
         room = self._room - question_lengths
-        failed = np.isin(text_of, list(texts.faults))
-        faults: list[tuple[str, np.ndarray, str | dict[int, str]]] = [
-            ("tokenizer_failed", failed, texts.faults),
+        # Reason, which rows have the fault, and the message of all, or of the number that each has.
+        faults: list[tuple[str, np.ndarray, str | tuple[np.ndarray, dict[int, str]]]] = [
+            *(
+                ("tokenizer_failed", np.isin(numbers, list(why)), (numbers, why))
+                for numbers, why in ((text_of, texts.faults), (asked[:, 0], questions.faults))
+            ),
             ("no_tokens", lengths == 0, "the tokenizer drops every character of this text"),
             (
                 "no_question_tokens",
@@ -124,10 +132,10 @@ class QuestionTokenizer:
         keep = np.ones(len(batch), bool)
         for reason, fault, message in faults:
             now = np.flatnonzero(fault[keep])  # of the rows that are still there
-            said = [
-                message if isinstance(message, str) else message[text]
-                for text in text_of[keep][now].tolist()
-            ]
+            if isinstance(message, str):
+                said = [message] * len(now)
+            else:
+                said = [message[1][number] for number in message[0][keep][now].tolist()]
             batch = batch.reject(now.tolist(), reason, said)
             keep &= ~fault
         return self._with_windows(batch, texts, text_of[keep], questions, asked[keep])
@@ -217,10 +225,11 @@ def _gathered(texts: TokenPlaces, text_of: np.ndarray) -> dict[str, pa.Array]:
 
 @dataclass(frozen=True, eq=False)
 class _Flat:
-    """Texts as token ids, end to end."""
+    """Texts as token ids, end to end; those in `faults` the tokenizer cannot take."""
 
     ids: np.ndarray
     lengths: np.ndarray
+    faults: dict[int, str]
 
     @property
     def starts(self) -> np.ndarray:
@@ -228,8 +237,7 @@ class _Flat:
 
     @staticmethod
     def of(backend: Any, texts: Sequence[str]) -> _Flat:
-        ids, lengths, _ = encode(backend, texts)  # what it cannot take has no token
-        return _Flat(ids, lengths)
+        return _Flat(*encode(backend, texts))
 
     @staticmethod
     def distinct(backend: Any, texts: pa.Array) -> tuple[_Flat, np.ndarray]:

@@ -15,10 +15,10 @@ from typing import Any
 import pytest
 from tokenizers import Regex, Tokenizer, models, normalizers, pre_tokenizers
 
-from beam_bert.errors import ModelError
+from beam_bert.errors import ConfigError, ModelError
 from beam_bert.models.digest import folder_checksums
 from beam_bert.slices.batch import SliceBatch
-from beam_bert.tokenization import DocumentTokenizer, WindowSettings
+from beam_bert.tokenization import DocumentTokenizer, QuestionTokenizer, WindowSettings
 from beam_bert.tokenization.growth import grows_too_far, growth_of
 from beam_bert.tokenization.loading import load_tokenizer
 from tests.conftest import bert_vocabulary
@@ -355,12 +355,13 @@ def test_a_vocabulary_without_words_is_refused(folder: Path, vocabulary: dict[st
 def test_texts_that_are_mostly_unknown_are_said_once(
     folder: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    tokenizer = DocumentTokenizer(folder, WINDOWS)
     with caplog.at_level(logging.WARNING, logger="beam_bert"):
-        tokenizer.tokenize(make_batch(["你好 世界", "good"]))
-        tokenizer.tokenize(make_batch(["你好 世界"]))
+        for _ in range(2):  # at launch, and in a step
+            tokenizer = DocumentTokenizer(folder, WINDOWS)
+            tokenizer.tokenize(make_batch(["你好 世界", "good"]))
+            tokenizer.tokenize(make_batch(["你好 世界"]))
     (said,) = caplog.messages
-    assert said.startswith("80 % of the first 5 tokens are unknown to the model")
+    assert said.startswith(f"{folder}: most tokens of the first texts are unknown to the model")
     caplog.clear()
     DocumentTokenizer(folder, WINDOWS).tokenize(make_batch(["good 你", "bad movie"]))
     assert not caplog.messages
@@ -387,3 +388,31 @@ def test_the_trial_needs_nothing_of_this_package() -> None:
         text=True,
     )
     assert done.returncode == 0 and "beam_bert" not in done.stderr and "numpy" not in done.stderr
+
+
+def _questions(folder: Path, asked: list[str] | None, texts: list[str]) -> SliceBatch:
+    tokenizer = QuestionTokenizer(folder, WINDOWS, asked)
+    return tokenizer.tokenize(make_batch(texts, None if asked else ["who", "a" * 60 + "!", "when"]))
+
+
+def test_answer_names_the_tokenizer_where_it_fails_at_a_text_or_a_question(folder: Path) -> None:
+    split = {"type": "Split", "pattern": {"Regex": "(a+)+$"}, "behavior": "Isolated"}
+    rules = [{**split, "invert": False}, {"type": "BertPreTokenizer"}]
+    _change(folder, _set("pre_tokenizer", {"type": "Sequence", "pretokenizers": rules}))
+    for batch in (
+        _questions(folder, ["who"], ["good", "a" * 60 + "!", "bad"]),
+        _questions(folder, None, ["good", "love", "bad"]),
+    ):
+        assert len(batch) == 2 and batch.rejects["source_row"].to_pylist() == [1]
+        assert batch.rejects["reason"].to_pylist() == ["tokenizer_failed"]
+        assert "the tokenizer fails at this text" in batch.rejects["message"][0].as_py()
+    with pytest.raises(ConfigError, match=r"--question 'aaa.*: the tokenizer fails at this text"):
+        QuestionTokenizer(folder, WINDOWS, ["who", "a" * 60 + "!"])
+
+
+def test_answer_says_that_texts_are_mostly_unknown(
+    folder: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.WARNING, logger="beam_bert"):
+        _questions(folder, ["who"], ["你好 世界"])
+    assert "most tokens of the first texts are unknown" in caplog.text
