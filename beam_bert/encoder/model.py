@@ -60,7 +60,7 @@ class Encoder:
     ) -> None:
         self.config = config
         self.device = device
-        load = _Loader(checkpoint, config, precision, device)
+        load = _WeightLoader(checkpoint, config, precision, device)
         self._words, self._places = load.embeddings()
         self._embedding_norm = load.norm(load.family.embeddings["embedding_norm"], narrow=True)
         self._projection = load.embedding_projection()
@@ -122,7 +122,7 @@ class Encoder:
         return layer.attention_norm(layer.attention_output(context, residual=hidden))
 
 
-class _Loader:
+class _WeightLoader:
     """Builds the encoder's parts from a checkpoint's tensors."""
 
     def __init__(

@@ -14,7 +14,7 @@ from beam_bert.slices.batch import SliceBatch
 from beam_bert.slices.plan import FileEntry, plan_units
 from beam_bert.sources import SourceSpec, cut_unit, inspect_source, list_files, read_slice
 from beam_bert.sources.formats import named_format
-from beam_bert.sources.resolving import Asked, columns_of
+from beam_bert.sources.resolving import AskingSettings, columns_of
 
 LANGUAGE = "language"
 # Small enough for a bar that moves and few texts in memory, large enough to sort by length.
@@ -80,7 +80,7 @@ def open_source(config: EvaluateConfig) -> LabelledSource:
     if language:
         asked_for.setdefault(language, "language_column")
     spec = replace(wished, keep_columns=tuple(asked_for))
-    spec = inspect_source(files, spec, asked=Asked(kept=asked_for, lost=None))
+    spec = inspect_source(files, spec, asked=AskingSettings(kept=asked_for, lost=None))
     return LabelledSource(files, spec, labels, slices, language)
 
 

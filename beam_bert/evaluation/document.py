@@ -57,7 +57,7 @@ def document(
         model=_model(scorer),
         problem_type=task.problem_type,
         labels=list(task.labels),
-        rows=report.Rows(
+        rows=report.RowTotals(
             read=found.rows_read,
             evaluated=found.rows,
             rejected=sum(found.rejects.values()),
@@ -151,7 +151,7 @@ def _slices(
     scores: Array,
     targets: Array,
     whole: Mapping[str, report.Metric],
-) -> list[report.Slice]:
+) -> list[report.SliceMetrics]:
     slices = []
     for column, pieces in found.slices.items():
         codes = np.concatenate(pieces)
@@ -182,12 +182,12 @@ def _slice(
     scores: Array,
     targets: Array,
     whole: Mapping[str, report.Metric],
-) -> report.Slice:
+) -> report.SliceMetrics:
     task = scorer.task
     drawn = _drawn(config, task, scores, targets)
     metrics = {name: as_metric(interval) for name, interval in drawn.intervals().items()}
     main = DEFAULT_METRIC[task.problem_type]
-    return report.Slice(
+    return report.SliceMetrics(
         column=column,
         value=value,
         rows=len(scores),
@@ -219,7 +219,7 @@ def is_worse(name: str, metric: report.Metric, whole: float) -> bool:
 
 def comparison(
     config: EvaluateConfig, scorer: Scorer, other: Scorer, found: Collected
-) -> report.Comparison:
+) -> report.ComparedModels:
     """The part about two models, from the scores that both gave the same rows."""
     task = scorer.task
     compared = compare(
@@ -232,13 +232,13 @@ def comparison(
         seed=config.seed,
     )
     names = scorer.resolved.name, other.resolved.name
-    return report.Comparison(
+    return report.ComparedModels(
         other=_model(other),
         only_model_right=compared.only_first,
         only_other_right=compared.only_second,
         verdict=in_words(main_difference(compared, task.problem_type), *names),
         differences=[
-            report.Difference(
+            report.MetricDifference(
                 metric=name,
                 model=each.first,
                 other=each.second,

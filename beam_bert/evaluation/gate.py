@@ -79,7 +79,7 @@ def _metric(found: report.Evaluation, gate: GateConfig) -> str:
     return found.main_metric if gate.metric == "auto" else gate.metric
 
 
-def _gain(found: report.Difference) -> float:
+def _gain(found: report.MetricDifference) -> float:
     return -found.change.value if found.metric in ERRORS else found.change.value
 
 
@@ -108,7 +108,7 @@ def _floor(found: report.Evaluation, gate: GateConfig, name: str, value: float) 
 
 
 def _compared(
-    found: report.Difference, gate: GateConfig, other: str, must_be_better: bool
+    found: report.MetricDifference, gate: GateConfig, other: str, must_be_better: bool
 ) -> GateDecision:
     """Whether the change is a fall that the rule forbids, and a gain where one is demanded."""
     gain, worst, best = _gain(found), found.at_least, found.at_most

@@ -7,7 +7,7 @@ from beam_bert.settings.answer import AnswerConfig
 from beam_bert.settings.inference import JobConfig, SourceConfig
 from beam_bert.sources.listing import list_files
 from beam_bert.sources.opening import is_url
-from beam_bert.sources.resolving import Asked, check_columns
+from beam_bert.sources.resolving import AskingSettings, check_columns
 from beam_bert.sources.spec import DEFAULT_SLICE_BYTES, SourceSpec
 from beam_bert.terminal import TERMINAL
 
@@ -48,10 +48,10 @@ def source_spec(config: SourceConfig, slice_bytes: int = DEFAULT_SLICE_BYTES) ->
     )
 
 
-def asked_by(config: SourceConfig) -> Asked:
+def asked_by(config: SourceConfig) -> AskingSettings:
     """The settings that ask for columns: the second text is the question of `answer`."""
     pair = "question_column" if isinstance(config, AnswerConfig) else "text_pair_column"
-    return Asked(pair=pair)
+    return AskingSettings(pair=pair)
 
 
 def _tell(config: JobConfig, line: str) -> None:

@@ -26,7 +26,7 @@ from beam_bert.sources import SourceSpec, inspect_source
 from beam_bert.sources.compression import unpacked
 from beam_bert.sources.formats import compression_of, is_packed
 from beam_bert.sources.opening import open_listed
-from beam_bert.sources.resolving import Asked
+from beam_bert.sources.resolving import AskingSettings
 
 ANSWERS = "answers"  # the column, or key, of labels with their places in one
 IS_IMPOSSIBLE = "is_impossible"
@@ -164,7 +164,7 @@ def _with_columns(
 ) -> SourceSpec:
     """The spec with those columns of labels that the files have."""
     kept = {columns.answer: "answer_column", columns.start: "start_column"}
-    asked = Asked(pair="question_column", kept=kept)
+    asked = AskingSettings(pair="question_column", kept=kept)
     inspect_source(files, spec, asked=asked)
     faults: dict[str, InputError] = {}
     for name in (columns.answer, columns.start, ANSWERS, IS_IMPOSSIBLE):

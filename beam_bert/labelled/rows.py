@@ -20,7 +20,7 @@ from beam_bert.slices.plan import FileEntry, Slice, plan_units
 from beam_bert.slices.schema import REJECT_SCHEMA, rejects_batch
 from beam_bert.slices.token_arrays import TokenArrays
 from beam_bert.sources import SourceSpec, cut_unit, inspect_source, list_files, read_slice
-from beam_bert.sources.resolving import Asked
+from beam_bert.sources.resolving import AskingSettings
 from beam_bert.tokenization import DocumentTokenizer
 
 # What is tokenized at once: an Arrow array holds 2 GiB.
@@ -131,7 +131,7 @@ def read_rows(
     if both := set(columns) & set(spec.text_parts):
         raise InputError(f"column {min(both)!r} cannot be both text and label")
     label = "label_column" if len(columns) == 1 else "label_columns"
-    asked = Asked(kept=dict.fromkeys(columns, label))
+    asked = AskingSettings(kept=dict.fromkeys(columns, label))
     spec = inspect_source(files, replace(spec, keep_columns=columns), asked=asked)
     rows, rejects = _read_all(files, spec)
     total, meaning, targets = rows.num_rows + rejects.num_rows, None, None

@@ -20,7 +20,7 @@ class GroupScore(_Document):
     f1: Metric = Field(description="Mean overlap with the right answer.")
 
 
-class BestThreshold(_Document):
+class BestNullThreshold(_Document):
     """The null threshold at which a metric is best."""
 
     threshold: float = Field(
@@ -39,14 +39,14 @@ class AnswerScores(_Document):
         description="Those that have none: right is to give none."
     )
     answered: int = Field(description="Questions that the model gives an answer to.")
-    best: dict[str, BestThreshold] = Field(description="For exact and f1.")
+    best: dict[str, BestNullThreshold] = Field(description="For exact and f1.")
     by_word: dict[str, GroupScore] = Field(description="By what is asked for: who, when, …")
     by_length: dict[str, GroupScore] = Field(
         description="By words of the question (Chinese: characters)."
     )
 
 
-class LabelCounts(_Document):
+class LabelTotals(_Document):
     """What became of the labels in the files."""
 
     right: int = Field(description="Stand where they say.")
@@ -80,7 +80,7 @@ class AnswerEvaluation(_Document):
     created_at: str = Field(description="ISO 8601, UTC.")
     model: Model = Field(description="What was measured.")
     definition: str = Field(description="squad, cmrc, characters, or auto: by the answer's script.")
-    labels: LabelCounts = Field(description="The totals of the labels.")
+    labels: LabelTotals = Field(description="The totals of the labels.")
     texts: int = Field(description="Different texts that questions are on.")
     windows: int = Field(description="Windows that the model read.")
     scores: AnswerScores = Field(description="Intervals are 95 % bootstrap percentiles over texts.")

@@ -35,7 +35,7 @@ class Model(_Document):
     device: str = Field(description="Where it ran.")
 
 
-class Rows(_Document):
+class RowTotals(_Document):
     """The totals: read = evaluated + rejected, and for a nightly gate + trained_on."""
 
     read: int = Field(description="Rows of all input files.")
@@ -79,7 +79,7 @@ class CalibrationPoint(_Document):
     right: Metric = Field(description="Share of them that are right; Wilson interval.")
 
 
-class Slice(_Document):
+class SliceMetrics(_Document):
     """The rows with one value in one column."""
 
     column: str = Field(description="The column.")
@@ -107,7 +107,7 @@ class Example(_Document):
     loss: float = Field(description="Negative log-likelihood; regression: absolute error.")
 
 
-class Difference(_Document):
+class MetricDifference(_Document):
     """One metric of two models."""
 
     metric: str = Field(description="Its name.")
@@ -122,14 +122,14 @@ class Difference(_Document):
     in_words: str = Field(description="The same as a sentence.")
 
 
-class Comparison(_Document):
+class ComparedModels(_Document):
     """Two models on the same rows."""
 
     other: Model = Field(description="The model of --compare.")
     only_model_right: int | None = Field(description="Rows that the model alone has right.")
     only_other_right: int | None = Field(description="Rows that the other alone has right.")
     verdict: str = Field(description="The main metric's difference in words.")
-    differences: list[Difference] = Field(description="By metric.")
+    differences: list[MetricDifference] = Field(description="By metric.")
 
 
 class AuditTerm(_Document):
@@ -241,7 +241,7 @@ class Evaluation(_Document):
     model: Model = Field(description="What was measured.")
     problem_type: str = Field(description="As in a Hugging Face config.")
     labels: list[str] = Field(description="The model's labels, in its order.")
-    rows: Rows = Field(description="The totals.")
+    rows: RowTotals = Field(description="The totals.")
     main_metric: str = Field(description="Name of the metric that such models are chosen by.")
     metrics: dict[str, Metric] = Field(
         description="By name. Intervals are bootstrap percentiles; loss and calibration_error have "
@@ -260,9 +260,9 @@ class Evaluation(_Document):
         default=None,
         description="The calibration_error to expect of so few rows if every confidence is right.",
     )
-    slices: list[Slice] = Field(default_factory=list, description="By --slices.")
+    slices: list[SliceMetrics] = Field(default_factory=list, description="By --slices.")
     hardest: list[Example] = Field(default_factory=list, description="Furthest first.")
-    comparison: Comparison | None = Field(default=None, description="With --compare.")
+    comparison: ComparedModels | None = Field(default=None, description="With --compare.")
     audit: Audit | None = Field(default=None, description="With --audit.")
     balance: Balance = Field(description="How the rows are made up.")
     inputs: list[str] = Field(description="Files that were read.")

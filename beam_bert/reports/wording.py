@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from beam_bert.reports.answering import LabelCounts
+from beam_bert.reports.answering import LabelTotals
 from beam_bert.reports.evaluation import Metric
 
 _NAMES = {
@@ -24,7 +24,7 @@ def name_text(name: str) -> str:
     return _NAMES.get(name, name.replace("_", " "))
 
 
-def label_text(labels: LabelCounts) -> str:
+def label_text(labels: LabelTotals) -> str:
     """What became of the labels of a question-answering set."""
     return "; ".join(
         [

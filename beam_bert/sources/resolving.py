@@ -16,13 +16,13 @@ from beam_bert.sources.delimited import MAX_COLUMNS
 from beam_bert.sources.fitting import is_text
 from beam_bert.sources.json_types import Shape, type_of
 from beam_bert.sources.partitions import partition_schema
-from beam_bert.sources.sampling import Sample, sample_files
+from beam_bert.sources.sampling import FileSample, sample_files
 from beam_bert.sources.spec import SourceSpec
 from beam_bert.terminal import TERMINAL
 
 
 @dataclass(frozen=True)
-class Asked:
+class AskingSettings:
     """The caller's settings behind the wishes of a `SourceSpec`, for messages.
 
     Attributes:
@@ -40,7 +40,7 @@ def inspect_source(
     files: Sequence[FileEntry],
     spec: SourceSpec,
     reserved: Iterable[str] = (),
-    asked: Asked | None = None,
+    asked: AskingSettings | None = None,
 ) -> SourceSpec:
     """Look at the files and fill in what `SourceSpec` resolves at launch.
 
@@ -58,7 +58,7 @@ def inspect_source(
       InputError: the text, pair, id or a carried column is in none of the files, or holds no
         text; types cannot be united; see also `sample_files`.
     """
-    asked = asked or Asked()
+    asked = asked or AskingSettings()
     given = spec.column_names or ()
     if twice := next((name for name in given if given.count(name) > 1), None):
         raise InputError(
@@ -99,7 +99,7 @@ def inspect_source(
     )
 
 
-def check_columns(files: Sequence[FileEntry], spec: SourceSpec, asked: Asked) -> None:
+def check_columns(files: Sequence[FileEntry], spec: SourceSpec, asked: AskingSettings) -> None:
     """Refuse a named column that no file has, and tell nothing; `inspect_source` does more.
 
     Raises:
@@ -110,7 +110,9 @@ def check_columns(files: Sequence[FileEntry], spec: SourceSpec, asked: Asked) ->
     _check_columns(samples, _columns(samples, partitions), spec, asked)
 
 
-def _check_lost_files(samples: Sequence[Sample], spec: SourceSpec, asked: Asked) -> None:
+def _check_lost_files(
+    samples: Sequence[FileSample], spec: SourceSpec, asked: AskingSettings
+) -> None:
     """Refuse, before anything is computed, what the run would refuse in the end."""
     lost = [(sample.path, sample.lost) for sample in samples if sample.lost]
     most = len(samples) if spec.max_lost_files is None else spec.max_lost_files
@@ -124,7 +126,7 @@ def _check_lost_files(samples: Sequence[Sample], spec: SourceSpec, asked: Asked)
     raise InputError(f"{path}: {why}{others}; mend it, leave it out{more}")
 
 
-def _tell(samples: Sequence[Sample]) -> None:
+def _tell(samples: Sequence[FileSample]) -> None:
     """Say once what is noteworthy about how the files are read."""
     told: dict[str, list[str]] = {}
     for sample in samples:
@@ -148,7 +150,7 @@ def _carried_columns(columns: Sequence[str], spec: SourceSpec) -> list[str]:
     ]
 
 
-def _shows_only_nulls(samples: Sequence[Sample], name: str) -> bool:
+def _shows_only_nulls(samples: Sequence[FileSample], name: str) -> bool:
     """Whether nothing but nulls was seen of a column: its type may be any."""
     shapes = {shape for sample in samples for shape in sample.shapes.get(name, {})}
     found = [sample.types.get(name, sample.nested_type(name)) for sample in samples]
@@ -156,7 +158,7 @@ def _shows_only_nulls(samples: Sequence[Sample], name: str) -> bool:
 
 
 def _united(
-    samples: Sequence[Sample], columns: Sequence[str], spec: SourceSpec, asked: Asked
+    samples: Sequence[FileSample], columns: Sequence[str], spec: SourceSpec, asked: AskingSettings
 ) -> tuple[dict[str, pa.DataType], list[str]]:
     """One type for each of the columns over all files, and which of them are mixed."""
     stored: dict[str, list[tuple[str, pa.DataType]]] = {}
@@ -195,7 +197,7 @@ def _united(
 
 
 def _promoted(
-    name: str, found: Sequence[tuple[str, pa.DataType]], asked: Asked
+    name: str, found: Sequence[tuple[str, pa.DataType]], asked: AskingSettings
 ) -> pa.DataType | None:
     """The type that all Parquet files' columns of that name go into; None: text holds them all."""
     path, type_ = found[0]
@@ -257,13 +259,13 @@ def columns_of(files: Sequence[FileEntry], spec: SourceSpec) -> list[str]:
     return _columns(samples, partition_schema(file.path for file in files))
 
 
-def _columns(samples: Sequence[Sample], partitions: pa.Schema) -> list[str]:
+def _columns(samples: Sequence[FileSample], partitions: pa.Schema) -> list[str]:
     names = [name for sample in samples for name in sample.columns]
     return list(dict.fromkeys([*names, *partitions.names]))
 
 
 def _check_columns(
-    samples: Sequence[Sample], columns: Sequence[str], spec: SourceSpec, asked: Asked
+    samples: Sequence[FileSample], columns: Sequence[str], spec: SourceSpec, asked: AskingSettings
 ) -> None:
     """Every column that the user named must be in some file, if any shows its columns."""
     samples = [sample for sample in samples if not sample.lost or sample.columns]
@@ -301,7 +303,7 @@ def _no_such_column(name: str, setting: str, columns: Sequence[str]) -> str:
     return f"no file has a column {name!r} ({setting}); {hint}the columns are: {shown}"
 
 
-def _check_first_records(samples: Sequence[Sample], spec: SourceSpec) -> None:
+def _check_first_records(samples: Sequence[FileSample], spec: SourceSpec) -> None:
     """Names for columns without header must be as many as the fields, in some file at least."""
     seen = [s for s in samples if s.first_record_fields is not None]
     names = spec.column_names

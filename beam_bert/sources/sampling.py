@@ -38,7 +38,7 @@ _OBJECTS = re.compile(rb"^[ \t\r]*\{.*\}[ \t\r]*$", re.MULTILINE)
 
 
 @dataclass
-class Sample:
+class FileSample:
     """What was seen of one file.
 
     Attributes:
@@ -72,7 +72,7 @@ class Sample:
         return None if found is None else plain_type(found)
 
 
-def sample_files(files: Sequence[FileEntry], spec: SourceSpec) -> list[Sample]:
+def sample_files(files: Sequence[FileEntry], spec: SourceSpec) -> list[FileSample]:
     """Look at up to 1,000 of the files, spread evenly, in the listing's order.
 
     Raises:
@@ -91,9 +91,9 @@ def sample_files(files: Sequence[FileEntry], spec: SourceSpec) -> list[Sample]:
         return list(threads.map(lambda file: _sample(file, spec, limit), chosen))
 
 
-def _sample(file: FileEntry, spec: SourceSpec, limit: int) -> Sample:
+def _sample(file: FileEntry, spec: SourceSpec, limit: int) -> FileSample:
     path = file.path
-    sample = Sample(path, format_of(path, spec))
+    sample = FileSample(path, format_of(path, spec))
     try:
         if sample.format == "parquet":
             with open_listed(file, ahead=AHEAD_BYTES if is_packed(file) else 0) as stored:
@@ -125,7 +125,7 @@ def _sample(file: FileEntry, spec: SourceSpec, limit: int) -> Sample:
     return sample
 
 
-def _look_at_encoding(opened: Opened, sample: Sample) -> None:
+def _look_at_encoding(opened: Opened, sample: FileSample) -> None:
     """Say what a file may be in that is not UTF-8."""
     if is_valid_utf8(opened.head):
         return
@@ -144,7 +144,7 @@ def _look_at_encoding(opened: Opened, sample: Sample) -> None:
     sample.notes["encoding"] = advice
 
 
-def _look_at_header(opened: Opened, sample: Sample, spec: SourceSpec) -> None:
+def _look_at_header(opened: Opened, sample: FileSample, spec: SourceSpec) -> None:
     names, dialect = opened.names, opened.dialect
     sample.types = dict.fromkeys(names, pa.string())
     if spec.column_names is not None:
@@ -171,7 +171,7 @@ def _look_at_header(opened: Opened, sample: Sample, spec: SourceSpec) -> None:
             )
 
 
-def _look_at_objects(source: Readable, sample: Sample, spec: SourceSpec, limit: int) -> None:
+def _look_at_objects(source: Readable, sample: FileSample, spec: SourceSpec, limit: int) -> None:
     data, final, lost = _read(source, b"", limit)
     most = jsonl_splitter(spec).max_record_bytes
     while not final and not lost and b"\n" not in data and len(data) < most:

@@ -18,7 +18,7 @@ _SafeLoader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _NO_VALUE = (ValueError, TypeError, KeyError, IndexError, AttributeError, OverflowError)
 
 
-class _Loader(_SafeLoader):
+class _UniqueKeyLoader(_SafeLoader):
     """Names are unique, as YAML has it; PyYAML would take the last one and lose the others."""
 
     def construct_object(self, node: yaml.Node, deep: bool = False) -> Any:
@@ -70,7 +70,7 @@ def parse_yaml(text: str, name: str, error: type[UserError]) -> Any:
     """What a YAML text holds; see `read_yaml`."""
     try:
         _check_events(text)
-        return yaml.load(text, _Loader)
+        return yaml.load(text, _UniqueKeyLoader)
     except yaml.YAMLError as problem:
         raise error(f"{name}: not YAML: {_told(problem)}") from None
     except (*_NO_VALUE, RecursionError) as problem:

@@ -47,7 +47,7 @@ def _document(
     rows: int, metrics: Any, baseline: Any, found: Any, trained_on: int = 0
 ) -> report.Evaluation:
     differences = [] if found is None else [
-        report.Difference(
+        report.MetricDifference(
             metric=name,
             model=each.first,
             other=each.second,
@@ -65,10 +65,10 @@ def _document(
         main_metric=next(iter(metrics)),
         metrics=metrics,
         baseline=baseline,
-        rows=report.Rows(read=rows, evaluated=rows, rejected=0, trained_on=trained_on),
+        rows=report.RowTotals(read=rows, evaluated=rows, rejected=0, trained_on=trained_on),
         comparison=None
         if found is None
-        else report.Comparison.model_construct(differences=differences),
+        else report.ComparedModels.model_construct(differences=differences),
     )
 
 

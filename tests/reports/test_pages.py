@@ -86,7 +86,7 @@ def evaluation(text: str = "fine") -> Evaluation:
         model=model,
         problem_type="single_label_classification",
         labels=[text, "other"],
-        rows=report.Rows(read=12, evaluated=10, rejected=2, rejects_by_reason={text: 2}),
+        rows=report.RowTotals(read=12, evaluated=10, rejected=2, rejects_by_reason={text: 2}),
         main_metric="accuracy",
         baseline={"accuracy": 0.4},
         metrics={"accuracy": metric, "macro_f1": metric, "calibration_error": metric},
@@ -102,8 +102,10 @@ def evaluation(text: str = "fine") -> Evaluation:
             report.CalibrationPoint(low=0.4, high=0.5, count=10, confidence=0.45, right=metric)
         ],
         slices=[
-            report.Slice(column=text, value=text, rows=5, metrics={"accuracy": metric}, worse=True),
-            report.Slice(
+            report.SliceMetrics(
+                column=text, value=text, rows=5, metrics={"accuracy": metric}, worse=True
+            ),
+            report.SliceMetrics(
                 column=text, value=None, rows=5, metrics={"accuracy": metric}, worse=False
             ),
         ],
@@ -119,13 +121,13 @@ def evaluation(text: str = "fine") -> Evaluation:
                 loss=2.5,
             )
         ],
-        comparison=report.Comparison(
+        comparison=report.ComparedModels(
             other=model,
             only_model_right=1,
             only_other_right=2,
             verdict=text,
             differences=[
-                report.Difference(
+                report.MetricDifference(
                     metric="accuracy",
                     model=0.5,
                     other=0.6,
@@ -249,12 +251,12 @@ def test_an_evaluation_is_shown_whole_on_a_page_that_stands_alone() -> None:
 def answer_evaluation(text: str = "fine") -> AnswerEvaluation:
     metric = report.Metric(value=0.5, low=0.4, high=0.6)
     group = answering.GroupScore(questions=7, exact=metric, f1=metric)
-    best = answering.BestThreshold(threshold=-2.5, value=0.625)
+    best = answering.BestNullThreshold(threshold=-2.5, value=0.625)
     return AnswerEvaluation(
         created_at="2026-11-24T00:00:00+00:00",
         model=report.Model(name=text, version=text, precision="fp32", device="cpu"),
         definition="auto",
-        labels=answering.LabelCounts(
+        labels=answering.LabelTotals(
             right=7, mended=1, left_out=2, without_answer=3, blank=4, shown=[text]
         ),
         texts=2,

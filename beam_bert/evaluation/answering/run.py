@@ -94,7 +94,7 @@ def measure(config: AnswerEvaluateConfig) -> report.AnswerEvaluation:
             device=model.device,
         ),
         definition=config.definition,
-        labels=report.LabelCounts(**dataclasses.asdict(labels)),
+        labels=report.LabelTotals(**dataclasses.asdict(labels)),
         texts=len({each.context for each in asked}),
         windows=predictions.windows,
         scores=evaluate_answers(

@@ -103,7 +103,7 @@ def answers_of(
 
 def best_thresholds(
     asked: Sequence[Asked], predictions: Predictions, definition: Definition = "auto"
-) -> dict[str, report.BestThreshold]:
+) -> dict[str, report.BestNullThreshold]:
     """Exact match and F1, from 0 to 1, at the null threshold that is best for each."""
     right = _right(asked)
     has_answer = np.array([bool(each) for each in right])
@@ -112,7 +112,7 @@ def best_thresholds(
     for name, scores in zip(("exact", "f1"), values, strict=True):
         best = best_null_threshold(scores, predictions.gaps, has_answer)
         threshold = float(np.clip(best.threshold, _NONE, -_NONE))
-        found[name] = report.BestThreshold(threshold=threshold, value=best.value)
+        found[name] = report.BestNullThreshold(threshold=threshold, value=best.value)
     return found
 
 
