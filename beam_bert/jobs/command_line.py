@@ -108,7 +108,7 @@ def run_from_command_line(
     """
 
     def parse_and_run() -> None:
-        settings, where = (tasks or {}).get(_task_of(argv), (config_type, module))
+        settings, where = (tasks or {}).get(_task_of(argv, prog), (config_type, module))
         config, beam_flags = parse_config(settings, argv, prog, beam=beam)
         if first is not None:
             first(config)
@@ -136,8 +136,15 @@ def importing() -> Iterator[None]:
         logging.disable(logging.NOTSET)
 
 
-def exit_code_of(run: Callable[[], object]) -> int:
-    """Run a command and say in one line why it ended early, if it did."""
+def exit_code_of(
+    run: Callable[[], object], stopped: str = "stopped; the same command goes on from here"
+) -> int:
+    """Run a command and say in one line why it ended early, if it did.
+
+    Args:
+      run: the command.
+      stopped: what is told after Ctrl-C, unless the command itself knows better.
+    """
     by_signal: list[int] = []
 
     def stop_at(number: int, _: object) -> None:
@@ -154,7 +161,7 @@ def exit_code_of(run: Callable[[], object]) -> int:
         return error.exit_code
     except KeyboardInterrupt as stop:
         # A job on other machines does not stop with this process; what is told of it says so.
-        TERMINAL.say(str(stop) or "stopped; the same command goes on from here")
+        TERMINAL.say(str(stop) or stopped)
         return 128 + (by_signal[0] if by_signal else signal.SIGINT)
     finally:
         called_by_flags(None)
@@ -187,9 +194,12 @@ def _flag_rows(config: type[BaseModel]) -> list[str]:
     return lines
 
 
-class _Parser(argparse.ArgumentParser):
+class Parser(argparse.ArgumentParser):
+    """Says what is wrong as every other mistake is said."""
+
     def error(self, message: str) -> typing.NoReturn:
-        raise ConfigError(f"{message} (see --help)")
+        """Raise ConfigError, in place of printing the usage and ending the process."""
+        raise ConfigError(f"{message} (see {self.prog} --help)")
 
 
 def settings_parser(
@@ -199,7 +209,7 @@ def settings_parser(
     sections = [name for name in config.model_fields if _is_section(config, name)]
     first = next(n for n in ("input", "train", *config.model_fields) if n in config.model_fields)
     needed = "--config FILE" if sections else f"--{first} PATTERN … --output PLACE"
-    parser = _Parser(
+    parser = Parser(
         prog=prog,
         usage=f"{prog} {needed} [--FLAG VALUE …]"
         + (f"\n       {prog} TEXT … [--json]" if "top_k" in config.model_fields else ""),
@@ -316,9 +326,9 @@ def _with_dashed_values(argv: Sequence[str], parser: argparse.ArgumentParser) ->
     return flags
 
 
-def _task_of(argv: Sequence[str]) -> str:
+def _task_of(argv: Sequence[str], prog: str) -> str:
     """What `--task` says, in the flags or else in the YAML file; "" where it says nothing."""
-    parser = _Parser(add_help=False, allow_abbrev=False)
+    parser = Parser(prog=prog, add_help=False, allow_abbrev=False)
     parser.add_argument("--task")
     parser.add_argument("--config")
     known, _ = parser.parse_known_args(list(argv))
@@ -398,11 +408,11 @@ def _beam_flags(
             raise _unknown_flag(given[0], names)
     from apache_beam.options.pipeline_options import PipelineOptions, _BeamArgumentParser
 
-    class Parser(_BeamArgumentParser):
+    class BeamParser(_BeamArgumentParser):
         def error(self, message: str) -> typing.NoReturn:  # its own prints all of Beam's flags
             raise ConfigError(f"Beam cannot read its flags: {message}")
 
-    parser = Parser(allow_abbrev=False, add_help=False)
+    parser = BeamParser(allow_abbrev=False, add_help=False)
     for options in _all_subclasses(PipelineOptions):
         if "_add_argparse_args" in vars(options):
             options._add_argparse_args(parser)

@@ -126,13 +126,13 @@ def examples(manifest: Manifest, output: str, columns: Sequence[str]) -> Example
 def show_examples(examples: Examples) -> None:
     """Print them as tables: five predictions, three rejects with their places."""
     if examples.predictions:
-        TERMINAL.show(_example_table(examples.predictions, examples.columns))
+        TERMINAL.show(example_table(examples.predictions, examples.columns))
     if examples.rejects:
         rows = [
             {**row, "where": f"{row['source_file']}#{row['source_row']}"}
             for row in examples.rejects[:REJECTS]
         ]
-        TERMINAL.show(_example_table(rows, ["where", "reason", "message"]))
+        TERMINAL.show(example_table(rows, ["where", "reason", "message"]))
 
 
 def _first_rows(output: str, files: Sequence[OutputFile], count: int) -> list[dict[str, Any]]:
@@ -148,12 +148,15 @@ def _first_rows(output: str, files: Sequence[OutputFile], count: int) -> list[di
     return rows
 
 
-def _example_table(rows: Sequence[Mapping[str, Any]], names: Sequence[str]) -> Table:
+def example_table(
+    rows: Sequence[Mapping[str, Any]], names: Sequence[str], *, wrap: bool = False
+) -> Table:
+    """The named columns of rows, their cells shortened, and on one line unless they may wrap."""
     table = Table()
     for name in names:
-        table.add_column(name, overflow="ellipsis", no_wrap=True)
+        table.add_column(name, no_wrap=not wrap)
     for row in rows:
-        table.add_row(*(Text(printable(_short(row[name]))) for name in names))
+        table.add_row(*(Text(printable(_short(row.get(name)))) for name in names))
     return table
 
 

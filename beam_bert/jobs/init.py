@@ -6,12 +6,11 @@ import argparse
 import textwrap
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NoReturn
 
 import yaml
 
-from beam_bert.errors import ConfigError, OutputError
-from beam_bert.jobs.command_line import exit_code_of
+from beam_bert.errors import OutputError
+from beam_bert.jobs.command_line import Parser, exit_code_of
 from beam_bert.settings.inference import ClassifyConfig
 from beam_bert.terminal import TERMINAL
 
@@ -39,14 +38,9 @@ def main(argv: Sequence[str], prog: str) -> int:
     return exit_code_of(write)
 
 
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        raise ConfigError(f"{message} (see {self.prog} --help)")
-
-
 def parser(prog: str) -> argparse.ArgumentParser:
     """What the command takes."""
-    words = _Parser(prog=prog, description=__doc__, allow_abbrev=False)
+    words = Parser(prog=prog, description=__doc__, allow_abbrev=False)
     words.add_argument("input", nargs="+", help="Files, folders or globs with your text or labels.")
     words.add_argument(
         "--kind",

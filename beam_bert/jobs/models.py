@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import argparse
 import json
-import sys
 from collections.abc import Sequence
-from typing import NoReturn
 
-from beam_bert.errors import BeamBertError, ConfigError, one_line
+from beam_bert.errors import ConfigError
+from beam_bert.jobs.command_line import Parser, exit_code_of
 from beam_bert.models import ModelStore, display
 from beam_bert.models.store import ANY, PRODUCTION, split_reference
 from beam_bert.terminal import after_commit
@@ -18,7 +17,8 @@ _UNSET = "none"
 
 def main(argv: Sequence[str] | None, prog: str) -> int:
     """Run the command; returns the exit code: 0, 2 for what the user can mend, 1 for the rest."""
-    try:
+
+    def look_or_move() -> None:
         arguments = parser(prog).parse_args(argv)
         store = ModelStore.open(arguments.store)
         reference = split_reference(arguments.store)
@@ -33,13 +33,8 @@ def main(argv: Sequence[str] | None, prog: str) -> int:
             _show(store, arguments.version, arguments.json)
         else:
             _move(store, arguments)
-    except BeamBertError as error:
-        print(f"error: {one_line(error)}", file=sys.stderr, flush=True)
-        return error.exit_code
-    except KeyboardInterrupt:
-        print("stopped; an alias has moved wholly or not at all", file=sys.stderr, flush=True)
-        return 130
-    return 0
+
+    return exit_code_of(look_or_move, "stopped; an alias has moved wholly or not at all")
 
 
 def _list(store: ModelStore, as_json: bool) -> None:
@@ -73,14 +68,9 @@ def _move(store: ModelStore, arguments: argparse.Namespace) -> None:
             display.print_move(before, move)
 
 
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        raise ConfigError(f"{message} (see {self.prog} --help)")
-
-
 def parser(prog: str) -> argparse.ArgumentParser:
     """What the command takes."""
-    parser = _Parser(
+    parser = Parser(
         prog=prog,
         description="Look into a model store, and move its aliases.",
         allow_abbrev=False,

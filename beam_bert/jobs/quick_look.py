@@ -17,7 +17,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from beam_bert.errors import ConfigError, InputError, printable
+from beam_bert.errors import ConfigError, InputError
 from beam_bert.jobs.command_line import (
     importing,
     parse_config,
@@ -28,7 +28,6 @@ from beam_bert.terminal import TERMINAL
 
 BATCH_TEXTS = 1_024
 STDIN = "-"
-_SHOWN_CHARACTERS = 60
 
 
 def wanted(config: type[BaseModel], argv: Sequence[str], prog: str) -> tuple[list[str], list[str]]:
@@ -127,22 +126,9 @@ def _answers(job: str, config: Any, texts: Iterable[str]) -> Iterator[dict[str, 
 
 def _show(answers: Iterator[dict[str, Any]]) -> None:
     from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
 
-    table, columns = Table(), None
+    from beam_bert.jobs.console import example_table
+
     rows = list(answers)
     columns = list(dict.fromkeys(name for row in rows for name in row))
-    for name in columns:
-        table.add_column(name)
-    for row in rows:
-        # Texts and labels are no markup, and their bytes no commands.
-        table.add_row(*(Text(printable(_cell(row.get(name)))) for name in columns))
-    Console().print(table)
-
-
-def _cell(value: Any) -> str:
-    if value is None:
-        return ""
-    text = f"{value:.3f}" if isinstance(value, float) else str(value)
-    return text if len(text) <= _SHOWN_CHARACTERS else text[: _SHOWN_CHARACTERS - 1] + "…"
+    Console().print(example_table(rows, columns, wrap=True))

@@ -73,38 +73,6 @@ resource "google_workflows_workflow" "nightly" {
   }
 }
 
-resource "google_cloud_scheduler_job" "nightly" {
-  project     = var.project_id
-  region      = var.region
-  name        = "${var.name}-nightly"
-  description = "Starts ${google_workflows_workflow.nightly.name}; starting it twice a night does no harm."
-  schedule    = var.schedule.cron
-  time_zone   = var.schedule.time_zone
-  paused      = var.schedule.paused
-
-  # The request only starts an execution, it does not wait for it.
-  attempt_deadline = "60s"
-
-  retry_config {
-    retry_count          = 5
-    min_backoff_duration = "30s"
-    max_backoff_duration = "600s"
-    max_doublings        = 4
-  }
-
-  http_target {
-    http_method = "POST"
-    uri         = "https://workflowexecutions.googleapis.com/v1/${google_workflows_workflow.nightly.id}/executions"
-    headers     = { "Content-Type" = "application/json" }
-    body        = base64encode(jsonencode({ argument = jsonencode({}) }))
-
-    oauth_token {
-      service_account_email = var.scheduler_service_account
-      scope                 = "https://www.googleapis.com/auth/cloud-platform"
-    }
-  }
-}
-
 # At the hour at which a night must have succeeded this one fails where none has, which the alert hears.
 resource "google_workflows_workflow" "watch" {
   project                 = var.project_id
@@ -125,14 +93,22 @@ resource "google_workflows_workflow" "watch" {
   }
 }
 
-resource "google_cloud_scheduler_job" "watch" {
-  project          = var.project_id
-  region           = var.region
-  name             = "${var.name}-watch"
-  description      = "Starts ${google_workflows_workflow.watch.name}."
-  schedule         = var.schedule.check_cron
-  time_zone        = var.schedule.time_zone
-  paused           = var.schedule.paused
+# Starting either twice a night does no harm.
+resource "google_cloud_scheduler_job" "start" {
+  for_each = {
+    nightly = { workflow = google_workflows_workflow.nightly, cron = var.schedule.cron }
+    watch   = { workflow = google_workflows_workflow.watch, cron = var.schedule.check_cron }
+  }
+
+  project     = var.project_id
+  region      = var.region
+  name        = "${var.name}-${each.key}"
+  description = "Starts ${each.value.workflow.name}."
+  schedule    = each.value.cron
+  time_zone   = var.schedule.time_zone
+  paused      = var.schedule.paused
+
+  # The request only starts an execution, it does not wait for it.
   attempt_deadline = "60s"
 
   retry_config {
@@ -144,7 +120,7 @@ resource "google_cloud_scheduler_job" "watch" {
 
   http_target {
     http_method = "POST"
-    uri         = "https://workflowexecutions.googleapis.com/v1/${google_workflows_workflow.watch.id}/executions"
+    uri         = "https://workflowexecutions.googleapis.com/v1/${each.value.workflow.id}/executions"
     headers     = { "Content-Type" = "application/json" }
     body        = base64encode(jsonencode({ argument = jsonencode({}) }))
 

@@ -10,7 +10,7 @@ output "workflow_id" {
 
 output "schedule_name" {
   description = "Name of the schedule: gcloud scheduler jobs run NAME."
-  value       = google_cloud_scheduler_job.nightly.name
+  value       = google_cloud_scheduler_job.start["nightly"].name
 }
 
 output "watch_workflow_name" {
