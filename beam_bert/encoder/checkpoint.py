@@ -190,7 +190,7 @@ def _take_off(before: str, file: Path) -> str:
 
 
 def _raise_no_weights(folder: Path) -> NoReturn:
-    found = why_no_model([path.name for path in folder.iterdir()])
+    why = why_no_model([path.name for path in folder.iterdir()])
     raise ModelError(
-        f"{folder} {found or f'has no {WEIGHTS}; save the model there with save_pretrained()'}"
+        f"{folder} {why or f'has no {WEIGHTS}; save the model there with save_pretrained()'}"
     )

@@ -192,8 +192,8 @@ class PackedModel(ABC):
                     finish(leave=2 * threads)
                 finish(leave=0)
             finally:
-                for each in running:
-                    each.cancel()
+                for call in running:
+                    call.cancel()
         return outputs[inverse]
 
     @abstractmethod
@@ -265,8 +265,8 @@ class PackedModel(ABC):
             return measure(self._encoder, batches)
         with self._threads.open() as pool:
             all_threads = range(self._threads.count)
-            found = list(pool.map(lambda _: measure(self._encoder, batches), all_threads))
-        return found[0]
+            measured = list(pool.map(lambda _: measure(self._encoder, batches), all_threads))
+        return measured[0]
 
     def _check(self, input_ids: Int32Array, offsets: Int64Array) -> None:
         lengths = np.diff(offsets)

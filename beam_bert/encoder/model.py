@@ -142,11 +142,11 @@ class _WeightLoader:
         """Word table [vocab, e], and positions plus token types, [types * positions, e]."""
         config, names = self._config, self.family.embeddings
         words = self._tensor(names["word"], config.vocab_size, config.embedding_size)
-        places = self._tensor(names["position"], config.max_positions, config.embedding_size)
+        positions = self._tensor(names["position"], config.max_positions, config.embedding_size)
         if config.type_vocab_size:
             types = self._tensor(names["token_type"], config.type_vocab_size, config.embedding_size)
-            places = (types[:, None] + places).flatten(0, 1)
-        return self._on_device(words), self._on_device(places)
+            positions = (types[:, None] + positions).flatten(0, 1)
+        return self._on_device(words), self._on_device(positions)
 
     def embedding_projection(self) -> Linear | None:
         """ELECTRA's step from a narrow embedding to the hidden size, where there is one."""

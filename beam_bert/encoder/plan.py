@@ -146,8 +146,8 @@ def distinct_sequences(
         keys = list(zip(keys, map(bytes, np.ascontiguousarray(ranges)), strict=True))
     place_of: dict[Any, int] = {}
     # A new key gets the number of those before it.
-    places = [place_of.setdefault(key, len(place_of)) for key in keys]
-    inverse = np.array(places, dtype=np.int64)
+    key_numbers = [place_of.setdefault(key, len(place_of)) for key in keys]
+    inverse = np.array(key_numbers, dtype=np.int64)
     return np.unique(inverse, return_index=True)[1], inverse
 
 

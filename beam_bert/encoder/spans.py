@@ -78,7 +78,7 @@ def best_spans(
     missing = scores < _OUT / 2
     found = [scores, span_start.masked_fill(missing, -1), span_end.masked_fill(missing, -1)]
     short = count - scores.shape[1]
-    padded = [F.pad(each.float(), (0, short), value=-1) for each in found]
+    padded = [F.pad(values.float(), (0, short), value=-1) for values in found]
     null = logits[first_tokens].sum(dim=1)
     broken = torch.where(inside, logits[rows].sum(dim=2), 0.0).isnan().any(dim=1)
     return torch.cat([null.masked_fill(broken, torch.nan)[:, None], *padded], dim=1)
@@ -98,7 +98,7 @@ def _bits(words: torch.Tensor, place: torch.Tensor) -> list[torch.Tensor]:
     """The four bits of each token, bool [n, longest] or, where all are set, [longest]."""
     if words.shape[1] == 0:
         return [torch.ones_like(place, dtype=torch.bool)] * 4
-    return [((each[:, place // 32] >> place % 32) & 1).bool() for each in words.chunk(4, dim=1)]
+    return [((bits[:, place // 32] >> place % 32) & 1).bool() for bits in words.chunk(4, dim=1)]
 
 
 @dataclass(frozen=True, eq=False)

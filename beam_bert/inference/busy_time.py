@@ -23,12 +23,12 @@ class SharedSeconds:
     @contextmanager
     def spent(self) -> Iterator[list[float]]:
         """The body's share, in the list that it is given, once it is done."""
-        found: list[float] = []
+        seconds: list[float] = []
         entered = self._change(1)
         try:
-            yield found
+            yield seconds
         finally:
-            found.append(self._change(-1) - entered)
+            seconds.append(self._change(-1) - entered)
 
     def _change(self, threads: int) -> float:
         with self._lock:

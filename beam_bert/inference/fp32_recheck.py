@@ -132,8 +132,8 @@ def _outputs_or_errors(
     """
     documents = len(tokens.counts)
     try:
-        found = [model.outputs(*each.arguments, on_batch=on_batch) for each in tokens.parts()]
-        return np.concatenate([np.zeros((0, model.width), np.float32), *found]), {}
+        outputs = [model.outputs(*part.arguments, on_batch=on_batch) for part in tokens.parts()]
+        return np.concatenate([np.zeros((0, model.width), np.float32), *outputs]), {}
     except torch.AcceleratorError as error:  # for good, and whatever the text
         reason = " ".join(str(error).split())[:500]
         raise RunFailed(

@@ -75,29 +75,31 @@ def decode(
 
     A question for which no span is left (its text's tokens stand for no characters) has no answer.
     """
-    each = task.questions_a_document
-    candidates, windows = candidates_of(batch.rows, logits_array(batch.rows), each)
+    per_document = task.questions_a_document
+    candidates, windows = candidates_of(batch.rows, logits_array(batch.rows), per_document)
     texts = batch.rows["text"].to_pylist()
     shown, is_answer = task.shown(candidates)
-    places = np.full((len(is_answer), 2), -1, np.int64)
+    char_spans = np.full((len(is_answer), 2), -1, np.int64)
     for side, name, tokens in ((0, "token_starts", shown.start), (1, "token_ends", shown.end)):
         column = batch.rows[name]
         lengths = pc.list_value_length(column).to_numpy(zero_copy_only=False).astype(np.int64)
-        firsts = (np.cumsum(lengths) - lengths)[shown.pair // each]
+        firsts = (np.cumsum(lengths) - lengths)[shown.pair // per_document]
         flat = column.flatten().to_numpy(zero_copy_only=False)
-        places[is_answer, side] = flat[(firsts + tokens)[is_answer]]
-    found = [
-        texts[pair // each][start:end] if start >= 0 else None
-        for pair, (start, end) in zip(shown.pair.tolist(), places.tolist(), strict=True)
+        char_spans[is_answer, side] = flat[(firsts + tokens)[is_answer]]
+    answers = [
+        texts[pair // per_document][start:end] if start >= 0 else None
+        for pair, (start, end) in zip(shown.pair.tolist(), char_spans.tolist(), strict=True)
     ]
-    columns = answer_arrays(shown, places, found)
+    columns = answer_arrays(shown, char_spans, answers)
     if task.layout == "wide":
         owners = np.arange(len(batch))
         structs = pa.StructArray.from_arrays(columns, fields=_struct_fields(task))
-        columns = [structs.take(pa.array(owners * each + place)) for place in range(each)]
-        windows = windows.reshape(-1, each).max(axis=1)
+        columns = [
+            structs.take(pa.array(owners * per_document + place)) for place in range(per_document)
+        ]
+        windows = windows.reshape(-1, per_document).max(axis=1)
     else:
-        owners, windows = shown.pair // each, windows[shown.pair]
+        owners, windows = shown.pair // per_document, windows[shown.pair]
         columns = [
             *_asked(batch.rows, task, shown.pair),
             *columns,
@@ -108,7 +110,7 @@ def decode(
     return batch.with_rows_of(
         _rows(batch.rows, owners, columns, windows, task, model),
         owners,
-        questions_answered=float(len(np.unique(shown.pair[places[:, 0] >= 0]))),
+        questions_answered=float(len(np.unique(shown.pair[char_spans[:, 0] >= 0]))),
     )
 
 

@@ -70,8 +70,8 @@ class Predict(beam.PTransform):
 
     def tokenizer(self) -> Tokenizer:
         """The tokenizer, here and now."""
-        found: Tokenizer = self._tokenizer_of(fetch_model(self.model))
-        return found
+        tokenizer: Tokenizer = self._tokenizer_of(fetch_model(self.model))
+        return tokenizer
 
     def load_model(self, precision: str | None = None) -> PackedModel:
         """The model, here and now; in another precision than the workers' where one is given."""
@@ -98,8 +98,8 @@ class _SharedTokenizer:
 
     def acquire(self) -> Tokenizer:
         """The tokenizer, made on first use."""
-        found: Tokenizer = self._shared.acquire(self._make)
-        return found
+        tokenizer: Tokenizer = self._shared.acquire(self._make)
+        return tokenizer
 
     def _make(self) -> Tokenizer:
         return self._tokenizer_of(fetch_model(self._model))

@@ -167,10 +167,10 @@ def _finished(page: str) -> str:
     """The page with a place to jump to at each heading, and a list of them at the top."""
     headings: list[tuple[str, str]] = []
 
-    def with_anchor(found: re.Match[str]) -> str:
+    def with_anchor(heading: re.Match[str]) -> str:
         anchor = f"part-{len(headings) + 1}"
-        headings.append((anchor, found[1]))
-        return f'<h2 id="{anchor}">{found[1]}</h2>'
+        headings.append((anchor, heading[1]))
+        return f'<h2 id="{anchor}">{heading[1]}</h2>'
 
     page = re.sub(r"<h2>(.*?)</h2>", with_anchor, page)
     links = "".join(f'<a href="#{anchor}">{text}</a>' for anchor, text in headings)
@@ -228,22 +228,22 @@ def _environment(*, drawn: bool = False) -> Any:
 
 
 def _evaluation_figures(e: Evaluation) -> dict[str, str]:
-    found: dict[str, str] = {}
+    svgs: dict[str, str] = {}
     if e.calibration:
-        found["calibration"] = figures.calibration_curve(e.calibration)
+        svgs["calibration"] = figures.calibration_curve(e.calibration)
     if e.confusion is not None:
-        found["confusion"] = figures.confusion_heatmap(e.confusion)
+        svgs["confusion"] = figures.confusion_heatmap(e.confusion)
     labels = sorted((r for r in e.per_label if r.support), key=lambda r: r.f1.value)
     labels = labels[: figures.MOST_CONFUSION_LABELS]
     if labels:
-        found["labels"] = figures.intervals(
+        svgs["labels"] = figures.intervals(
             [r.label for r in labels],
             [r.f1 for r in labels],
             "F1, weakest first",
             whole=e.metrics["macro_f1"].value,
         )
     if e.slices:
-        found["slices"] = figures.intervals(
+        svgs["slices"] = figures.intervals(
             [f"{s.column} = {slice_value(s.value, s.merged_values)}" for s in e.slices],
             [s.metrics[e.main_metric] for s in e.slices],
             name_text(e.main_metric),
@@ -253,14 +253,14 @@ def _evaluation_figures(e: Evaluation) -> dict[str, str]:
     if e.audit is not None:
         terms = [t for t in e.audit.by_term if t.rows >= FEWEST_FOR_INTERVAL][:MOST_MOVED]
     if e.audit is not None and terms:
-        found["audit"] = figures.intervals(
+        svgs["audit"] = figures.intervals(
             [f"{t.term} ({t.rows:,})" for t in terms],
             [t.change for t in terms],
             "mean absolute change when swapped (rows)",
         )
     lengths = e.balance.lengths
-    found["lengths"] = figures.histogram(lengths.edges, lengths.counts, "tokens a row")
-    return found
+    svgs["lengths"] = figures.histogram(lengths.edges, lengths.counts, "tokens a row")
+    return svgs
 
 
 def slice_value(value: str | None, merged_values: int) -> str:
@@ -272,14 +272,14 @@ def _largest_confusions(e: Evaluation) -> list[tuple[str, str, int, float]]:
     """True label, given label, rows, share of the true label's rows; the most frequent first."""
     if e.confusion is None:
         return []
-    names, found = e.confusion.labels, []
+    names, confusions = e.confusion.labels, []
     for i, row in enumerate(e.confusion.counts):
-        found += [
+        confusions += [
             (names[i], names[j], count, count / sum(row))
             for j, count in enumerate(row)
             if count and i != j
         ]
-    return sorted(found, key=lambda each: (-each[2], each[:2]))[:_CONFUSIONS]
+    return sorted(confusions, key=lambda confusion: (-confusion[2], confusion[:2]))[:_CONFUSIONS]
 
 
 def _speed(manifest: Manifest) -> Sequence[tuple[str, str]]:

@@ -154,7 +154,7 @@ class AnswerConfig(JobConfig):
         return tuple(name for name, _ in self._parted()) or None
 
     def _parted(self) -> list[tuple[str | None, str]]:
-        return [parted(each) for each in self.question]
+        return [parted(item) for item in self.question]
 
 
 def parted(question: str) -> tuple[str | None, str]:

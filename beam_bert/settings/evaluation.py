@@ -119,7 +119,7 @@ class EvaluateConfig(Settings):
         values = [value] if isinstance(value, str) else value
         if not isinstance(values, (list, tuple)) or not all(isinstance(v, str) for v in values):
             return value
-        return tuple(name.strip() for each in values for name in each.split(",") if name.strip())
+        return tuple(name.strip() for part in values for name in part.split(",") if name.strip())
 
     @field_validator("label_column", "output", "model")
     @classmethod

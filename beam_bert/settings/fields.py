@@ -70,11 +70,11 @@ class Settings(BaseModel):
     @field_validator("*", mode="after")
     @classmethod
     def _check_texts(cls, value: Any, info: ValidationInfo) -> Any:
-        for each in value if isinstance(value, tuple) else (value,):
-            if isinstance(each, str):
-                fault = path_fault(each) if info.field_name in _PLACES else None
-                if fault or "\0" in each:
-                    raise ValueError(f"{shown(each)} {fault or 'has a NUL in it'}")
+        for text in value if isinstance(value, tuple) else (value,):
+            if isinstance(text, str):
+                fault = path_fault(text) if info.field_name in _PLACES else None
+                if fault or "\0" in text:
+                    raise ValueError(f"{shown(text)} {fault or 'has a NUL in it'}")
         return value
 
     @classmethod

@@ -15,11 +15,11 @@ def _checked_encoding(value: str) -> str:
     if value == "auto":
         return value
     try:
-        found = codecs.lookup(value)
+        codec = codecs.lookup(value)
     except (LookupError, ValueError):
-        found = None
-    is_text = found is not None and found._is_text_encoding
-    if not is_text or found.name.replace("-", "_") in _NO_FILES:  # type: ignore[union-attr]
+        codec = None
+    is_text = codec is not None and codec._is_text_encoding
+    if not is_text or codec.name.replace("-", "_") in _NO_FILES:  # type: ignore[union-attr]
         raise ValueError(
             f"{value!r} is no encoding that Python knows; such as utf-8, cp1252, latin-1, utf-16, "
             "gb18030, shift_jis, euc-kr, or auto"

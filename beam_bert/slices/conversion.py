@@ -69,10 +69,10 @@ def rebuilt(type_: pa.DataType, change: Callable[[pa.DataType], pa.DataType]) ->
     """The type with `change` made to it, and then to all that is inside; layouts of lists stay."""
     type_ = change(type_)
     if pa.types.is_struct(type_):
-        return pa.struct([each.with_type(rebuilt(each.type, change)) for each in type_])
+        return pa.struct([member.with_type(rebuilt(member.type, change)) for member in type_])
     if pa.types.is_map(type_):
         fields = (type_.key_field, type_.item_field)
-        return pa.map_(*(each.with_type(rebuilt(each.type, change)) for each in fields))
+        return pa.map_(*(member.with_type(rebuilt(member.type, change)) for member in fields))
     if not is_list(type_):
         return type_
     item = type_.value_field.with_type(rebuilt(type_.value_type, change))
@@ -89,9 +89,9 @@ def rebuilt(type_: pa.DataType, change: Callable[[pa.DataType], pa.DataType]) ->
 def in_microseconds(type_: pa.DataType) -> pa.DataType:
     """The type with timestamps of nanoseconds as such of microseconds."""
 
-    def coarser(each: pa.DataType) -> pa.DataType:
-        is_fine = pa.types.is_timestamp(each) and each.unit == "ns"
-        return pa.timestamp("us", each.tz) if is_fine else each
+    def coarser(timestamp: pa.DataType) -> pa.DataType:
+        is_fine = pa.types.is_timestamp(timestamp) and timestamp.unit == "ns"
+        return pa.timestamp("us", timestamp.tz) if is_fine else timestamp
 
     return rebuilt(type_, coarser)
 
@@ -103,10 +103,10 @@ def leaves(type_: pa.DataType) -> list[pa.DataType]:
     elif is_list(type_):
         inner = [type_.value_type]
     elif pa.types.is_struct(type_):
-        inner = [each.type for each in type_]
+        inner = [member.type for member in type_]
     else:
         return [type_]
-    return [leaf for each in inner for leaf in leaves(each)]
+    return [leaf for part in inner for leaf in leaves(part)]
 
 
 def converted(array: pa.Array, type_: pa.DataType) -> pa.Array:
@@ -115,26 +115,26 @@ def converted(array: pa.Array, type_: pa.DataType) -> pa.Array:
     Raises:
       pa.ArrowException: a value does not fit, or there is no way from one type to the other.
     """
-    found = array.type
-    if found == type_:
+    own = array.type
+    if own == type_:
         return array
     if array.null_count == len(array):
         return pa.nulls(len(array), type_)
-    if pa.types.is_dictionary(found):
+    if pa.types.is_dictionary(own):
         return converted(array.dictionary_decode(), type_)
-    if pa.types.is_run_end_encoded(found):
+    if pa.types.is_run_end_encoded(own):
         return converted(pc.run_end_decode(array), type_)
-    if is_text(type_) and not is_text(found):
+    if is_text(type_) and not is_text(own):
         return _texts(array).cast(type_)
     if isinstance(array, pa.ExtensionArray):
         return converted(array.storage, type_)
     if type_ == INTERVAL:
         return _each(array, _interval_of, INTERVAL)
-    if pa.types.is_map(found) and is_list(type_):
+    if pa.types.is_map(own) and is_list(type_):
         return converted(_entries(array), type_)
-    if is_list(found) and is_list(type_):
+    if is_list(own) and is_list(type_):
         return _converted_lists(array, type_)
-    if pa.types.is_struct(found) and pa.types.is_struct(type_):
+    if pa.types.is_struct(own) and pa.types.is_struct(type_):
         return _converted_structs(array, type_)
     return array.cast(type_)
 
@@ -162,21 +162,21 @@ def _finite(value: Any) -> Any:
 
 def _texts(array: pa.Array) -> pa.Array:
     """Values that are no strings as strings; see the module's docstring."""
-    found = array.type
-    if is_uuid(found):
+    own = array.type
+    if is_uuid(own):
         return _each(array.storage, _uuid_text)
     if isinstance(array, pa.ExtensionArray):
         return converted(array.storage, pa.string())
-    if is_bytes(found):
+    if is_bytes(own):
         return _each(array, bytes.hex)
-    if pa.types.is_duration(found):
-        ticks = _TICKS[found.unit]
+    if pa.types.is_duration(own):
+        ticks = _TICKS[own.unit]
         return _each(array.cast(pa.int64()), lambda count: duration_text(count, ticks))
-    if found == INTERVAL:
+    if own == INTERVAL:
         return _each(array, lambda value: interval_text(*value))
-    if pa.types.is_nested(found):
-        return _each(converted(array, _json_type(found)), json_text)
-    return _digits(array) if pa.types.is_floating(found) else array.cast(pa.string())
+    if pa.types.is_nested(own):
+        return _each(converted(array, _json_type(own)), json_text)
+    return _digits(array) if pa.types.is_floating(own) else array.cast(pa.string())
 
 
 def _digits(array: pa.Array) -> pa.Array:
@@ -233,12 +233,12 @@ def _seconds(count: int, ticks: int) -> str:
 def _json_type(type_: pa.DataType) -> pa.DataType:
     """The same with everything that JSON has no type for as text, lists of the plain layout."""
 
-    def of_json(each: pa.DataType) -> pa.DataType:
-        each = with_plain_lists(each)
-        if pa.types.is_floating(each):
+    def of_json(part: pa.DataType) -> pa.DataType:
+        part = with_plain_lists(part)
+        if pa.types.is_floating(part):
             return pa.float64()
         known = (pa.types.is_integer, pa.types.is_boolean, pa.types.is_null, pa.types.is_nested)
-        return each if any(is_kind(each) for is_kind in known) else pa.string()
+        return part if any(is_kind(part) for is_kind in known) else pa.string()
 
     return rebuilt(type_, of_json)
 
@@ -269,31 +269,31 @@ def _converted_lists(array: pa.Array, type_: pa.DataType) -> pa.Array:
 
 def _converted_structs(array: pa.Array, type_: pa.DataType) -> pa.Array:
     """Structs field by field, by name or by the name in the input; what is missing is null."""
-    places = {each.name: place for place, each in reversed(list(enumerate(array.type)))}
+    place_of = {member.name: place for place, member in reversed(list(enumerate(array.type)))}
     columns = array.flatten()
-    found = []
+    converted_members = []
     for each in type_:
         own = (each.metadata or {}).get(INPUT_NAME, b"").decode()
-        place = places.get(each.name, places.get(own))
+        place = place_of.get(each.name, place_of.get(own))
         missing = place is None
         column = pa.nulls(len(array), each.type) if missing else columns[place]
-        found.append(converted(column, each.type))
+        converted_members.append(converted(column, each.type))
     mask = array.is_null() if array.null_count else None
-    return pa.StructArray.from_arrays(found, fields=list(type_), mask=mask)
+    return pa.StructArray.from_arrays(converted_members, fields=list(type_), mask=mask)
 
 
 def with_nulls(type_: pa.DataType) -> pa.DataType:
     """The type with nulls allowed wherever values lie inside it."""
 
-    def loosened(each: pa.DataType) -> pa.DataType:
-        if pa.types.is_struct(each):
-            return pa.struct([field.with_nullable(True) for field in each])
-        if pa.types.is_map(each):
-            return pa.map_(each.key_field, each.item_field.with_nullable(True))
-        if pa.types.is_fixed_size_list(each):
-            return pa.list_(each.value_field.with_nullable(True), each.list_size)
-        if pa.types.is_list(each):
-            return pa.list_(each.value_field.with_nullable(True))
-        return each
+    def loosened(part: pa.DataType) -> pa.DataType:
+        if pa.types.is_struct(part):
+            return pa.struct([field.with_nullable(True) for field in part])
+        if pa.types.is_map(part):
+            return pa.map_(part.key_field, part.item_field.with_nullable(True))
+        if pa.types.is_fixed_size_list(part):
+            return pa.list_(part.value_field.with_nullable(True), part.list_size)
+        if pa.types.is_list(part):
+            return pa.list_(part.value_field.with_nullable(True))
+        return part
 
     return rebuilt(type_, loosened)

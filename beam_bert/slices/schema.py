@@ -149,7 +149,7 @@ def carried_names(names: Sequence[str], reserved: Iterable[str]) -> list[str]:
         if output != name:
             ours.add(same_name(output))
         elif same_name(name) in kept:
-            others = {same_name(each) for each in names[place + 1 :]}
+            others = {same_name(other) for other in names[place + 1 :]}
             output = numbered_name(name, ours | kept | others)
         kept.add(same_name(output))
         outputs.append(output)

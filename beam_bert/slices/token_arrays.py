@@ -79,11 +79,11 @@ class TokenArrays:
         """Some of the windows, int64 [n], each as a document of its own."""
         lengths = np.diff(self.offsets)[chosen]
         ends = np.cumsum(lengths)
-        places = np.arange(lengths.sum()) + np.repeat(
+        chosen_tokens = np.arange(lengths.sum()) + np.repeat(
             self.offsets[chosen] - ends + lengths, lengths
         )
         return TokenArrays(
-            ids=self.ids[places],
+            ids=self.ids[chosen_tokens],
             offsets=np.concatenate([[0], ends]),
             first_lengths=None if self.first_lengths is None else self.first_lengths[chosen],
             ranges=None if self.ranges is None else self.ranges[chosen],

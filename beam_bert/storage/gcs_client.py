@@ -80,7 +80,7 @@ def _credentials() -> Credentials:
 def reason_of(error: BaseException | None) -> str:
     """What the server said, in one line: Google names the permission that is missing."""
     if isinstance(error, exceptions.GoogleAPICallError):
-        said = [each.get("message") for each in error.errors if isinstance(each, dict)]
+        said = [reason.get("message") for reason in error.errors if isinstance(reason, dict)]
         text = f"{error.code} {next(filter(None, said), None) or _URL.sub('', error.message)}"
     else:
         text = one_line(error) if error is not None else ""

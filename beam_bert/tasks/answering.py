@@ -82,8 +82,8 @@ def merge_windows(
     pair = np.repeat(np.arange(len(windows)), windows)
     number = np.arange(len(pair)) - first[pair]
     there = (starts >= 0).ravel()
-    spread = [np.repeat(each, count)[there] for each in (pair, begins, number)]
-    found = Candidates(
+    spread = [np.repeat(per_window, count)[there] for per_window in (pair, begins, number)]
+    candidates = Candidates(
         pair=spread[0],
         start=starts.ravel()[there] + spread[1],
         end=ends.ravel()[there] + spread[1],
@@ -91,12 +91,14 @@ def merge_windows(
         window=spread[2],
         null=np.minimum.reduceat(null, first) if len(windows) else null[:0],
     )
-    best_first = found.take(np.lexsort((found.end, found.start, -found.score, found.pair)))
+    best_first = candidates.take(
+        np.lexsort((candidates.end, candidates.start, -candidates.score, candidates.pair))
+    )
     return best_first.take(np.flatnonzero(rank_within(best_first.pair) < count))
 
 
 def candidates_of(
-    rows: pa.RecordBatch, outputs: np.ndarray, each: int
+    rows: pa.RecordBatch, outputs: np.ndarray, per_document: int
 ) -> tuple[Candidates, np.ndarray]:
     """The best spans of all pairs of a document and a question.
 
@@ -108,26 +110,26 @@ def candidates_of(
     Returns:
       The spans, and the windows of each pair, int64 [pairs].
     """
-    spans, pairs = Spans.of(outputs), _pairs(rows, each)
-    windows = np.bincount(pairs, minlength=len(rows) * each)
+    spans, pairs = Spans.of(outputs), _pairs(rows, per_document)
+    windows = np.bincount(pairs, minlength=len(rows) * per_document)
     begins = rows["begins"].flatten().to_numpy(zero_copy_only=False).astype(np.int64)
     merged = merge_windows(spans.null, spans.scores, spans.starts, spans.ends, begins, windows)
     return merged, windows
 
 
-def _pairs(rows: pa.RecordBatch, each: int) -> np.ndarray:
+def _pairs(rows: pa.RecordBatch, per_document: int) -> np.ndarray:
     """The pair that each window belongs to, int64 [windows], rising."""
     windows = pc.list_value_length(rows["begins"]).to_numpy(zero_copy_only=False)
     documents = np.repeat(np.arange(len(rows)), windows)
     numbers = rows["questions"].flatten().to_numpy(zero_copy_only=False)
-    return documents * each + numbers.astype(np.int64)
+    return documents * per_document + numbers.astype(np.int64)
 
 
 def rank_within(groups: np.ndarray) -> np.ndarray:
     """Place of each element in its group, from 0; int64 [n] of rising group numbers."""
-    places = np.arange(len(groups))
+    numbers = np.arange(len(groups))
     is_first = np.append(True, groups[1:] != groups[:-1]) if len(groups) else np.zeros(0, bool)
-    return places - np.maximum.accumulate(np.where(is_first, places, 0))
+    return numbers - np.maximum.accumulate(np.where(is_first, numbers, 0))
 
 
 @dataclass(frozen=True)
@@ -192,21 +194,21 @@ class AnswerTask:
         A call is close where two of the first `top_k` + 1 spans, or one that is shown and no
         answer, are; only windows that come near to those are wanted, few of a long document.
         """
-        each = self.questions_a_document
-        spans, pairs = Spans.of(outputs), _pairs(rows, each)
-        found, windows = candidates_of(rows, outputs, each)
-        rank = rank_within(found.pair)
+        per_document = self.questions_a_document
+        spans, pairs = Spans.of(outputs), _pairs(rows, per_document)
+        candidates, windows = candidates_of(rows, outputs, per_document)
+        rank = rank_within(candidates.pair)
         # One span more than is shown: what the last of them might lose to.
         ranked = np.full((len(windows), self.top_k + 1), -np.inf)
         shown = rank <= self.top_k
-        ranked[found.pair[shown], rank[shown]] = found.score[shown]
+        ranked[candidates.pair[shown], rank[shown]] = candidates.score[shown]
         with np.errstate(invalid="ignore"):
             nearest = np.nan_to_num(ranked[:, :-1] - ranked[:, 1:], nan=np.inf).min(axis=1)
-            leads = ranked[:, :-1] - found.null[:, None] + self.null_threshold
+            leads = ranked[:, :-1] - candidates.null[:, None] + self.null_threshold
             null_is_close = ~(np.abs(leads) >= gap).all(axis=1)
             is_close = (~(nearest >= gap) & ~(leads[:, 0] < -gap)) | null_is_close
             matters = ~(spans.scores[:, 0] < ranked[pairs, self.top_k - 1] - gap)
-            is_null = ~(spans.null > found.null[pairs] + gap)
+            is_null = ~(spans.null > candidates.null[pairs] + gap)
         return np.asarray(is_close[pairs] & (matters | (null_is_close[pairs] & is_null)))
 
     def logits(self, outputs: np.ndarray) -> np.ndarray:
@@ -215,8 +217,8 @@ class AnswerTask:
 
     def same(self, rows: pa.RecordBatch, outputs: np.ndarray, reference: np.ndarray) -> np.ndarray:
         """See `beam_bert.tasks.Task`: the same answers to a question in the same places."""
-        found, expected = (self._calls(rows, each) for each in (outputs, reference))
-        return np.asarray((found == expected).all(axis=(1, 2)))
+        calls, expected = (self._calls(rows, logits) for logits in (outputs, reference))
+        return np.asarray((calls == expected).all(axis=(1, 2)))
 
     def _calls(self, rows: pa.RecordBatch, outputs: np.ndarray) -> np.ndarray:
         """First and last token of each answer, int64 [questions asked, top_k, 2]; -1: none."""
@@ -224,8 +226,8 @@ class AnswerTask:
         calls = np.full((len(windows), self.top_k, 2), -1, np.int64)
         rank = rank_within(candidates.pair)
         shown = (rank < self.top_k) & self.beats_null(candidates)
-        places = np.column_stack([candidates.start, candidates.end])[shown]
-        calls[candidates.pair[shown], rank[shown]] = places
+        token_spans = np.column_stack([candidates.start, candidates.end])[shown]
+        calls[candidates.pair[shown], rank[shown]] = token_spans
         return calls
 
     def beats_null(self, candidates: Candidates) -> np.ndarray:
@@ -291,7 +293,7 @@ def _answer_fields() -> list[pa.Field]:
 
 
 def answer_arrays(
-    candidates: Candidates, places: np.ndarray, texts: list[str | None]
+    candidates: Candidates, char_spans: np.ndarray, texts: list[str | None]
 ) -> list[pa.Array]:
     """The columns of `_answer_fields`, a row a candidate.
 
@@ -300,11 +302,11 @@ def answer_arrays(
       places: int64 [n, 2], code points in the text; -1 where there is no answer.
       texts: the answers; None where there is none.
     """
-    none = places[:, 0] < 0
+    none = char_spans[:, 0] < 0
     return [
         pa.array(texts, pa.string()),
-        pa.array(places[:, 0], pa.int64(), mask=none),
-        pa.array(places[:, 1], pa.int64(), mask=none),
+        pa.array(char_spans[:, 0], pa.int64(), mask=none),
+        pa.array(char_spans[:, 1], pa.int64(), mask=none),
         pa.array(candidates.score, pa.float32(), mask=candidates.window < 0),
         pa.array(candidates.null[candidates.pair], pa.float32()),
         pa.array(~none),

@@ -55,10 +55,10 @@ class ClassificationTask:
     def fields(self) -> list[pa.Field]:
         """The columns that `decode` gives, with their documentation."""
         if self.problem_type == REGRESSION:
-            found = [described("score", pa.float32(), "The model's value.")]
+            columns = [described("score", pa.float32(), "The model's value.")]
             if len(self.labels) > 1:
-                found += self._list_fields("Names of the values.", "The values, in that order.")
-            return found
+                columns += self._list_fields("Names of the values.", "The values, in that order.")
+            return columns
         fields = [
             described("label", pa.string(), "Best label; null where none reached the threshold."),
             described("score", pa.float32(), "Probability of the best label."),
@@ -140,20 +140,22 @@ class ClassificationTask:
         windows = _windows(rows)
         if len(windows) == 0:
             return np.zeros(0, bool)
-        found, expected = (self.probabilities(each, windows) for each in (outputs, reference))
-        broken, is_to_be = (np.isnan(each).any(axis=1) for each in (found, expected))
+        probabilities, expected = (
+            self.probabilities(logits, windows) for logits in (outputs, reference)
+        )
+        broken, is_to_be = (np.isnan(values).any(axis=1) for values in (probabilities, expected))
         if self.problem_type == REGRESSION:
-            same = (np.abs(found - expected) <= 0.01 * np.nanstd(expected)).all(axis=1)
+            same = (np.abs(probabilities - expected) <= 0.01 * np.nanstd(expected)).all(axis=1)
         elif self.problem_type == MULTI_LABEL:
-            same = ((found >= self.threshold) == (expected >= self.threshold)).all(axis=1)
+            same = ((probabilities >= self.threshold) == (expected >= self.threshold)).all(axis=1)
         else:
-            same = found.argmax(axis=1) == expected.argmax(axis=1)
+            same = probabilities.argmax(axis=1) == expected.argmax(axis=1)
         return np.where(broken | is_to_be, broken & is_to_be, same)
 
     def decode(self, logits: np.ndarray, windows: np.ndarray) -> list[pa.Array]:
         """The columns of `fields`, from logits as `probabilities` takes them."""
         if len(windows) == 0:
-            return [pa.array([], each.type) for each in self.fields()]
+            return [pa.array([], column.type) for column in self.fields()]
         return self.columns(self.probabilities(logits, windows))
 
     def columns(self, scores: np.ndarray) -> list[pa.Array]:

@@ -65,7 +65,7 @@ def encodings(
             faults[rows[0]] = f"the tokenizer fails at this text: {shown(str(error), 200)}"
             return [None]
     one_by_one = (encodings(backend, texts, [row], faults, offsets=offsets) for row in rows)
-    return [each for found in one_by_one for each in found]
+    return [encoding for alone in one_by_one for encoding in alone]
 
 
 @dataclass(frozen=True)
@@ -90,7 +90,7 @@ class Template:
         encoding = backend.encode(*segments)
         ids = np.array(encoding.ids, np.int64)
         # None marks a special token, else it is the segment's number.
-        owners = np.array([-1 if each is None else each for each in encoding.sequence_ids])
+        owners = np.array([-1 if segment is None else segment for segment in encoding.sequence_ids])
         spans = [np.flatnonzero(owners == number) for number in range(len(segments))]
         if not all(len(span) and span[-1] - span[0] + 1 == len(span) for span in spans) or any(
             one[-1] > other[0] for one, other in pairwise(spans)
@@ -101,7 +101,7 @@ class Template:
             )
         first, last = spans[0], spans[-1]
         strange = [
-            int(each) for each in ids[owners == -1] if backend.id_to_token(int(each)) is None
+            int(token) for token in ids[owners == -1] if backend.id_to_token(int(token)) is None
         ]
         if strange:
             raise ModelError(
@@ -123,12 +123,12 @@ class Template:
 def chunks(texts: Sequence[str], growth: int = 1) -> list[tuple[int, int]]:
     """Where to cut `texts` into calls of a tokenizer with that growth: start and stop of each."""
     most = min(CHUNK_CHARACTERS, NORMALIZED_BYTES // growth)
-    found, start, characters = [], 0, 0
+    cuts, start, characters = [], 0, 0
     for row, text in enumerate(texts):
         if row > start and (row - start >= CHUNK_DOCUMENTS or characters + len(text) > most):
-            found.append((start, row))
+            cuts.append((start, row))
             start, characters = row, 0
         characters += len(text)
     if start < len(texts):
-        found.append((start, len(texts)))
-    return found
+        cuts.append((start, len(texts)))
+    return cuts

@@ -94,7 +94,7 @@ class QuestionWindows:
     def windows(self, chosen: np.ndarray) -> TokenArrays:
         """Some of the windows, int64 [n], each as a document of its own."""
         pair, document, context = (
-            each[chosen] for each in (self._pair, self._document, self._context)
+            numbers[chosen] for numbers in (self._pair, self._document, self._context)
         )
         firsts = self._text.firsts[document] + self._begins[chosen]
         before, after = self._before, self._after

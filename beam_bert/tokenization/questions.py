@@ -156,9 +156,9 @@ class QuestionTokenizer:
         questions: _Flat,
         asked: np.ndarray,
     ) -> SliceBatch:
-        template, each = self._template, asked.shape[1]
+        template, per_document = self._template, asked.shape[1]
         # From here on, a pair is a document and one of its questions.
-        text, question = np.repeat(text_of, each), asked.reshape(-1)
+        text, question = np.repeat(text_of, per_document), asked.reshape(-1)
         lengths, question_lengths = texts.lengths[text], questions.lengths[question]
         room = self._room - question_lengths
         windows = cut_windows(lengths, room, self._strides(room))
@@ -172,8 +172,8 @@ class QuestionTokenizer:
             ],
             len(question),
         )
-        asked_of = _offsets(np.full(len(batch), each))
-        windows_of = _offsets(windows.counts.reshape(-1, each).sum(axis=1))
+        asked_of = _offsets(np.full(len(batch), per_document))
+        windows_of = _offsets(windows.counts.reshape(-1, per_document).sum(axis=1))
         columns = {
             **_gathered(texts, text_of),
             "before": pa.ListArray.from_arrays(
@@ -188,7 +188,9 @@ class QuestionTokenizer:
             "context_lengths": pa.ListArray.from_arrays(
                 windows_of, pa.array(windows.lengths, pa.int32())
             ),
-            "questions": pa.ListArray.from_arrays(windows_of, pa.array(pair % each, pa.int32())),
+            "questions": pa.ListArray.from_arrays(
+                windows_of, pa.array(pair % per_document, pa.int32())
+            ),
             "num_tokens": pa.array(texts.lengths[text_of], pa.int32()),
             "truncated": pa.repeat(pa.scalar(False), len(batch)),
         }

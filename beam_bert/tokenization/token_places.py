@@ -73,8 +73,8 @@ class TokenPlaces:
             ids = np.array(encoding.ids, np.int32)
             offsets = np.array(encoding.offsets, np.int32).reshape(-1, 2)
             starts, ends = places_of(piece.text, offsets)
-            for places in (starts, ends):
-                places[places >= 0] += piece.begin
+            for characters in (starts, ends):
+                characters[characters >= 0] += piece.begin
             parts.append((ids, starts, ends))
             lengths[piece.number] += len(ids)
         ids, starts, ends = map(np.concatenate, zip(*parts, strict=True))
@@ -132,12 +132,12 @@ def places_of(text: str, offsets: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return _in_order(starts), _in_order(ends)
 
 
-def _in_order(places: np.ndarray) -> np.ndarray:
+def _in_order(characters: np.ndarray) -> np.ndarray:
     """-1 for a place before an earlier one, of a tokenizer that changes the order of characters."""
-    return np.where(places < np.maximum.accumulate(places), -1, places).astype(np.int32)
+    return np.where(characters < np.maximum.accumulate(characters), -1, characters).astype(np.int32)
 
 
-def represent(places: np.ndarray, lengths: np.ndarray) -> np.ndarray:
+def represent(characters: np.ndarray, lengths: np.ndarray) -> np.ndarray:
     """Which tokens are the first of those that start at one place, bool [tokens].
 
     Args:
@@ -146,10 +146,10 @@ def represent(places: np.ndarray, lengths: np.ndarray) -> np.ndarray:
       lengths: int64 [texts], tokens of each.
     """
     text = np.repeat(np.arange(len(lengths)), lengths)
-    previous = np.maximum.accumulate(np.where(places >= 0, np.arange(len(places)), -1))
-    previous = np.append(-1, previous)[: len(places)]
-    is_same = (previous >= 0) & (text[previous] == text) & (places[previous] == places)
-    return np.asarray((places >= 0) & ~is_same)
+    previous = np.maximum.accumulate(np.where(characters >= 0, np.arange(len(characters)), -1))
+    previous = np.append(-1, previous)[: len(characters)]
+    is_same = (previous >= 0) & (text[previous] == text) & (characters[previous] == characters)
+    return np.asarray((characters >= 0) & ~is_same)
 
 
 def tokens_of(starts: np.ndarray, ends: np.ndarray, begin: int, stop: int) -> tuple[int, int]:
@@ -218,17 +218,21 @@ def _call(
 ) -> Iterator[tuple[_Piece, Any]]:
     failed: dict[int, str] = {}
     given = [piece.text for piece in some]
-    found = encodings(backend, given, range(len(given)), failed, offsets=True)
+    encoded = encodings(backend, given, range(len(given)), failed, offsets=True)
     faults |= {some[place].number: why for place, why in failed.items()}
-    yield from ((piece, each) for piece, each in zip(some, found, strict=True) if each is not None)
+    yield from (
+        (piece, encoding)
+        for piece, encoding in zip(some, encoded, strict=True)
+        if encoding is not None
+    )
 
 
 def pieces(backend: Any, text: str) -> Iterator[tuple[int, int]]:
     """Where to cut a long text so that its pieces have the tokens that it has: start and stop."""
     begin, stop = 0, PIECE_CHARACTERS
     while stop + PIECE_CHARACTERS < len(text):
-        places = (place for place in _candidates(text, stop) if _is_cut(backend, text, place))
-        if (place := next(places, None)) is not None:
+        cuts = (place for place in _candidates(text, stop) if _is_cut(backend, text, place))
+        if (place := next(cuts, None)) is not None:
             yield begin, place
             begin = stop = place
         stop += PIECE_CHARACTERS
