@@ -32,7 +32,7 @@ class _Told(logging.Handler):
 
 def tell_of_dataflow_jobs() -> None:
     """From now on let through what Beam says of the jobs that this process starts."""
-    if not any(isinstance(each, _Told) for each in _BEAMS.handlers):
+    if not any(isinstance(handler, _Told) for handler in _BEAMS.handlers):
         _BEAMS.addHandler(_Told(logging.INFO))
     _BEAMS.setLevel(logging.INFO)
 

@@ -203,33 +203,38 @@ def _measured(plan: JobPlan, sample: Sample) -> float:
     return tokens / max(spent, 1e-9)
 
 
-def show(found: Estimate) -> None:
+def show(estimate: Estimate) -> None:
     """Print an estimate for a person."""
     lines = [
-        ("files", f"{found.files:,}, {found.bytes:,} bytes"),
-        ("documents", f"about {found.documents:,}"),
-        ("tokens", f"about {found.tokens:,}"),
-        ("slices", f"about {found.slices:,}"),
-        ("runner", found.runner),
-        ("machine", f"{found.workers} x {found.machine}" if found.workers > 1 else found.machine),
+        ("files", f"{estimate.files:,}, {estimate.bytes:,} bytes"),
+        ("documents", f"about {estimate.documents:,}"),
+        ("tokens", f"about {estimate.tokens:,}"),
+        ("slices", f"about {estimate.slices:,}"),
+        ("runner", estimate.runner),
+        (
+            "machine",
+            f"{estimate.workers} x {estimate.machine}"
+            if estimate.workers > 1
+            else estimate.machine,
+        ),
     ]
-    if found.tokens_a_second is not None and found.seconds is not None:
+    if estimate.tokens_a_second is not None and estimate.seconds is not None:
         lines += [
-            ("speed", f"about {found.tokens_a_second:,.0f} tokens/s"),
-            ("duration", f"about {_duration(found.seconds)}"),
+            ("speed", f"about {estimate.tokens_a_second:,.0f} tokens/s"),
+            ("duration", f"about {_duration(estimate.seconds)}"),
         ]
-    if found.cost is not None:
-        lines.append(("cost", f"about {found.cost:,.2f} {found.currency}"))
+    if estimate.cost is not None:
+        lines.append(("cost", f"about {estimate.cost:,.2f} {estimate.currency}"))
     TERMINAL.show("dry run: nothing is submitted or written")
     for name, text in lines:
         TERMINAL.show(f"{name + ':':<11}{text}")
-    TERMINAL.show(f"an estimate from {found.sampled_documents:,} documents; {found.basis}")
-    if not found.is_exact_sample:
+    TERMINAL.show(f"an estimate from {estimate.sampled_documents:,} documents; {estimate.basis}")
+    if not estimate.is_exact_sample:
         TERMINAL.show(
             "long compressed files were read in part, and taken to unpack to four times their size"
         )
     TERMINAL.result(
-        "dry_run", dataclasses.asdict(found), "; ".join(f"{n} {text}" for n, text in lines)
+        "dry_run", dataclasses.asdict(estimate), "; ".join(f"{n} {text}" for n, text in lines)
     )
 
 

@@ -123,11 +123,11 @@ def task_of(parameters: Sequence[str]) -> tuple[str, list[str]]:
     Raises:
       ConfigError: there is no such job.
     """
-    given = [each for each in parameters if each.startswith("--task=")]
+    given = [parameter for parameter in parameters if parameter.startswith("--task=")]
     task = given[-1].partition("=")[2] if given else DEFAULT_TASK
     if task not in TASKS:
         raise ConfigError(f"task {task!r}: it is one of {', '.join(TASKS)}")
-    return task, [each for each in parameters if each not in given]
+    return task, [parameter for parameter in parameters if parameter not in given]
 
 
 def to_flags(parameters: Sequence[str], config: type[BaseModel] = ClassifyConfig) -> list[str]:
@@ -208,8 +208,8 @@ def _parameter(config: type[BaseModel], name: str) -> dict[str, Any]:
     elif typing.get_origin(kind) is typing.Literal:
         parameter["paramType"] = "ENUM"
         left_out = _NOT_BY_TEMPLATE.get(name, ())
-        options = [str(each) for each in typing.get_args(kind) if each not in left_out]
-        parameter["enumOptions"] = [{"value": each, "label": each} for each in options]
+        options = [str(option) for option in typing.get_args(kind) if option not in left_out]
+        parameter["enumOptions"] = [{"value": option, "label": option} for option in options]
         if left_out:
             parameter["helpText"] += f" Not here: {', '.join(left_out)}, whose proof takes a GPU."
     if field.default not in (None, "", ()) and not field.is_required():
@@ -225,7 +225,7 @@ def _text(value: Any) -> str:
 
 def _inner(annotation: Any) -> Any:
     """The type of a setting, with `| None` taken off."""
-    options = [each for each in typing.get_args(annotation) if each is not type(None)]
+    options = [kind for kind in typing.get_args(annotation) if kind is not type(None)]
     return options[0] if type(None) in typing.get_args(annotation) else annotation
 
 

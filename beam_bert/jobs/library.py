@@ -53,8 +53,8 @@ def classify(
       RunFailed: the run did not finish, or too many rows were rejected; nothing was committed.
       CommittedUnread: all is committed, but the manifest could not be read back.
     """
-    found: Manifest | None = _call("classify", config, settings, tell, beam_flags)
-    return found
+    manifest: Manifest | None = _call("classify", config, settings, tell, beam_flags)
+    return manifest
 
 
 def sentiment(
@@ -65,8 +65,8 @@ def sentiment(
     **settings: Any,
 ) -> Manifest | None:
     """Say how positive or negative every document is; as `classify`."""
-    found: Manifest | None = _call("sentiment", config, settings, tell, beam_flags)
-    return found
+    manifest: Manifest | None = _call("sentiment", config, settings, tell, beam_flags)
+    return manifest
 
 
 def answer(
@@ -77,8 +77,8 @@ def answer(
     **settings: Any,
 ) -> Manifest | None:
     """Ask every document; as `classify`."""
-    found: Manifest | None = _call("answer", config, settings, tell, beam_flags)
-    return found
+    manifest: Manifest | None = _call("answer", config, settings, tell, beam_flags)
+    return manifest
 
 
 def nightly(
@@ -89,8 +89,8 @@ def nightly(
     **settings: Any,
 ) -> Night:
     """Refresh the model if that is due and helps, then classify what is new; as `classify`."""
-    found: Night = _call("nightly", config, settings, tell, beam_flags)
-    return found
+    night: Night = _call("nightly", config, settings, tell, beam_flags)
+    return night
 
 
 def finetune(config: BaseModel | None = None, *, tell: Level = "silent", **settings: Any) -> Any:

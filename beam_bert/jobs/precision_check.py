@@ -65,14 +65,14 @@ def check_precision(
         files, replace(spec, slice_bytes=SLICE_BYTES), predict.tokenizer(), DOCUMENTS
     )
     rows = _few(sample)
-    expected, found = RecheckedModel(exact).outputs(rows), checked.outputs(rows)
+    expected, outputs = RecheckedModel(exact).outputs(rows), checked.outputs(rows)
     proof = PrecisionCheck(
         precision=config.precision,
         documents=len(rows),
-        agreement=float(task.same(rows, found.values, expected.values).mean()),
-        computed_again=found.again / len(found.values),
+        agreement=float(task.same(rows, outputs.values, expected.values).mean()),
+        computed_again=outputs.again / len(outputs.values),
         largest_logit_change=float(
-            np.nanmax(np.abs(task.logits(found.values) - task.logits(expected.values)))
+            np.nanmax(np.abs(task.logits(outputs.values) - task.logits(expected.values)))
         ),
     )
     if proof.agreement < LEAST_AGREEMENT:

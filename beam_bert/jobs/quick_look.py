@@ -115,12 +115,12 @@ def _answers(job: str, config: Any, texts: Iterable[str]) -> Iterator[dict[str, 
         batch = predict.decode(
             score(tokenizer.tokenize(documents_of(some, "text")), checked), tokenizer
         )
-        places = batch.rows["source_row"].to_pylist()
+        numbers = batch.rows["source_row"].to_pylist()
         rows = batch.rows.select(names).to_pylist()
-        found = [(place, row) for place, row in zip(places, rows, strict=True)]
+        answers = [(place, row) for place, row in zip(numbers, rows, strict=True)]
         rejects = batch.rejects.select(["source_row", "reason", "message"]).to_pylist()
-        found += [(row.pop("source_row"), {"reject_reason": row["reason"]}) for row in rejects]
-        for place, row in sorted(found, key=lambda pair: pair[0]):
+        answers += [(row.pop("source_row"), {"reject_reason": row["reason"]}) for row in rejects]
+        for place, row in sorted(answers, key=lambda pair: pair[0]):
             yield {"text": some[place], **row}
 
 

@@ -73,7 +73,7 @@ def sample_documents(
     for slice_, stored in places:
         batches = list(islice(read_slice(slice_, spec, ""), MAX_BATCHES + 1))
         if len(batches) > MAX_BATCHES:
-            stored = sum(file.bytes for each in batches for file in each.files)
+            stored = sum(file.bytes for batch in batches for file in batch.files)
             stored /= ASSUMED_COMPRESSION
             is_exact = False
         rows_read += sum(batch.rows_read for batch in batches)
@@ -120,5 +120,5 @@ def _stored_bytes(slice_: Slice, slices: Sequence[Slice], unit: Unit) -> float:
 
 
 def _spread(batch: SliceBatch, documents: int) -> SliceBatch:
-    places = np.linspace(0, len(batch) - 1, min(documents, len(batch)))
-    return batch.take(np.unique(places.astype(np.int64)))
+    chosen = np.linspace(0, len(batch) - 1, min(documents, len(batch)))
+    return batch.take(np.unique(chosen.astype(np.int64)))

@@ -42,7 +42,7 @@ def portable_names(columns: pa.Schema, taken: list[str]) -> pa.Schema:
 def _renamed(fields: list[pa.Field], taken: set[str]) -> list[pa.Field]:
     taken = taken | {same_name(field.name) for field in fields if _is_portable(field.name)}
     seen: set[str] = set()
-    found = []
+    renamed = []
     for field in fields:
         name = field.name
         if not _is_portable(name) or same_name(name) in seen:
@@ -54,8 +54,8 @@ def _renamed(fields: list[pa.Field], taken: set[str]) -> list[pa.Field]:
             known = field.metadata or {}
             metadata = {INPUT_NAME: field.name.encode(), **known}
             field = field.with_name(name).with_metadata(metadata)
-        found.append(field)
-    return found
+        renamed.append(field)
+    return renamed
 
 
 def _is_portable(name: str) -> bool:

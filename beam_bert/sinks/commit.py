@@ -140,10 +140,10 @@ def _judge(
         reason = "columns"
         if not same_columns(committed.schema, schema):
             replaced += _rewritten(
-                storage, run, committed, {each.path for each in replaced}, schema
+                storage, run, committed, {file.path for file in replaced}, schema
             )
         manifest = manifest.model_copy(
-            update={"replaced": tuple(sorted(replaced, key=lambda each: each.path))}
+            update={"replaced": tuple(sorted(replaced, key=lambda file: file.path))}
         )
     except RunFailed as error:
         raise _failed(run, reason, str(error), counts) from error
@@ -174,7 +174,7 @@ def _replaced(
     held = committed_files.holding(manifest.inputs)
     old = [(file, sources) for file, sources in held if file.path not in ours]
     return tuple(
-        in_parallel(lambda each: replace_file(storage, run, *each, schema), old, _REWRITERS)
+        in_parallel(lambda shard: replace_file(storage, run, *shard, schema), old, _REWRITERS)
     )
 
 
@@ -198,11 +198,11 @@ def _verify(storage: Storage, run: RunSpec, table: Table, totals: Totals) -> Non
         if placed.get(name) == files[name].crc32c:
             continue
         path = f"{run.staged(table)}/{name}"
-        found = f"has crc32c {staged[name]}" if name in staged else "is missing"
+        fault = f"has crc32c {staged[name]}" if name in staged else "is missing"
         # Without its record the shard is made again by the next launch.
         storage.delete(f"{run.records}/{name.removesuffix('.parquet')}.json")
         raise RunFailed(
-            f"{storage.uri(path)} {found}, its record says {files[name].crc32c}; "
+            f"{storage.uri(path)} {fault}, its record says {files[name].crc32c}; "
             "nothing was committed, run again: this shard will be made anew"
         )
 

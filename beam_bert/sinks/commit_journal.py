@@ -99,7 +99,7 @@ class CommitJournal(BaseModel):
         """The files that this run brings into `table`."""
         manifest = self.manifest
         own = manifest.outputs if table == "predictions" else manifest.rejects
-        kept = (each.kept for each in manifest.replaced if each.kept is not None)
+        kept = (file.kept for file in manifest.replaced if file.kept is not None)
         return (*own, *(file for file in kept if file.path.startswith(f"{table}/")))
 
 
@@ -124,8 +124,10 @@ def read_commit_journal(storage: Storage, path: str) -> CommitJournal | None:
 def pending_commit_journals(storage: Storage) -> list[CommitJournal]:
     """Every commit below the output that has begun and is not over."""
     paths = [f"staging/{run_key}/commit.json" for run_key in storage.list_folders("staging")]
-    found = in_parallel(lambda path: read_commit_journal(storage, path), paths, storage.parallelism)
-    return [journal for journal in found if journal is not None]
+    journals = in_parallel(
+        lambda path: read_commit_journal(storage, path), paths, storage.parallelism
+    )
+    return [journal for journal in journals if journal is not None]
 
 
 def foreign_files(storage: Storage, run: RunSpec, manifest: Manifest | None) -> list[StoredFile]:
@@ -173,7 +175,7 @@ def roll_forward(storage: Storage, journal: CommitJournal) -> Manifest:
     storage.delete(failure_path(run.run_id))
     if not storage.create(manifest_path(run.run_id), manifest.to_json()):
         manifest = _committed(storage, run) or manifest  # by a twin of this commit
-    sweep(storage, run, [each.path for each in manifest.replaced])
+    sweep(storage, run, [file.path for file in manifest.replaced])
     return manifest
 
 
@@ -246,15 +248,15 @@ def _obstacle(storage: Storage, journal: CommitJournal) -> str:
 def _drop_journal(storage: Storage, journal: CommitJournal) -> None:
     """Make room for the next attempt; a journal that stands in the place of this one stays."""
     files = {file.path: file for file in storage.list_files(journal.run.staging, recursive=False)}
-    found = files.get(journal.run.journal)
+    stored = files.get(journal.run.journal)
     current = read_commit_journal(storage, journal.run.journal)
-    if found is not None and current is not None and current.attempt == journal.attempt:
-        storage.delete(found.path, found.version)
+    if stored is not None and current is not None and current.attempt == journal.attempt:
+        storage.delete(stored.path, stored.version)
 
 
 def _replaced_files(storage: Storage, manifest: Manifest) -> list[StoredFile]:
     """The files that the manifest takes out of the tables, as they stand there now."""
-    paths = {each.path for each in manifest.replaced}
+    paths = {file.path for file in manifest.replaced}
     folders = sorted({path.rsplit("/", 1)[0] for path in paths})
     return [
         file
@@ -290,8 +292,8 @@ def _publish(storage: Storage, journal: CommitJournal, table: Table) -> None:
         if storage.publish(f"{run.staged(table)}/{file.name}", file.path):
             return
         # Gone from staging: a twin has just published it, or is done, and a later run replaced it.
-        found = storage.checksums(file.folder, [file.name]).get(file.name)
-        if found != file.crc32c and _committed(storage, run) is None:
+        crc32c = storage.checksums(file.folder, [file.name]).get(file.name)
+        if crc32c != file.crc32c and _committed(storage, run) is None:
             raise RunFailed(
                 f"{storage.uri(file.path)} is missing and its staged shard is gone; remove "
                 f"{storage.uri(run.journal)} and run again: whole shards are not made again"

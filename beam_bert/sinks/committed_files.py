@@ -44,13 +44,13 @@ class _Known:
 
     def enter(self, manifest: Manifest) -> None:
         """Go on to the next manifest, in the order of their commits."""
-        for each in manifest.replaced:
-            names = self.names.get(each.path, {})
+        for file_replaced in manifest.replaced:
+            names = self.names.get(file_replaced.path, {})
             for name in names.values():
                 if name in self.done:
-                    self.done[name].shards.discard(each.path)
-            if each.kept is not None:
-                self._add(each.kept, names)
+                    self.done[name].shards.discard(file_replaced.path)
+            if file_replaced.kept is not None:
+                self._add(file_replaced.kept, names)
         for file in manifest.inputs:
             self.done[file.resolved] = _Done(file, manifest.answers_digest, set())
         names = {file.path: file.resolved for file in manifest.inputs}
@@ -98,12 +98,12 @@ class CommittedFiles:
         The sources are as their rows name them: a file may have been reached by another path.
         """
         wanted = {file.resolved for file in files}
-        found = []
+        shards = []
         for path, shard in self.shards.items():
             names = self._known.names[path]
             if sources := {source for source, name in names.items() if name in wanted}:
-                found.append((shard, sources))
-        return found
+                shards.append((shard, sources))
+        return shards
 
 
 # Without rows, and of no run: BigQuery wants a file before the first night is committed

@@ -186,8 +186,8 @@ class Manifest(BaseModel):
         """Tokens of the micro-batches, and what sizes cost where workers measured it, in words."""
 
         def sizes(pattern: str) -> list[tuple[int, float]]:
-            found = [(re.fullmatch(pattern, name), value) for name, value in self.stats.items()]
-            return sorted((int(match[1]), value) for match, value in found if match)
+            matches = [(re.fullmatch(pattern, name), value) for name, value in self.stats.items()]
+            return sorted((int(match[1]), value) for match, value in matches if match)
 
         used = sizes(r"documents_in_batches_of_(\d{1,9})")
         text = "up to " + " or ".join(f"{size:,}" for size, _ in used) + " tokens"

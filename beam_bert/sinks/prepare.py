@@ -98,10 +98,10 @@ def _probe(storage: Storage, run: RunSpec) -> None:
 
 
 def _check_free(storage: Storage, run: RunSpec) -> None:
-    found = foreign_files(storage, run, None)
-    if found:
+    foreign = foreign_files(storage, run, None)
+    if foreign:
         raise OutputError(
-            f"{storage.uri(found[0].path)} ({len(found)} such): the partition holds committed "
+            f"{storage.uri(foreign[0].path)} ({len(foreign)} such): the partition holds committed "
             "output; give --overwrite to replace it, --incremental to add to it, or another "
             "--partition"
         )
@@ -123,4 +123,4 @@ def _check_levels(storage: Storage, run: RunSpec) -> None:
 
 
 def _keys(folders: list[str]) -> list[str]:
-    return [each.split("=")[0] for each in folders]
+    return [level.split("=")[0] for level in folders]

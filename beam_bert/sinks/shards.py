@@ -125,7 +125,7 @@ def parquet_bytes(rows: pa.RecordBatch, schema: pa.Schema) -> bytes:
 
 def _encodings(schema: pa.Schema, repetitive: Collection[str]) -> dict[str, str]:
     """Of the columns without a dictionary: what makes ids, row numbers and scores smaller."""
-    found = {}
+    encodings = {}
     for field in schema:
         name, type_ = field.name, field.type
         if pa.types.is_list(type_) and pa.types.is_floating(type_.value_type):
@@ -133,12 +133,12 @@ def _encodings(schema: pa.Schema, repetitive: Collection[str]) -> dict[str, str]
         if name in repetitive:
             continue
         if name == "doc_id":
-            found[name] = "DELTA_BYTE_ARRAY"
+            encodings[name] = "DELTA_BYTE_ARRAY"
         elif name == "source_row":
-            found[name] = "DELTA_BINARY_PACKED"
+            encodings[name] = "DELTA_BINARY_PACKED"
         elif pa.types.is_float32(type_) or pa.types.is_float64(type_):
-            found[name] = "BYTE_STREAM_SPLIT"
-    return found
+            encodings[name] = "BYTE_STREAM_SPLIT"
+    return encodings
 
 
 def _sorting(rows: pa.RecordBatch) -> list[pq.SortingColumn] | None:
@@ -189,10 +189,10 @@ def _repetitive(path: str, column: pa.Array) -> list[str]:
     if pa.types.is_list(type_) and is_text(type_.value_type):
         return [f"{path}.list.element"]  # names of labels
     if pa.types.is_struct(type_):
-        found: list[str] = []
+        paths: list[str] = []
         for field, part in zip(type_, column.flatten(), strict=True):
-            found += _repetitive(f"{path}.{field.name}", part)
-        return found
+            paths += _repetitive(f"{path}.{field.name}", part)
+        return paths
     if pa.types.is_string_view(type_):
         column = column.cast(pa.large_string())  # whose values pyarrow can count
     kinds = (pa.types.is_integer, pa.types.is_temporal, pa.types.is_decimal, pa.types.is_binary)

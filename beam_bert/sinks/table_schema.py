@@ -58,14 +58,18 @@ class CommittedTable:
     def fits_doubles(self, column: str) -> bool:
         """Whether doubles hold all integers of a column exactly, as the footers say."""
         for chunk in self._chunks(column):
-            found = chunk.statistics
+            statistics = chunk.statistics
             if chunk.physical_type not in ("INT32", "INT64") or chunk.num_values == 0:
                 continue
-            if found is not None and found.has_null_count and found.null_count == chunk.num_values:
+            if (
+                statistics is not None
+                and statistics.has_null_count
+                and statistics.null_count == chunk.num_values
+            ):
                 continue
-            if found is None or not found.has_min_max:
+            if statistics is None or not statistics.has_min_max:
                 return False
-            if max(abs(int(found.min)), abs(int(found.max))) > _EXACT_IN_DOUBLES:
+            if max(abs(int(statistics.min)), abs(int(statistics.max))) > _EXACT_IN_DOUBLES:
                 return False
         return True
 
@@ -98,7 +102,7 @@ def read_table(storage: Storage, partition: str, overwrite: bool) -> CommittedTa
     manifests = read_manifests(storage)
     runs = frozenset(manifest.run_id for manifest in manifests)
     for manifest in manifests:
-        kept = [each.kept for each in manifest.replaced if each.kept is not None]
+        kept = [file.kept for file in manifest.replaced if file.kept is not None]
         named = {file.path: file for file in (*manifest.outputs, *kept) if file.path in there}
         files |= named
         if named and manifest.arrow_schema:
@@ -125,7 +129,7 @@ def check_columns(table: CommittedTable, run: RunSpec, schema: pa.Schema) -> Non
     known = [schema, before if run.changes_columns else None]
     # What a twin of this commit has changed already is as it should be.
     by_twin = run.run_id in table.runs
-    if not by_twin and not any(same_columns(table.schema, each) for each in known):
+    if not by_twin and not any(same_columns(table.schema, columns) for columns in known):
         raise RunFailed(
             "another run has changed the table's columns meanwhile; nothing was committed, run "
             "again: this run's columns will be made to fit"
@@ -207,7 +211,7 @@ def widened(table: pa.DataType, night: pa.DataType) -> pa.DataType | None:
     if any(is_kind(table) and is_kind(night) for is_kind in kinds) or _are_times(table, night):
         return _promoted(table, night)
     numbers = (*kinds, pa.types.is_decimal)
-    if not all(any(is_kind(each) for is_kind in numbers) for each in (table, night)):
+    if not all(any(is_kind(type_) for is_kind in numbers) for type_ in (table, night)):
         return None
     if pa.types.is_decimal(table) or pa.types.is_decimal(night):
         floats = pa.types.is_floating(table) or pa.types.is_floating(night)
@@ -220,7 +224,7 @@ def _are_times(one: pa.DataType, other: pa.DataType) -> bool:
 
 
 def _promoted(one: pa.DataType, other: pa.DataType) -> pa.DataType | None:
-    schemas = [pa.schema([("x", each)]) for each in (one, other)]
+    schemas = [pa.schema([("x", kind)]) for kind in (one, other)]
     try:
         type_ = pa.unify_schemas(schemas, promote_options="permissive").field(0).type
     except (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError):

@@ -73,8 +73,8 @@ _TEXT = pa.string()
 UNWRITABLE = (
     Rule(
         "interval",
-        lambda each: each == INTERVAL,
-        lambda each: _TEXT,
+        lambda type_: type_ == INTERVAL,
+        lambda type_: _TEXT,
         "text of ISO 8601, P1M2DT3.5S",
         "outside of DuckDB it is twelve bytes",
     ),
@@ -84,63 +84,63 @@ RULES = (
     Rule(
         "duration",
         pa.types.is_duration,
-        lambda each: _TEXT,
+        lambda type_: _TEXT,
         "text of ISO 8601, PT86400.000001S",
         "outside of Arrow's readers it is an integer without unit",
     ),
     Rule(
         "time",
         pa.types.is_time,
-        lambda each: _TEXT,
+        lambda type_: _TEXT,
         "text, 12:34:56.000001",
         "Spark refuses the table, Delta and Iceberg the type",
     ),
     Rule(
         "float16",
         pa.types.is_float16,
-        lambda each: pa.float32(),
+        lambda type_: pa.float32(),
         "float",
         "Spark refuses the table, Delta and Iceberg the type",
     ),
     Rule(
         "decimal of more than 38 digits",
         _is_wide_decimal,
-        lambda each: _TEXT,
+        lambda type_: _TEXT,
         "text",
         "Spark refuses the table, DuckDB rounds",
     ),
     Rule(
         "decimal",
         pa.types.is_decimal,
-        lambda each: pa.decimal128(each.precision, each.scale),
+        lambda type_: pa.decimal128(type_.precision, type_.scale),
         "decimal(precision, scale)",
     ),
     Rule(
         "uint64",
         pa.types.is_uint64,
-        lambda each: pa.decimal128(20, 0),
+        lambda type_: pa.decimal128(20, 0),
         "decimal(20, 0)",
         "Delta, Iceberg and BigQuery have no such integer",
     ),
-    Rule("uint8, uint16, uint32", lambda each: each in _SIGNED, _SIGNED.__getitem__, "wider int"),
+    Rule("uint8, uint16, uint32", lambda type_: type_ in _SIGNED, _SIGNED.__getitem__, "wider int"),
     Rule(
         "timestamp with a zone other than UTC",
         _is_zoned,
-        lambda each: pa.timestamp(_unit(each), "UTC"),
+        lambda type_: pa.timestamp(_unit(type_), "UTC"),
         "the same moment in UTC; the zone stands in the column's metadata",
         "Polars fails on zones such as +05:30, Iceberg on all",
     ),
     Rule(
         "timestamp in seconds or nanoseconds",
-        lambda each: pa.types.is_timestamp(each) and each.unit in ("s", "ns"),
-        lambda each: pa.timestamp(_unit(each), each.tz),
+        lambda type_: pa.types.is_timestamp(type_) and type_.unit in ("s", "ns"),
+        lambda type_: pa.timestamp(_unit(type_), type_.tz),
         "timestamp in milli- or microseconds; text where those do not hold it",
     ),
-    Rule("date64", pa.types.is_date64, lambda each: pa.date32(), "date"),
-    Rule("null", pa.types.is_null, lambda each: _TEXT, "string", "Spark, Delta and Iceberg"),
-    Rule("UUID", is_uuid, lambda each: _TEXT, "text, its 36 characters", "Spark gives bytes"),
-    Rule("string of any layout", is_text, lambda each: _TEXT, "string"),
-    Rule("bytes of any layout", is_bytes, lambda each: pa.binary(), "binary"),
+    Rule("date64", pa.types.is_date64, lambda type_: pa.date32(), "date"),
+    Rule("null", pa.types.is_null, lambda type_: _TEXT, "string", "Spark, Delta and Iceberg"),
+    Rule("UUID", is_uuid, lambda type_: _TEXT, "text, its 36 characters", "Spark gives bytes"),
+    Rule("string of any layout", is_text, lambda type_: _TEXT, "string"),
+    Rule("bytes of any layout", is_bytes, lambda type_: pa.binary(), "binary"),
     Rule(
         "map",
         pa.types.is_map,
@@ -167,11 +167,11 @@ def file_type(type_: pa.DataType, types: Types = "portable", *, finer: bool = Fa
       finer: whether there are times in it that microseconds do not hold: text then.
     """
 
-    def changed(each: pa.DataType) -> pa.DataType:
-        if finer and types == "portable" and pa.types.is_timestamp(each) and each.unit == "ns":
+    def changed(part: pa.DataType) -> pa.DataType:
+        if finer and types == "portable" and pa.types.is_timestamp(part) and part.unit == "ns":
             return _TEXT
-        rule = rule_of(each, types)
-        return each if rule is None else rule.file_type(each)
+        rule = rule_of(part, types)
+        return part if rule is None else rule.file_type(part)
 
     return with_nulls(rebuilt(type_, changed))
 
@@ -195,23 +195,23 @@ def _file_column(field: pa.Field, types: Types, finer: bool) -> pa.Field:
 
 def type_notes(carried: pa.Schema, written: Iterable[pa.Field], types: Types) -> list[str]:
     """What a person should know of the types that are written, a line for each rule."""
-    found: dict[str, list[str]] = {}
+    columns_of: dict[str, list[str]] = {}
     for field, column in zip(carried, written, strict=True):
         if column.type == field.type:
             continue
         for reason in _reasons(field.type, column.type, types):
-            found.setdefault(reason, []).append(field.name)
-    return [f"{', '.join(names)}: {reason}" for reason, names in found.items()]
+            columns_of.setdefault(reason, []).append(field.name)
+    return [f"{', '.join(names)}: {reason}" for reason, names in columns_of.items()]
 
 
 def _reasons(type_: pa.DataType, written: pa.DataType, types: Types) -> list[str]:
     reasons: dict[str, None] = {}
 
-    def note(each: pa.DataType) -> pa.DataType:
-        rule = rule_of(each, types)
+    def note(part: pa.DataType) -> pa.DataType:
+        rule = rule_of(part, types)
         if rule is not None and rule.why:
-            reasons[f"{each} is written as {rule.becomes} ({rule.why}; --types as_is)"] = None
-        return each if rule is None else rule.file_type(each)
+            reasons[f"{part} is written as {rule.becomes} ({rule.why}; --types as_is)"] = None
+        return part if rule is None else rule.file_type(part)
 
     rebuilt(type_, note)
     fine = [leaf for leaf in leaves(type_) if pa.types.is_timestamp(leaf) and leaf.unit == "ns"]

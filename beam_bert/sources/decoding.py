@@ -84,5 +84,5 @@ def likely_encoding(data: bytes) -> str | None:
     sample = data[:_SAMPLE_BYTES]
     if sample.count(b"\0") * 4 > len(sample):
         return "utf-16-le" if sample[1::2].count(0) > sample[::2].count(0) else "utf-16-be"
-    found = charset_normalizer.from_bytes(sample, cp_isolation=list(_LIKELY)).best()
-    return None if found is None else str(found.encoding)
+    best = charset_normalizer.from_bytes(sample, cp_isolation=list(_LIKELY)).best()
+    return None if best is None else str(best.encoding)

@@ -45,7 +45,7 @@ class Columns:
         keep = np.ones(len(self.rows), bool)
         keep[list(indices)] = False
         kept = pa.array(keep)
-        places = np.flatnonzero(keep)
+        rows_kept = np.flatnonzero(keep)
         raw = self.raw
         return Columns(
             rows=self.rows[keep],
@@ -53,7 +53,7 @@ class Columns:
             pair=None if self.pair is None else self.pair.filter(kept),
             ids=None if self.ids is None else self.ids.filter(kept),
             carried={name: array.filter(kept) for name, array in self.carried.items()},
-            raw=lambda indices: raw(places[indices]),
+            raw=lambda indices: raw(rows_kept[indices]),
         )
 
 
@@ -100,16 +100,16 @@ class Documents:
             struct_of(self.spec.resolved, carried, count),
         ]
         keep = np.ones(count, bool)
-        for whole, each, names in parts:
-            for reason, found in screened(whole, each, self.spec.max_document_bytes).items():
-                bad = np.flatnonzero(found & keep)
+        for whole, texts, names in parts:
+            for reason, is_bad in screened(whole, texts, self.spec.max_document_bytes).items():
+                bad = np.flatnonzero(is_bad & keep)
                 if len(bad) == 0:
                     continue
                 keep[bad] = False
                 why = (reason, f"{MESSAGES[reason]} ({_named(names)})")
                 self._reject_some(path, columns, bad, why, ids)
-        for message, places in misfits.items():
-            bad = np.array([i for i in places if keep[i]], np.int64)
+        for message, rows in misfits.items():
+            bad = np.array([i for i in rows if keep[i]], np.int64)
             keep[bad] = False
             self._reject_some(path, columns, bad, ("carried_type", message), ids)
         if not keep.all():

@@ -78,11 +78,11 @@ def fitted(
     )
     keep = np.ones(len(array), bool)
     keep[bad] = False
-    places = np.cumsum(keep) - 1
+    new_places = np.cumsum(keep) - 1
     good = _cast(array.filter(pa.array(keep)), type_, convert)
     if good is None:
         return pa.nulls(len(array), type_), list(range(len(array)))
-    return good.take(pa.array(places, mask=~keep)), bad
+    return good.take(pa.array(new_places, mask=~keep)), bad
 
 
 def valid_text(array: pa.Array) -> tuple[pa.Array, list[int]]:

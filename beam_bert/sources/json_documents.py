@@ -95,8 +95,8 @@ def _end_of(text: str, begin: int) -> int | None:
 
 
 def _skip_blanks(text: str, begin: int) -> int:
-    found = _BLANKS.match(text, begin)
-    return found.end() if found else begin
+    blanks = _BLANKS.match(text, begin)
+    return blanks.end() if blanks else begin
 
 
 class AsLines:

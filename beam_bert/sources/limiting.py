@@ -59,11 +59,11 @@ def within(batch: SliceBatch, spec: SourceSpec) -> SliceBatch:
 
 def _rows_of(batch: SliceBatch, path: str) -> np.ndarray:
     """Numbers of a file's rows, used and rejected; -1 for what stands for the file as a whole."""
-    found = [
+    numbers = [
         table["source_row"].fill_null(-1).to_numpy()[_is_of(table, path)]
         for table in (batch.rows, batch.rejects)
     ]
-    return np.concatenate(found)
+    return np.concatenate(numbers)
 
 
 def _is_of(table: pa.RecordBatch, path: str) -> np.ndarray:
@@ -71,9 +71,9 @@ def _is_of(table: pa.RecordBatch, path: str) -> np.ndarray:
 
 
 def _kept(table: pa.RecordBatch, ends: dict[str, int | None]) -> pa.Array:
-    places = zip(table["source_file"].to_pylist(), table["source_row"].to_pylist(), strict=True)
+    origins = zip(table["source_file"].to_pylist(), table["source_row"].to_pylist(), strict=True)
     kept = [
         path in ends and (ends[path] is None or row is None or row < ends[path])
-        for path, row in places
+        for path, row in origins
     ]
     return pa.array(kept, pa.bool_())

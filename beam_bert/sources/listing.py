@@ -42,7 +42,7 @@ def list_files(patterns: Sequence[str], apart: Sequence[str] = ()) -> list[FileE
     """
     if not patterns:
         raise InputError("no input was given; name a file, a folder or a glob")
-    found: dict[str, FileEntry] = {}
+    entry_of: dict[str, FileEntry] = {}
     for pattern in map(without_scheme, patterns):
         entries = _list_url(pattern) if is_url(pattern) else _list_local(pattern)
         kept = without(entries, pattern, apart)
@@ -51,8 +51,8 @@ def list_files(patterns: Sequence[str], apart: Sequence[str] = ()) -> list[FileE
                 f"{pattern}: all that it names lies in {' or '.join(apart)}, which is not input"
             )
         for entry in kept:
-            found.setdefault(identity_of(entry), entry)
-    return sorted(found.values())
+            entry_of.setdefault(identity_of(entry), entry)
+    return sorted(entry_of.values())
 
 
 def _list_local(pattern: str) -> list[FileEntry]:
@@ -202,20 +202,22 @@ def _list_url(pattern: str) -> list[FileEntry]:
 
         return list_gs(pattern)
     if GLOB_CHARACTERS.search(pattern):
-        found = _match(pattern)
-        files = [path for path in found if not path.endswith("/") and not is_hidden(path, pattern)]
+        matched = _match(pattern)
+        files = [
+            path for path in matched if not path.endswith("/") and not is_hidden(path, pattern)
+        ]
     else:
-        found = {} if pattern.endswith("/") else _match(pattern)
-        files = [path for path in found if path == pattern]
+        matched = {} if pattern.endswith("/") else _match(pattern)
+        files = [path for path in matched if path == pattern]
         if not files:
             folder = pattern.rstrip("/") + "/"
-            found = _match(folder + "**")
-            files = usable((p for p in found if not p.endswith("/")), root=folder)
-            if found and not files:
+            matched = _match(folder + "**")
+            files = usable((p for p in matched if not p.endswith("/")), root=folder)
+            if matched and not files:
                 raise InputError(f"{pattern}: the folder holds no usable file")
     if not files:
         raise InputError(nothing_matches(pattern, []))
-    return [found[path] for path in files]
+    return [matched[path] for path in files]
 
 
 def _match(pattern: str) -> dict[str, FileEntry]:
@@ -233,6 +235,6 @@ def _match(pattern: str) -> dict[str, FileEntry]:
 
 def _matches(pattern: str) -> Iterator[FileEntry]:
     results: list[Any] = file_systems().match([pattern])
-    for found in (each for result in results for each in result.metadata_list):
+    for found in (metadata for result in results for metadata in result.metadata_list):
         changed = found.last_updated_in_seconds
         yield FileEntry(found.path, int(found.size_in_bytes), str(changed) if changed else "")

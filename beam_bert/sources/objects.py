@@ -43,18 +43,18 @@ def bucket_of(url: str) -> tuple[GcsStorage, str]:
 def find_object(url: str) -> FileEntry | None:
     """What a listing would say of the object of that very name; None: there is none."""
     bucket, name = bucket_of(url)
-    found = bucket.find(name) if name else None
-    return None if found is None else entry_of(url, found)
+    stored = bucket.find(name) if name else None
+    return None if stored is None else entry_of(url, stored)
 
 
-def entry_of(url: str, found: StoredFile) -> FileEntry:
+def entry_of(url: str, stored: StoredFile) -> FileEntry:
     """An object of a bucket's listing as a file of ours."""
     return FileEntry(
         url,
-        found.size,
-        found.version,
-        encoding=found.encoding,
-        crc32c=found.crc32c,
+        stored.size,
+        stored.version,
+        encoding=stored.encoding,
+        crc32c=stored.crc32c,
     )
 
 
@@ -64,6 +64,6 @@ def found_object(url: str) -> FileEntry:
     Raises:
       FileNotFoundError: there is none.
     """
-    if (found := find_object(url)) is None:
+    if (entry := find_object(url)) is None:
         raise FileNotFoundError(errno.ENOENT, "no such object", url)
-    return found
+    return entry

@@ -16,19 +16,19 @@ def partition_values(path: str) -> dict[str, str | None]:
     """The keys that the folders of a path name, and their values."""
     values: dict[str, str | None] = {}
     for level in path.split("/")[:-1]:
-        if found := _LEVEL.fullmatch(level):
-            value = unquote(found[2])
-            values[unquote(found[1])] = None if value == _NULL else value
+        if level_match := _LEVEL.fullmatch(level):
+            value = unquote(level_match[2])
+            values[unquote(level_match[1])] = None if value == _NULL else value
     return values
 
 
 def partition_schema(paths: Iterable[str]) -> pa.Schema:
     """All keys, with the types that pyarrow gives them: int32 where all values are, else string."""
-    found: dict[str, dict[str | None, None]] = {}
+    values_of: dict[str, dict[str | None, None]] = {}
     for path in paths:
         for name, value in partition_values(path).items():
-            found.setdefault(name, {})[value] = None
-    return pa.schema([(name, _type_of(list(values))) for name, values in found.items()])
+            values_of.setdefault(name, {})[value] = None
+    return pa.schema([(name, _type_of(list(values))) for name, values in values_of.items()])
 
 
 def _type_of(values: list[str | None]) -> pa.DataType:

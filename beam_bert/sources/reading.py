@@ -44,7 +44,7 @@ def read_slice(slice_: Slice, spec: SourceSpec, settings_digest: str) -> Iterato
         damaged becomes a reject instead.
     """
     listed = {file.path: file for file in slice_.files}
-    files = [listed.get(each.path) or FileEntry(each.path, 0) for each in slice_.segments]
+    files = [listed.get(segment.path) or FileEntry(segment.path, 0) for segment in slice_.segments]
     part = _Part(spec, slice_, spec.digest())
     with _openers(slice_, spec) as openers:
         for segment, file, open_file in zip(slice_.segments, files, openers, strict=True):

@@ -21,17 +21,17 @@ def foreign(head: bytes, format_: Format) -> str | None:
       head: the file's first bytes, unpacked if it is compressed.
       format_: as its name or the settings say.
     """
-    found = kind_of(head[:SIGNATURE_BYTES])
+    kind_and_advice = kind_of(head[:SIGNATURE_BYTES])
     if format_ == "parquet":
         if head.startswith(b"PAR"):
             return None
-        if found is None and (found := markup(head)) is None:
+        if kind_and_advice is None and (kind_and_advice := markup(head)) is None:
             return None
-    elif found is None and format_ != "text":
-        found = markup(head)
-    if found is None:
+    elif kind_and_advice is None and format_ != "text":
+        kind_and_advice = markup(head)
+    if kind_and_advice is None:
         return None
-    kind, advice = found
+    kind, advice = kind_and_advice
     return f"the file is {kind}; {advice}"
 
 

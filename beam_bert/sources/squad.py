@@ -26,8 +26,8 @@ _ARTICLES = re.compile(rb'\s*(?=\[\s*\{[^\[\]{}]*"paragraphs"\s*:\s*\[\s*\{)')
 
 def list_begin(head: bytes) -> int | None:
     """Where the list of articles, or rows, begins in a file that begins so; None: it is no such."""
-    found = _DATA.match(head) or _ARTICLES.match(head)
-    return None if found is None else found.end()
+    beginning = _DATA.match(head) or _ARTICLES.match(head)
+    return None if beginning is None else beginning.end()
 
 
 class SquadRows:

@@ -34,8 +34,8 @@ class _UniqueKeyLoader(_SafeLoader):
             if key.value in seen:
                 raise _fault(f"{shown(key.value)} is given twice", key)
             seen.add(key.value)
-        found: dict[Hashable, Any] = super().construct_mapping(node, deep)
-        return found
+        mapping: dict[Hashable, Any] = super().construct_mapping(node, deep)
+        return mapping
 
 
 def _fault(problem: str, node: Any) -> yaml.MarkedYAMLError:

@@ -140,8 +140,8 @@ def _decide(
             "output": config.output,
         }
     )
-    found = evaluate(settings, leave_out_trained=True)
-    decision = judge_evaluation(found, config.gate)
+    evaluation = evaluate(settings, leave_out_trained=True)
+    decision = judge_evaluation(evaluation, config.gate)
     if not decision.passed:
         return decision
     is_best, reason = True, decision.reason
@@ -154,8 +154,8 @@ def _decide(
             return held
         is_best = is_better(measured, config.gate)
         reason += f"; {held.reason}"
-    elif anchor is not None and anchor == production and found.comparison is not None:
-        is_best = is_better(found, config.gate)
+    elif anchor is not None and anchor == production and evaluation.comparison is not None:
+        is_best = is_better(evaluation, config.gate)
     again = f"; promoting it has {rows:,} rows read again" if (rows := _done(config)) else ""
     now = f"; the anchor {f'is now {candidate}' if is_best else f'stays {anchor}'}"
     return GateDecision(True, reason + again + (now if config.gate.anchor == "best" else ""))
