@@ -33,8 +33,7 @@ if TYPE_CHECKING:
     from beam_bert.pipeline.classify import Classify as Classify
     from beam_bert.pipeline.classify_text import ClassifyText as ClassifyText
     from beam_bert.pipeline.read import ReadDocuments as ReadDocuments
-
-__version__ = "0.1.0"
+    from beam_bert.software import __version__ as __version__
 
 _MODULES = {
     "BeamBertError": "errors",
@@ -48,8 +47,9 @@ _MODULES = {
     "nightly": "jobs.library",
     "pretrain": "jobs.library",
     "sentiment": "jobs.library",
+    "__version__": "software",
 }
-__all__ = ["__version__", *_MODULES]
+__all__ = [*_MODULES]
 
 
 def __getattr__(name: str) -> Any:

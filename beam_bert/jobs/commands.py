@@ -16,7 +16,6 @@ from dataclasses import dataclass, field
 
 from pydantic import BaseModel
 
-import beam_bert
 from beam_bert.errors import ConfigError, printable
 from beam_bert.jobs import quick_look
 from beam_bert.jobs.command_line import exit_code_of, run_from_command_line, settings_parser
@@ -26,6 +25,7 @@ from beam_bert.settings.evaluation import EvaluateConfig
 from beam_bert.settings.inference import BenchConfig, ClassifyConfig, JobConfig, SentimentConfig
 from beam_bert.settings.nightly import NightlyConfig
 from beam_bert.settings.training import FinetuneConfig, PretrainConfig
+from beam_bert.software import __version__
 from beam_bert.terminal import TERMINAL
 
 _ABOUT = "Batch BERT: raw text in, Parquet out, no row lost or doubled."
@@ -95,7 +95,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(_overview())
         return 0
     if first in ("-V", "--version", "version"):
-        print(f"beam-bert {beam_bert.__version__}")
+        print(f"beam-bert {__version__}")
         return 0
     if first == "completion":
         return _completion(words[1:])

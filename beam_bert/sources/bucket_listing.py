@@ -10,8 +10,8 @@ from apache_beam.io.filesystem import FileSystem
 
 from beam_bert.errors import InputError, NoFilesError
 from beam_bert.slices.plan import FileEntry
+from beam_bert.sources.folders import GLOB_CHARACTERS, is_hidden, nothing_matches, usable
 from beam_bert.sources.formats import named_format
-from beam_bert.sources.listing import GLOB_CHARACTERS, is_hidden, nothing_matches, usable
 from beam_bert.sources.objects import bucket_of, entry_of, find_object
 
 _NEIGHBOURS = 1_000  # a page: enough for a hint

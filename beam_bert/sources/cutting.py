@@ -16,8 +16,8 @@ from beam_bert.slices.plan import FileEntry, Segment, Slice, Unit, slices_of_uni
 from beam_bert.sources.delimited import delimited_splitter
 from beam_bert.sources.formats import format_of, is_packed
 from beam_bert.sources.layouts import open_layout
-from beam_bert.sources.lost import LostFile
-from beam_bert.sources.opening import ChangedFileError, check_unchanged, open_listed
+from beam_bert.sources.lost import ChangedFileError, LostFile
+from beam_bert.sources.opening import check_unchanged, open_listed
 from beam_bert.sources.parquet import open_parquet, read_footer, row_groups
 from beam_bert.sources.records import Splitter
 from beam_bert.sources.spec import Format, SourceSpec

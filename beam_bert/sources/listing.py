@@ -2,26 +2,25 @@
 
 from __future__ import annotations
 
-import difflib
 import glob
 import os
-import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from beam_bert.errors import InputError, NoFilesError
-from beam_bert.settings.naming import named
 from beam_bert.slices.plan import FileEntry
-from beam_bert.sources.apart import identity_of, without, without_models
-from beam_bert.sources.formats import named_format
+from beam_bert.sources.apart import identity_of, without
+from beam_bert.sources.folders import (
+    GLOB_CHARACTERS,
+    has_hidden_name,
+    is_hidden,
+    nothing_matches,
+    usable,
+)
 from beam_bert.sources.opening import file_systems, is_gs, is_url, translated
 from beam_bert.sources.table_formats import refuse_parts, table_files
 from beam_bert.storage.paths import resolved, without_scheme
-from beam_bert.terminal import TERMINAL
-
-_told: set[tuple[str, int]] = set()
-GLOB_CHARACTERS = re.compile(r"[*?\[]")
 
 
 def list_files(patterns: Sequence[str], apart: Sequence[str] = ()) -> list[FileEntry]:
@@ -93,7 +92,7 @@ def _local_entry(file: str) -> FileEntry:
 
 
 def _walk(folder: Path) -> Iterable[str]:
-    for parent, files in _folders(folder, _hidden):
+    for parent, files in _folders(folder, has_hidden_name):
         # Broken links, sockets and pipes are no data (and opening a pipe waits for ever).
         yield from (str(p) for name in files if (p := Path(parent, name)).is_file())
 
@@ -138,42 +137,6 @@ def _glob(pattern: str) -> Iterator[str]:
             yield from _glob(f"{below}{rest}")
 
 
-def _hidden(path: str) -> bool:
-    return path[path.rfind("/") + 1 :].startswith(("_", "."))
-
-
-def is_hidden(path: str, pattern: str) -> bool:
-    """Whether what a glob matched begins with `.` or `_`, and the glob does not."""
-    return _hidden(path) and not _hidden(pattern)
-
-
-def usable(files: Iterable[str], root: str) -> list[str]:
-    """Files of a folder that are data: not hidden at any level, with known suffixes if any have."""
-    files = without_models(list(files), root)
-    shown = [
-        file
-        for file in files
-        if not any(_hidden(part) for part in file[len(root) :].strip("/").split("/"))
-    ]
-    known = [file for file in shown if named_format(file)]
-    if known and len(known) < len(shown):
-        _tell_skipped(root, [file for file in shown if not named_format(file)])
-    return known or shown
-
-
-def _tell_skipped(root: str, files: list[str]) -> None:
-    """Say once a process which files of a folder are left out, since their names tell no format."""
-    if (root, len(files)) in _told:
-        return
-    _told.add((root, len(files)))
-    names = ", ".join(sorted(file[len(root) :].strip("/") for file in files)[:3])
-    TERMINAL.warn(
-        f"{root}: {len(files):,} files are left out, since their names tell no format: {names}"
-        f"{', …' if len(files) > 3 else ''}; name them and their {named('format')} in a run "
-        "of their own"
-    )
-
-
 def _local_neighbours(path: Path) -> list[str]:
     folder = path.parent
     while not folder.is_dir() and folder != folder.parent:
@@ -182,17 +145,6 @@ def _local_neighbours(path: Path) -> list[str]:
         return [str(folder / name) for name in sorted(os.listdir(folder))]  # noqa: PTH208
     except OSError:
         return []
-
-
-def nothing_matches(pattern: str, neighbours: Sequence[str], only_hidden: bool = False) -> str:
-    """What to say of a pattern without files, and which of its neighbours may have been meant."""
-    if only_hidden:
-        return f"{pattern} matches only folders and hidden files; name a folder itself to read it"
-    names = {path[path.rstrip("/").rfind("/") + 1 :]: path for path in neighbours}
-    wanted = pattern[pattern.rstrip("/").rfind("/") + 1 :]
-    near = difflib.get_close_matches(wanted, names, n=3, cutoff=0.5)
-    hint = f"; did you mean {', '.join(names[name] for name in near)}?" if near else ""
-    return f"{pattern} matches no file{hint}"
 
 
 def _list_url(pattern: str) -> list[FileEntry]:

@@ -5,6 +5,10 @@ from __future__ import annotations
 from typing import ClassVar
 
 
+class ChangedFileError(Exception):
+    """The version that was listed is gone: the file was replaced, or is being written."""
+
+
 class LostFile(Exception):
     """A file that cannot be read (to its end); its reject has no row."""
 

@@ -13,6 +13,7 @@ from typing import Any, BinaryIO, cast
 
 from beam_bert.errors import BeamBertError, InputError
 from beam_bert.slices.plan import FileEntry
+from beam_bert.sources.lost import ChangedFileError
 from beam_bert.storage import read_regular
 from beam_bert.storage.paths import without_scheme
 
@@ -35,10 +36,6 @@ def file_systems() -> Any:
     from apache_beam.io.filesystems import FileSystems
 
     return FileSystems
-
-
-class ChangedFileError(Exception):
-    """The version that was listed is gone: the file was replaced, or is being written."""
 
 
 def open_binary(path: str) -> BinaryIO:

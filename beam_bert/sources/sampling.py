@@ -22,8 +22,8 @@ from beam_bert.sources.json_types import Shape, shape_of
 from beam_bert.sources.json_values import sampled
 from beam_bert.sources.jsonl import jsonl_splitter
 from beam_bert.sources.layouts import LOOK_BYTES, Opened, open_layout
-from beam_bert.sources.lost import LostFile
-from beam_bert.sources.opening import AHEAD_BYTES, ChangedFileError, is_gs, open_listed
+from beam_bert.sources.lost import ChangedFileError, LostFile
+from beam_bert.sources.opening import AHEAD_BYTES, is_gs, open_listed
 from beam_bert.sources.parquet import PARQUET_ERRORS, open_parquet, read_footer, type_at
 from beam_bert.sources.parquet_types import column_types_of, finer_than_microseconds
 from beam_bert.sources.spec import Format, SourceSpec

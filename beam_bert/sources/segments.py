@@ -24,13 +24,14 @@ from beam_bert.sources.layouts import (
     without_beginning,
 )
 from beam_bert.sources.lost import (
+    ChangedFileError,
     DamagedFileError,
     LostFile,
     MissingFileError,
     ReplacedFileError,
     UnreadableFileError,
 )
-from beam_bert.sources.opening import ChangedFileError, check_unchanged, open_listed
+from beam_bert.sources.opening import check_unchanged, open_listed
 from beam_bert.sources.parquet import read_parquet
 from beam_bert.sources.records import Splitter
 from beam_bert.sources.rejects import MESSAGES, Rejects
