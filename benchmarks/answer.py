@@ -85,7 +85,7 @@ def product(
 ) -> tuple[Answers, int]:
     """The job's steps."""
     scored = score(tokenizer.tokenize(batch), model)
-    found = decode(scored, tokenizer, task=task, model=ResolvedModel("", "", ""))
+    found = decode(scored, task, ResolvedModel("", "", ""))
     starts, ends = (found.rows[name].to_pylist() for name in ("answer_start", "answer_end"))
     return list(zip(starts, ends, strict=True)), int(scored.stats["windows"])
 

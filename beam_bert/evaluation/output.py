@@ -20,7 +20,7 @@ from beam_bert.terminal import TERMINAL, after_commit
 Document = TypeVar("Document", Evaluation, AnswerEvaluation)
 JSON_NAME = "evaluation.json"
 HTML_NAME = "report.html"
-_OUTPUT = Wording(name="--output", error=OutputError, again="run the same command again")
+_OUTPUT = Wording(place="output", error=OutputError, again="run the same command again")
 _SHOWN = 10
 
 

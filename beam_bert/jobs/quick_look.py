@@ -112,9 +112,7 @@ def _answers(job: str, config: Any, texts: Iterable[str]) -> Iterator[dict[str, 
     names = [field.name for field in predict.task.fields()]
     texts = iter(texts)
     while some := list(islice(texts, BATCH_TEXTS)):
-        batch = predict.decode(
-            score(tokenizer.tokenize(documents_of(some, "text")), checked), tokenizer
-        )
+        batch = predict.decode(score(tokenizer.tokenize(documents_of(some, "text")), checked))
         numbers = batch.rows["source_row"].to_pylist()
         rows = batch.rows.select(names).to_pylist()
         answers = [(place, row) for place, row in zip(numbers, rows, strict=True)]

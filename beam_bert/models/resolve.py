@@ -31,7 +31,7 @@ from beam_bert.storage import (
 
 EMBEDDED_FOLDER = Path(__file__).parent / "embedded"
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[\w.-]+)?")
-_MODEL = Wording(name="--model", error=ModelError, again="run the same command again")
+_MODEL = Wording(place="model", error=ModelError, again="run the same command again")
 
 
 @dataclass(frozen=True)

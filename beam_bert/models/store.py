@@ -40,7 +40,7 @@ CANDIDATE: Final = "candidate"
 ANY: Final = "*"
 
 _WORDING = Wording(
-    name="the model store", error=ModelError, again="run the same command again: nothing changed"
+    place="the model store", error=ModelError, again="run the same command again: nothing changed"
 )
 _SHOWN_NAMES = 8
 

@@ -68,9 +68,7 @@ class Answer(Predict):
         )
 
 
-def decode(
-    batch: SliceBatch, tokenizer: QuestionTokenizer, *, task: AnswerTask, model: ResolvedModel
-) -> SliceBatch:
+def decode(batch: SliceBatch, task: AnswerTask, model: ResolvedModel) -> SliceBatch:
     """A ScoreBatch as the rows that the user reads.
 
     A question for which no span is left (its text's tokens stand for no characters) has no answer.

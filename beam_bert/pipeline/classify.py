@@ -19,7 +19,7 @@ from beam_bert.slices.batch import SliceBatch
 from beam_bert.slices.schema import output_schema
 from beam_bert.slices.token_arrays import logits_array
 from beam_bert.tasks import ClassificationTask
-from beam_bert.tokenization import DocumentTokenizer, Tokenizer, WindowSettings
+from beam_bert.tokenization import DocumentTokenizer, WindowSettings
 
 logger = logging.getLogger(__name__)
 
@@ -69,7 +69,7 @@ class Classify(Predict):
             model,
             tokenizer_of=partial(DocumentTokenizer, settings=windows, pair=pair),
             load=load_classifier,
-            decode=partial(_decode_labels, task=task, model=model),
+            decode=partial(decode, task=task, model=model),
             task=task,
             options=options,
         )
@@ -82,12 +82,6 @@ def warn_if_unchecked(precision: str) -> None:
             "precision %s was not compared with fp32 on your text; beam-bert bench does",
             precision,
         )
-
-
-def _decode_labels(
-    batch: SliceBatch, tokenizer: Tokenizer, *, task: ClassificationTask, model: ResolvedModel
-) -> SliceBatch:
-    return decode(batch, task, model)
 
 
 def decode(batch: SliceBatch, task: ClassificationTask, model: ResolvedModel) -> SliceBatch:

@@ -32,7 +32,7 @@ class Predict(beam.PTransform):
       model: which model, as `beam_bert.models.resolve_model` found it.
       tokenizer_of: makes the tokenizer from the model's folder.
       load: makes the model, see `BertModelHandler`.
-      decode: makes the output's rows of a ScoreBatch, given the tokenizer too.
+      decode: makes the output's rows of a ScoreBatch.
       task: what the model's outputs mean.
       options: how and where the model runs.
     """
@@ -41,37 +41,35 @@ class Predict(beam.PTransform):
         self,
         model: ResolvedModel,
         *,
-        tokenizer_of: Callable[[Path], Any],
+        tokenizer_of: Callable[[Path], Tokenizer],
         load: Callable[..., PackedModel],
-        decode: Callable[[SliceBatch, Any], SliceBatch],
+        decode: Callable[[SliceBatch], SliceBatch],
         task: Task,
         options: ComputeOptions = DEFAULTS,
     ) -> None:
         super().__init__()
         self.model = model
         self.task = task
-        self._tokenizer_of = tokenizer_of
+        self._make_tokenizer = partial(_tokenizer, tokenizer_of, model)
         self._load = load
         self.decode = decode
         self.options = options
 
     def expand(self, batches: Any) -> Any:
         """Tokenize, run the model, decode."""
-        tokenizer = _SharedTokenizer(self.model, self._tokenizer_of)
         handler = BertModelHandler(
             self.model, load=self._load, task=self.task, **asdict(self.options)
         )
         return (
             batches
-            | "Tokenize" >> beam.ParDo(_Tokenize(tokenizer))
+            | "Tokenize" >> beam.ParDo(_Tokenize(self._make_tokenizer))
             | "RunInference" >> RunInference(handler)
-            | "Decode" >> beam.ParDo(_Decode(tokenizer, self.decode))
+            | "Decode" >> beam.Map(self.decode)
         )
 
     def tokenizer(self) -> Tokenizer:
         """The tokenizer, here and now."""
-        tokenizer: Tokenizer = self._tokenizer_of(fetch_model(self.model))
-        return tokenizer
+        return self._make_tokenizer()
 
     def load_model(self, precision: str | None = None) -> PackedModel:
         """The model, here and now; in another precision than the workers' where one is given."""
@@ -88,30 +86,14 @@ class Predict(beam.PTransform):
         return RecheckedModel.of(self.load_model(), self.task, exact, self.options.recheck_margin)
 
 
-class _SharedTokenizer:
-    """One tokenizer a process, for all steps and threads of it."""
-
-    def __init__(self, model: ResolvedModel, tokenizer_of: Callable[[Path], Tokenizer]) -> None:
-        self._model = model
-        self._tokenizer_of = tokenizer_of
-        self._shared = Shared()
-
-    def acquire(self) -> Tokenizer:
-        """The tokenizer, made on first use."""
-        tokenizer: Tokenizer = self._shared.acquire(self._make)
-        return tokenizer
-
-    def _make(self) -> Tokenizer:
-        return self._tokenizer_of(fetch_model(self._model))
-
-
 class _Tokenize(beam.DoFn):
-    def __init__(self, tokenizer: _SharedTokenizer) -> None:
-        self._acquire = tokenizer.acquire
+    def __init__(self, make: Callable[[], Tokenizer]) -> None:
+        self._make = make
+        self._shared = Shared()  # one tokenizer a process, for all of its threads
         self._tokens = Metrics.counter(NAMESPACE, "tokens")
 
     def setup(self) -> None:
-        self._tokenizer = self._acquire()
+        self._tokenizer: Tokenizer = self._shared.acquire(self._make)
 
     def process(self, batch: SliceBatch) -> Iterator[SliceBatch]:
         tokenized = self._tokenizer.tokenize(batch)
@@ -119,15 +101,5 @@ class _Tokenize(beam.DoFn):
         yield tokenized
 
 
-class _Decode(beam.DoFn):
-    def __init__(
-        self, tokenizer: _SharedTokenizer, decode: Callable[[SliceBatch, Any], SliceBatch]
-    ) -> None:
-        self._acquire = tokenizer.acquire
-        self._decode = decode
-
-    def setup(self) -> None:
-        self._tokenizer = self._acquire()
-
-    def process(self, batch: SliceBatch) -> Iterator[SliceBatch]:
-        yield self._decode(batch, self._tokenizer)
+def _tokenizer(tokenizer_of: Callable[[Path], Tokenizer], model: ResolvedModel) -> Tokenizer:
+    return tokenizer_of(fetch_model(model))

@@ -175,16 +175,3 @@ class AnswerEvaluateConfig(_FlatColumns):
         "Report", "Bootstrap replicates behind the intervals.", default=1_000, ge=100, le=100_000
     )
     seed: int = setting("Report", "The same seed draws the same replicates.", default=0, ge=0)
-
-    @field_validator("input", mode="before")
-    @classmethod
-    def _list_one(cls, value: Any) -> Any:
-        """One pattern may stand in YAML without the brackets of a list."""
-        return (value,) if isinstance(value, str) else value
-
-    @field_validator("output", "model")
-    @classmethod
-    def _check_not_empty(cls, value: str) -> str:
-        if not value.strip():
-            raise ValueError("is empty")
-        return value

@@ -121,13 +121,6 @@ class EvaluateConfig(Settings):
             return value
         return tuple(name.strip() for part in values for name in part.split(",") if name.strip())
 
-    @field_validator("label_column", "output", "model")
-    @classmethod
-    def _check_not_empty(cls, value: str | None) -> str | None:
-        if value is not None and not value.strip():
-            raise ValueError("is empty")
-        return value
-
     @model_validator(mode="after")
     def _check_columns(self) -> EvaluateConfig:
         check_label_columns(self.label_column, self.label_columns)

@@ -72,6 +72,8 @@ class Settings(BaseModel):
     def _check_texts(cls, value: Any, info: ValidationInfo) -> Any:
         for text in value if isinstance(value, tuple) else (value,):
             if isinstance(text, str):
+                if info.field_name in (*_PLACES, "label_column") and not text.strip():
+                    raise ValueError("is empty")
                 fault = path_fault(text) if info.field_name in _PLACES else None
                 if fault or "\0" in text:
                     raise ValueError(f"{shown(text)} {fault or 'has a NUL in it'}")

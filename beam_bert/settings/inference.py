@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Any, Literal, Protocol
 
-from pydantic import field_validator, model_validator
+from pydantic import model_validator
 
 from beam_bert.settings.fields import Settings, changes_output, setting
 from beam_bert.settings.text_files import Character, Encoding, OptionalCharacter
@@ -143,13 +143,6 @@ class SourceConfig(Settings):
         le=MOST_DOCUMENT_BYTES,
     )
 
-    @field_validator("input")
-    @classmethod
-    def _check_inputs(cls, value: tuple[str, ...]) -> tuple[str, ...]:
-        if any(not pattern.strip() for pattern in value):
-            raise ValueError("one of the patterns is empty")
-        return value
-
     @property
     def pair_column(self) -> str | None:
         """Column of a second text beside each text, where there is one."""
@@ -214,13 +207,6 @@ class InferenceConfig(SourceConfig):
         default=None,
         ge=1,
     )
-
-    @field_validator("model")
-    @classmethod
-    def _check_model(cls, value: str) -> str:
-        if not value.strip():
-            raise ValueError("is empty")
-        return value
 
 
 class JobConfig(InferenceConfig):
@@ -324,13 +310,6 @@ class JobConfig(InferenceConfig):
         "beam_bert/jobs/prices.yaml, to be replaced by your own.",
         default=None,
     )
-
-    @field_validator("output")
-    @classmethod
-    def _check_output(cls, value: str) -> str:
-        if not value.strip():
-            raise ValueError("is empty")
-        return value
 
     @model_validator(mode="after")
     def _check_way(self) -> JobConfig:

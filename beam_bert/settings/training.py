@@ -162,20 +162,6 @@ class TrainingConfig(Settings):
         ge=8,
     )
 
-    @field_validator("*", mode="before")
-    @classmethod
-    def _list_one(cls, value: Any, info: Any) -> Any:
-        """One pattern or column may stand in YAML without the brackets of a list."""
-        annotation = str(cls.model_fields[info.field_name].annotation)
-        return (value,) if isinstance(value, str) and "tuple[" in annotation else value
-
-    @field_validator("output", "base")
-    @classmethod
-    def _check_not_empty(cls, value: str | None) -> str | None:
-        if value is not None and not value.strip():
-            raise ValueError("is empty")
-        return value
-
 
 class FinetuneConfig(TrainingConfig):
     """Fine-tune an encoder on labelled text, and publish the classifier."""

@@ -18,6 +18,7 @@ from typing import TypeVar
 import google_crc32c
 
 from beam_bert.errors import InputError, OutputError, UserError
+from beam_bert.settings.naming import named
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -37,25 +38,30 @@ class Wording:
     """How the errors of a place speak to the person who named it.
 
     Attributes:
-      name: what the place is to them, such as the flag that named it.
+      place: what it is to them: a setting that names it, or other words.
       error: what is raised for what they can mend.
       again: what running the same command again does, after a failure that they cannot.
     """
 
-    name: str
+    place: str
     error: type[UserError]
     again: str
 
+    @property
+    def name(self) -> str:
+        """What the place is to the caller: `--output` on the command line, `output` elsewhere."""
+        return named(self.place)
+
 
 OUTPUT = Wording(
-    name="--output",
+    place="output",
     error=OutputError,
     again="run the same command again: whole shards in staging are not made again",
 )
 
 
 INPUT = Wording(
-    name="the input",
+    place="the input",
     error=InputError,
     again="run the same command again: whole shards in staging are not made again",
 )

@@ -68,7 +68,7 @@ def test_a_file_that_is_not_there_neither_goes_up_nor_comes_back(
 
 
 def test_a_place_speaks_of_itself_as_its_user_does(tmp_path: Path) -> None:
-    wording = Wording(name="the model store", error=ModelError, again="try again")
+    wording = Wording(place="the model store", error=ModelError, again="try again")
     (tmp_path / "file").write_text("no folder")
     with pytest.raises(ModelError, match="check the model store and its permissions"):
         open_storage(str(tmp_path / "file"), wording).write("x", b"")
@@ -108,8 +108,8 @@ def test_a_folder_without_hard_links_can_be_an_output(
     [
         (errno.ENOSPC, RunFailed, "No space left on device; make room and run the same command"),
         (errno.EDQUOT, RunFailed, "make room"),
-        (errno.EACCES, OutputError, "Permission denied; check --output"),
-        (errno.EROFS, OutputError, "Read-only file system; check --output"),
+        (errno.EACCES, OutputError, "Permission denied; check .*output"),
+        (errno.EROFS, OutputError, "Read-only file system; check .*output"),
     ],
 )
 def test_each_refusal_of_the_system_says_where_why_and_what_next(

@@ -86,7 +86,7 @@ def answers_of(
     for first in range(0, len(asked), _QUESTIONS):
         some = asked[first : first + _QUESTIONS]
         scored = score(tokenizer.tokenize(asked_batch(some)), model)
-        found = decode(scored, tokenizer, task=_TASK, model=ResolvedModel("", "", ""))
+        found = decode(scored, _TASK, ResolvedModel("", "", ""))
         for reject in found.rejects.to_pylist():
             raise InputError(f"{reject['source_file']}: {reject['message']}")
         rows = found.rows

@@ -40,7 +40,7 @@ from beam_bert.training.finetune import finetune, training_sources
 from beam_bert.training.run import training_digest
 
 GATE_FILE = "gate.json"
-_OUTPUT = Wording(name="--output", error=OutputError, again="run the same command again")
+_OUTPUT = Wording(place="output", error=OutputError, again="run the same command again")
 
 
 @dataclass

@@ -47,6 +47,4 @@ def answer_batch(
         max_answer_tokens=settings.max_answer_tokens,
         top_spans=asked.top_spans,
     )
-    return decode(
-        score(tokenizer.tokenize(batch), RecheckedModel(model)), tokenizer, task=asked, model=MODEL
-    )
+    return decode(score(tokenizer.tokenize(batch), RecheckedModel(model)), asked, MODEL)

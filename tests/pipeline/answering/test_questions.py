@@ -116,7 +116,7 @@ def test_a_text_is_tokenized_once_for_all_of_its_questions(reader: Path) -> None
     text = "good bad " * 300
     scored = score(tokenizer.tokenize(documents([text])), model)
     task = AnswerTask(QUESTIONS, top_k=3, null_threshold=1e9)
-    found = decode(scored, tokenizer, task=task, model=MODEL)
+    found = decode(scored, task, MODEL)
     assert len(found.rows) == 3 * len(QUESTIONS)
     assert counting.characters == len(text)
 
