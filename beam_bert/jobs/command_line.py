@@ -151,6 +151,7 @@ def exit_code_of(
         by_signal.append(number)
         raise KeyboardInterrupt  # the way that Ctrl-C takes is the way to stop in order
 
+    told_before = TERMINAL.level, TERMINAL.as_json
     in_main = threading.current_thread() is threading.main_thread()
     before = signal.signal(signal.SIGTERM, stop_at) if in_main else None
     try:
@@ -165,6 +166,7 @@ def exit_code_of(
         return 128 + (by_signal[0] if by_signal else signal.SIGINT)
     finally:
         called_by_flags(None)
+        TERMINAL.level, TERMINAL.as_json = told_before
         if before is not None:
             signal.signal(signal.SIGTERM, before)
     return 0
