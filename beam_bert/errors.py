@@ -22,6 +22,9 @@ _STEERING = re.compile(
     "[\x00-\x09\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff\ud800-\udfff]"
 )
 
+# What libraries say has several lines, and a column's name may have a line end.
+_LINE_ENDS = re.compile(r"\s*[\n\r]\s*")
+
 _MOST_CHARACTERS = 2_000  # of a message: values are cut where it is made, lists of them may be long
 
 
@@ -48,13 +51,16 @@ def shown(value: object, most: int = 80) -> str:
 
 def one_line(error: BaseException) -> str:
     """An error's message for a terminal."""
-    return printable(shortened(" ".join(str(error).split()), _MOST_CHARACTERS))
+    return printable(shortened(_LINE_ENDS.sub(" ", str(error)).strip(), _MOST_CHARACTERS))
 
 
 class BeamBertError(Exception):
     """Base of everything this package raises on purpose; `str()` is one line for a person."""
 
     exit_code = 1
+
+    def __str__(self) -> str:
+        return _LINE_ENDS.sub(" ", super().__str__())
 
 
 class UserError(BeamBertError):

@@ -9,12 +9,14 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import sys
-from collections.abc import Iterator, Mapping
+import threading
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime, timezone
-from typing import Any, Literal
+from typing import Any, Literal, NoReturn
 
 from beam_bert.errors import one_line, printable
 
@@ -95,6 +97,45 @@ class Terminal:
 
 
 TERMINAL = Terminal()
+
+
+def stoppable(
+    run: Callable[[], int], stopped: str = "stopped; the same command goes on from here"
+) -> int:
+    """Run a command; Ctrl-C and SIGTERM end it in order, with one line and 128 + the signal.
+
+    The second signal ends the process at once: whoever is asked to stop may hang.
+    """
+    by_signal: list[int] = []
+
+    def stop_at(number: int, _: object) -> None:
+        if by_signal:
+            os._exit(128 + number)
+        by_signal.append(number)
+        raise KeyboardInterrupt  # the way that Ctrl-C takes is the way to stop in order
+
+    numbers = (signal.SIGINT, signal.SIGTERM)
+    in_main = threading.current_thread() is threading.main_thread()
+    before = {number: signal.signal(number, stop_at) for number in numbers if in_main}
+    try:
+        return run()
+    except KeyboardInterrupt as stop:
+        # A job on other machines does not stop with this process; what is told of it says so.
+        TERMINAL.say(str(stop) or stopped, at_quiet=True)
+        return 128 + (by_signal[0] if by_signal else signal.SIGINT)
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def leave(code: int) -> NoReturn:
+    """End the process of a command; one that was stopped waits for none of its threads."""
+    if code > 128:
+        for stream in (sys.stdout, sys.stderr):
+            with suppress(OSError, ValueError, AttributeError):
+                stream.flush()
+        os._exit(code)
+    sys.exit(code)
 
 
 @contextmanager

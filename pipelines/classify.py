@@ -1,11 +1,11 @@
 """`python -m pipelines.classify`: see --help."""
 
-import sys
 from functools import partial
 
-from beam_bert.jobs.commands import run_command
+from beam_bert.terminal import leave
+from pipelines import run
 
-main = partial(run_command, "classify")
+main = partial(run, "classify")
 
 if __name__ == "__main__":
-    sys.exit(main())
+    leave(main())

@@ -1,11 +1,11 @@
 """`python -m pipelines.pretrain`: see --help."""
 
-import sys
 from functools import partial
 
-from beam_bert.jobs.commands import run_command
+from beam_bert.terminal import leave
+from pipelines import run
 
-main = partial(run_command, "pretrain")
+main = partial(run, "pretrain")
 
 if __name__ == "__main__":
-    sys.exit(main())
+    leave(main())

@@ -321,8 +321,11 @@ def resolve_device(device: str) -> torch.device:
     if target.type not in ("cpu", "cuda"):
         raise ConfigError(f"device {device!r} is unknown; it is auto, cpu, cuda or cuda:<n>")
     if target.type == "cuda" and (target.index or 0) >= torch.cuda.device_count():
+        way = f"mend the driver: torch here is made for CUDA {torch.version.cuda}"
+        if torch.version.cuda is None:
+            way = "install torch with CUDA: the one here is made without"
         raise ConfigError(
             f"device {device!r} is not here (GPUs that torch sees: {torch.cuda.device_count()}); "
-            f"use cpu, or mend the driver: torch here is made for CUDA {torch.version.cuda}"
+            f"use cpu, or {way}"
         )
     return target

@@ -14,8 +14,6 @@ import importlib
 import importlib.util
 import logging
 import re
-import signal
-import threading
 import typing
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -27,7 +25,7 @@ from pydantic import BaseModel, ValidationError
 from beam_bert.errors import BeamBertError, ConfigError, one_line, shortened, shown
 from beam_bert.settings.fields import field_group, is_fixed, is_rare, other_name
 from beam_bert.settings.naming import called_by_flags, named
-from beam_bert.terminal import TERMINAL
+from beam_bert.terminal import TERMINAL, stoppable
 
 Config = TypeVar("Config", bound=BaseModel)
 _EVERYWHERE = ("config", "help", "quiet", "verbose", "log_format")
@@ -145,31 +143,22 @@ def exit_code_of(
       run: the command.
       stopped: what is told after Ctrl-C, unless the command itself knows better.
     """
-    by_signal: list[int] = []
 
-    def stop_at(number: int, _: object) -> None:
-        by_signal.append(number)
-        raise KeyboardInterrupt  # the way that Ctrl-C takes is the way to stop in order
+    def told() -> int:
+        try:
+            run()
+        except BeamBertError as error:
+            tell = TERMINAL.error if error.exit_code else TERMINAL.warn
+            tell(one_line(error))
+            return error.exit_code
+        return 0
 
     told_before = TERMINAL.level, TERMINAL.as_json
-    in_main = threading.current_thread() is threading.main_thread()
-    before = signal.signal(signal.SIGTERM, stop_at) if in_main else None
     try:
-        run()
-    except BeamBertError as error:
-        tell = TERMINAL.error if error.exit_code else TERMINAL.warn
-        tell(one_line(error))
-        return error.exit_code
-    except KeyboardInterrupt as stop:
-        # A job on other machines does not stop with this process; what is told of it says so.
-        TERMINAL.say(str(stop) or stopped)
-        return 128 + (by_signal[0] if by_signal else signal.SIGINT)
+        return stoppable(told, stopped)
     finally:
         called_by_flags(None)
         TERMINAL.level, TERMINAL.as_json = told_before
-        if before is not None:
-            signal.signal(signal.SIGTERM, before)
-    return 0
 
 
 def flags_table(config: type[BaseModel], beside: type[BaseModel] | None = None) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import pyarrow as pa
@@ -23,17 +24,28 @@ _EXAMPLE_COLUMNS, _EXAMPLE_CHARACTERS = 6, 60
 _MOST_BYTES = 16 * 2**20
 
 
+@dataclass(frozen=True)
+class Measured:
+    """What a runner tells of a run that is not in its manifest.
+
+    Attributes:
+      loading_s: seconds that loading the model took, the longest of all workers; None: not known.
+      slices_reused: whose shards an earlier launch had made.
+    """
+
+    loading_s: float | None = None
+    slices_reused: int = 0
+
+
 @after_commit("the summary")
-def summary(
-    manifest: Manifest, places: Sequence[str], seconds: float, loading_s: float | None = None
-) -> None:
+def summary(manifest: Manifest, places: Sequence[str], seconds: float, measured: Measured) -> None:
     """Print the table that ends a run: rows, rejects by reason, labels, speed, where it is.
 
     Args:
       manifest: of the committed run.
       places: where its files are, a line each.
       seconds: of the whole run.
-      loading_s: of those, loading the model on a worker; None where that is not known.
+      measured: by the runner.
     """
     counts = manifest.counts
     table = Table(show_header=False)
@@ -69,8 +81,10 @@ def summary(
     tokens = manifest.stats.get("tokens_read", 0.0)
     if tokens:
         row("tokens", f"{tokens:,.0f}")
-    if loading_s is not None:
-        row("seconds to load the model", f"{loading_s:,.1f}")
+    if measured.slices_reused:
+        row("shards taken over from an earlier launch", f"{measured.slices_reused:,}")
+    if measured.loading_s is not None:
+        row("seconds to load the model", f"{measured.loading_s:,.1f}")
     inference_s = manifest.stats.get("inference_s", 0.0)
     if inference_s:
         row("tokens/s in the model", f"{tokens / inference_s:,.0f}")
@@ -97,6 +111,7 @@ def summary(
             "run_id": manifest.run_id,
             **counts.model_dump(mode="json"),
             "seconds": round(seconds, 3),
+            "slices_reused": measured.slices_reused,
             "output": [place.split(": ", 1)[-1].strip() for place in places],
         },
         f"{manifest.job} {manifest.run_id}: {counts.rows_read:,} rows read, "

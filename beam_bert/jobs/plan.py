@@ -16,6 +16,7 @@ from apache_beam.io.filesystems import FileSystems
 from apache_beam.options.pipeline_options import PipelineOptions
 
 from beam_bert.encoder import EncoderConfig, load_classifier, load_span_finder
+from beam_bert.encoder.engine import resolve_device
 from beam_bert.errors import ConfigError
 from beam_bert.inference.compute_options import ComputeOptions
 from beam_bert.jobs.columns import PlannedColumns, plan_columns
@@ -23,6 +24,7 @@ from beam_bert.jobs.first_look import asked_by, source_spec
 from beam_bert.jobs.precision_check import check_precision
 from beam_bert.jobs.runners import (
     LOCAL_RUNNER,
+    LOCAL_RUNNERS,
     asks_for_gpu,
     configure,
     parse_gpu,
@@ -102,8 +104,10 @@ def plan_job(job: str, config: JobConfig, beam_flags: Sequence[str] = ()) -> Job
             compute = dataclasses.replace(compute, precision=precision)
     elif gpu is not None:
         raise ConfigError(f"--gpu is for --runner=DataflowRunner, not {runner_of(options)}")
-    elif runner_of(options) == LOCAL_RUNNER and runs_on_cuda(config.device):
-        use_threads(options, config.device)
+    elif runner_of(options) in LOCAL_RUNNERS:
+        resolve_device(config.device)  # or one line now, not of every worker
+        if runner_of(options) == LOCAL_RUNNER and runs_on_cuda(config.device):
+            use_threads(options, config.device)
     files = list_files(config.input, apart=config.not_input)
     model = resolve_model(config.model)
     folder = fetch_model(model)

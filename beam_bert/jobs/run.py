@@ -7,9 +7,12 @@ they take the same settings from Python.
 from __future__ import annotations
 
 import re
+import threading
 import time
 from collections.abc import Callable, Sequence
-from typing import Any
+from concurrent.futures import Future, wait
+from contextlib import suppress
+from typing import Any, TypeVar
 
 import apache_beam as beam
 from apache_beam.metrics import MetricsFilter
@@ -30,9 +33,9 @@ from beam_bert.jobs import console, single_file
 from beam_bert.jobs.dataflow_job import goes_on, stopped_job, tell_of_dataflow_jobs
 from beam_bert.jobs.dry_run import estimate, show
 from beam_bert.jobs.plan import JobPlan, plan_job, runner_of
-from beam_bert.jobs.runners import check_places
+from beam_bert.jobs.runners import LOCAL_RUNNERS, check_places
 from beam_bert.pipeline.commit import CommitRun
-from beam_bert.pipeline.read import DONE, ReadDocuments
+from beam_bert.pipeline.read import DONE, REUSED_METRIC, ReadDocuments
 from beam_bert.pipeline.write import WriteShards
 from beam_bert.reports import Examples, MissingExtra, render_failure, render_run_report
 from beam_bert.reports.progress import Snapshot, show_progress
@@ -49,14 +52,18 @@ from beam_bert.sinks import (
     read_failure,
     read_manifest,
     staged_progress,
+    write_failure,
 )
 from beam_bert.sinks.manifest import decoded_schema
+from beam_bert.sinks.run import manifest_path
 from beam_bert.sinks.table_schema import read_table, same_columns
 from beam_bert.slices.live_counts import LIVE
 from beam_bert.slices.plan import FileEntry
 from beam_bert.storage import open_storage
 from beam_bert.terminal import TERMINAL, after_commit
 
+T = TypeVar("T")
+_STOPPING_S = 5.0
 _STEP = re.compile(r" \[while running .*")  # what Beam adds to a worker's error
 
 
@@ -102,10 +109,10 @@ def _run(job: str, asked: JobConfig, beam_flags: Sequence[str]) -> Manifest | No
     if is_done and prepared.finished_run_id is None:
         _tell_nothing_to_do(plan)
         return None
-    loading_s = None
+    measured = console.Measured()
     manifest = _finished_before(plan, prepared.finished_run_id, is_done)
     if manifest is None:
-        loading_s = _execute(plan)
+        measured = _execute(plan)
         manifest = _read_back(plan, is_single)
     columns = [field.name for field in plan.predict.task.fields()]
     examples = Examples()
@@ -117,7 +124,7 @@ def _run(job: str, asked: JobConfig, beam_flags: Sequence[str]) -> Manifest | No
         places = [f"output:      {file}" for file in files]
     if asked.output == single_file.STDOUT:
         return manifest  # nothing but rows on stdout
-    console.summary(manifest, places, time.monotonic() - started, loading_s)
+    console.summary(manifest, places, time.monotonic() - started, measured)
     console.show_examples(examples)
     if not is_single:
         _write_report(manifest, config.output, examples)
@@ -151,6 +158,12 @@ def _prepare(plan: JobPlan) -> PreparedOutput:
         TERMINAL.say(
             f"{len(prepared.other_staging)} uncommitted runs of other work wait in staging, such "
             f"as {prepared.other_staging[0]}; --clean_staging removes them"
+        )
+    if prepared.staged_shards:
+        shards = "1 shard" if prepared.staged_shards == 1 else f"{prepared.staged_shards:,} shards"
+        TERMINAL.say(
+            f"an earlier launch left {shards} in staging; where the input is the same, they are "
+            "not made again"
         )
     return prepared
 
@@ -271,32 +284,76 @@ def submit(plan: JobPlan) -> PipelineResult:
     return pipeline.run()
 
 
-def _execute(plan: JobPlan) -> float | None:
-    """Run the pipeline up to its commit; the seconds that loading the model took on a worker."""
+def _execute(plan: JobPlan) -> console.Measured:
+    """Run the pipeline up to its commit; what the runner measured."""
     result: PipelineResult | None = None
     try:
         with show_progress(_snapshots(plan)):
-            result = submit(plan)
-            result.wait_until_finish()
+            if runner_of(plan.options) in LOCAL_RUNNERS:
+                result = _apart(lambda: _finished(submit(plan)))
+            else:
+                result = submit(plan)
+                _finished(result)
     except KeyboardInterrupt:
-        raise KeyboardInterrupt(goes_on(result, plan.options) or "") from None
+        told = goes_on(result, plan.options) or _stopped(plan.run)
+        raise KeyboardInterrupt(told) from None
     except Exception as error:  # whatever a runner wraps a worker's error in
         on = goes_on(result, plan.options)
         if on is not None:  # the way to the service was lost, not the job
             raise RunFailed(f"{_failure(plan.run, error)}: {on}") from error
         _write_failure_report(plan.run)
         failure = stopped_job(result) or _failure(plan.run, error)
-        if not _is_committed(plan):
+        if not _is_committed(plan.run):
             raise failure from error
         TERMINAL.warn(f"all is committed, but the pipeline did not end well: {one_line(failure)}")
-        return None
-    return _loading_s(result)
+        return console.Measured()
+    return _measured(result)
 
 
-def _is_committed(plan: JobPlan) -> bool:
-    """Whether a run that failed did so of something after its commit."""
+def _finished(result: PipelineResult) -> PipelineResult:
+    result.wait_until_finish()
+    return result
+
+
+def _apart(work: Callable[[], T]) -> T:
+    """Do work in a thread of its own, so that a signal interrupts the wait for it, not the work.
+
+    Beam and native code make something else of a KeyboardInterrupt, or abort. The work is told to
+    stop, which it does at the next count, and waited for a little: it may be committing.
+    """
+    done: Future[T] = Future()
+
+    def run() -> None:
+        try:
+            done.set_result(work())
+        except BaseException as error:
+            done.set_exception(error)
+
+    LIVE.stopped = False
+    threading.Thread(target=run, name="pipeline", daemon=True).start()
     try:
-        return read_manifest(plan.run.output, plan.run.run_id) is not None
+        return done.result()
+    except KeyboardInterrupt:
+        LIVE.stopped = True
+        wait([done], _STOPPING_S)
+        raise
+
+
+def _stopped(run: RunSpec) -> str:
+    """Leave word of a run that was stopped; what is told of it."""
+    if _is_committed(run):
+        return f"stopped, but all is committed: {run.output}/{manifest_path(run.run_id)}"
+    told = "stopped; the same command goes on from here"
+    with suppress(BeamBertError, OSError):
+        write_failure(run, "stopped", told)
+        _write_failure_report(run)
+    return told
+
+
+def _is_committed(run: RunSpec) -> bool:
+    """Whether a run that ended in some other way did so after its commit."""
+    try:
+        return read_manifest(run.output, run.run_id) is not None
     except BeamBertError:  # what the run failed of is what there is to tell
         return False
 
@@ -318,14 +375,19 @@ def _read_back(plan: JobPlan, is_single: bool) -> Manifest:
     return manifest
 
 
-def _loading_s(result: PipelineResult) -> float | None:
-    """RunInference's own measure, the longest of all workers; None where a runner does not tell."""
+def _measured(result: PipelineResult) -> console.Measured:
+    """What RunInference and our steps counted, where the runner tells it."""
     try:
-        found = result.metrics().query(MetricsFilter().with_namespace(NAMESPACE))["distributions"]
+        found = result.metrics().query(MetricsFilter().with_namespace(NAMESPACE))
     except Exception:  # a finished run does not fail for a number that it shows
-        return None
-    loads = [m.result.max for m in found if m.key.metric.name.endswith(LOADING_METRIC)]
-    return max(loads) / 1000 if loads else None
+        return console.Measured()
+    loads = [
+        metric.result.max
+        for metric in found["distributions"]
+        if metric.key.metric.name.endswith(LOADING_METRIC)
+    ]
+    reused = sum(m.result for m in found["counters"] if m.key.metric.name == REUSED_METRIC)
+    return console.Measured(max(loads) / 1000 if loads else None, reused)
 
 
 def build(pipeline: beam.Pipeline, plan: JobPlan) -> Any:

@@ -18,6 +18,7 @@ import logging
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 from apache_beam.options.pipeline_options import (
     DebugOptions,
@@ -30,6 +31,7 @@ from apache_beam.options.pipeline_options import (
     StandardOptions,
     WorkerOptions,
 )
+from apache_beam.runners.worker import sdk_worker
 
 from beam_bert.encoder.replicas import devices_of
 from beam_bert.errors import BeamBertError, ConfigError
@@ -48,6 +50,7 @@ MAX_WORKERS = 10
 # The series that Google's samples force for T4 and L4; CUDA 12.6, which the image has, wants 525 or
 # newer. Which version is installed without a number is documented nowhere.
 DRIVER = "install-nvidia-driver:5xx"
+_OURS = f"{BeamBertError.__module__}."  # in the tracebacks that runners hand on as text
 # Enough to read, tokenize and write while the model, which they share, has one slice.
 THREADS = 4
 
@@ -137,6 +140,10 @@ def quiet_beam(beam_flags: Sequence[str]) -> None:
     logging.getLogger("root").setLevel(logging.ERROR)
     logging.getLogger("beam_bert").setLevel(logging.WARNING)  # but what we say is shown
     logging.getLogger("apache_beam.runners.common").addFilter(_is_not_ours)
+    # Where workers are threads or processes, these print and log the same once more each.
+    for name in ("worker.sdk_worker", "portability.local_job_service"):
+        logging.getLogger(f"apache_beam.runners.{name}").addFilter(_is_not_ours)
+    sdk_worker.print = _print_others  # type: ignore[attr-defined] # the module's own, from now on
 
 
 @contextmanager
@@ -159,7 +166,14 @@ def _is_of_use(record: logging.LogRecord) -> bool:
 
 def _is_not_ours(record: logging.LogRecord) -> bool:
     """False for what Beam logs, with its traceback, of an error that ends as one line anyway."""
-    return not (record.exc_info and isinstance(record.exc_info[1], BeamBertError))
+    if record.exc_info and isinstance(record.exc_info[1], BeamBertError):
+        return False
+    return _OURS not in record.getMessage()
+
+
+def _print_others(text: str, **options: Any) -> None:
+    if _OURS not in text:
+        print(text, **options)
 
 
 @dataclass(frozen=True)

@@ -21,6 +21,7 @@ from beam_bert.sources.limiting import within
 from beam_bert.storage.billing import bill_to
 
 DONE = "done"  # tag of the records of shards that an earlier, unfinished run left in staging
+REUSED_METRIC = "slices_reused"
 
 
 class ReadDocuments(beam.PTransform):
@@ -105,7 +106,7 @@ class _ReadSlice(beam.DoFn):
         self._settings_digest = settings_digest
         self._run = run
         self._rows = Metrics.counter(NAMESPACE, "rows_read")
-        self._reused = Metrics.counter(NAMESPACE, "slices_reused")
+        self._reused = Metrics.counter(NAMESPACE, REUSED_METRIC)
 
     def setup(self) -> None:
         # Of this worker, which runs the model too: the runner fuses the steps.

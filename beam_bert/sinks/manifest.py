@@ -125,7 +125,7 @@ class Column(BaseModel):
         return {
             name: value
             for name, value in serialize(self).items()
-            if value != "" or name == "description"
+            if value != "" or name in ("name", "description")  # a name may be empty
         }
 
 

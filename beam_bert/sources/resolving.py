@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import pyarrow as pa
 
-from beam_bert.errors import InputError
+from beam_bert.errors import InputError, shown
 from beam_bert.settings.naming import named
 from beam_bert.slices.plan import FileEntry
 from beam_bert.slices.schema import carried_names, same_name
@@ -298,9 +299,14 @@ def _no_such_column(name: str, setting: str, columns: Sequence[str]) -> str:
     near = difflib.get_close_matches(name, columns, n=1, cutoff=0.5)
     lower = {column.lower(): column for column in columns}
     guess = lower.get(name.lower()) or (near[0] if near else None)
-    hint = f"did you mean {setting} {guess}? " if guess else ""
-    shown = ", ".join(columns[:20]) + (", ..." if len(columns) > 20 else "")
-    return f"no file has a column {name!r} ({setting}); {hint}the columns are: {shown}"
+    hint = f"did you mean {setting} {_named(guess)}? " if guess else ""
+    names = ", ".join(map(_named, columns[:20])) + (", ..." if len(columns) > 20 else "")
+    return f"no file has a column {name!r} ({setting}); {hint}the columns are: {names}"
+
+
+def _named(column: str) -> str:
+    """A column's name as a message shows it: in quotes where its blanks would not be seen."""
+    return column if re.fullmatch(r"\S+( \S+)*", column) else shown(column)
 
 
 def _check_first_records(samples: Sequence[FileSample], spec: SourceSpec) -> None:

@@ -111,6 +111,13 @@ def test_the_label_of_the_input_is_called_so_whatever_kind_the_model_is(
         assert ("label" in found[0]) == (model is bert)
 
 
+def test_a_column_without_a_name_is_committed_and_read_back(tmp_path: Path, bert: Path) -> None:
+    source = write_jsonl(tmp_path / "in.jsonl", [{"": 7, "text": "i love it", "a\nb": 1}])
+    assert run(source, tmp_path / "out", bert) == 0
+    assert [row[""] for row in table(tmp_path / "out")] == [7]
+    assert {"", "a\nb"} <= {column["name"] for column in manifest_of(tmp_path / "out")["schema"]}
+
+
 @pytest.mark.parametrize(
     "name", ["in.jsonl", "in.csv", "in.tsv", "in.txt", "in.parquet", "in.jsonl.gz", "in.csv.gz"]
 )
