@@ -3,8 +3,9 @@
     python -m benchmarks.bucket                     # an emulator on this machine, 8 MB a file
     python -m benchmarks.bucket --megabytes 20 --slice_bytes 1048576
 
-Each file is read as a job reads it, by one process (which keeps what its first pass has fetched)
-and by another that has not seen it before, as workers on other machines are.
+Each file is read as a job reads it: on this machine, where what the first pass has fetched is kept,
+and as workers on other machines read it, who have not seen it before. With --jobs whole jobs with
+two worker processes follow.
 """
 
 from __future__ import annotations
@@ -15,6 +16,9 @@ import gzip
 import io
 import json
 import os
+import subprocess
+import sys
+import tempfile
 from collections.abc import Callable
 
 import pyarrow as pa
@@ -70,7 +74,9 @@ def read(place: str, spec: SourceSpec) -> None:
                 pass
 
 
-def measure(proxy: FaultyProxy, table: Table, name: str, place: str, slice_bytes: int) -> None:
+def measure(
+    proxy: FaultyProxy, table: Table, name: str, place: str, slice_bytes: int, jobs: bool
+) -> None:
     """One line for each phase."""
 
     def line(phase: str) -> None:
@@ -83,10 +89,22 @@ def measure(proxy: FaultyProxy, table: Table, name: str, place: str, slice_bytes
     spec = inspect_source(list_files([place]), SourceSpec(slice_bytes=slice_bytes, keep_columns=()))
     line("launch")
     read(place, spec)
-    line("run, same process")
+    line("run, same machine")
     KEPT.stop()
     read(place, spec)
-    line("run, another process")
+    line("run, other machines")
+    if jobs:
+        run_job(place, slice_bytes)
+        line("job, two processes")
+
+
+def run_job(place: str, slice_bytes: int) -> None:
+    """All of the file is read, but few rows go through the model: its time is not asked for."""
+    command = [sys.executable, "-m", "pipelines.sentiment", "--quiet", "--limit", "200"]
+    command += ["--input", place, "--text_column", "text", "--slice_bytes", str(slice_bytes)]
+    command += ["--direct_num_workers", "2", "--direct_running_mode", "multi_processing"]
+    with tempfile.TemporaryDirectory() as folder:
+        subprocess.run([*command, "--output", folder], check=True)
 
 
 def main() -> None:
@@ -95,6 +113,7 @@ def main() -> None:
     parser.add_argument("--megabytes", type=int, default=8, help="size of each large file")
     parser.add_argument("--slice_bytes", type=int, default=1 << 20)
     parser.add_argument("--small_files", type=int, default=20)
+    parser.add_argument("--jobs", action="store_true", help="run whole jobs, too: some minutes")
     arguments = parser.parse_args()
     texts = _texts(arguments.megabytes * 1_000_000)
     table = Table(title=f"slices of {arguments.slice_bytes:,} bytes")
@@ -107,7 +126,7 @@ def main() -> None:
         for name, make in FILES.items():
             storage.write(f"{name}/{name}", make(texts))
             place = f"gs://{BUCKET}/{name}/{name}"
-            measure(proxy, table, name, place, arguments.slice_bytes)
+            measure(proxy, table, name, place, arguments.slice_bytes, arguments.jobs)
         for number in range(arguments.small_files):
             storage.write(f"small/{number}.jsonl", _jsonl(texts[:12]))
         measure(
@@ -116,6 +135,7 @@ def main() -> None:
             f"{arguments.small_files} small",
             f"gs://{BUCKET}/small",
             arguments.slice_bytes,
+            arguments.jobs,
         )
         proxy.stop()
     Console().print(table)

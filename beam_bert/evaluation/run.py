@@ -26,6 +26,7 @@ from beam_bert.labelled.trained_rows import read_trained_rows
 from beam_bert.reports import evaluation as report
 from beam_bert.reports import render_evaluation
 from beam_bert.settings.evaluation import EvaluateConfig
+from beam_bert.storage.billing import bill_to
 from beam_bert.tasks.sentiment import valences
 from beam_bert.terminal import TERMINAL
 
@@ -42,6 +43,7 @@ def evaluate(config: EvaluateConfig, *, leave_out_trained: bool = False) -> repo
       RunFailed: the report cannot be written.
     """
     started = time.monotonic()
+    bill_to(config.billing_project)
     evaluation_output.check(config.output)
     evaluation = measure(config, leave_out_trained=leave_out_trained)
     evaluation_output.write(evaluation, config.output, render_evaluation)
@@ -55,6 +57,7 @@ def measure(config: EvaluateConfig, *, leave_out_trained: bool = False) -> repor
     Raises:
       UserError: as there.
     """
+    bill_to(config.billing_project)
     source = open_source(config)
     settings = label_settings(config)
     scorer = load_scorer(config, config.model)

@@ -27,6 +27,7 @@ from beam_bert.jobs.sampling import SLICE_BYTES, Sample, sample_documents
 from beam_bert.models import fetch_model, resolve_model
 from beam_bert.settings.inference import BenchConfig
 from beam_bert.sources import inspect_source, list_files
+from beam_bert.storage.billing import bill_to
 from beam_bert.tasks import ClassificationTask
 from beam_bert.terminal import TERMINAL
 from beam_bert.tokenization import DocumentTokenizer
@@ -88,6 +89,7 @@ def bench(config: BenchConfig) -> BenchReport:
     Raises:
       UserError: the input or model cannot be used.
     """
+    bill_to(config.billing_project)
     folder = fetch_model(resolve_model(config.model))
     models, skipped = _load(folder, config)
     reference = models["fp32"]

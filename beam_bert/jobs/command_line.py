@@ -24,6 +24,7 @@ from pydantic import BaseModel, ValidationError
 
 from beam_bert.errors import BeamBertError, ConfigError, one_line, shortened, shown
 from beam_bert.settings.fields import field_group, is_fixed, is_rare, other_name
+from beam_bert.settings.inference import JobConfig
 from beam_bert.settings.naming import called_by_flags, named
 from beam_bert.terminal import TERMINAL, stoppable
 
@@ -62,7 +63,7 @@ def parse_config(
     values = {name: value for name, value in vars(known).items() if value is not None}
     config_file = values.pop("config", None)
     _set_terminal(values)
-    from_file = _read_yaml(config_file) if config_file else {}
+    from_file = _read_yaml(config_file, values.get("billing_project")) if config_file else {}
     for name, field in config.model_fields.items():
         if (also := other_name(field)) in from_file and name not in from_file:
             from_file[name] = from_file.pop(also)
@@ -106,7 +107,8 @@ def run_from_command_line(
     """
 
     def parse_and_run() -> None:
-        settings, where = (tasks or {}).get(_task_of(argv, prog), (config_type, module))
+        of_task = tasks.get(_task_of(argv, prog)) if tasks else None
+        settings, where = of_task or (config_type, module)
         config, beam_flags = parse_config(settings, argv, prog, beam=beam)
         if first is not None:
             first(config)
@@ -183,6 +185,12 @@ def _flag_rows(config: type[BaseModel]) -> list[str]:
             text += " One of " + ", ".join(map(str, typing.get_args(field.annotation))) + "."
         lines.append(f"| `--{name}` | {_default_text(field) or 'required'} | {text} |")
     return lines
+
+
+def add_billing_flag(parser: argparse.ArgumentParser) -> None:
+    """`--billing_project` as the jobs have it, for a command with arguments of its own."""
+    text = JobConfig.model_fields["billing_project"].description
+    parser.add_argument("--billing_project", metavar="PROJECT", help=text)
 
 
 class Parser(argparse.ArgumentParser):
@@ -322,9 +330,10 @@ def _task_of(argv: Sequence[str], prog: str) -> str:
     parser = Parser(prog=prog, add_help=False, allow_abbrev=False)
     parser.add_argument("--task")
     parser.add_argument("--config")
+    parser.add_argument("--billing_project", "--billing-project")
     known, _ = parser.parse_known_args(list(argv))
     if known.task is None and known.config is not None:
-        return str(_read_yaml(known.config).get("task", ""))
+        return str(_read_yaml(known.config, known.billing_project).get("task", ""))
     return known.task or ""
 
 
@@ -360,9 +369,11 @@ def _default_text(field: Any) -> str:
     return " ".join(default) if isinstance(default, tuple) else str(default)
 
 
-def _read_yaml(path: str) -> dict[str, Any]:
+def _read_yaml(path: str, payer: str | None) -> dict[str, Any]:
     from beam_bert.sources.yaml_files import read_yaml  # not before --help was answered
+    from beam_bert.storage.billing import bill_to
 
+    bill_to(payer)  # the file may lie in a bucket whose requesters pay
     data = read_yaml(path, f"--config {path}", ConfigError)
     if data is None:
         return {}

@@ -10,8 +10,9 @@ from pathlib import Path
 import yaml
 
 from beam_bert.errors import OutputError
-from beam_bert.jobs.command_line import Parser, exit_code_of
+from beam_bert.jobs.command_line import Parser, add_billing_flag, exit_code_of
 from beam_bert.settings.inference import ClassifyConfig
+from beam_bert.storage.billing import bill_to
 from beam_bert.terminal import TERMINAL
 
 KINDS = ("job", "nightly", "data")
@@ -26,6 +27,7 @@ def main(argv: Sequence[str], prog: str) -> int:
 
     def write() -> None:
         words = parser(prog).parse_args(argv)
+        bill_to(words.billing_project)
         target = Path(words.output or f"{words.kind}.yaml")
         if target.exists():
             raise OutputError(f"{target} is there already; --output names another file")
@@ -50,6 +52,7 @@ def parser(prog: str) -> argparse.ArgumentParser:
         "licence of files to train on. [job]",
     )
     words.add_argument("--output", help="File to write; default: KIND.yaml.")
+    add_billing_flag(words)
     return words
 
 

@@ -7,9 +7,10 @@ import json
 from collections.abc import Sequence
 
 from beam_bert.errors import ConfigError
-from beam_bert.jobs.command_line import Parser, exit_code_of
+from beam_bert.jobs.command_line import Parser, add_billing_flag, exit_code_of
 from beam_bert.models import ModelStore, display
 from beam_bert.models.store import ANY, PRODUCTION, split_reference
+from beam_bert.storage.billing import bill_to
 from beam_bert.terminal import after_commit
 
 _UNSET = "none"
@@ -20,6 +21,7 @@ def main(argv: Sequence[str] | None, prog: str) -> int:
 
     def look_or_move() -> None:
         arguments = parser(prog).parse_args(argv)
+        bill_to(arguments.billing_project)
         store = ModelStore.open(arguments.store)
         reference = split_reference(arguments.store)
         if reference is not None and not store.exists():
@@ -100,5 +102,6 @@ def _command(commands: argparse._SubParsersAction, name: str, text: str) -> argp
         name, help=text, description=text, allow_abbrev=False
     )
     command.add_argument("store", help="Folder or gs:// prefix of the store.")
+    add_billing_flag(command)
     command.add_argument("--json", action="store_true", help="One JSON object instead of a table.")
     return command

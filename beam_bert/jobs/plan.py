@@ -89,7 +89,7 @@ def plan_job(job: str, config: JobConfig, beam_flags: Sequence[str] = ()) -> Job
     Raises:
       UserError: something about them is wrong.
     """
-    bill_to(config.model_dump())
+    bill_to(config.billing_project)
     options = pipeline_options(beam_flags)
     FileSystems.set_options(options)  # as Pipeline() does, but before the input is listed
     gpu = parse_gpu(config.gpu) if config.gpu else None
@@ -295,6 +295,12 @@ def _answers_digest(job: str, config: JobConfig, model: ResolvedModel) -> str:
     return hashlib.sha256(json.dumps(decisive, sort_keys=True).encode()).hexdigest()[:16]
 
 
+def _model_record(model: ResolvedModel) -> dict[str, Any]:
+    record = dataclasses.asdict(model)
+    del record["billing_project"]  # it stands among the settings
+    return record
+
+
 def _run_spec(
     job: str,
     config: JobConfig,
@@ -320,7 +326,7 @@ def _run_spec(
         changes_columns=columns.change_table,
         job=job,
         config=config.model_dump(mode="json"),
-        model=dataclasses.asdict(model) | proof,
+        model=_model_record(model) | proof,
         versions=software_versions(beam=True),
         started_at=now.isoformat(timespec="seconds"),
     )

@@ -106,6 +106,7 @@ def _answers(job: str, config: Any, texts: Iterable[str]) -> Iterator[dict[str, 
     from beam_bert.models import fetch_model, resolve_model
     from beam_bert.pipeline.classify_text import documents_of
 
+    bill_to(config.billing_project)
     model = resolve_model(config.model)
     predict, _ = PREDICTORS[job](config, model, fetch_model(model), compute_options(config))
     tokenizer, checked = predict.tokenizer(), predict.load_checked()

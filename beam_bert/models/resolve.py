@@ -10,10 +10,10 @@ wherever they lie.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
-from beam_bert.errors import ModelError, RunFailed, shown
+from beam_bert.errors import ModelError, shown
 from beam_bert.models.cache import cached_model
 from beam_bert.models.digest import folder_checksums, model_digest
 from beam_bert.models.store import ModelStore, split_reference
@@ -28,6 +28,7 @@ from beam_bert.storage import (
     open_storage,
     why_no_model,
 )
+from beam_bert.storage.billing import bill_to, billed_project
 
 EMBEDDED_FOLDER = Path(__file__).parent / "embedded"
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[\w.-]+)?")
@@ -40,13 +41,14 @@ class ResolvedModel:
 
     `location` is a local folder, `gs://bucket/prefix`, `hf://id@revision` or `embedded:name`.
     `version` is the digest of its files, which shard keys carry; `store_version` its name in the
-    model store that it came from, if it did.
+    model store that it came from, if it did. `billing_project` pays where a worker fetches it.
     """
 
     name: str
     location: str
     version: str
     store_version: str | None = None
+    billing_project: str | None = field(default=None, compare=False)
 
     @property
     def is_local(self) -> bool:
@@ -71,7 +73,8 @@ def resolve_model(name: str) -> ResolvedModel:
     """Find the model that a user calls `name` and pin its version.
 
     Raises:
-      ModelError: there is none, or the place that should hold it does not answer.
+      ModelError: there is none, or its place may not be read.
+      RunFailed: Cloud Storage does not answer.
     """
     if name in embedded_names():
         version = model_digest(folder_checksums(EMBEDDED_FOLDER / name))
@@ -84,7 +87,8 @@ def resolve_model(name: str) -> ResolvedModel:
         if reference is not None and ModelStore.open(reference[0]).exists():
             return _store_model(name, *reference)
         location = name if name.endswith("://") else name.rstrip("/")
-        return ResolvedModel(name, location, model_digest(_gcs_checksums(location)))
+        version = model_digest(_gcs_checksums(location))
+        return ResolvedModel(name, location, version, billing_project=billed_project())
     folder = Path(name).expanduser()
     if folder.is_dir():
         if not (folder / "config.json").exists() and (folder / "versions").is_dir():
@@ -126,7 +130,8 @@ def fetch_model(model: ResolvedModel) -> Path:
     What is downloaded from gs:// is kept under its version, so that a worker does it once.
 
     Raises:
-      ModelError: it is gone or cannot be read, or is no longer the version that was resolved.
+      ModelError: it is gone or may not be read, or is no longer the version that was resolved.
+      RunFailed: Cloud Storage does not answer.
     """
     if model.location.startswith("embedded:"):
         folder = EMBEDDED_FOLDER / model.location.removeprefix("embedded:")
@@ -134,6 +139,7 @@ def fetch_model(model: ResolvedModel) -> Path:
         hub_id, _, revision = model.location.removeprefix("hf://").rpartition("@")
         _, folder = _from_hub(hub_id, revision)
     elif model.location.startswith("gs://"):
+        bill_to(model.billing_project)  # no other step may have run in this worker
         return _from_gcs(model)
     else:
         folder = Path(model.location)
@@ -163,44 +169,37 @@ def _store_model(name: str, location: str, reference: str) -> ResolvedModel:
     folder = store.folder(record.version)
     if not folder.startswith("gs://"):
         folder = str(Path(folder).resolve())
-    return ResolvedModel(name, folder, record.digest, record.version)
+    return ResolvedModel(name, folder, record.digest, record.version, billed_project())
 
 
 def _gcs_checksums(location: str) -> dict[str, str]:
     """Name and crc32c of each file of a model on gs://.
 
     Raises:
-      ModelError: there are none, or the bucket does not answer.
+      ModelError: there are none, or they may not be read.
+      RunFailed: the bucket does not answer.
     """
-    try:
-        storage = open_storage(location, _MODEL)
-        names = [file.name for file in storage.list_files("", recursive=False)]
-        if found := why_no_model(names):
-            raise ModelError(f"model {location} {found}")
-        if "config.json" not in names:
-            if _holds_store(storage):
-                raise _names_no_version(location)
-            reference = split_reference(location)
-            no_store = f", nor a model store at {reference[0]}" if reference else ""
-            raise ModelError(
-                f"model {location}: there is no config.json under that prefix{no_store}"
-            )
-        return storage.checksums("", [name for name in names if is_model_file(name)])
-    except RunFailed as error:
-        raise ModelError(str(error)) from error
+    storage = open_storage(location, _MODEL)
+    names = [file.name for file in storage.list_files("", recursive=False)]
+    if found := why_no_model(names):
+        raise ModelError(f"model {location} {found}")
+    if "config.json" not in names:
+        if _holds_store(storage):
+            raise _names_no_version(location)
+        reference = split_reference(location)
+        no_store = f", nor a model store at {reference[0]}" if reference else ""
+        raise ModelError(f"model {location}: there is no config.json under that prefix{no_store}")
+    return storage.checksums("", [name for name in names if is_model_file(name)])
 
 
 def _from_gcs(model: ResolvedModel) -> Path:
     def download(folder: Path) -> None:
-        try:
-            storage = open_storage(model.location, _MODEL)
-            in_parallel(
-                lambda name: storage.download(name, folder / name),
-                _gcs_checksums(model.location),
-                storage.parallelism,
-            )
-        except RunFailed as error:
-            raise ModelError(str(error)) from error
+        storage = open_storage(model.location, _MODEL)
+        in_parallel(
+            lambda name: storage.download(name, folder / name),
+            _gcs_checksums(model.location),
+            storage.parallelism,
+        )
         _check_version(model, folder)
 
     # Versions of one store are of one place: the same files are not downloaded twice.

@@ -37,5 +37,5 @@ class CommitRun(beam.PTransform):
 def _commit(
     gathered: tuple[str, Iterable[ShardRecord]], run: RunSpec, schema: pa.Schema
 ) -> Manifest:
-    bill_to(run.config)
+    bill_to(run.billing_project)
     return commit_run(run, gathered[1], schema)

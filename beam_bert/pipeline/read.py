@@ -75,10 +75,15 @@ class ReadDocuments(beam.PTransform):
         return read if self._run else read.documents
 
 
+def _bill(run: RunSpec | None) -> None:
+    if run is not None:
+        bill_to(run.billing_project)
+
+
 def _plan(
     patterns: tuple[str, ...], apart: tuple[str, ...], spec: SourceSpec, run: RunSpec | None
 ) -> list[Unit]:
-    bill_to(run.config if run else {})
+    _bill(run)
     files = list_files(patterns, apart)
     if spec.row_limits is not None:
         limits = dict(spec.row_limits)
@@ -89,7 +94,7 @@ def _plan(
 
 
 def _cut(unit: Unit, spec: SourceSpec, run: RunSpec | None) -> list[Slice]:
-    bill_to(run.config if run else {})
+    _bill(run)
     return cut_unit(unit, spec)
 
 
@@ -114,7 +119,7 @@ class _ReadSlice(beam.DoFn):
         self._digest = self._settings_digest + arithmetic
 
     def process(self, slice_: Slice) -> Iterator[Any]:
-        bill_to(self._run.config if self._run else {})
+        _bill(self._run)
         for whole in read_slice(slice_, self._spec, self._digest):
             batch = within(whole, self._spec)
             if whole.rows_read and not batch.rows_read:

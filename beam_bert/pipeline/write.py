@@ -34,7 +34,7 @@ class _WriteShard(beam.DoFn):
         self._schema = schema
 
     def process(self, batch: SliceBatch) -> Iterator[ShardRecord]:
-        bill_to(self._run.config)
+        bill_to(self._run.billing_project)
         record = write_shard(self._run, batch, self._schema)
         Metrics.counter(NAMESPACE, "rows_predicted").inc(record.rows_predicted)
         for reason, rows in record.rejects_by_reason.items():

@@ -164,6 +164,7 @@ class AnswerEvaluateConfig(_FlatColumns):
     max_answer_tokens: int = _same("max_answer_tokens")
 
     output: str = setting("Report", "Folder or gs:// prefix for evaluation.json and report.html.")
+    billing_project: str | None = _same("billing_project", group="Report")
     definition: Definition = setting(
         "Report",
         "What is right: squad compares words; cmrc (Chinese) and characters (scripts without word "

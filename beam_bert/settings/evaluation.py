@@ -86,6 +86,7 @@ class EvaluateConfig(Settings):
         "there is one, else a guess from stop words.",
         default=None,
     )
+    billing_project: str | None = _same("billing_project", group="Report")
     examples: int = setting("Report", "Hardest rows to show.", default=20, ge=0, le=1_000)
     replicates: int = setting(
         "Report", "Bootstrap replicates behind the intervals.", default=1_000, ge=100, le=100_000

@@ -11,7 +11,7 @@ from typing import Any, Literal, Protocol
 
 from pydantic import model_validator
 
-from beam_bert.settings.fields import Settings, changes_output, setting
+from beam_bert.settings.fields import Settings, changes_output, same_setting, setting
 from beam_bert.settings.text_files import Character, Encoding, OptionalCharacter
 
 EMBEDDED_SENTIMENT = "sentiment-small-en"
@@ -405,3 +405,4 @@ class BenchConfig(InferenceConfig):
     price_an_hour: float | None = setting(
         "Bench", "Price of this machine an hour, in your currency.", default=None, ge=0
     )
+    billing_project: str | None = same_setting(JobConfig, "billing_project")

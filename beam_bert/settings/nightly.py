@@ -9,7 +9,7 @@ from typing import Any, Final, Literal, get_args
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from beam_bert.settings.evaluation import EvaluateConfig
-from beam_bert.settings.fields import Settings, setting
+from beam_bert.settings.fields import Settings, same_setting, setting
 from beam_bert.settings.inference import ClassifyConfig
 from beam_bert.settings.training import FinetuneConfig
 
@@ -88,6 +88,7 @@ class NightlyConfig(Settings):
         "classify.",
         default=None,
     )
+    billing_project: str | None = same_setting(ClassifyConfig, "billing_project", group="Night")
     task: Literal["classify", "sentiment"] = setting(
         "Night", "Which job classifies.", default="classify"
     )
@@ -126,13 +127,13 @@ class NightlyConfig(Settings):
     @classmethod
     def _complete_finetune(cls, value: Any, info: ValidationInfo) -> Any:
         ours = {"output": _store(info), "layout": "store", "alias": "candidate"}
-        return _completed("finetune", FinetuneConfig, value, ours)
+        return _completed("finetune", FinetuneConfig, value, ours, info)
 
     @field_validator("evaluate", mode="before")
     @classmethod
     def _complete_evaluate(cls, value: Any, info: ValidationInfo) -> Any:
         ours = {"model": f"{_store(info)}@candidate", "compare": None, "output": "nights"}
-        return _completed("evaluate", EvaluateConfig, value, ours)
+        return _completed("evaluate", EvaluateConfig, value, ours, info)
 
     @field_validator("classify", mode="before")
     @classmethod
@@ -144,7 +145,7 @@ class NightlyConfig(Settings):
             "run_id": None,
             "dry_run": False,
         }
-        return _completed("classify", ClassifyConfig, value, ours)
+        return _completed("classify", ClassifyConfig, value, ours, info)
 
     @model_validator(mode="after")
     def _check_sections(self) -> NightlyConfig:
@@ -174,8 +175,14 @@ def _store(info: ValidationInfo) -> str:
     return str(info.data.get("store", "?")).rstrip("/")  # "?": the store itself is refused already
 
 
-def _completed(section: str, config: type[Settings], value: Any, ours: Mapping[str, object]) -> Any:
-    """A section with the settings that the nightly job makes itself.
+def _completed(
+    section: str,
+    config: type[Settings],
+    value: Any,
+    ours: Mapping[str, object],
+    info: ValidationInfo,
+) -> Any:
+    """A section with the settings that the nightly job makes itself, and the project that pays.
 
     A config object cannot leave out what its own job requires (a model, an output): that is
     replaced. What it need not have said is refused, as it is in a mapping.
@@ -187,6 +194,6 @@ def _completed(section: str, config: type[Settings], value: Any, ours: Mapping[s
         unavoidable = given is not value and config.model_fields[name].is_required()
         if name in given and not unavoidable and (given is value or given[name] != ours[name]):
             raise ValueError(f"{section}.{name} is the nightly job's to set; leave it out")
-    if given is not value:
-        return type(value)(**{**given, **ours})
-    return {**given, **ours}
+    paid = {"billing_project": info.data.get("billing_project")}
+    completed = {**paid, **given, **ours}
+    return type(value)(**completed) if given is not value else completed

@@ -8,7 +8,7 @@ from typing import Any, ClassVar, Literal
 from pydantic import ConfigDict, Field, field_validator, model_validator
 
 from beam_bert.settings.fields import Settings, same_setting
-from beam_bert.settings.inference import SourceConfig
+from beam_bert.settings.inference import JobConfig, SourceConfig
 from beam_bert.settings.text_files import Character, Encoding, OptionalCharacter
 
 # SPDX names under which text may be used to train a model that is passed on; "own": it is yours.
@@ -69,6 +69,7 @@ class TrainingConfig(Settings):
         {
             "work_folder",
             "checkpoint_s",
+            "billing_project",
             "allowed_licences",
             "gradient_accumulation",
             "pooling",
@@ -124,6 +125,7 @@ class TrainingConfig(Settings):
     checkpoint_s: float = _field(
         "Output", "Seconds between checkpoints within an epoch.", default=120.0, gt=0
     )
+    billing_project: str | None = same_setting(JobConfig, "billing_project", group="Output")
 
     data: str | None = _field(
         "Provenance",

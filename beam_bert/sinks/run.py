@@ -81,6 +81,12 @@ class RunSpec(BaseModel):
     )
 
     @property
+    def billing_project(self) -> str | None:
+        """Who pays for its requests to Cloud Storage."""
+        project: str | None = self.config.get("billing_project")
+        return project
+
+    @property
     def has_whole_table(self) -> bool:
         """Whether the commit may write files of other partitions anew."""
         return self.incremental or self.changes_columns

@@ -38,7 +38,7 @@ class FileEntry:
         last change in nanoseconds; "" where neither is known. No other version is read.
       identity: the file's one name, whatever it was reached by: links and `..` are resolved;
         "": the path.
-      encoding: "gzip" where the object's Content-Encoding says so, whatever the name says.
+      encoding: how the object's Content-Encoding says that it is packed, whatever the name says.
       crc32c: of the stored bytes, where the listing tells.
     """
 
@@ -57,7 +57,7 @@ class Segment:
     `stop` None means to the end; `first_row` is
     the true 0-based number, within the file, of the segment's first row. `beside` is what reading
     it needs of the rest of the file: a CSV file's header, a Parquet file's footer; b"" where it
-    has to be read again.
+    has to be read again. `crc32c` is that of its bytes, where whoever cut it has found out.
     """
 
     path: str
@@ -65,6 +65,7 @@ class Segment:
     stop: int | None = None
     first_row: int = 0
     beside: bytes = field(default=b"", compare=False, repr=False)
+    crc32c: str = field(default="", compare=False)
 
 
 @dataclass(frozen=True)

@@ -30,7 +30,7 @@ def list_gs(pattern: str) -> list[FileEntry]:
         return [exact]
     if GLOB_CHARACTERS.search(pattern):
         return _list_glob(pattern)
-    folder = pattern.rstrip("/") + "/"
+    folder = pattern if pattern.endswith("/") else f"{pattern}/"
     found = {file.path: file for file in _below(folder)}
     if table := next((path for path in found if "/_delta_log/" in path), None):
         root = table.split("/_delta_log/")[0]

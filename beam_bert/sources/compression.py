@@ -61,8 +61,14 @@ def unpacked(stored: Readable, file: FileEntry) -> Readable:
     it too nobody knows whether it was packed once or twice, so there the bytes decide.
     """
     named = compression_of(file.path)
-    if file.encoding == "gzip":
-        stored = _unpacked_if(stored, "gzip")
+    if file.encoding:
+        for encoding in file.encoding.split(","):
+            if encoding != "gzip":
+                raise DamagedFileError(
+                    f"its Content-Encoding is {encoding}, which is not unpacked here; store it "
+                    "as it was, or packed with gzip"
+                )
+            stored = _unpacked_if(stored, "gzip")
         return _unpacked_if(stored, named) if named else stored
     return Unpacked(stored, named) if named else stored
 

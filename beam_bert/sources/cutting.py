@@ -11,8 +11,10 @@ from dataclasses import replace
 from typing import BinaryIO
 
 import numpy as np
+from google_crc32c import Checksum
 
 from beam_bert.slices.plan import FileEntry, Segment, Slice, Unit, slices_of_unit
+from beam_bert.sources.compression import Readable
 from beam_bert.sources.delimited import delimited_splitter
 from beam_bert.sources.formats import format_of, is_packed
 from beam_bert.sources.layouts import open_layout
@@ -22,6 +24,7 @@ from beam_bert.sources.parquet import open_parquet, read_footer, row_groups
 from beam_bert.sources.records import Splitter
 from beam_bert.sources.spec import Format, SourceSpec
 from beam_bert.sources.stream import BLOCK_BYTES, Oversized, RecordStream
+from beam_bert.storage import crc32c_text
 
 _SCAN_BYTES = 4 << 20
 # Of one file, over all its slices: what is more is read again by each of them.
@@ -81,24 +84,71 @@ def _runs_of_records(file: FileEntry, format_: Format, spec: SourceSpec) -> list
         if not opened.can_be_cut:
             return []
         has_fields = format_ in ("csv", "tsv")
+        stored.seek(0)
+        summed = _Summed(stored, spec.slice_bytes) if file.crc32c else None
+        source = summed or stored
         if has_fields:
-            stored.seek(opened.begin)
+            source.read(opened.begin)
             splitter = delimited_splitter(opened.dialect, spec)
-            starts = _record_starts(stored, opened.begin, splitter, spec)
+            starts = _record_starts(source, opened.begin, splitter, spec)
         else:
-            stored.seek(0)
-            starts = _line_starts(stored, spec.slice_bytes)
-        cuts = [(0, 0), *((start, row) for start, row in starts if start < file.size)]
+            starts = _line_starts(source, spec.slice_bytes)
+        cuts = [(0, 0)]
+        for start, row in starts:
+            if start < file.size:
+                cuts.append((start, row))
+                if summed:
+                    summed.cut(start)
         check_unchanged(file, stored)
+    sums = summed.finish() if summed else [""] * len(cuts)
     stops = [*(start for start, _ in cuts[1:]), file.size]
     fields = opened.fields_to_bytes() if has_fields else b""
     return [
-        Segment(file.path, start, stop, row, fields)
-        for (start, row), stop in zip(cuts, stops, strict=True)
+        Segment(file.path, start, stop, row, fields, crc32c)
+        for (start, row), stop, crc32c in zip(cuts, stops, sums, strict=True)
     ]
 
 
-def _line_starts(file: BinaryIO, slice_bytes: int) -> Iterator[tuple[int, int]]:
+class _Summed:
+    """A file that is read once, from its beginning, and the CRC32C of each of its segments.
+
+    So whoever fetches a segment again, on another machine, knows what its bytes have to be: Cloud
+    Storage tells that of whole objects alone.
+    """
+
+    def __init__(self, file: BinaryIO, slice_bytes: int) -> None:
+        self._file = file
+        self._slice_bytes = slice_bytes
+        self._begin = 0  # of the segment
+        self._held = b""  # what may belong to it or to the next one
+        self._at = 0  # where that begins
+        self._checksum = Checksum()
+        self._sums: list[str] = []
+
+    def read(self, size: int, /) -> bytes:
+        data = self._file.read(size)
+        self._held += data
+        self._add(self._begin + self._slice_bytes)  # no segment ends before
+        return data
+
+    def cut(self, at: int) -> None:
+        """A segment ends there, and the next one begins."""
+        self._add(at)
+        self._sums.append(crc32c_text(self._checksum))
+        self._checksum, self._begin = Checksum(), at
+
+    def finish(self) -> list[str]:
+        """Of every segment, when all has been read."""
+        self.cut(self._at + len(self._held))
+        return self._sums
+
+    def _add(self, stop: int) -> None:
+        added, self._held = self._held[: stop - self._at], self._held[stop - self._at :]
+        self._checksum.update(added)
+        self._at += len(added)
+
+
+def _line_starts(file: Readable, slice_bytes: int) -> Iterator[tuple[int, int]]:
     """Start and number of each line that begins a segment: the first one `slice_bytes` further on.
 
     Line ends are counted, and looked up only near a cut, so most bytes are merely compared.
@@ -121,7 +171,7 @@ def _line_starts(file: BinaryIO, slice_bytes: int) -> Iterator[tuple[int, int]]:
 
 
 def _record_starts(
-    file: BinaryIO, begin: int, splitter: Splitter, spec: SourceSpec
+    file: Readable, begin: int, splitter: Splitter, spec: SourceSpec
 ) -> Iterator[tuple[int, int]]:
     """The same for CSV, whose line ends may stand inside quotes; empty lines have no number."""
     target = begin + spec.slice_bytes

@@ -51,7 +51,7 @@ def compression_of(path: str) -> Compression | None:
 
 def is_packed(file: FileEntry) -> bool:
     """Whether its stored bytes must be unpacked, by its name or its Content-Encoding."""
-    return file.encoding == "gzip" or compression_of(file.path) is not None
+    return bool(file.encoding) or compression_of(file.path) is not None
 
 
 def named_format(path: str) -> Format | None:

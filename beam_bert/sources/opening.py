@@ -62,7 +62,7 @@ def open_listed(
       file: as listed.
       stop: nothing is fetched beyond it.
       ahead: on gs://, bytes that are fetched at once; 0: what is asked for, as it is asked for.
-      keep: on gs://, keep what is fetched for the next reader in this process.
+      keep: on gs://, keep what is fetched for the next readers on this machine.
 
     Raises:
       ChangedFileError: it has changed since it was listed; reading may raise that as well.

@@ -8,6 +8,7 @@ from typing import BinaryIO
 
 import numpy as np
 import pyarrow as pa
+from google_crc32c import Checksum
 
 from beam_bert.slices.plan import FileEntry, Segment
 from beam_bert.sources.compression import Readable, seekable, unpacked
@@ -38,6 +39,7 @@ from beam_bert.sources.rejects import MESSAGES, Rejects
 from beam_bert.sources.spec import Format, SourceSpec
 from beam_bert.sources.stream import BLOCK_BYTES, Block, Oversized, RecordStream
 from beam_bert.sources.text import parse_text, text_splitter, whole_file
+from beam_bert.storage import crc32c_text, wrong_bytes
 
 Parse = Callable[[Block, SourceSpec], tuple[Columns, Rejects]]
 
@@ -67,13 +69,15 @@ class Piece:
 
 
 class _Bounded:
-    """The bytes of a file up to `stop`; a file that has become shorter is damaged."""
+    """The bytes of a segment; a file that has become shorter is damaged."""
 
-    def __init__(self, file: BinaryIO, start: int, stop: int | None) -> None:
+    def __init__(self, file: BinaryIO, segment: Segment) -> None:
         self._file = file
-        self._left = None if stop is None else stop - start
-        if start:
-            file.seek(start)
+        self._segment = segment
+        self._left = None if segment.stop is None else segment.stop - segment.start
+        self._checksum = Checksum()
+        if segment.start:
+            file.seek(segment.start)
 
     def read(self, size: int, /) -> bytes:
         if self._left is None:
@@ -82,7 +86,17 @@ class _Bounded:
         if not data and self._left and size:
             raise DamagedFileError(f"the file has lost {self._left} bytes since it was listed")
         self._left -= len(data)
+        if self._segment.crc32c:
+            self._checksum.update(data)
+            if not self._left:
+                self._check()
         return data
+
+    def _check(self) -> None:
+        segment, found = self._segment, crc32c_text(self._checksum)
+        if found != segment.crc32c:
+            part = f"{segment.path}, bytes {segment.start:,} to {segment.stop:,}"
+            raise wrong_bytes(part, found, segment.crc32c)
 
 
 def read_segment(
@@ -134,9 +148,7 @@ def _records(
     stored: BinaryIO, segment: Segment, format_: Format, spec: SourceSpec, file: FileEntry
 ) -> Iterator[Piece]:
     packed = is_packed(file)
-    source: Readable = (
-        unpacked(stored, file) if packed else _Bounded(stored, segment.start, segment.stop)
-    )
+    source: Readable = unpacked(stored, file) if packed else _Bounded(stored, segment)
     has_fields = format_ in ("csv", "tsv")
     expands = packed
     if segment.stop is None:

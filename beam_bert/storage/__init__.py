@@ -7,8 +7,10 @@ from beam_bert.storage.base import (
     StoredFile,
     Wording,
     crc32c_base64,
+    crc32c_text,
     in_parallel,
     is_safe_path,
+    wrong_bytes,
 )
 from beam_bert.storage.durable import make_folder, move, sync_file, sync_folder, sync_names
 from beam_bert.storage.model_files import (
@@ -31,6 +33,7 @@ __all__ = [
     "StoredFile",
     "Wording",
     "crc32c_base64",
+    "crc32c_text",
     "in_parallel",
     "is_model_file",
     "is_safe_path",
@@ -46,4 +49,5 @@ __all__ = [
     "sync_folder",
     "sync_names",
     "why_no_model",
+    "wrong_bytes",
 ]

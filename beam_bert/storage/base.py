@@ -17,7 +17,7 @@ from typing import TypeVar
 
 import google_crc32c
 
-from beam_bert.errors import InputError, OutputError, UserError
+from beam_bert.errors import InputError, OutputError, RunFailed, UserError
 from beam_bert.settings.naming import named
 
 T = TypeVar("T")
@@ -75,8 +75,8 @@ class StoredFile:
       path: relative to the place.
       size: in bytes, as stored.
       version: another one where the file was replaced: on gs:// the generation.
-      encoding: on gs:// its Content-Encoding, else "": "gzip" where the stored bytes are packed,
-        whatever the name says.
+      encoding: on gs:// its Content-Encoding, else "": "gzip" or another where the stored bytes are
+        packed, whatever the name says, "gzip,gzip" where they are so twice.
       crc32c: of the stored bytes, on gs://.
     """
 
@@ -163,7 +163,20 @@ class Storage(ABC):
 
 def crc32c_base64(data: bytes) -> str:
     """CRC32C of `data` as Cloud Storage shows it: base64 of the four big-endian bytes."""
-    return base64.b64encode(google_crc32c.Checksum(data).digest()).decode()
+    return crc32c_text(google_crc32c.Checksum(data))
+
+
+def crc32c_text(checksum: google_crc32c.Checksum) -> str:
+    """A CRC32C in the same way."""
+    return base64.b64encode(checksum.digest()).decode()
+
+
+def wrong_bytes(url: str, found: str, stored: str) -> RunFailed:
+    """What to raise where bytes came, several times, that are not those that are stored."""
+    return RunFailed(
+        f"{url}: the bytes that came have crc32c {found}, what is stored has {stored}; "
+        f"{INPUT.again}"
+    )
 
 
 def in_parallel(function: Callable[[T], R], items: Iterable[T], workers: int) -> list[R]:

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 _project: str | None = None
 
 
-def bill_to(settings: dict[str, Any]) -> None:
-    """From now on this process's requests are billed as a job's settings say; each step says so.
+def bill_to(project: str | None) -> None:
+    """From now on this process's requests are billed so; each command and each step says it.
 
     A worker is another process than the launch, and only the steps themselves get there.
+
+    Args:
+      project: `--billing_project`; None: the bucket's owner pays.
     """
     global _project
-    _project = settings.get("billing_project")
+    _project = project
 
 
 def billed_project() -> str | None:

@@ -8,7 +8,6 @@ they fetch 16 MiB wherever one byte is asked for, of whatever version there is b
 
 from __future__ import annotations
 
-import base64
 import contextlib
 import errno
 import gzip
@@ -27,13 +26,14 @@ from requests.exceptions import RequestException
 from typing_extensions import override
 from urllib3.exceptions import HTTPError
 
-from beam_bert.errors import RunFailed
+from beam_bert.errors import RunFailed, shown
 from beam_bert.storage.base import (
     OUTPUT,
     Storage,
     StoredFile,
     Wording,
     crc32c_base64,
+    crc32c_text,
     is_safe_path,
 )
 from beam_bert.storage.billing import billed_project
@@ -46,6 +46,8 @@ _RANGE_BYTES = 16 << 20
 _SINGLE_UPLOAD_BYTES = 8 << 20  # the library sends more than that in several requests
 _BROKEN_SESSION = (exceptions.BadRequest, exceptions.NotFound)
 GZIP_MAGIC = b"\x1f\x8b"
+# Other words stand in that field too (`utf-8`, `identity`, `aws-chunked`), and pack nothing.
+PACKINGS = ("gzip", "br", "compress", "dcb", "dcz", "deflate", "zstd")
 
 
 def open_gcs_storage(place: str, wording: Wording = OUTPUT) -> GcsStorage:
@@ -56,16 +58,20 @@ def open_gcs_storage(place: str, wording: Wording = OUTPUT) -> GcsStorage:
       RunFailed: there is no way to Cloud Storage from here.
     """
     bucket, _, prefix = place.removeprefix("gs://").partition("/")
+    named = f"{wording.name}={place}" if wording.name.startswith("--") else place
     if not bucket:
-        raise wording.error(f"{wording.name}={place}: no bucket, write gs://bucket/prefix")
+        raise wording.error(f"{named}: no bucket, write gs://bucket/prefix")
     require_gs(place)
     try:
         client = process_client()
     except GoogleAuthError as error:
         raise wording.error(
-            f"{wording.name}={place}: no Google credentials ({reason_of(error)}); {LOGIN}"
+            f"{named}: no Google credentials ({reason_of(error)}); {LOGIN}"
         ) from error
-    return GcsStorage(client, bucket, prefix, wording)
+    try:
+        return GcsStorage(client, bucket, prefix, wording)
+    except ValueError as error:  # of the library
+        raise wording.error(f"{shown(named)}: no name of a bucket: {error}") from None
 
 
 class GcsStorage(Storage):
@@ -108,7 +114,7 @@ class GcsStorage(Storage):
         blob = self._blob(path)
         with self._explained("read", path):
             try:
-                return _unpacked(fetched(attempt), blob.content_encoding)
+                return _unpacked(fetched(attempt), _encoding(blob.content_encoding))
             except exceptions.NotFound:
                 # A missing bucket answers 404 as well: the probe of prepare_output tells it.
                 return None
@@ -169,7 +175,7 @@ class GcsStorage(Storage):
             blob.name.removeprefix(self._prefix),
             int(blob.size or 0),  # some servers leave out the size of an empty object
             str(blob.generation or ""),
-            str(blob.content_encoding or ""),
+            _encoding(blob.content_encoding),
             str(blob.crc32c or ""),
         )
 
@@ -295,7 +301,7 @@ class GcsStorage(Storage):
                     data = self.read_range(path, start, stop, found.version)
                     checksum.update(data)
                     file.write(data)
-            if found.crc32c and base64.b64encode(checksum.digest()).decode() != found.crc32c:
+            if found.crc32c and crc32c_text(checksum) != found.crc32c:
                 raise ConnectionError("what came does not have the checksum of what is stored")
             if found.encoding == "gzip":
                 target.write_bytes(_unpacked(target.read_bytes(), found.encoding))
@@ -333,6 +339,10 @@ class GcsStorage(Storage):
             yield
         except exceptions.PreconditionFailed:
             raise
+        except UnicodeEncodeError:
+            raise self._wording.error(
+                f"cannot {action} {shown(self.uri(path))}: no object has a name that is not UTF-8"
+            ) from None
         except exceptions.RetryError as error:
             raise RunFailed(
                 f"{what}: tried again for {RETRY.timeout:.0f} s, the last time "
@@ -356,7 +366,13 @@ class GcsStorage(Storage):
             raise RunFailed(f"{what}: {reason_of(error)}; {again}") from error
 
 
-def _unpacked(data: bytes, encoding: str | None) -> bytes:
+def _encoding(told: str | None) -> str:
+    """A Content-Encoding in one spelling; what is not packed needs none."""
+    names = [name.strip().lower().removeprefix("x-") for name in (told or "").split(",")]
+    return ",".join(name for name in names if name in PACKINGS)
+
+
+def _unpacked(data: bytes, encoding: str) -> bytes:
     """What was stored, without the packing that the object's metadata tells."""
     if encoding != "gzip" or not data.startswith(GZIP_MAGIC):
         return data

@@ -44,6 +44,9 @@ def _client(pid: int, emulator: str | None) -> storage.Client:
     else:
         # No project: objects need none, and looking for one fails with a laptop's credentials.
         client = storage.Client(project=None, credentials=_credentials())
+    # For its own traces the library asks for a bucket's metadata, at a 404 again, in threads that
+    # neither name the project that pays nor are waited for.
+    client._bucket_metadata_cache = None
     # requests keeps ten connections by default and would open the others anew for each call.
     adapter = HTTPAdapter(pool_connections=CONNECTIONS, pool_maxsize=CONNECTIONS)
     client._http.mount("https://", adapter)

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import base64
 import io
 from typing import Any
 
 import google_crc32c
 from typing_extensions import override
 
-from beam_bert.errors import RunFailed
-from beam_bert.storage.base import INPUT, StoredFile, crc32c_base64
+from beam_bert.storage.base import INPUT, StoredFile, crc32c_base64, crc32c_text, wrong_bytes
 from beam_bert.storage.gcs import open_gcs_storage
 from beam_bert.storage.kept_bytes import KEPT
 
@@ -25,7 +23,7 @@ class ObjectReader(io.RawIOBase):
     Args:
       url: gs://bucket/name.
       file: as it was listed.
-      keep: keep what is fetched for a later reader in this process, which takes it.
+      keep: keep what is fetched for later readers on this machine.
     """
 
     def __init__(self, url: str, file: StoredFile, *, keep: bool = False) -> None:
@@ -70,7 +68,7 @@ class ObjectReader(io.RawIOBase):
     def _fetched(self, start: int, stop: int) -> bytes:
         """At least one byte from `start` on, and all up to `stop` where nothing is kept."""
         key = (self.url, self._file.version)
-        if kept := KEPT.get(key, start, stop, take=not self._keep):
+        if kept := KEPT.get(key, start, stop):
             return kept
         stop = KEPT.next_start(key, start, stop)
         whole = start == 0 and stop == self._file.size and self._file.crc32c
@@ -88,12 +86,10 @@ class ObjectReader(io.RawIOBase):
         self._checksum.update(data)
         self._summed += len(data)
         if self._summed == self._file.size:
-            found = base64.b64encode(self._checksum.digest()).decode()
+            found = crc32c_text(self._checksum)
             if found != self._file.crc32c:
-                raise RunFailed(
-                    f"{self.url}: the bytes that came have crc32c {found}, what is stored has "
-                    f"{self._file.crc32c}; {INPUT.again}"
-                )
+                KEPT.forget((self.url, self._file.version))
+                raise wrong_bytes(self.url, found, self._file.crc32c)
 
     @override
     def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:

@@ -36,6 +36,7 @@ from beam_bert.reports import evaluation as report
 from beam_bert.settings.training import FinetuneConfig
 from beam_bert.software import software_versions
 from beam_bert.sources import SourceSpec
+from beam_bert.storage.billing import bill_to
 from beam_bert.tasks.classification import MULTI_LABEL, REGRESSION
 from beam_bert.tokenization import DocumentTokenizer, WindowSettings
 from beam_bert.training.batches import plan_epochs
@@ -147,6 +148,7 @@ def finetune(config: FinetuneConfig) -> Delivered:
       RunFailed: it did not finish; nothing was published.
     """
     started = time.monotonic()
+    bill_to(config.billing_project)
     check_output(config)
     device = training_device(config.device)
     base = find_model(str(config.base or config.teacher))

@@ -20,6 +20,7 @@ from beam_bert.labelled.splitting import split_holdout
 from beam_bert.settings.training import PretrainConfig
 from beam_bert.software import software_versions
 from beam_bert.sources import SourceSpec
+from beam_bert.storage.billing import bill_to
 from beam_bert.tokenization import DocumentTokenizer, WindowSettings
 from beam_bert.training.batches import plan_epochs
 from beam_bert.training.card import Card, render
@@ -62,6 +63,7 @@ def pretrain(config: PretrainConfig) -> Delivered:
       RunFailed: it did not finish; nothing was published.
     """
     started = time.monotonic()
+    bill_to(config.billing_project)
     check_output(config)
     device = training_device(config.device)
     base = find_model(str(config.base))

@@ -53,7 +53,7 @@ _STALE_S = 30 * 24 * 3600.0
 # Settings that say where and how, not what: another value gives the same model.
 _PLACES = {
     "output", "layout", "alias", "overwrite", "work_folder", "checkpoint_s", "data",
-    "allowed_licences", "accept_unlicensed", "accept_base_license",
+    "allowed_licences", "accept_unlicensed", "accept_base_license", "billing_project",
 }  # fmt: skip
 
 

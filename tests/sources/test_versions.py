@@ -159,6 +159,35 @@ def test_an_object_that_is_stored_packed_is_unpacked_whatever_its_name_says(
     assert texts == [f"word {i}" for i in range(ROWS)]
 
 
+@pytest.mark.parametrize(
+    ("encoding", "gzips", "found"),
+    [
+        ("GZIP", 1, "word"),
+        ("x-gzip", 1, "word"),
+        ("gzip, gzip", 2, "word"),
+        ("utf-8", 0, "word"),  # what is no packing is none, whoever wrote it there
+        ("br", 1, "damaged_file"),
+        ("deflate", 0, "damaged_file"),
+    ],
+)
+def test_a_content_encoding_is_known_in_every_spelling_and_one_that_is_not_unpacked_is_told(
+    bucket, encoding: str, gzips: int, found: str
+) -> None:
+    data = b'{"text": "word"}\n'
+    for _ in range(gzips):
+        data = gzip.compress(data)
+    blob = bucket.blob("a.jsonl")
+    blob.content_encoding = encoding
+    blob.upload_from_string(data)
+    files = list_files([f"gs://{bucket.name}/a.jsonl"])
+    spec = inspect_source(files, SourceSpec())
+    (unit,) = plan_units(files, spec.slice_bytes)
+    (batch,) = read_slice(cut_unit(unit, spec)[0], spec, "")
+    assert batch.rows["text"].to_pylist() + batch.rejects["reason"].to_pylist() == [found]
+    for message in batch.rejects["message"].to_pylist():
+        assert f"a.jsonl: its Content-Encoding is {encoding}, which is not unpacked" in message
+
+
 @both_servers
 def test_a_model_that_is_stored_packed_is_the_same_model(
     bucket, bert: Path, tmp_path: Path

@@ -99,11 +99,13 @@ class FaultyProxy:
       address: where it listens.
       met: faults that requests met, counted by (operation, fault).
       seen: every request that reached the server, with the bytes of its answer.
+      payers: projects that any request asked to be billed to; None among them: some named none.
     """
 
     def __init__(self, upstream: str, choose: Choose = never) -> None:
         self.met: Counter[tuple[str, str]] = Counter()
         self.seen: list[Seen] = []
+        self.payers: set[str | None] = set()
         self.requests = 0
         self.choose = choose
         self.message = "try later"
@@ -146,6 +148,7 @@ class FaultyProxy:
     def forget(self) -> None:
         """Count from nothing again."""
         self.seen.clear()
+        self.payers.clear()
         self.met.clear()
         self.requests = 0
 
@@ -159,7 +162,10 @@ class FaultyProxy:
     def _answer(self, request: http.server.BaseHTTPRequestHandler) -> None:
         body = request.rfile.read(int(request.headers.get("Content-Length") or 0))
         operation, name = operation_of(request.command, request.path)
+        payer = parse_qs(urlsplit(request.path).query).get("userProject", [None])[0]
         with self._lock:
+            if request.path != "/":  # whether anybody answers at all
+                self.payers.add(payer)
             self.requests += 1
             fault = self._fault(operation, name)
             if fault:

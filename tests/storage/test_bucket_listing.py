@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -9,11 +10,14 @@ from pathlib import Path
 import pytest
 
 from beam_bert.errors import InputError
+from beam_bert.jobs.commands import main
+from beam_bert.models import fetch_model, resolve_model
 from beam_bert.sources import list_files
 from beam_bert.storage import StoredFile, gcs_client, open_storage
 from beam_bert.storage.billing import bill_to
+from beam_bert.storage.gcs_client import process_client
 from tests.storage.faulty_proxy import FaultyProxy, Seen, proxied
-from tests.storage.servers import both_servers
+from tests.storage.servers import BUCKET, both_servers
 
 
 @pytest.fixture
@@ -90,27 +94,74 @@ def test_an_object_without_a_size_is_empty(place: str) -> None:
     assert isinstance(found, StoredFile) and found.size == 0
 
 
-def test_the_project_that_pays_is_named_in_each_request(
-    place: str, proxy: FaultyProxy, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    asked = []
-    real = FaultyProxy._answer
-
-    def note(self, request):  # type: ignore[no-untyped-def]
-        asked.append(request.path)
-        real(self, request)
-
-    monkeypatch.setattr(FaultyProxy, "_answer", note)
-    bill_to({"billing_project": "payer"})
+def test_the_project_that_pays_is_named_in_each_request(place: str, proxy: FaultyProxy) -> None:
+    proxy.forget()
+    bill_to("payer")
     try:
         storage = open_storage(place)
         storage.write("z", b"1")
         assert (storage.read("z"), storage.size("z")) == (b"1", 1)
         assert list_files([f"{place}/*.jsonl"])
+        storage.publish("z", "y")
         storage.delete("z")
     finally:
-        bill_to({})
-    assert len(asked) >= 5 and all("userProject=payer" in path for path in asked)
+        bill_to(None)
+    assert len(proxy.seen) >= 6 and proxy.payers == {"payer"}
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "classify --config GS/no.yaml --input x --model x --output x",
+        "classify --input GS/*.none --model x --output x",
+        "classify --input IN --model GS/none --output x",
+        "sentiment --model GS/none a-text",
+        "answer --input IN --model GS/none --question how --output x",
+        "finetune --train GS/*.none --label_column n --base sentiment-small-en --output x/store",
+        "finetune --train IN --label_column n --base x --output GS/store",
+        "finetune --task answer --train GS/*.none --base sentiment-small-en --output x/store",
+        "pretrain --input GS/*.none --base sentiment-small-en --output x/store",
+        "evaluate --input GS/*.none --label_column n --model x --output x/report",
+        "evaluate --task answer --input GS/*.none --model x --output x/report",
+        "bench --input IN --model GS/none",
+        "init GS/*.none",
+        "models list GS/store",
+        "models promote GS/store candidate --reason because",
+        "check --input GS/*.none --output x",
+    ],
+)
+def test_every_command_names_the_project_that_pays(
+    place: str,
+    proxy: FaultyProxy,
+    words: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "a.jsonl").write_text('{"text": "fine", "n": "good"}\n' * 3, encoding="utf-8")
+    command = words.replace("GS", place).replace("IN", "a.jsonl").split()
+    for flags, payers in ((["--billing_project", "payer"], {"payer"}), ([], {None})):
+        proxy.forget()
+        main([*command, *flags])
+        assert proxy.payers == payers
+
+
+def test_a_worker_that_fetches_a_model_names_the_project_that_pays(
+    place: str, proxy: FaultyProxy, bert: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("BEAM_BERT_CACHE", str(tmp_path / "cache"))
+    model = f"{place}/model"
+    for path in bert.iterdir():
+        open_storage(model).upload(path, path.name)
+    bill_to("payer")
+    try:
+        sent = pickle.dumps(resolve_model(model))
+        bill_to(None)  # as in a process where no other step has run
+        proxy.forget()
+        fetch_model(pickle.loads(sent))
+    finally:
+        bill_to(None)
+    assert proxy.bytes_read("model.safetensors") and proxy.payers == {"payer"}
 
 
 def test_without_credentials_one_line_says_so_soon(
@@ -131,3 +182,33 @@ def test_without_credentials_one_line_says_so_soon(
     with pytest.raises(InputError, match="gcloud auth application-default login"):
         list_files(["gs://bucket/x.jsonl"])
     assert time.monotonic() - began < 5
+
+
+@pytest.mark.parametrize(
+    ("place", "message"),
+    [
+        ("gs://", "gs://: no bucket, write gs://bucket/prefix"),
+        ("gs:///x.jsonl", "no bucket, write gs://bucket/prefix"),
+        ("gs://../x.jsonl", "'gs://..': no name of a bucket"),
+        ("gs://no-such-bucket/x.jsonl", "there is no bucket no-such-bucket"),
+        ("gs://no-such-bucket/*/x.jsonl", "there is no bucket no-such-bucket"),
+        (f"gs://{BUCKET}/\udcff.jsonl", "no object has a name that is not UTF-8"),
+        (f"gs://{BUCKET}/*/\udcff.jsonl", "not UTF-8|matches no file"),
+        (f"gs://{BUCKET}//no/x.jsonl", "matches no file"),
+    ],
+)
+def test_a_place_that_cannot_be_is_one_line(gs_server: str, place: str, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        list_files([place])
+
+
+@both_servers
+def test_an_object_of_any_name_is_read_by_its_name_and_by_its_folder(place: str) -> None:
+    names = ["br[1]", "a*b", "q?", "h#h", "p%41", "p%2Fq", "s p", "nl\nx", "/x", "//d//x", "{x}"]
+    names += ["back\\slash", "a+b", "a&b=c", "';\"", "\u00fc\U0001f600", "x:y", "~t"]
+    bucket, _, prefix = place.removeprefix("gs://").partition("/")
+    for name in names:
+        process_client().bucket(bucket).blob(f"{prefix}/any/{name}.jsonl").upload_from_string(b"")
+    urls = sorted(f"{place}/any/{name}.jsonl" for name in names)
+    assert [file.path for url in urls for file in list_files([url])] == urls
+    assert [file.path for file in list_files([f"{place}/any"])] == urls

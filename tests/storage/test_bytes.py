@@ -7,6 +7,9 @@ import gzip
 import io
 import itertools
 import json
+import pickle
+import subprocess
+import sys
 from collections.abc import Iterator
 
 import pyarrow as pa
@@ -95,6 +98,34 @@ def test_each_byte_is_fetched_once_at_any_slice_size(
     assert all(seen.status in (200, 206) for seen in proxy.seen if seen.operation == "read")
 
 
+def test_processes_of_one_machine_fetch_each_byte_once_together(
+    new_gs_output, proxy: FaultyProxy
+) -> None:
+    place, data = new_gs_output(), as_csv()
+    open_storage(place).write("a.csv", data)
+    proxy.forget()
+    spec = inspect_source(list_files([place]), SourceSpec(slice_bytes=70_000))
+    (unit,) = plan_units(list_files([place]), spec.slice_bytes)
+    slices = in_another_process("[cut_unit(*given)]", (unit, spec))[0]
+    assert len(slices) > 8
+    rows = "[batch.rows_read for each in given[0] for batch in read_slice(each, given[1], '')]"
+    both = [in_another_process(rows, (half, spec)) for half in (slices[1::2], slices[::2])]
+    assert sum(map(sum, both)) == ROWS
+    assert len(data) <= proxy.bytes_read() <= 1.1 * len(data)
+
+
+def in_another_process(expression: str, given: object) -> list:
+    """What a process that this one starts makes of it, as a runner's worker would."""
+    script = (
+        "import pickle, sys; from beam_bert.sources import cut_unit, read_slice\n"
+        "given = pickle.load(sys.stdin.buffer)\n"
+        f"sys.stdout.buffer.write(pickle.dumps({expression}))"
+    )
+    command = [sys.executable, "-c", script]
+    done = subprocess.run(command, input=pickle.dumps(given), stdout=subprocess.PIPE, check=True)
+    return list(pickle.loads(done.stdout))
+
+
 @both_servers
 @pytest.mark.parametrize("slice_bytes", [200_000, 64 << 20])
 def test_of_parquet_the_wanted_column_chunks_are_fetched(
@@ -164,3 +195,21 @@ def test_a_flipped_byte_of_the_input_is_fetched_again_or_fails_the_run(
     else:
         with pytest.raises(RunFailed, match=r"a\.txt: the bytes that came have crc32c .*, what is"):
             rows()
+
+
+@pytest.mark.parametrize("name", ["a.txt", "a.jsonl", "a.csv"])
+def test_a_flipped_byte_of_a_slice_that_another_machine_fetches_fails_it(
+    new_gs_output, proxy: FaultyProxy, name: str
+) -> None:
+    place = new_gs_output()
+    open_storage(place).write(name, FILES[name]())
+    spec = inspect_source(list_files([place]), SourceSpec(slice_bytes=170_000))
+    (unit,) = plan_units(list_files([place]), spec.slice_bytes)
+    slices = cut_unit(unit, spec)
+    KEPT.stop()
+    assert sum(b.rows_read for s in slices for b in read_slice(s, spec, "")) == ROWS
+    proxy.choose = lambda seen, _: "flipped" if seen == "read" else None
+    assert len(slices) > 3
+    for each in slices:
+        with pytest.raises(RunFailed, match=rf"{name}, bytes .* have crc32c .*, what is stored"):
+            list(read_slice(each, spec, ""))

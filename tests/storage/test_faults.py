@@ -123,11 +123,20 @@ def test_a_service_that_goes_away_in_the_middle_fails_the_job_in_a_line_and_cost
 
 
 @pytest.mark.parametrize(
-    ("part", "fault"), [("launch", "503"), ("pipeline", "503"), ("pipeline", "flipped")]
+    ("part", "fault", "place"),
+    [
+        ("list", "503", r"/in/.*\.jsonl"),
+        ("list", "501", r"/in/.*\.jsonl"),
+        ("model", "503", "/model/"),
+        ("launch", "503", r"/in/[ab]\.jsonl"),
+        ("pipeline", "503", r"/in/[ab]\.jsonl"),
+        ("pipeline", "flipped", r"/in/[ab]\.jsonl"),
+    ],
 )
-def test_input_that_cannot_be_read_is_one_line_with_its_name(
+def test_what_cannot_be_listed_or_read_is_one_line_with_its_name_and_exit_code_1(
     part: str,
     fault: str,
+    place: str,
     gs_server: str,
     command: list[str],
     monkeypatch: pytest.MonkeyPatch,
@@ -135,11 +144,14 @@ def test_input_that_cannot_be_read_is_one_line_with_its_name(
 ) -> None:
     hurry(monkeypatch, give_up_s=0.3)
     monkeypatch.setattr(KEPT, "begin", KEPT.stop)  # as where workers have not seen the launch
-    looks = 0 if part == "launch" else 2
+    looks = 2 if part == "pipeline" else 0
     of_the_input = itertools.count()
 
     def spoil(self: FaultyProxy, operation: str, name: str) -> str | None:
-        if operation != "read" or "/in/" not in name or next(of_the_input) < looks:
+        if part == "list":
+            return fault if operation in ("list", "look") else None
+        folder = "/model/" if part == "model" else "/in/"
+        if operation != "read" or folder not in name or next(of_the_input) < looks:
             return None
         return fault
 
@@ -149,4 +161,4 @@ def test_input_that_cannot_be_read_is_one_line_with_its_name(
     error = capsys.readouterr().err
     lines = [line for line in error.splitlines() if line.startswith("error: ")]
     assert (code, len(lines)) == (1, 1), error
-    assert "Traceback" not in error and re.search(r"/in/[ab]\.jsonl", lines[0]), error
+    assert "Traceback" not in error and re.search(place, lines[0]), error

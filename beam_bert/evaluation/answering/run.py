@@ -27,6 +27,7 @@ from beam_bert.reports.progress import Snapshot, show_progress
 from beam_bert.settings.answer_training import AnswerEvaluateConfig
 from beam_bert.software import software_versions
 from beam_bert.sources import list_files
+from beam_bert.storage.billing import bill_to
 from beam_bert.tasks import AnswerTask
 
 
@@ -38,6 +39,7 @@ def evaluate(config: AnswerEvaluateConfig) -> report.AnswerEvaluation:
       RunFailed: the report cannot be written.
     """
     started = time.monotonic()
+    bill_to(config.billing_project)
     evaluation_output.check(config.output)
     evaluation = measure(config)
     evaluation_output.write(evaluation, config.output, render_answer_evaluation)
@@ -51,6 +53,7 @@ def measure(config: AnswerEvaluateConfig) -> report.AnswerEvaluation:
     Raises:
       UserError: as there.
     """
+    bill_to(config.billing_project)
     asked, labels = read_asked(
         config.input,
         config.columns(),

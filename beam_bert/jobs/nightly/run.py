@@ -35,6 +35,7 @@ from beam_bert.settings.nightly import NightlyConfig
 from beam_bert.sinks import Manifest
 from beam_bert.sources import list_files
 from beam_bert.storage import Wording, open_storage
+from beam_bert.storage.billing import bill_to
 from beam_bert.terminal import TERMINAL, after_commit
 from beam_bert.training.finetune import finetune, training_sources
 from beam_bert.training.run import training_digest
@@ -100,6 +101,7 @@ def nightly(config: NightlyConfig, beam_flags: Sequence[str] = ()) -> Night:
         }
         check_places(pipeline_options(beam_flags), places)
     started = time.monotonic()
+    bill_to(config.billing_project)
     config = config.on(config.date or f"{datetime.now():%Y-%m-%d}")
     night = Night(config.date)
     errors: list[BeamBertError] = []

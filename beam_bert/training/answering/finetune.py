@@ -26,6 +26,7 @@ from beam_bert.labelled.rows import content_key
 from beam_bert.labelled.splitting import leaking_rows, split_holdout
 from beam_bert.settings.answer_training import AnswerFinetuneConfig
 from beam_bert.software import software_versions
+from beam_bert.storage.billing import bill_to
 from beam_bert.training.answering.objective import SpanObjective
 from beam_bert.training.batches import plan_epoch
 from beam_bert.training.card import Card, render
@@ -81,6 +82,7 @@ def finetune(config: AnswerFinetuneConfig) -> Delivered:
       RunFailed: it did not finish; nothing was published.
     """
     started = time.monotonic()
+    bill_to(config.billing_project)
     check_output(config)
     device = training_device(config.device)
     base = find_model(str(config.base))

@@ -77,10 +77,12 @@ def add_documents(storage: Storage, name: str, rows: int, seed: int) -> None:
     storage.write(f"in/{name}", "".join(texts).encode())
 
 
-def night(storage: Storage, date: str, capsys: pytest.CaptureFixture[str]) -> tuple[int, Any, str]:
+def night(
+    storage: Storage, date: str, capsys: pytest.CaptureFixture[str], *flags: str
+) -> tuple[int, Any, str]:
     """Run a night: its exit code, its last line on stdout, and stderr."""
     capsys.readouterr()
-    code = main(["--config", storage.uri("nightly.yaml"), f"--date={date}"])
+    code = main(["--config", storage.uri("nightly.yaml"), f"--date={date}", *flags])
     shown = capsys.readouterr()
     return code, json.loads(shown.out.splitlines()[-1]), shown.err
 
@@ -94,9 +96,14 @@ def predictions(storage: Storage) -> list[dict[str, Any]]:
 
 
 def test_nights_in_a_bucket_train_promote_and_classify_what_is_new(
-    bucket: Storage, capsys: pytest.CaptureFixture[str]
+    bucket: Storage,
+    gs_server: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
-    code, first, error = night(bucket, "2026-11-24", capsys)
+    with proxied(gs_server, monkeypatch) as proxy:
+        code, first, error = night(bucket, "2026-11-24", capsys, "--billing_project=payer")
+    assert proxy.payers == {"payer"}
     assert (code, first["decision"], first["rows_predicted"]) == (0, "promoted", 6), error
     assert bucket.read(first["manifest"].removeprefix(bucket.uri("")))
     assert bucket.read("out/nights/2026-11-24/evaluation.json")
