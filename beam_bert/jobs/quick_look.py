@@ -105,6 +105,7 @@ def _answers(job: str, config: Any, texts: Iterable[str]) -> Iterator[dict[str, 
     from beam_bert.jobs.plan import PREDICTORS, compute_options
     from beam_bert.models import fetch_model, resolve_model
     from beam_bert.pipeline.classify_text import documents_of
+    from beam_bert.storage.billing import bill_to
 
     bill_to(config.billing_project)
     model = resolve_model(config.model)
