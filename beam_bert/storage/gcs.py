@@ -58,7 +58,7 @@ def open_gcs_storage(place: str, wording: Wording = OUTPUT) -> GcsStorage:
       RunFailed: there is no way to Cloud Storage from here.
     """
     bucket, _, prefix = place.removeprefix("gs://").partition("/")
-    named = f"{wording.name}={place}" if wording.name.startswith("--") else place
+    named = place if " " in wording.name else f"{wording.name}={place}"
     if not bucket:
         raise wording.error(f"{named}: no bucket, write gs://bucket/prefix")
     require_gs(place)
