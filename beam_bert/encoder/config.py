@@ -94,10 +94,9 @@ def read_config(folder: Path) -> EncoderConfig:
     try:
         values = read_json(file, CONFIG_JSON_BYTES)
     except FileNotFoundError:
-        found = why_no_model([path.name for path in folder.iterdir()])
-        raise ModelError(
-            f"{folder} {found or 'has no config.json; save the model there with save_pretrained()'}"
-        ) from None
+        why = why_no_model([path.name for path in folder.iterdir()])
+        why = why or "has no config.json; save the model there with save_pretrained()"
+        raise ModelError(f"{folder} {why}") from None
     except (OSError, ValueError) as error:
         why = f"cannot be read as JSON ({error}); copy the checkpoint again"
         raise ModelError(f"{file} {not_a_model_file(file) or why}") from error

@@ -61,7 +61,7 @@ class Encoder:
         self.config = config
         self.device = device
         load = _WeightLoader(checkpoint, config, precision, device)
-        self._words, self._places = load.embeddings()
+        self._words, self._positions = load.embeddings()
         self._embedding_norm = load.norm(load.family.embeddings["embedding_norm"], narrow=True)
         self._projection = load.embedding_projection()
         self._layers = [load.layer(i) for i in range(config.num_layers)]
@@ -87,7 +87,7 @@ class Encoder:
     def embed(self, batch: PackedBatch) -> torch.Tensor:
         """Hidden states before the first layer, [total_tokens, hidden_size]."""
         hidden = F.embedding(batch.input_ids, self._words)
-        hidden += F.embedding(batch.places, self._places)
+        hidden += F.embedding(batch.position_rows, self._positions)
         hidden = self._embedding_norm(hidden)
         return hidden if self._projection is None else self._projection(hidden)
 

@@ -18,14 +18,14 @@ class PackedBatch:
 
     Attributes:
       input_ids: int32 [total_tokens].
-      places: int32 [total_tokens], row of the table of positions and token types that is added
-        (token_type * max_positions + position).
+      position_rows: int32 [total_tokens], row that is added of the table of positions and token
+        types (token_type * max_positions + position).
       first_tokens: int64 [n], where each sequence's first token lies.
       boundaries: for attention.
     """
 
     input_ids: torch.Tensor
-    places: torch.Tensor
+    position_rows: torch.Tensor
     first_tokens: torch.Tensor
     boundaries: Boundaries
 
@@ -44,7 +44,7 @@ def pack(
       batch: which sequences, in which order.
       input_ids: int32 [total_tokens] of all sequences; `offsets` int64 [n + 1] and
         `first_lengths` int32 [n] or None describe them as in `SequenceClassifier.logits`.
-      config: for the places of positions and token types.
+      config: for the rows of positions and token types.
       device: where the tensors go.
     """
     starts = np.zeros(len(batch.lengths) + 1, dtype=np.int64)
@@ -52,14 +52,14 @@ def pack(
     # Position of every packed token in its own sequence: 0, 1, 2, …, 0, 1, …
     position = np.arange(starts[-1]) - np.repeat(starts[:-1], batch.lengths)
     source = np.repeat(offsets[batch.rows], batch.lengths) + position
-    places = position + config.position_offset
+    position_rows = position + config.position_offset
     if first_lengths is not None and config.type_vocab_size > 1:
         is_second = position >= np.repeat(first_lengths[batch.rows], batch.lengths)
-        places += is_second * config.max_positions
+        position_rows += is_second * config.max_positions
 
     return PackedBatch(
         input_ids=to_device(input_ids[source], device),
-        places=to_device(places.astype(np.int32), device),
+        position_rows=to_device(position_rows.astype(np.int32), device),
         first_tokens=to_device(starts[:-1], device),
         boundaries=Boundaries(
             runs=tuple(batch.runs()),

@@ -132,9 +132,9 @@ def score(batch: SliceBatch, checked: RecheckedModel) -> SliceBatch:
     """
     model = checked.model
     with checked.seconds.spent() as spent:
-        found = checked.outputs(batch.rows)
+        outputs = checked.outputs(batch.rows)
     (seconds,) = spent
-    tokens, logits = found.tokens, found.values
+    tokens, logits = outputs.tokens, outputs.values
     lengths = tokens.lengths
     padding_saved = padded_tokens(lengths) - int(lengths.sum())
     Metrics.counter(NAMESPACE, "device_ms").inc(round(seconds * 1000))
@@ -153,14 +153,14 @@ def score(batch: SliceBatch, checked: RecheckedModel) -> SliceBatch:
         inference_s=seconds,
         tokens_computed=float(lengths.sum()),
         padding_tokens_saved=float(padding_saved),
-        windows_rechecked=float(found.again),
+        windows_rechecked=float(outputs.again),
         # Which arithmetic made these rows, so that the manifest can tell.
         **{f"rows_{model.precision}_{model.device.split(':')[0]}": float(len(batch))},
     )
     bad_windows = np.flatnonzero(~np.isfinite(logits).all(axis=1))
     bad = np.unique(np.searchsorted(window_offsets, bad_windows, side="right") - 1)
     messages = [
-        found.broken.get(int(row), "the model's logits for this text are not finite numbers")
+        outputs.broken.get(int(row), "the model's logits for this text are not finite numbers")
         for row in bad
     ]
     return scored.reject(bad.tolist(), "inference_failed", messages)

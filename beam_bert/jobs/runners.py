@@ -86,7 +86,7 @@ def runner_of(options: PipelineOptions) -> str:
     return str(options.view_as(StandardOptions).runner).rsplit(".", 1)[-1]
 
 
-def check_places(options: PipelineOptions, places: Mapping[str, Sequence[str]]) -> None:
+def check_places(options: PipelineOptions, paths_of: Mapping[str, Sequence[str]]) -> None:
     """Refuse places that the runner's workers cannot see, or say that they must see them.
 
     Args:
@@ -99,7 +99,7 @@ def check_places(options: PipelineOptions, places: Mapping[str, Sequence[str]]) 
     runner = runner_of(options)
     if runner in LOCAL_RUNNERS or _workers_live_here(options, runner):
         return
-    local = [(flag, p) for flag, paths in places.items() for p in paths if p[:5] != "gs://"]
+    local = [(flag, p) for flag, paths in paths_of.items() for p in paths if p[:5] != "gs://"]
     for flag, path in local:
         if runner == "DataflowRunner":
             raise ConfigError(
@@ -257,8 +257,8 @@ def asks_for_gpu(options: PipelineOptions) -> bool:
     experiments = options.view_as(DebugOptions).experiments or []
     hints = options.view_as(StandardOptions).resource_hints or []
     return any(
-        each.startswith(("worker_accelerator=", "accelerator="))
-        for each in (*services, *experiments, *hints)
+        option.startswith(("worker_accelerator=", "accelerator="))
+        for option in (*services, *experiments, *hints)
     )
 
 

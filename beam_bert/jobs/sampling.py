@@ -68,9 +68,9 @@ def sample_documents(
     """
     parts: list[pa.RecordBatch] = []
     rows_read, stored_bytes, is_exact = 0, 0.0, True
-    places = list(_places(files, spec))
-    share = -(-documents // max(len(places), 1))
-    for slice_, stored in places:
+    slices = list(_places(files, spec))
+    share = -(-documents // max(len(slices), 1))
+    for slice_, stored in slices:
         batches = list(islice(read_slice(slice_, spec, ""), MAX_BATCHES + 1))
         if len(batches) > MAX_BATCHES:
             stored = sum(file.bytes for batch in batches for file in batch.files)

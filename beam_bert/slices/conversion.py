@@ -272,12 +272,12 @@ def _converted_structs(array: pa.Array, type_: pa.DataType) -> pa.Array:
     place_of = {member.name: place for place, member in reversed(list(enumerate(array.type)))}
     columns = array.flatten()
     converted_members = []
-    for each in type_:
-        own = (each.metadata or {}).get(INPUT_NAME, b"").decode()
-        place = place_of.get(each.name, place_of.get(own))
+    for field in type_:
+        own = (field.metadata or {}).get(INPUT_NAME, b"").decode()
+        place = place_of.get(field.name, place_of.get(own))
         missing = place is None
-        column = pa.nulls(len(array), each.type) if missing else columns[place]
-        converted_members.append(converted(column, each.type))
+        column = pa.nulls(len(array), field.type) if missing else columns[place]
+        converted_members.append(converted(column, field.type))
     mask = array.is_null() if array.null_count else None
     return pa.StructArray.from_arrays(converted_members, fields=list(type_), mask=mask)
 

@@ -93,15 +93,15 @@ def flaw_of(
     if into is not None:
         into[0][into[1]] = value
     for name, type_, kinds, is_text in checks:
-        found = value.get(name)
-        if found is None or not kinds:
+        member = value.get(name)
+        if member is None or not kinds:
             continue
-        if type(found) in kinds and (kinds != (int,) or found in _INT64):
+        if type(member) in kinds and (kinds != (int,) or member in _INT64):
             continue
         if is_text:
-            kind = _KINDS.get(type(found), "an object")
+            kind = _KINDS.get(type(member), "an object")
             return Flaw("not_text", f"column {name} holds {kind}, not text")
-        return Flaw("carried_type", f"column {name} holds {_short(found)}, which is no {type_}")
+        return Flaw("carried_type", f"column {name} holds {_short(member)}, which is no {type_}")
     if b"\\u" in line and has_lone_surrogate(value):
         return Flaw("invalid_json", "half of a surrogate pair is no character")
     return None
@@ -196,8 +196,8 @@ def _bent(value: Any, type_: pa.DataType) -> str | None:
     elif isinstance(value, list) and pa.types.is_list(type_):
         return next((d for v in value if (d := _bent(v, type_.value_type)) is not None), None)
     elif isinstance(value, dict) and pa.types.is_struct(type_):
-        found = (_bent(value.get(field.name), field.type) for field in type_)
-        return next((digits for digits in found if digits is not None), None)
+        members = (_bent(value.get(field.name), field.type) for field in type_)
+        return next((digits for digits in members if digits is not None), None)
     return None
 
 

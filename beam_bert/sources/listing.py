@@ -187,6 +187,6 @@ def _match(pattern: str) -> dict[str, FileEntry]:
 
 def _matches(pattern: str) -> Iterator[FileEntry]:
     results: list[Any] = file_systems().match([pattern])
-    for found in (metadata for result in results for metadata in result.metadata_list):
-        changed = found.last_updated_in_seconds
-        yield FileEntry(found.path, int(found.size_in_bytes), str(changed) if changed else "")
+    for metadata in (file for result in results for file in result.metadata_list):
+        changed = metadata.last_updated_in_seconds
+        yield FileEntry(metadata.path, int(metadata.size_in_bytes), str(changed) if changed else "")

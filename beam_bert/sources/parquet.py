@@ -243,14 +243,14 @@ def column_paths(schema: pa.Schema, names: Iterable[str]) -> dict[str, str]:
 
 def type_at(schema: pa.Schema, path: str) -> pa.DataType | None:
     """Type of a column, or of a member of structs, `a.b`; a column of that very name wins."""
-    places = schema.get_all_field_indices(path)
-    if places:
-        return schema.field(places[0]).type
+    indices = schema.get_all_field_indices(path)
+    if indices:
+        return schema.field(indices[0]).type
     first, *inner = path.split(".")
-    places = schema.get_all_field_indices(first)
-    if not places or not inner:
+    indices = schema.get_all_field_indices(first)
+    if not indices or not inner:
         return None
-    type_ = plain_type(schema.field(places[0]).type)
+    type_ = plain_type(schema.field(indices[0]).type)
     for name in inner:
         if not pa.types.is_struct(type_) or type_.get_field_index(name) < 0:
             return None

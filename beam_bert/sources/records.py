@@ -236,22 +236,22 @@ class Delimited:
                     return limit if at_end else _UNKNOWN
                 if data[position] not in (self._delimiter, _LF, _CR):
                     return _BROKEN
-            found = self._opener_or_end.search(data, position, limit)
-            if found is None:
+            match = self._opener_or_end.search(data, position, limit)
+            if match is None:
                 return limit if at_end else _UNKNOWN
-            if found.group() == self._quote:
-                opener = found.start()
-            elif found.end() == limit and found.group() == b"\r" and not at_end:
+            if match.group() == self._quote:
+                opener = match.start()
+            elif match.end() == limit and match.group() == b"\r" and not at_end:
                 return _UNKNOWN  # perhaps half of a CRLF
             else:
-                return found.end()
+                return match.end()
 
     def _field_end(self, data: bytes, opener: int, limit: int) -> int:
         """End of the field that a quote opens, after its closing quote; _UNKNOWN: not in sight."""
         position = opener + 1
-        while found := self._quotes.search(data, position, limit):
-            position = found.end()
-            if (position - found.start()) % 2:
+        while quotes := self._quotes.search(data, position, limit):
+            position = quotes.end()
+            if (position - quotes.start()) % 2:
                 return position
         return _UNKNOWN
 
@@ -259,9 +259,9 @@ class Delimited:
         """End of the line at `start`, _UNKNOWN if out of sight, and why the line is lost."""
         for since, reason in ((start, UNCLOSED_QUOTE), (limit, TOO_LARGE)):
             stop = limit if since == start else len(data)
-            found = self._any_line_end.search(data, since, stop)
-            if found and (final or found.end() < len(data) or found.group() != b"\r"):
-                return found.end(), reason
+            line_end = self._any_line_end.search(data, since, stop)
+            if line_end and (final or line_end.end() < len(data) or line_end.group() != b"\r"):
+                return line_end.end(), reason
         if not final:
             return _UNKNOWN, TOO_LARGE
         return len(data), TOO_LARGE if limit < len(data) else UNCLOSED_QUOTE

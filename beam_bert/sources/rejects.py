@@ -132,7 +132,7 @@ class Rejects:
             rows = pc.fill_null(batch["source_row"], -1)
             words = [len(rows), *reasons.dictionary.to_pylist()]
             numbers = (reasons.indices.to_numpy(), rows.to_numpy())
-            parts += [repr(words).encode(), *(each.tobytes() for each in numbers)]
+            parts += [repr(words).encode(), *(array.tobytes() for array in numbers)]
         return b"".join(parts)
 
 
@@ -142,8 +142,8 @@ def in_order(batches: list[pa.RecordBatch]) -> pa.RecordBatch:
         return pa.RecordBatch.from_pylist([], schema=REJECT_SCHEMA)
     whole = pa.concat_batches(batches)
     numbers: dict[str, int] = {}
-    places = [numbers.setdefault(b["source_file"][0].as_py(), len(numbers)) for b in batches]
-    files = np.repeat(places, [batch.num_rows for batch in batches])
+    file_numbers = [numbers.setdefault(b["source_file"][0].as_py(), len(numbers)) for b in batches]
+    files = np.repeat(file_numbers, [batch.num_rows for batch in batches])
     rows = pc.fill_null(whole["source_row"], np.iinfo(np.int64).max).to_numpy()
     if np.all((files[1:] > files[:-1]) | ((files[1:] == files[:-1]) & (rows[1:] >= rows[:-1]))):
         return whole

@@ -154,8 +154,8 @@ def _carried_columns(columns: Sequence[str], spec: SourceSpec) -> list[str]:
 def _shows_only_nulls(samples: Sequence[FileSample], name: str) -> bool:
     """Whether nothing but nulls was seen of a column: its type may be any."""
     shapes = {shape for sample in samples for shape in sample.shapes.get(name, {})}
-    found = [sample.types.get(name, sample.nested_type(name)) for sample in samples]
-    return shapes <= {"null"} and all(type_ is None or pa.types.is_null(type_) for type_ in found)
+    types = [sample.types.get(name, sample.nested_type(name)) for sample in samples]
+    return shapes <= {"null"} and all(type_ is None or pa.types.is_null(type_) for type_ in types)
 
 
 def _united(
@@ -198,11 +198,11 @@ def _united(
 
 
 def _promoted(
-    name: str, found: Sequence[tuple[str, pa.DataType]], asked: AskingSettings
+    name: str, types: Sequence[tuple[str, pa.DataType]], asked: AskingSettings
 ) -> pa.DataType | None:
     """The type that all Parquet files' columns of that name go into; None: text holds them all."""
-    path, type_ = found[0]
-    for other_path, other in found[1:]:
+    path, type_ = types[0]
+    for other_path, other in types[1:]:
         if other == type_:
             continue
         if (united := _united_type(type_, other)) is not None:

@@ -68,8 +68,8 @@ class FileSample:
         """Type of a member of a struct in a Parquet file, `a.b`."""
         if self.format != "parquet":
             return None
-        found = type_at(pa.schema(list(self.types.items())), path)
-        return None if found is None else plain_type(found)
+        type_ = type_at(pa.schema(list(self.types.items())), path)
+        return None if type_ is None else plain_type(type_)
 
 
 def sample_files(files: Sequence[FileEntry], spec: SourceSpec) -> list[FileSample]:

@@ -55,10 +55,10 @@ class Block:
         turns = pa.BinaryArray.from_buffers(pa.binary(), max(len(spans) - 1, 0), buffers)
         return turns.take(pa.array(2 * indices, pa.int64()))
 
-    def records_at(self, places: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+    def records_at(self, offsets: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
         """Indices of the records that hold one of some places in `data`, each once."""
         holds = np.zeros(len(self), bool)  # not np.unique, which takes ten times as long
-        holds[np.searchsorted(self.starts, places, side="right") - 1] = True
+        holds[np.searchsorted(self.starts, offsets, side="right") - 1] = True
         return np.flatnonzero(holds)
 
     def only(self, keep: npt.NDArray[np.bool_]) -> Block:
@@ -144,8 +144,8 @@ class RecordStream:
         starts = np.concatenate([[0], ends[:-1]]).astype(np.int64)
         numbered = self._splitter.numbered(data, ends)
         if not numbered.all():
-            places = np.cumsum(numbered) - 1
-            bad = {int(places[index]): reason for index, reason in bad.items()}
+            new_indices = np.cumsum(numbered) - 1
+            bad = {int(new_indices[index]): reason for index, reason in bad.items()}
             starts, ends = starts[numbered], ends[numbered]
         array = np.frombuffer(data, np.uint8)
         stops = self._splitter.stops(array, starts, ends)
@@ -161,15 +161,15 @@ class RecordStream:
         rest = b""
         last = begun[-1:]
         while chunk := self._read(_READ_BYTES):
-            found = self._splitter.line_end.search(chunk)
-            line = chunk[: found.start()] if found else chunk
+            line_end = self._splitter.line_end.search(chunk)
+            line = chunk[: line_end.start()] if line_end else chunk
             raw += line[: REJECT_RAW_LIMIT - len(raw)]
-            if found:
-                size += found.start()
-                self._offset += found.end()
+            if line_end:
+                size += line_end.start()
+                self._offset += line_end.end()
                 last = line[-1:] or last
-                rest = chunk[found.end() :]
-                size -= last == b"\r" and found.group() == b"\n"
+                rest = chunk[line_end.end() :]
+                size -= last == b"\r" and line_end.group() == b"\n"
                 break
             size += len(chunk)
             self._offset += len(chunk)

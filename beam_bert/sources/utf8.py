@@ -27,8 +27,8 @@ def invalid_records(block: Block) -> npt.NDArray[np.int64]:
     if is_valid_utf8(block.data):
         return np.array([], np.int64)
     # Records end in ASCII, so no character goes on from one to the next.
-    places = np.flatnonzero(_misplaced(np.frombuffer(block.data + b"\n", np.uint8)))
-    return block.records_at(places)
+    offsets = np.flatnonzero(_misplaced(np.frombuffer(block.data + b"\n", np.uint8)))
+    return block.records_at(offsets)
 
 
 def _misplaced(data: npt.NDArray[np.uint8]) -> npt.NDArray[np.bool_]:

@@ -84,9 +84,9 @@ def not_a_model_file(path: Path) -> str | None:
             head = file.read(SIGNATURE_BYTES)
     except OSError:  # whoever reads it says so
         return None
-    if (found := kind_of(head) or markup(head)) is None:
+    if (kind_and_advice := kind_of(head) or markup(head)) is None:
         return None
-    kind, advice = found
+    kind, advice = kind_and_advice
     if "pickle" in kind:
         return f"is {kind}, which can run code and is never loaded; {_CONVERT}"
     fetched = "git lfs" in advice or "HTML" in kind

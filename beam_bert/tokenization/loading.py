@@ -168,8 +168,8 @@ def _plain(value: Any) -> Any:
     """A value without fields that a token has not: `tokenizers` would print them as they are."""
     if isinstance(value, dict):
         fields = _TOKEN_FIELDS if "content" in value else value.keys()
-        return {key: _plain(each) for key, each in value.items() if key in fields}
-    return [_plain(each) for each in value] if isinstance(value, list) else value
+        return {key: _plain(part) for key, part in value.items() if key in fields}
+    return [_plain(part) for part in value] if isinstance(value, list) else value
 
 
 def _object(path: Path) -> dict[str, Any]:

@@ -46,8 +46,8 @@ def unknown_id(backend: Any) -> int | None:
     """The id of what the vocabulary has not; None where every text can be spelt."""
     token = getattr(backend.model, "unk_token", None)
     if token is not None:
-        found: int | None = backend.token_to_id(token)
-        return found
+        unknown: int | None = backend.token_to_id(token)
+        return unknown
     # Unigram has the id alone, and shows it in its JSON alone.
     shown = re.search(rb'"type":"Unigram","unk_id":(\d+)', backend.model.__getstate__()[:100])
     return int(shown[1]) if shown else None

@@ -71,7 +71,7 @@ def drop_words(batch: PackedBatch, rate: float, mask_id: int) -> PackedBatch:
     ids = batch.input_ids
     scores = _scores(batch, None)
     masked = ids.masked_fill((scores < rate).to(ids.device), mask_id)
-    return PackedBatch(masked, batch.places, batch.first_tokens, batch.boundaries)
+    return PackedBatch(masked, batch.position_rows, batch.first_tokens, batch.boundaries)
 
 
 def _scores(batch: PackedBatch, generator: torch.Generator | None) -> Tensor:
@@ -112,7 +112,7 @@ def hide(
     hidden[masked.to(ids.device)] = mask_id
     others = torch.randint(vocab_size, (len(swapped),), generator=generator, dtype=ids.dtype)
     hidden[swapped.to(ids.device)] = others.to(ids.device)
-    changed = PackedBatch(hidden, batch.places, batch.first_tokens, batch.boundaries)
+    changed = PackedBatch(hidden, batch.position_rows, batch.first_tokens, batch.boundaries)
     return changed, places.to(ids.device)
 
 

@@ -101,12 +101,12 @@ class PackedNetwork(nn.Module):
         """Hidden states [total_tokens, hidden] of the last layer, or of [CLS] alone [n, hidden]."""
         names = self._family.embeddings
         hidden = self._embedded_words(batch.input_ids)
-        position = batch.places % self.config.max_positions
+        position = batch.position_rows % self.config.max_positions
         hidden = hidden + F.embedding(
             position, self._weight(self._name(names["position"].removesuffix(".weight")))
         )
         if self.config.type_vocab_size:
-            types = batch.places // self.config.max_positions
+            types = batch.position_rows // self.config.max_positions
             table = self._weight(self._name(names["token_type"].removesuffix(".weight")))
             hidden = hidden + F.embedding(types, table)
         hidden = self._drop(self._module(self._name(names["embedding_norm"]))(hidden))
