@@ -8,7 +8,8 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from beam_bert.errors import InputError, NoFilesError
+from beam_bert.errors import InputError, NoFilesError, shown
+from beam_bert.settings.paths import path_fault
 from beam_bert.slices.plan import FileEntry
 from beam_bert.sources.apart import identity_of, without
 from beam_bert.sources.folders import (
@@ -39,10 +40,12 @@ def list_files(patterns: Sequence[str], apart: Sequence[str] = ()) -> list[FileE
       InputError: a pattern matches nothing, a folder holds no usable file, or a file or folder
         may not be read.
     """
-    if not patterns:
+    if not patterns or not all(patterns):
         raise InputError("no input was given; name a file, a folder or a glob")
     entry_of: dict[str, FileEntry] = {}
     for pattern in map(without_scheme, patterns):
+        if fault := path_fault(pattern):
+            raise InputError(f"input {shown(pattern)}: {fault}; name a file, a folder or a glob")
         entries = _list_url(pattern) if is_url(pattern) else _list_local(pattern)
         kept = without(entries, pattern, apart)
         if not kept:
@@ -124,7 +127,9 @@ def _folders(top: Path, skipped: Callable[[str], bool]) -> Iterator[tuple[str, l
 
 def _glob(pattern: str) -> Iterator[str]:
     """As `glob.glob`, whose `**` walks for ever where folders link to each other."""
-    parts = pattern.split("/")
+    # `**/**` is `**`; each of fifty would walk all folders below each that the one before names.
+    given = pattern.split("/")
+    parts = [each for i, each in enumerate(given) if each != "**" or given[i - 1 : i] != ["**"]]
     if "**" not in parts:
         yield from glob.iglob(pattern)  # noqa: PTH207 - takes absolute patterns
         return

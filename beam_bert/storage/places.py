@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from beam_bert.errors import shown
+from beam_bert.settings.paths import path_fault
 from beam_bert.storage.base import OUTPUT, Storage, Wording
 from beam_bert.storage.local import LocalStorage
 from beam_bert.storage.paths import without_scheme
@@ -22,4 +24,8 @@ def open_storage(place: str, wording: Wording = OUTPUT) -> Storage:
     local = without_scheme(place)
     if "://" in local:
         raise wording.error(f"{wording.name}={place}: only local folders and gs:// can be written")
+    if fault := path_fault(local):
+        raise wording.error(
+            f"{wording.name} {shown(place)}: {fault}; give a folder or gs:// prefix"
+        )
     return LocalStorage(Path(local).expanduser(), wording)

@@ -37,6 +37,7 @@ from beam_bert.settings.training import TrainingConfig
 from beam_bert.software import software_versions
 from beam_bert.sources import SourceSpec, list_files
 from beam_bert.sources.opening import read_text
+from beam_bert.storage.paths import resolved
 from beam_bert.terminal import TERMINAL
 from beam_bert.training.checkpoint import NAME as CHECKPOINT
 from beam_bert.training.loop import LoopSettings, Objective, Plan, Progress, Start, Trained
@@ -384,14 +385,9 @@ def deliver(
 def _parent(name: str, store: ModelStore) -> str | None:
     """The version of this very store that `name` stands for, if any."""
     reference = split_reference(name)
-    if reference is None or _place(reference[0]) != _place(store.location):
+    if reference is None or resolved(reference[0]) != resolved(store.location):
         return None
     return store.resolve(reference[1]).version
-
-
-def _place(location: str) -> str:
-    """A store's location, however it was written: `./store/` is `store`."""
-    return location.rstrip("/") if "://" in location else str(Path(location).expanduser().resolve())
 
 
 def settings_of(config: TrainingConfig) -> dict[str, object]:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from beam_bert.errors import InputError
+from beam_bert.errors import InputError, OutputError, printable
 from beam_bert.sources import list_files
 
 
@@ -199,3 +199,28 @@ def test_files_that_are_left_out_are_told_once(
     for _ in range(2):
         assert [Path(file.path).name for file in list_files([str(tmp_path)])] == ["a.csv"]
     assert capsys.readouterr().err.count("2 files are left out") == 1
+
+
+@pytest.mark.parametrize(
+    "place", ["~nosuch_user_/x", "x" * 300, "x/" * 3_000, "a\0b", "a\ud800", "file:///a%00"]
+)
+def test_what_cannot_be_a_path_is_one_line_wherever_it_is_opened(place: str) -> None:
+    from beam_bert.storage import open_storage
+
+    with pytest.raises(InputError) as listed:
+        list_files([place])
+    with pytest.raises(OutputError) as opened:
+        open_storage(place)
+    for error in (listed.value, opened.value):
+        said = str(error)
+        assert printable(said) == said and len(said) < 300 and said.encode()
+
+
+def test_an_empty_name_is_not_the_current_folder() -> None:
+    with pytest.raises(InputError, match="no input was given"):
+        list_files([""])
+
+
+def test_many_double_stars_are_one(folder: Path) -> None:
+    names = [file.path for file in list_files([f"{folder}/**/*"])]
+    assert [file.path for file in list_files([f"{folder}/{'**/' * 50}*"])] == names

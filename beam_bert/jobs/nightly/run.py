@@ -10,7 +10,6 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from datetime import datetime
-from pathlib import Path
 from typing import Any
 
 from filelock import FileLock, Timeout
@@ -36,6 +35,7 @@ from beam_bert.sinks import Manifest
 from beam_bert.sources import list_files
 from beam_bert.storage import Wording, open_storage
 from beam_bert.storage.billing import bill_to
+from beam_bert.storage.paths import resolved
 from beam_bert.terminal import TERMINAL, after_commit
 from beam_bert.training.finetune import finetune, training_sources
 from beam_bert.training.run import training_digest
@@ -255,8 +255,8 @@ def _alone(store: str) -> Iterator[None]:
 
     On other machines the store's own preconditions decide: one wins, the others are told.
     """
-    name = store if "://" in store else str(Path(store).expanduser().resolve())
-    path = cache_folder() / "nightly" / f"{hashlib.sha256(name.encode()).hexdigest()[:16]}.lock"
+    name = hashlib.sha256(resolved(store).encode()).hexdigest()[:16]
+    path = cache_folder() / "nightly" / f"{name}.lock"
     lock = FileLock(path, blocking=False)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
