@@ -47,6 +47,8 @@ _POOL = "external_service_address"  # of --environment_option
 DISK_GB = 50
 GPU_DISK_GB = 100
 MAX_WORKERS = 10
+# Dataflow's own default has one slow core, and less memory than this package and a base model.
+MACHINE_TYPE = "n2-standard-4"
 # The series that Google's samples force for T4 and L4; CUDA 12.6, which the image has, wants 525 or
 # newer. Which version is installed without a number is documented nowhere.
 DRIVER = "install-nvidia-driver:5xx"
@@ -246,9 +248,17 @@ def configure(options: PipelineOptions, gpu: Gpu | None, job: str) -> str | None
         debug.number_of_worker_harness_threads = THREADS * (gpu.count if gpu else 1)
     if worker.disk_size_gb is None:
         worker.disk_size_gb = GPU_DISK_GB if gpu else DISK_GB
-    if gpu is None or asks_for_gpu(options):  # the user's own way of asking goes before ours
+    if asks_for_gpu(options):  # the user's own way of asking goes before ours, machine and all
         return None
-    return _ask_for(gpu, worker, cloud)
+    hint = _ask_for(gpu, worker, cloud) if gpu else None
+    if worker.machine_type is None and not _chooses_machines(cloud):
+        worker.machine_type = MACHINE_TYPE
+    return hint
+
+
+def _chooses_machines(cloud: GoogleCloudOptions) -> bool:
+    """Whether it is Dataflow that sizes the workers (Prime)."""
+    return "enable_prime" in (cloud.dataflow_service_options or [])
 
 
 def asks_for_gpu(options: PipelineOptions) -> bool:

@@ -23,6 +23,7 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 
 from beam_bert.errors import ConfigError, ModelError
 from beam_bert.inference.model_handler import BertModelHandler
+from beam_bert.jobs.dry_run import read_prices
 from beam_bert.jobs.flex_template import TASKS
 from beam_bert.jobs.run import build, launch, plan_job
 from beam_bert.jobs.runners import parse_gpu
@@ -149,7 +150,9 @@ def test_a_job_without_a_gpu_has_one_process_a_machine_for_all_of_its_cores(
 ) -> None:
     description, hints = job()
     environment = description["environment"]
-    assert environment["workerPools"][0]["numThreadsPerWorker"] == 4
+    pool = environment["workerPools"][0]
+    assert (pool["numThreadsPerWorker"], pool["diskSizeGb"]) == (4, 50)
+    assert pool["machineType"] == "n2-standard-4" == read_prices(None).default_machine
     assert "no_use_multiple_sdk_containers" in environment["experiments"]
     assert not any(hints.values())
 
@@ -265,6 +268,13 @@ def test_what_the_user_set_is_kept(job: Callable[..., Any]) -> None:
     assert pool["autoscalingSettings"]["maxNumWorkers"] == 3
     assert "no_use_multiple_sdk_containers" not in description["environment"]["experiments"]
     assert not any(hints.values())
+    # It has to carry the user's GPU, of which we know nothing.
+    assert "machineType" not in pool
+
+
+def test_prime_chooses_the_machines_itself(job: Callable[..., Any]) -> None:
+    description, _ = job("--dataflow_service_options=enable_prime")
+    assert "machineType" not in description["environment"]["workerPools"][0]
 
 
 @pytest.mark.parametrize(

@@ -110,7 +110,8 @@ def test_the_workflows_settings_are_those_that_its_tests_use(evaluate: Callable[
     settings, classify, trained = (json.loads(each) for each in found)
     assert set(settings) == set(SETTINGS)
     assert set(classify) == set(CLASSIFY)
-    assert classify["parameters"] == {**NIGHTLY["classify"], "sdk_container_image": IMAGE}  # type: ignore[dict-item]
+    given = {**NIGHTLY["classify"], "sdk_container_image": IMAGE}  # type: ignore[dict-item]
+    assert classify["parameters"] == {"incremental": "true", **given}
     assert set(trained) == set(TRAINING)
     assert (settings["output_bucket"], settings["output_prefix"]) == ("out", "a/b/")
     assert settings["deadline_s"] == 8 * 3600

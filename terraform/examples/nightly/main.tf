@@ -124,8 +124,7 @@ module "nightly" {
     environment             = module.flex_template["this"].environment
     parameters              = module.flex_template["this"].parameters
   }
-  # Only what is new: nothing moves delivered documents away, so a night would read all of them again.
-  classify = merge({ incremental = "true" }, var.parameters, var.gpu == null ? tomap({}) : tomap({ gpu = var.gpu }), {
+  classify = merge(var.parameters, var.gpu == null ? tomap({}) : tomap({ gpu = var.gpu }), {
     input  = join(",", [for glob in var.input : "${module.storage.urls.raw}/${glob}"])
     output = "${module.storage.urls.output}/${trimsuffix(local.output_prefix, "/")}"
     model  = strcontains(var.model, "@") || strcontains(var.model, "/") ? "${module.storage.urls.models}/${var.model}" : var.model

@@ -18,7 +18,8 @@ locals {
   classify = jsonencode({
     container_spec_gcs_path = var.template.container_spec_gcs_path
     environment             = var.template.environment
-    parameters              = merge(var.template.parameters, var.classify)
+    # Only what is new: nothing moves delivered documents away, so a night would read all of them again.
+    parameters = merge({ incremental = "true" }, var.template.parameters, var.classify)
   })
   # tomap: both arms of a condition need one type.
   machine = var.training == null ? tomap({}) : merge(

@@ -20,6 +20,11 @@ run "without_training_the_night_classifies" {
   }
 
   assert {
+    condition     = jsondecode(google_workflows_workflow.nightly.user_env_vars.CLASSIFY).parameters.incremental == "true"
+    error_message = "Nothing moves delivered documents away: a night reads what is new."
+  }
+
+  assert {
     condition     = google_workflows_workflow.watch.user_env_vars.NIGHTLY == google_workflows_workflow.nightly.id
     error_message = "The watch looks at this workflow's executions."
   }
@@ -46,6 +51,18 @@ run "training_leaves_the_classification_time_and_uses_the_key" {
   assert {
     condition     = jsondecode(google_workflows_workflow.nightly.user_env_vars.TRAINING).encryption.encryptionSpec.kmsKeyName == var.kms_key_name
     error_message = "The training jobs are encrypted with the key too."
+  }
+}
+
+run "a_night_that_reads_everything_has_to_be_asked_for" {
+  command = plan
+  variables {
+    classify = { input = "gs://raw/incoming/*.jsonl", output = "gs://out/documents", model = "sentiment-small-en", incremental = "false" }
+  }
+
+  assert {
+    condition     = jsondecode(google_workflows_workflow.nightly.user_env_vars.CLASSIFY).parameters.incremental == "false"
+    error_message = "What is given wins."
   }
 }
 

@@ -62,7 +62,7 @@ variable "template" {
 }
 
 variable "classify" {
-  description = "Parameters of the template by name (see flex_template/metadata.json), all of them strings; lists with commas. Not partition, overwrite and run_id, which the workflow sets."
+  description = "Parameters of the template by name (see flex_template/metadata.json), all of them strings; lists with commas. incremental is true unless it says false. Not partition, overwrite and run_id, which the workflow sets."
   type        = map(string)
 
   validation {
