@@ -4,6 +4,7 @@
 #   docker build --target dataflow -t beam-bert .                                       CUDA 12.6
 #   docker build --target dataflow -t beam-bert --build-arg BASE=ubuntu:24.04 \
 #     --build-arg TORCH_INDEX=https://download.pytorch.org/whl/cpu .                    CPU
+#                                       (after: make pins TORCH_INDEX=https://download.pytorch.org/whl/cpu)
 #   docker build … --build-context model=DIR .       bakes DIR/<name>/config.json … in: --model <name>
 #
 # Python 3.12 here, in the SDK image and in the launcher image: a job pickled by another minor version
@@ -13,12 +14,14 @@
 # machine gets. PyTorch's wheel brings the CUDA libraries, so the small "base" image is enough.
 # By digest, which a moved tag does not change; tag and digest are those of 12.6.3-base-ubuntu24.04.
 ARG BASE=nvidia/cuda:12.6.3-base-ubuntu24.04@sha256:c87e78933f4c16e3272123bf2f75537306596d0fbaa395a29696a22786e5ee0e
-ARG BEAM_VERSION=2.77.0
-ARG LAUNCHER_TAG=flex_templates_base_image_release_20260112_RC00
+# `make pins` puts the others' digests here and the hashes of torch for an index into torch.lock: they
+# are known to the network alone, and cloudbuild.yaml builds nothing without them.
+ARG BEAM_SDK=apache/beam_python3.12_sdk:2.77.0
+ARG LAUNCHER=gcr.io/dataflow-templates-base/python312-template-launcher-base:flex_templates_base_image_release_20260112_RC00
 
 #checkov:skip=CKV_DOCKER_7:every tag is pinned, by the arguments above; scratch has none
-FROM apache/beam_python3.12_sdk:${BEAM_VERSION} AS beam
-FROM gcr.io/dataflow-templates-base/python312-template-launcher-base:${LAUNCHER_TAG} AS launcher
+FROM ${BEAM_SDK} AS beam
+FROM ${LAUNCHER} AS launcher
 # Empty, unless --build-context gives a folder of models under this name.
 FROM scratch AS model
 
@@ -31,13 +34,13 @@ RUN apt-get update \
     && apt-get install --yes --no-install-recommends python3.12 python3.12-venv \
     && rm -rf /var/lib/apt/lists/*
 WORKDIR /build
-COPY pyproject.toml README.md LICENSE constraints.txt container.lock ./
+COPY pyproject.toml README.md LICENSE container.lock torch.lock ./
 # By hash, whatever an index serves; some of Beam's dependencies come as pure Python sources, and nothing
-# of it needs a compiler. Then torch, by version, from an index whose hashes nobody publishes beforehand.
+# of it needs a compiler. torch comes from an index of its own, for which its hashes were asked for.
 RUN python3.12 -m venv /opt/venv \
     && /opt/venv/bin/pip install --no-cache-dir --require-hashes --no-deps --requirement container.lock \
-    && /opt/venv/bin/pip install --no-cache-dir --constraint constraints.txt \
-        --index-url "${TORCH_INDEX}" --extra-index-url https://pypi.org/simple torch
+    && /opt/venv/bin/pip install --no-cache-dir --require-hashes --no-deps --requirement torch.lock \
+        --index-url "${TORCH_INDEX}" --extra-index-url https://pypi.org/simple
 COPY beam_bert beam_bert
 COPY pipelines pipelines
 # [report] draws the pages beside a run's manifest and the gate's evaluation, for people.

@@ -4,7 +4,7 @@
 PYTHON ?= python3
 CHECKED = beam_bert pipelines tests benchmarks examples terraform tools
 
-.PHONY: demo test resolve clean
+.PHONY: demo test resolve pins clean
 
 demo: .venv/demo/installed
 	.venv/demo/bin/python -m pipelines.sentiment --input examples/reviews.csv --keep_text --id_column id --output out/demo --overwrite
@@ -46,6 +46,17 @@ container.lock: pyproject.toml constraints.txt
 	  --constraint constraints.txt --python-version 3.12 --python-platform x86_64-manylinux_2_28 --generate-hashes \
 	  --no-header --no-annotate --no-emit-package torch --quiet \
 	  | awk '/^[A-Za-z0-9]/ {keep = !/^(nvidia-|cuda-|triton==)/} keep') > $@.new && mv $@.new $@
+
+# What only the network knows: the digests of the images, and the hashes of torch for one index.
+# Commit what it writes; a build refuses to begin without.
+TORCH_INDEX = https://download.pytorch.org/whl/cu126
+pins: .venv/resolve/installed
+	$(PYTHON) -m tools.pin_images
+	(echo "# torch and its CUDA libraries from $(TORCH_INDEX), by hash. Made by: make pins"; echo torch \
+	  | .venv/resolve/bin/uv pip compile - --constraint constraints.txt --python-version 3.12 \
+	  --python-platform x86_64-manylinux_2_28 --generate-hashes --no-header --no-annotate --quiet \
+	  --default-index $(TORCH_INDEX) --index https://pypi.org/simple --index-strategy unsafe-best-match) \
+	  > torch.lock.new && mv torch.lock.new torch.lock
 
 clean:
 	rm -rf .venv out

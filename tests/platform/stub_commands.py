@@ -1,4 +1,4 @@
-"""gcloud, terraform, bq, git, jq, pip and python for a shell that runs the walkthroughs.
+"""gcloud, terraform, bq, git, jq, pip, python and make for a shell that runs the walkthroughs.
 
 It is the one that $STUB_NAME says. What it is told is written to $STUB_LOG; it fails as the real
 command would: for an unknown flag, a required one that is missing, something that was not made
@@ -65,6 +65,8 @@ def gcloud_(args: list[str], done: list[list[str]]) -> None:
     earlier = [" ".join(each[1:]) for each in done if each[0] == "gcloud"]
     if command != "auth login" and not any(each.startswith("auth login") for each in earlier):
         fail("you are not signed in: gcloud auth login")
+    if command == "builds submit" and ["make", "pins"] not in done:
+        fail("not pinned; run: make pins")
     if os.environ.get("STUB_MADE_BY") == "terraform":
         _require_applied(done)
         return
@@ -127,6 +129,10 @@ def jq_(args: list[str], done: list[list[str]]) -> None:
 def git_(args: list[str], done: list[list[str]]) -> None:
     assert args == ["rev-parse", "--short", "HEAD"]
     print("1f2e3d4")
+
+
+def make_(args: list[str], done: list[list[str]]) -> None:
+    assert args == ["pins"] and Path("cloudbuild.yaml").is_file()
 
 
 def bq_(args: list[str], done: list[list[str]]) -> None:

@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import hashlib
+import http.server
 import importlib.metadata
 import json
 import re
+import subprocess
+import threading
+from collections.abc import Iterator
 from pathlib import Path
 
+import pytest
 import yaml
 
 from tests.platform.terraform_files import ROOT
+from tools.pin_images import digest_of, pinned
 
 DOCKERFILE = (ROOT / "Dockerfile").read_text(encoding="utf-8")
 INSTRUCTIONS = re.sub(r"\\\n", " ", re.sub(r"^\s*#.*\n", "", DOCKERFILE, flags=re.MULTILINE))
@@ -29,7 +36,7 @@ def stages() -> dict[str, str]:
 
 
 def test_beam_is_the_version_that_the_tests_ran_with() -> None:
-    assert default("BEAM_VERSION") == importlib.metadata.version("apache-beam")
+    assert f"_sdk:{importlib.metadata.version('apache-beam')}" in default("BEAM_SDK")
 
 
 def test_python_is_the_same_in_every_image() -> None:
@@ -40,15 +47,93 @@ def test_python_is_the_same_in_every_image() -> None:
 
 def test_no_image_and_no_tool_is_taken_as_latest() -> None:
     for line in re.findall(r"^FROM (\S+)", INSTRUCTIONS, re.MULTILINE):
-        assert ":" in line or line in {"scratch", "${BASE}", *stages()}, line
+        known = {"scratch", "${BASE}", "${BEAM_SDK}", "${LAUNCHER}", *stages()}
+        assert line in known, line
+    for name in ("BASE", "BEAM_SDK", "LAUNCHER"):
+        assert re.fullmatch(r"[\w./-]+:[\w.-]+(@sha256:[0-9a-f]{64})?", default(name)), name
     assert "latest" not in INSTRUCTIONS
     assert "@sha256:" in default("BASE")
     for step in BUILD["steps"]:  # the images that the build itself runs
-        tag = step["name"].rpartition(":")[2]
+        tag = step["name"].partition("@")[0].rpartition(":")[2]
         assert ":" in step["name"] and tag != "latest" and "/" not in tag, step["name"]
     installed = re.findall(r"pip install [^\n]*?([\w-]+)(==[\d.]+)?\n", BUILD_TEXT)
     assert {name for name, version in installed if version} == {"pip-audit"}
     assert all(version for _, version in installed)
+
+
+@pytest.fixture
+def registry() -> Iterator[str]:
+    """Address of an image registry that asks for a token, as Docker Hub's does."""
+    digest = "sha256:" + hashlib.sha256(b"content").hexdigest()
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_HEAD(self) -> None:
+            known = self.headers.get("Authorization") == "Bearer let-me-in"
+            realm = f'Bearer realm="http://{address}/token",service="s",scope="repository:a/b:pull"'
+            found = self.path == "/v2/a/b/manifests/1.0" and "oci.image.index" in str(self.headers)
+            self.send_response(401 if not known else 200 if found else 404)
+            self.send_header(*(("Docker-Content-Digest", digest) if known else
+                               ("WWW-Authenticate", realm)))  # fmt: skip
+            self.end_headers()
+
+        def do_GET(self) -> None:
+            asked = self.path == "/token?service=s&scope=repository%3Aa%2Fb%3Apull"
+            self.send_response(200 if asked else 400)
+            self.end_headers()
+            self.wfile.write(b'{"token": "let-me-in"}')
+
+        def log_message(self, *args: object) -> None:
+            """Keep the test's output clean."""
+
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    address = f"localhost:{server.server_port}"
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield address
+    server.shutdown()
+    server.server_close()
+
+
+def test_a_tags_digest_is_asked_of_its_registry(registry: str) -> None:
+    found = digest_of(f"{registry}/a/b:1.0")
+    assert re.fullmatch(r"sha256:[0-9a-f]{64}", found)
+    with pytest.raises(OSError, match="404"):
+        digest_of(f"{registry}/a/b:2.0")
+    text = f"ARG LAUNCHER={registry}/a/b:1.0\n    name: {registry}/a/b:1.0@sha256:{'0' * 64}\n"
+    assert pinned(text, digest_of).count(f"{registry}/a/b:1.0@{found}\n") == 2
+
+
+def test_a_build_begins_only_when_every_image_has_its_digest_and_torch_its_hashes(
+    tmp_path: Path,
+) -> None:
+    assert BUILD["steps"][0]["id"] == "pinned"
+
+    def begin(base: str = default("BASE")) -> subprocess.CompletedProcess[str]:
+        script = BUILD["steps"][0]["args"][-1].replace("$$", "$").replace("${_BASE}", base)
+        return subprocess.run(
+            ["bash", "-euo", "pipefail", "-c", script],
+            cwd=tmp_path, capture_output=True, text=True, check=False,
+        )  # fmt: skip
+
+    bare = re.compile("@sha256:[0-9a-f]{64}")
+    for name, text in (("Dockerfile", DOCKERFILE), ("cloudbuild.yaml", BUILD_TEXT)):
+        (tmp_path / name).write_text(bare.sub("", text), encoding="utf-8")
+    refused = begin()
+    images = {default(n) for n in ("BASE", "BEAM_SDK", "LAUNCHER")} | {
+        step["name"] for step in BUILD["steps"]
+    }
+    assert refused.returncode == 1 and "run: make pins" in refused.stdout
+    assert all(bare.sub("", image) in refused.stdout for image in images)
+    assert "torch.lock" in refused.stdout
+
+    for name in ("Dockerfile", "cloudbuild.yaml"):
+        text = (tmp_path / name).read_text(encoding="utf-8")
+        (tmp_path / name).write_text(pinned(text, lambda image: "sha256:" + "1" * 64))
+    assert begin().returncode == 1  # torch is still missing
+    (tmp_path / "torch.lock").write_text("torch==2.0 --hash=sha256:0\n")
+    done = begin()
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert begin("ubuntu:24.04").returncode == 1
+    assert yaml.safe_load((tmp_path / "cloudbuild.yaml").read_text())["steps"][0]["id"] == "pinned"
 
 
 def test_what_the_image_installs_is_locked_by_hash_at_the_versions_that_were_tested() -> None:
@@ -63,6 +148,7 @@ def test_what_the_image_installs_is_locked_by_hash_at_the_versions_that_were_tes
     others = {n: v for n, v, _ in locked if tested.get(re.sub("[-_.]+", "-", n).lower(), v) != v}
     assert others == {}, "run: make container.lock"
     names = {name for name, _, _ in locked}
+    assert "--require-hashes --no-deps --requirement torch.lock" in stages()["build"]
     assert "torch" not in names and {"apache-beam", "hatchling", "google-cloud-storage"} <= names
 
 
@@ -121,7 +207,7 @@ def test_the_build_uses_every_substitution_and_no_other() -> None:
 
 def test_the_build_proves_the_image_before_it_pushes_it() -> None:
     order = [step["id"] for step in BUILD["steps"]]
-    assert order == ["build", "try", "cuda", "freeze", "sbom", "audit", "push", "publish"]
+    assert order == ["pinned", "build", "try", "cuda", "freeze", "sbom", "audit", "push", "publish"]
     steps = {step["id"]: step for step in BUILD["steps"]}
     assert "--network=none" in steps["try"]["args"]
     example = next(a for a in steps["try"]["args"] if a.startswith("--input="))

@@ -15,7 +15,7 @@ import pytest
 
 from tests.platform.terraform_files import ROOT, TERRAFORM
 
-STUBS = ("gcloud", "terraform", "bq", "git", "jq", "pip", "python")
+STUBS = ("gcloud", "terraform", "bq", "git", "jq", "pip", "python", "make")
 SDK = Path("/usr/lib/google-cloud-sdk/data/cli/gcloud_completions.py")
 
 
