@@ -91,6 +91,8 @@ def resolve_model(name: str) -> ResolvedModel:
         return ResolvedModel(name, location, version, billing_project=billed_project())
     folder = Path(name).expanduser()
     if folder.is_dir():
+        if fault := path_fault(str(folder.resolve())):
+            raise ModelError(f"model {shown(name)}: its folder {fault}")
         if not (folder / "config.json").exists() and (folder / "versions").is_dir():
             raise _names_no_version(name.rstrip("/"))
         return ResolvedModel(name, str(folder.resolve()), model_digest(folder_checksums(folder)))

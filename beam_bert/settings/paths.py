@@ -8,6 +8,11 @@ _NAME_BYTES = 255
 _PATH_BYTES = 4_000
 
 
+def not_utf8(path: str) -> bool:
+    """Whether a local name has bytes that are not UTF-8: no table, page or JSON can hold it."""
+    return any("\udc80" <= character <= "\udcff" for character in path)
+
+
 def path_fault(text: str) -> str | None:
     """Why a text cannot be a local path; None where it can, or is a URL."""
     if "\0" in text:
@@ -18,6 +23,8 @@ def path_fault(text: str) -> str | None:
         path = os.fsencode(text)
     except UnicodeEncodeError:
         return "has half of a surrogate pair in it"
+    if not_utf8(text):
+        return "has bytes in its name that are not UTF-8; rename it: mv, or convmv -t utf8"
     if len(path) > _PATH_BYTES or max(map(len, path.split(b"/"))) > _NAME_BYTES:
         return "is longer than the name of a file may be"
     if text.startswith("~") and os.path.expanduser(text) == text:  # noqa: PTH111 (theirs raises)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from apache_beam.io.filesystem import FileSystem
 
@@ -13,7 +13,11 @@ from beam_bert.slices.plan import FileEntry
 from beam_bert.sources.folders import GLOB_CHARACTERS, is_hidden, nothing_matches, usable
 from beam_bert.sources.formats import named_format
 from beam_bert.sources.objects import bucket_of, entry_of, find_object
+from beam_bert.sources.table_formats import refuse_remote
 
+_LOG = re.compile(r"/(_delta_log|\.hoodie|metadata)/")
+_LEVELS = 4  # of folders (partitions) that a table's files may lie below its root
+_LOGS = 100  # of a table's log or metadata: enough to tell it by
 _NEIGHBOURS = 1_000  # a page: enough for a hint
 # What `*` and nothing else means to the server what it means here.
 _SIMPLE_GLOB = re.compile(r"[^?\[\]{}\\]*")
@@ -32,9 +36,8 @@ def list_gs(pattern: str) -> list[FileEntry]:
         return _list_glob(pattern)
     folder = pattern if pattern.endswith("/") else f"{pattern}/"
     found = {file.path: file for file in _below(folder)}
-    if table := next((path for path in found if "/_delta_log/" in path), None):
-        root = table.split("/_delta_log/")[0]
-        raise InputError(f"{root} is a Delta table; write the rows that you mean as plain Parquet")
+    for root in _table_roots(found):
+        refuse_remote(root, [path[len(root) :] for path in found if path.startswith(root)])
     files = usable((path for path in found if not path.endswith("/")), root=folder)
     if found and not files:
         raise NoFilesError(f"{pattern}: the folder holds no usable file")
@@ -69,7 +72,26 @@ def _list_glob(pattern: str) -> list[FileEntry]:
     if not files:
         only_hidden = any(map(is_match, others))
         raise NoFilesError(nothing_matches(pattern, others or _neighbours(begin), only_hidden))
+    if table_file := next((f.path for f in files if named_format(f.path) == "parquet"), None):
+        _refuse_table(table_file)
     return files
+
+
+def _table_roots(paths: Iterable[str]) -> list[str]:
+    """Where roots of tables may be: above the folders in which these keep their logs."""
+    return sorted({path[: found.start() + 1] for path in paths if (found := _LOG.search(path))})
+
+
+def _refuse_table(url: str) -> None:
+    """Raise InputError where a file lies in a table: three small requests a folder above it."""
+    bucket, name = bucket_of(url)
+    for _ in range(min(name.count("/"), _LEVELS)):
+        name = name[: name.rstrip("/").rfind("/") + 1]
+        names = []
+        for log in ("_delta_log/", ".hoodie/", "metadata/"):
+            for files, _ in itertools.islice(bucket.pages(name + log, max_results=_LOGS), 1):
+                names += [file.path[len(name) :] for file in files]
+        refuse_remote(bucket.uri(name), names)
 
 
 def _below(url: str, **options: str) -> Iterator[FileEntry]:

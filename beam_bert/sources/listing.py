@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from beam_bert.errors import InputError, NoFilesError, shown
-from beam_bert.settings.paths import path_fault
+from beam_bert.settings.paths import not_utf8, path_fault
 from beam_bert.slices.plan import FileEntry
 from beam_bert.sources.apart import identity_of, without
 from beam_bert.sources.folders import (
@@ -91,7 +91,14 @@ def _local_entry(file: str) -> FileEntry:
     except OSError as error:
         raise InputError(f"{file} cannot be read: {error.strerror}") from error
     path = os.path.normpath(file)
-    return FileEntry(path, status.st_size, str(status.st_mtime_ns), resolved(path))
+    entry = FileEntry(path, status.st_size, str(status.st_mtime_ns), resolved(path))
+    if not_utf8(entry.path) or not_utf8(entry.identity):
+        shown = os.fsencode(entry.identity).decode(errors="backslashreplace")
+        raise InputError(
+            f"{shown} has bytes in its name that are not UTF-8, which no table can hold; rename "
+            "it: mv, or convmv -t utf8"
+        )
+    return entry
 
 
 def _walk(folder: Path) -> Iterable[str]:

@@ -6,12 +6,16 @@ What such a folder holds is more than the table: removed rows, older versions, h
 from __future__ import annotations
 
 import os
+import re
+from collections.abc import Collection
 from pathlib import Path
 from urllib.parse import unquote
 
-from beam_bert.errors import InputError, NoFilesError
+from beam_bert.errors import InputError, NoFilesError, shown
 from beam_bert.settings.naming import named
 
+_METADATA = re.compile(r"metadata/[^/]*\.metadata\.json")
+_PLAIN = "write the rows that you mean as plain Parquet"
 _LEVELS = 6  # of folders (partitions) that a table's files may lie below its root
 
 
@@ -36,7 +40,7 @@ def table_files(folder: Path) -> list[str] | None:
     if kind is None:
         return None
     if kind == "Hudi":
-        raise InputError(f"{folder} is a Hudi table; write the rows that you mean as plain Parquet")
+        raise InputError(f"{folder} is a Hudi table; {_PLAIN}")
     try:
         files = _delta_files(folder) if kind == "Delta" else _iceberg_files(folder)
     except ImportError:
@@ -49,12 +53,28 @@ def table_files(folder: Path) -> list[str] | None:
     except Exception as error:  # whatever these libraries raise
         reason = " ".join(str(error).split())[:200]
         raise InputError(
-            f"{folder}: the {kind} table cannot be read ({reason}); write the rows that you "
-            "mean as plain Parquet"
+            f"{folder}: the {kind} table cannot be read ({reason}); {_PLAIN}"
         ) from None
     if not files:
         raise NoFilesError(f"{folder}: the {kind} table is empty")
     return [_within(folder, file) for file in files]
+
+
+def refuse_remote(root: str, names: Collection[str]) -> None:
+    """Raise InputError where what lies below a URL says that it is the root of a table.
+
+    Args:
+      root: the URL, which ends in "/".
+      names: of objects below it, from there on.
+    """
+    marks = {
+        "Delta": any(name.startswith("_delta_log/") for name in names),
+        "Hudi": any(name.startswith(".hoodie/") for name in names),
+        "Iceberg": any(_METADATA.fullmatch(name) for name in names),
+    }
+    for kind in (kind for kind, is_one in marks.items() if is_one):
+        way = f"copy it to a folder here and pip install 'beam-bert[{kind.lower()}]', or {_PLAIN}"
+        raise InputError(f"{root} is a {kind} table; {_PLAIN if kind == 'Hudi' else way}")
 
 
 def refuse_parts(files: list[str], pattern: str) -> None:
@@ -71,7 +91,20 @@ def refuse_parts(files: list[str], pattern: str) -> None:
 def _delta_files(folder: Path) -> list[str]:
     from deltalake import DeltaTable
 
-    return list(DeltaTable(str(folder.resolve())).file_uris())
+    table = DeltaTable(str(folder.resolve()))
+    if table.metadata().configuration.get("delta.columnMapping.mode", "none") != "none":
+        raise InputError(
+            f"{folder}: the Delta table's files have other names of columns than the table "
+            f"(column mapping); {_PLAIN}"
+        )
+    if "deletionVectors" in (table.protocol().reader_features or ()) and any(
+        batch.num_rows for batch in table.deletion_vectors()
+    ):
+        raise InputError(
+            f"{folder}: the Delta table has rows that are marked as deleted (deletion vectors); "
+            "rewrite its files first: REORG TABLE … APPLY (PURGE)"
+        )
+    return list(table.file_uris())
 
 
 def _iceberg_files(folder: Path) -> list[str]:
@@ -79,6 +112,13 @@ def _iceberg_files(folder: Path) -> list[str]:
 
     table = StaticTable.from_metadata(str(_latest_metadata(folder.resolve())))
     files = []
+    names = {field.field_id: field.name for field in table.schema().fields}
+    for field in (field for schema in table.schemas().values() for field in schema.fields):
+        if names.get(field.field_id) != field.name:
+            raise InputError(
+                f"{folder}: the Iceberg table's column {shown(field.name)} was renamed or dropped, "
+                f"and files of before have it still; {_PLAIN}"
+            )
     for task in table.scan().plan_files():
         if task.delete_files:
             raise InputError(

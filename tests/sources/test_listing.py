@@ -7,8 +7,11 @@ import sys
 from pathlib import Path
 
 import pytest
+from pydantic import ValidationError
 
-from beam_bert.errors import InputError, OutputError, printable
+from beam_bert.errors import InputError, ModelError, OutputError, printable
+from beam_bert.models import resolve_model
+from beam_bert.settings.inference import SentimentConfig
 from beam_bert.sources import list_files
 
 
@@ -224,3 +227,22 @@ def test_an_empty_name_is_not_the_current_folder() -> None:
 def test_many_double_stars_are_one(folder: Path) -> None:
     names = [file.path for file in list_files([f"{folder}/**/*"])]
     assert [file.path for file in list_files([f"{folder}/{'**/' * 50}*"])] == names
+
+
+def test_a_name_that_is_not_utf_8_is_told_in_one_line(tmp_path: Path) -> None:
+    folder = tmp_path / os.fsdecode(b"d\xe9")
+    folder.mkdir()
+    (tmp_path / "good.txt").write_text("a")
+    (folder / "a.txt").write_text("a")
+    (tmp_path / os.fsdecode(b"b\xff.txt")).write_text("a")
+    for pattern in (tmp_path, folder, tmp_path / "*.txt", tmp_path / os.fsdecode(b"b\xff.txt")):
+        with pytest.raises(InputError, match=r"\\(x|udc)(e9|ff).*not UTF-8.*rename it: mv") as told:
+            list_files([str(pattern)])
+        str(told.value).encode()
+    for place in (folder, tmp_path / os.fsdecode(b"\xff.jsonl")):
+        with pytest.raises(
+            ValidationError, match="bytes in its name that are not UTF-8; rename it"
+        ):
+            SentimentConfig(input=str(tmp_path), output=str(place))
+    with pytest.raises(ModelError, match="bytes in its name that are not UTF-8; rename it"):
+        resolve_model(str(folder))
