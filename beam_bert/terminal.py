@@ -14,7 +14,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from typing import Any, Literal, NoReturn
 
@@ -35,6 +35,7 @@ class Terminal:
 
     level: Level = "normal"
     as_json: bool = False
+    _listeners: list[list[str]] = field(default_factory=list, repr=False)
 
     @property
     def shows_progress(self) -> bool:
@@ -67,6 +68,8 @@ class Terminal:
 
     def warn(self, line: str) -> None:
         """What a person should know though the run goes on, on stderr."""
+        for warnings in self._listeners:
+            warnings.append(line.removeprefix("warning: "))
         if self.level != "silent":
             self._err("WARNING", line.removeprefix("warning: "))
 
@@ -84,6 +87,16 @@ class Terminal:
             line = {"INFO": "", "WARNING": "warning: ", "ERROR": "error: "}[severity] + line
         with suppress(OSError, ValueError):  # closed: nothing stops because nobody listens
             print(line, file=sys.stderr, flush=True)
+
+    @contextmanager
+    def warnings(self) -> Iterator[list[str]]:
+        """The warnings that are told while the body runs, as a list that grows."""
+        found: list[str] = []
+        self._listeners.append(found)
+        try:
+            yield found
+        finally:
+            self._listeners.remove(found)
 
     @contextmanager
     def at(self, level: Level, *, as_json: bool = False) -> Iterator[None]:

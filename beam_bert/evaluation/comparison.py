@@ -16,6 +16,7 @@ from beam_bert.evaluation.intervals import (
     Interval,
     bootstrap_together,
     chance_of_none,
+    difference_interval,
     percentile_interval,
 )
 from beam_bert.evaluation.metrics import (
@@ -100,11 +101,14 @@ def compare(
     differences = {}
     for name, value in a.values.items():
         changes = a.replicates[name] - b.replicates[name]
+        ends = percentile_interval(changes)
+        if problem_type != REGRESSION:
+            ends = difference_interval(value - b.values[name], changes, len(targets))
         differences[name] = Difference(
             name,
             value,
             b.values[name],
-            Interval(value - b.values[name], *percentile_interval(changes)),
+            Interval(value - b.values[name], *ends),
             chance_of_none(changes),
             "bootstrap",
             *percentile_interval(changes, 1 - 2 * SIGNIFICANCE),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from datetime import datetime, timezone
 
@@ -257,4 +258,6 @@ def comparison(
 
 def as_metric(interval: Interval) -> report.Metric:
     """An interval as the document has it."""
+    if math.isnan(interval.low):
+        return report.Metric(value=interval.value)
     return report.Metric(value=interval.value, low=interval.low, high=interval.high)

@@ -7,6 +7,7 @@ exactly the same distribution as drawing rows, at a cost that does not grow with
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TypeVar
@@ -22,6 +23,7 @@ from beam_bert.evaluation.metrics import (
     given_labels,
     ranks,
     true_labels,
+    wilson_interval,
 )
 from beam_bert.tasks.classification import REGRESSION
 
@@ -50,25 +52,50 @@ class Bootstrap:
     Attributes:
       values: the metrics on the rows as they are, by name.
       replicates: float64 [replicates] for each of them.
+      rows: how many they are.
       label_f1: float64 [replicates, labels]; None for regression.
+      support: int64 [labels], rows in which each is true; None for regression.
     """
 
     values: Mapping[str, float]
     replicates: Mapping[str, FloatArray]
+    rows: int
     label_f1: FloatArray | None = None
+    support: Array | None = None
 
     def intervals(self) -> dict[str, Interval]:
-        """Each metric with its interval."""
-        return {
-            name: Interval(value, *percentile_interval(self.replicates[name]))
-            for name, value in self.values.items()
-        }
+        """Each metric with its interval; where the replicates are all alike, see `_collapsed`."""
+        found = {}
+        for name, value in self.values.items():
+            low, high = percentile_interval(self.replicates[name])
+            if low == high:
+                low, high = self._collapsed(name, value)
+            found[name] = Interval(value, low, high)
+        return found
 
     def label_f1_intervals(self) -> FloatArray:
         """float64 [labels, 2]: low and high end of each label's F1."""
-        assert self.label_f1 is not None
+        assert self.label_f1 is not None and self.support is not None
         tail = (1 - LEVEL) / 2
-        return np.quantile(self.label_f1, [tail, 1 - tail], axis=0).T
+        ends = np.quantile(self.label_f1, [tail, 1 - tail], axis=0).T
+        # Never wrong, or never right, in these rows: they are still so many rows only.
+        is_point = ends[:, 0] == ends[:, 1]
+        wilson = np.stack(wilson_interval(ends[:, 0] * self.support, self.support), axis=1)
+        return np.where(is_point[:, None], wilson, ends)
+
+    def _collapsed(self, name: str, value: float) -> tuple[float, float]:
+        """The interval of a share that no drawing of these rows changes: of all right, or none.
+
+        Wilson's of that share; macro F1's is the mean of its labels' intervals. Errors and
+        correlations are no shares, and have none (NaN).
+        """
+        if self.support is None:
+            return math.nan, math.nan
+        if name == "macro_f1":
+            low, high = self.label_f1_intervals().mean(axis=0)
+        else:
+            low, high = wilson_interval(np.array(value * self.rows), np.array(self.rows))
+        return min(float(low), value), max(float(high), value)
 
 
 def bootstrap(
@@ -117,6 +144,19 @@ def percentile_interval(replicates: Array, level: float = LEVEL) -> tuple[float,
     return float(low), float(high)
 
 
+def difference_interval(value: float, replicates: Array, rows: int) -> tuple[float, float]:
+    """Of a difference of two shares on the same rows.
+
+    Where all replicates are alike (the two never differ, or always) it is as wide as Wilson's
+    interval around none of so many rows.
+    """
+    low, high = percentile_interval(replicates)
+    if low < high:
+        return low, high
+    width = float(wilson_interval(np.array(0), np.array(rows))[1])
+    return max(value - width, -1.0), min(value + width, 1.0)
+
+
 def chance_of_none(differences: Array) -> float:
     """Two-sided p-value of a difference being 0, from its replicates (never quite 0)."""
     total = len(differences) + 1
@@ -139,7 +179,9 @@ def _labels(given: list[BoolArray], true: BoolArray, replicates: int, seed: int)
                     name: np.concatenate([values[name] for values, _ in parts])
                     for name in whole[model][0]
                 },
+                int(counts.sum()),
                 np.concatenate([f1 for _, f1 in parts]),
+                counts @ true,
             )
         )
     return found
@@ -189,6 +231,7 @@ def _regression(
                     "root_mean_squared_error": float(np.sqrt(squared)),
                 },
                 {name: np.concatenate([d[model][name] for d in draws]) for name in draws[0][model]},
+                len(true),
             )
         )
     return result

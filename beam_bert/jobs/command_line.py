@@ -240,7 +240,7 @@ def settings_parser(
         if group not in groups:
             groups[group] = parser.add_argument_group(group)
         if name in sections:
-            about = f"{name}: {field.description}"
+            about = f"{name}: {field.description}{_members(field.annotation)}"
             groups[group].description = "\n".join(filter(None, [groups[group].description, about]))
             continue
         default = _default_text(field)
@@ -342,6 +342,19 @@ def _is_section(config: type[BaseModel], name: str) -> bool:
     annotation = config.model_fields[name].annotation
     kinds = (annotation, *typing.get_args(annotation))
     return any(isinstance(kind, type) and issubclass(kind, BaseModel) for kind in kinds)
+
+
+def _members(section: Any) -> str:
+    """The settings of a section that is no job of its own, with their defaults."""
+    fields = getattr(section, "model_fields", {}).items()
+    if any(field.json_schema_extra for _, field in fields):
+        return ""  # a job's settings, which its own --help shows
+    lines = []
+    for name, field in fields:
+        values = ", ".join(map(str, typing.get_args(field.annotation)))
+        of = f" One of {values}." if typing.get_origin(field.annotation) is typing.Literal else ""
+        lines.append(f"\n  {name}: {field.description}{of} [{_default_text(field)}]")
+    return "".join(lines)
 
 
 def _argument_kind(annotation: Any) -> dict[str, Any]:

@@ -31,6 +31,8 @@ def main(argv: Sequence[str] | None, prog: str) -> int:
             )
         if arguments.command == "list":
             _list(store, arguments.json)
+        elif arguments.command == "history":
+            _history(store, arguments.json)
         elif arguments.command == "show":
             _show(store, arguments.version, arguments.json)
         else:
@@ -45,6 +47,14 @@ def _list(store: ModelStore, as_json: bool) -> None:
         print(json.dumps(display.store_as_json(store)))
     else:
         display.print_store(store)
+
+
+def _history(store: ModelStore, as_json: bool) -> None:
+    store.require()
+    if as_json:
+        print(json.dumps([display.move_as_json(move) for move in store.history()]))
+    else:
+        display.print_history(store)
 
 
 def _show(store: ModelStore, version: str, as_json: bool) -> None:
@@ -79,6 +89,7 @@ def parser(prog: str) -> argparse.ArgumentParser:
     )
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     _command(commands, "list", "Its versions, newest first, and what points at them.")
+    _command(commands, "history", "Every move and verdict with its reason, newest first.")
     show = _command(commands, "show", "One version, its files checked against their checksums.")
     show.add_argument(
         "version", nargs="?", default=PRODUCTION, help=f"Version or alias [{PRODUCTION}]."
@@ -103,5 +114,5 @@ def _command(commands: argparse._SubParsersAction, name: str, text: str) -> argp
     )
     command.add_argument("store", help="Folder or gs:// prefix of the store.")
     add_billing_flag(command)
-    command.add_argument("--json", action="store_true", help="One JSON object instead of a table.")
+    command.add_argument("--json", action="store_true", help="JSON instead of a table.")
     return command

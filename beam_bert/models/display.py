@@ -75,6 +75,11 @@ def print_version(store: ModelStore, record: VersionRecord) -> None:
     _print(facts, files, _history(_moves_of(store, record)))
 
 
+def print_history(store: ModelStore) -> None:
+    """Every move of an alias and every verdict, newest first."""
+    _print(_history(store.history()[::-1]))
+
+
 def print_move(before: dict[str, str], move: AliasMove) -> None:
     """What a promotion or rollback changed."""
     for alias in (PRODUCTION, PREVIOUS):

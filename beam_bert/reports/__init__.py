@@ -4,6 +4,7 @@
     render_answer_evaluation(…)   -> the same with `--task answer`
     render_run_report(manifest)   -> report.html of a run
     render_failure(failure)       -> the same of one that committed nothing
+    render_night(night, …)        -> night.html of a night
 
 All need the extra [report] (jinja2; evaluations matplotlib), imported when they are called.
 """
@@ -16,6 +17,7 @@ from beam_bert.reports.pages import (
     render_answer_evaluation,
     render_evaluation,
     render_failure,
+    render_night,
     render_run_report,
 )
 
@@ -27,5 +29,6 @@ __all__ = [
     "render_answer_evaluation",
     "render_evaluation",
     "render_failure",
+    "render_night",
     "render_run_report",
 ]

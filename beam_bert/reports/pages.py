@@ -13,10 +13,12 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from beam_bert.errors import printable
+from beam_bert.models.records import AliasMove
 from beam_bert.reports import figures
 from beam_bert.reports.answering import AnswerEvaluation
 from beam_bert.reports.evaluation import FEWEST_FOR_INTERVAL, Evaluation
 from beam_bert.reports.headlines import evaluation_headline, run_headline
+from beam_bert.reports.night import DRIFT_ERRORS, DRIFT_SHARE, headline, run_lines, shown_labels
 from beam_bert.reports.wording import label_text, metric_text, name_text, share_text
 from beam_bert.settings.answer import AnswerConfig
 from beam_bert.settings.inference import ClassifyConfig, SentimentConfig
@@ -137,6 +139,46 @@ def render_failure(failure: Failure) -> str:
             f=failure,
             rejects=_by_size(counts.rejects_by_reason) if counts else [],
             most_rows=MOST_ROWS,
+        )
+    )
+
+
+def render_night(
+    night: Mapping[str, Any],
+    *,
+    store: str,
+    links: Sequence[tuple[str, str]],
+    moves: Sequence[AliasMove],
+    runs: Sequence[Manifest | Failure],
+) -> str:
+    """night.html: what a night came to, and the nights before it.
+
+    Args:
+      night: the fields of the JSON line that ends it.
+      store: the model store.
+      links: to other pages, text and target.
+      moves: of the store's history, newest first.
+      runs: the last runs of the output, oldest first.
+
+    Raises:
+      MissingExtra: jinja2 is not installed.
+    """
+    word, why = headline(night)
+    lines = run_lines(runs)
+    return _finished(
+        _environment()
+        .get_template("night.html")
+        .render(
+            n=night,
+            word=word,
+            why=why,
+            store=store,
+            links=links,
+            moves=moves,
+            lines=lines,
+            labels=shown_labels(lines),
+            drift_share=DRIFT_SHARE,
+            drift_errors=DRIFT_ERRORS,
         )
     )
 

@@ -92,6 +92,7 @@ class NightlyConfig(Settings):
     task: Literal["classify", "sentiment"] = setting(
         "Night", "Which job classifies.", default="classify"
     )
+    dry_run: bool = setting("Night", "Say what this night would do, and do nothing.", default=False)
     finetune: FinetuneConfig | None = setting(
         "Sections", "As pipelines.finetune; left out: the model is not trained.", default=None
     )
@@ -100,7 +101,7 @@ class NightlyConfig(Settings):
     )
     gate: GateConfig = setting(
         "Sections",
-        "metric, minimum, minimum_rows, max_fall, rule, promote, anchor: see docs/nightly.md.",
+        "What a candidate must reach; docs/nightly.md says more.",
         default_factory=GateConfig,
     )
     classify: ClassifyConfig = setting("Sections", "As pipelines.classify.")

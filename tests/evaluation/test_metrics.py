@@ -16,6 +16,7 @@ from beam_bert.evaluation.comparison import (
     in_words,
     mcnemar_p_value,
 )
+from beam_bert.evaluation.document import as_metric
 from beam_bert.evaluation.intervals import (
     bootstrap,
     bootstrap_together,
@@ -333,3 +334,31 @@ def test_the_baseline_is_what_a_model_has_that_always_says_the_same(problem_type
 def test_targets_become_one_boolean_a_label() -> None:
     assert true_labels(np.array([1, 0]), SINGLE_LABEL, 2).tolist() == [[False, True], [True, False]]
     assert true_labels(np.array([[1.0, 0.0]]), MULTI_LABEL, 2).tolist() == [[True, False]]
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.lists(st.integers(0, 2), min_size=1, max_size=60).map(np.array), st.booleans())
+def test_no_interval_has_no_width_though_all_rows_are_right_or_all_are_wrong(
+    targets: np.ndarray, is_right: bool
+) -> None:
+    scores = np.eye(3)[targets if is_right else (targets + 1) % 3]
+    drawn = bootstrap(scores, targets, SINGLE_LABEL, replicates=30)
+    value = drawn.values["accuracy"]
+    accuracy = drawn.intervals()["accuracy"]
+    low, high = wilson_interval(np.array(value * len(targets)), np.array(len(targets)))
+    assert (accuracy.low, accuracy.high) == (pytest.approx(low), pytest.approx(high))
+    for each in drawn.intervals().values():
+        assert each.low < each.high and each.low <= each.value <= each.high
+    for (low, high), rows in zip(drawn.label_f1_intervals(), drawn.support, strict=True):
+        assert 0 <= low < high <= 1
+        assert rows > 0 or (low, high) == (0, 1)  # no row of it: nothing is known
+    same = compare(scores, scores, targets, SINGLE_LABEL, replicates=30)
+    for difference in same.differences.values():
+        assert difference.change.low < 0 < difference.change.high
+
+
+def test_a_regression_without_any_error_has_no_interval() -> None:
+    values = np.linspace(0, 1, 20)
+    drawn = bootstrap(values[:, None], values[:, None], REGRESSION, replicates=30)
+    errors = drawn.intervals()["mean_absolute_error"]
+    assert errors.value == 0 and as_metric(errors).low is None

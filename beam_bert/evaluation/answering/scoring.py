@@ -18,6 +18,7 @@ from beam_bert.evaluation.answering.metrics import (
     question_word,
 )
 from beam_bert.evaluation.intervals import percentile_interval
+from beam_bert.evaluation.metrics import wilson_interval
 from beam_bert.inference.fp32_recheck import RecheckedModel
 from beam_bert.inference.model_handler import score
 from beam_bert.labelled.answers import Asked
@@ -146,6 +147,9 @@ class Intervals:
             )
         ]
         low, high = percentile_interval(np.array(drawn))
+        if low == high:  # all of them right, or none: that is so of so many texts only
+            ends = wilson_interval(np.array(mean * len(counts)), np.array(len(counts)))
+            low, high = min(float(ends[0]), mean), max(float(ends[1]), mean)
         return Metric(value=mean, low=low, high=high)
 
 

@@ -7,38 +7,32 @@ import json
 import time
 import traceback
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from datetime import datetime
-from typing import Any
 
 from filelock import FileLock, Timeout
 
 from beam_bert.errors import (
     BeamBertError,
-    CommittedUnread,
-    ConfigError,
-    NoFilesError,
     OutputError,
     RunFailed,
     one_line,
 )
-from beam_bert.jobs import run as jobs
 from beam_bert.jobs.nightly.gate import Verdict, judge, known_verdict
+from beam_bert.jobs.nightly.page import evaluation_report, write_page
+from beam_bert.jobs.nightly.plan import classified, known_candidate, show_plan, with_files
 from beam_bert.jobs.runners import check_places, pipeline_options
 from beam_bert.models import ModelStore
 from beam_bert.models.cache import cache_folder
 from beam_bert.models.store import CANDIDATE, PRODUCTION
-from beam_bert.settings.inference import SentimentConfig
 from beam_bert.settings.nightly import NightlyConfig
 from beam_bert.sinks import Manifest
-from beam_bert.sources import list_files
 from beam_bert.storage import Wording, open_storage
 from beam_bert.storage.billing import bill_to
 from beam_bert.storage.paths import resolved
 from beam_bert.terminal import TERMINAL, after_commit
-from beam_bert.training.finetune import finetune, training_sources
-from beam_bert.training.run import training_digest
+from beam_bert.training.finetune import finetune
 
 GATE_FILE = "gate.json"
 _OUTPUT = Wording(place="output", error=OutputError, again="run the same command again")
@@ -59,6 +53,9 @@ class Night:
       version: in production afterwards.
       rows_read, rows_predicted, rows_rejected: of the documents that were read now.
       manifest: of the run that read them; None where there was nothing to read.
+      evaluation: the report that the verdict of this night rests on, if it was made now.
+      page: the page about this night; None without the extra [report].
+      warnings: of this night's training, one line each.
       seconds: of the whole night.
       errors: one line each; what is listed first decides the exit code.
     """
@@ -74,6 +71,9 @@ class Night:
     rows_predicted: int = 0
     rows_rejected: int = 0
     manifest: str | None = None
+    evaluation: str | None = None
+    page: str | None = None
+    warnings: tuple[str, ...] = ()
     seconds: float = 0.0
     errors: tuple[str, ...] = ()
 
@@ -84,15 +84,9 @@ def nightly(config: NightlyConfig, beam_flags: Sequence[str] = ()) -> Night:
     Documents are classified even if the model could not be refreshed; that is told at the end.
 
     Raises:
-      ConfigError: --dry_run, which Beam would take, and which would not stop the training; a place
-        that the runner's workers cannot see.
+      ConfigError: a place that the runner's workers cannot see.
       BeamBertError: the first thing that went wrong, after the JSON line that has them all.
     """
-    if any(flag.split("=")[0] == "--dry_run" for flag in beam_flags):
-        raise ConfigError(
-            "--dry_run: a night has none; give it to pipelines.classify with the settings of the "
-            "section classify"
-        )
     if "classify" in config.steps:  # before a training of hours, not after it
         places = {
             "store": (config.store,),
@@ -104,6 +98,9 @@ def nightly(config: NightlyConfig, beam_flags: Sequence[str] = ()) -> Night:
     bill_to(config.billing_project)
     config = config.on(config.date or f"{datetime.now():%Y-%m-%d}")
     night = Night(config.date)
+    if config.dry_run:
+        show_plan(config, beam_flags)
+        return night
     errors: list[BeamBertError] = []
     try:
         with _alone(config.store):
@@ -112,6 +109,7 @@ def nightly(config: NightlyConfig, beam_flags: Sequence[str] = ()) -> Night:
             except Exception as error:
                 errors.append(_as_told(error))
                 night.decision = "failed"
+                _write_down(config, f"the refresh of {config.date} failed: {one_line(errors[0])}")
             _classify(config, night, beam_flags)
     except Exception as error:
         errors.append(_as_told(error))
@@ -119,6 +117,8 @@ def nightly(config: NightlyConfig, beam_flags: Sequence[str] = ()) -> Night:
     if errors:
         night.status = "failed"
     night.seconds = round(time.monotonic() - started, 3)
+    with after_commit("the page of this night"):
+        night.page = write_page(config, asdict(night))
     with after_commit("the line of this night"):
         print(json.dumps(asdict(night)))
     if errors:
@@ -143,8 +143,11 @@ def _refresh(config: NightlyConfig, night: Night) -> None:
     store = ModelStore.open(config.store)
     candidate = _candidate(config, store)
     if candidate is None and config.finetune is not None and "train" in config.steps:
-        candidate = night.trained = finetune(config.finetune).version
-        night.status = "done"
+        with TERMINAL.warnings() as warnings:
+            candidate = night.trained = finetune(config.finetune).version
+        night.status, night.warnings = "done", tuple(warnings)
+        if warnings:
+            _write_down(config, f"the training of {candidate} warned: {'; '.join(warnings)}")
     night.candidate = candidate
     night.version = store.aliases().get(PRODUCTION)
     verdict = _verdict(config, store, night)
@@ -163,16 +166,20 @@ def _refresh(config: NightlyConfig, night: Night) -> None:
 def _candidate(config: NightlyConfig, store: ModelStore) -> str | None:
     """The version made of today's labels and settings; without training: what the alias says."""
     aliases = store.aliases()
-    if config.finetune is None:
-        return aliases.get(CANDIDATE)
-    digest = training_digest(config.finetune, training_sources(config.finetune))
-    found = [record.version for record in store.versions() if record.trained_on == digest]
-    if not found:
-        return None
-    candidate = aliases[PRODUCTION] if aliases.get(PRODUCTION) in found else found[-1]
+    candidate = known_candidate(config, store)
+    if candidate is None or config.finetune is None:
+        return candidate
     if aliases.get(CANDIDATE) != candidate:  # the training was killed just before
         store.set_alias(CANDIDATE, candidate, reason="it is the one trained on the latest labels")
     return candidate
+
+
+def _write_down(config: NightlyConfig, line: str) -> None:
+    """Write a line into the store's history, once; where that cannot be, the night tells it."""
+    with suppress(BeamBertError):
+        store = ModelStore.open(config.store)
+        if store.exists() and all(move.reason != line for move in store.history()[-1:]):
+            store.note(line)
 
 
 def _verdict(config: NightlyConfig, store: ModelStore, night: Night) -> Verdict | None:
@@ -195,6 +202,7 @@ def _verdict(config: NightlyConfig, store: ModelStore, night: Night) -> Verdict 
         return None
     if verdict.is_new:
         night.status = "done"
+        night.evaluation = evaluation_report(config)
     night.decision = "approved" if verdict.approved else "kept"
     night.reason = verdict.reason
     return verdict
@@ -211,19 +219,9 @@ def _classify(config: NightlyConfig, night: Night, beam_flags: Sequence[str]) ->
     if "classify" not in config.steps:
         return
     manifest: Manifest | None = None
-    section = config.classify.model_copy(update={"input": _with_files(config.classify.input)})
-    try:
-        if not section.input:
-            pass  # nothing has come in
-        elif config.task == "sentiment":
-            # What is not given has the sentiment job's own default.
-            settings: dict[str, Any] = section.model_dump(exclude_unset=True)
-            manifest = jobs.sentiment(SentimentConfig(**settings), beam_flags)
-        else:
-            manifest = jobs.classify(section, beam_flags)
-    except CommittedUnread as error:
-        night.status = "done"
-        TERMINAL.warn(one_line(error))
+    section = config.classify.model_copy(update={"input": with_files(config.classify.input)})
+    if section.input:
+        manifest = classified(config, section, beam_flags)
     night.version = ModelStore.open(config.store).aliases().get(PRODUCTION)
     if manifest is None:
         return
@@ -234,19 +232,6 @@ def _classify(config: NightlyConfig, night: Night, beam_flags: Sequence[str]) ->
     night.rows_predicted, night.rows_rejected = counts.rows_predicted, counts.rows_rejected
     output = config.classify.output.rstrip("/")
     night.manifest = f"{output}/runs/{manifest.run_id}/manifest.json"
-
-
-def _with_files(patterns: Sequence[str]) -> tuple[str, ...]:
-    """The patterns behind which there is a file: on a quiet day a folder may be empty."""
-    found = []
-    for pattern in patterns:
-        try:
-            list_files([pattern])
-        except NoFilesError as error:
-            TERMINAL.say(f"nothing to read: {one_line(error)}")
-        else:
-            found.append(pattern)
-    return tuple(found)
 
 
 @contextmanager

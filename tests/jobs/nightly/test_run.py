@@ -185,6 +185,14 @@ def test_the_first_night_trains_promotes_and_classifies_and_the_second_does_noth
     assert {str(row["run_date"]) for row in place.rows()} == {"2026-11-24"}
     place.check_whole()
 
+    page = Path(first["page"]).read_text()
+    assert page.startswith("<!doctype html>") and "PROMOTED" in page and first["reason"] in page
+    assert f"In production: {version}" in page
+    for target in ("report.html", f"../../runs/{Path(first['manifest']).parent.name}/report.html"):
+        assert f'href="{target}"' in page
+        assert (Path(first["page"]).parent / target).is_file()
+    assert first["evaluation"] == str(Path(first["page"]).parent / "report.html")
+
     before = place.files()
     second = place.night()
     assert (second["status"], second["decision"]) == ("nothing_to_do", "current")
@@ -627,14 +635,23 @@ def test_the_gate_knows_the_metrics_that_models_are_compared_by() -> None:
     assert set(values) == set(get_args(ValueMetric))
 
 
-def test_a_night_asked_for_a_dry_run_does_nothing(place: Place) -> None:
-    assert main(["--config", str(place.config()), "--dry_run=true"]) == 2
-    assert "--dry_run: a night has none" in place.capsys.readouterr().err
-    assert main(["--config", str(place.config()), "--dry_run"]) == 2  # Beam's has a value
-    error = place.capsys.readouterr().err
-    assert "--dry_run: expected one argument" in error
-    assert error.count("\n") == 1
+def test_a_dry_run_says_what_is_due_and_does_nothing(place: Place) -> None:
+    assert main(["--config", str(place.config()), "--dry_run"]) == 0
+    shown = place.capsys.readouterr().out
+    assert "train:      due: no version was trained on these labels" in shown
+    assert "gate:       the new model will be judged alone" in shown
+    assert "production: no version yet" in shown
     assert place.files() == {}
+
+    version = place.night()["version"]
+    before = place.files()
+    place.add_documents("tuesday.jsonl", 4, seed=4)
+    assert main(["--config", str(place.config()), "--dry_run", "--date=2026-11-25"]) == 0
+    shown = place.capsys.readouterr().out
+    assert f"train:      not due: {version} was trained on these labels" in shown
+    assert "gate:       nothing to judge: the candidate is in production already" in shown
+    assert "documents" in shown.split(f"with {version}:")[1]
+    assert place.files() == before
 
 
 def test_the_example_is_a_configuration_as_it_stands() -> None:
