@@ -55,9 +55,14 @@ def one_line(error: BaseException) -> str:
 
 
 class BeamBertError(Exception):
-    """Base of everything this package raises on purpose; `str()` is one line for a person."""
+    """Base of everything this package raises on purpose; `str()` is one line for a person.
+
+    Attributes:
+      to_paste: lines that a person may want to copy into a file, where there are such.
+    """
 
     exit_code = 1
+    to_paste = ""
 
     def __str__(self) -> str:
         return _LINE_ENDS.sub(" ", super().__str__())

@@ -12,9 +12,10 @@ from __future__ import annotations
 
 import datetime
 import fnmatch
+import json
 import os
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -94,14 +95,12 @@ def check_sources(
     names = {_plain(licence): licence for licence in allowed}
     read: dict[str, list[DeclaredSource]] = {}
     records = []
-    for use, file in files:
-        where, found = _declaration(file.path, declared_in, read)
+    declared = [(*_declaration(file.path, declared_in, read), use, file) for use, file in files]
+    undeclared = [(where, file.path) for where, found, _, file in declared if found is None]
+    if undeclared and not accept_unlicensed:
+        raise _undeclared(undeclared, {place for place, sources in read.items() if sources})
+    for where, found, use, file in declared:
         digest = sha256_of(file.path)
-        if found is None and not accept_unlicensed:
-            raise InputError(
-                f"{file.path} is not declared in {where}: add its path, origin, licence and date "
-                "there (see README, Provenance), or say --accept_unlicensed"
-            )
         if found is not None and found.sha256 not in (None, digest):
             raise InputError(
                 f"{file.path} has sha256 {digest}, and {where} declares {found.sha256}: "
@@ -127,6 +126,40 @@ def check_sources(
             )
         )
     return records
+
+
+def _undeclared(files: Sequence[tuple[str, str]], begun: Collection[str]) -> InputError:
+    """The error that names all files without declaration, with the YAML that they lack.
+
+    Args:
+      files: each with the YAML file that should declare it.
+      begun: YAML files that declare others already.
+    """
+    blocks = []
+    places = list(dict.fromkeys(where for where, _ in files))
+    for place in places:
+        paths = [path for where, path in files if where == place]
+        lines = [f"# below `sources:` in {place}" if place in begun else f"# {place}"]
+        lines += [] if place in begun else ["sources:"]
+        for path in dict.fromkeys(paths):
+            folder = place[: place.rfind("/") + 1]
+            inner = path.removeprefix(folder) if folder else path
+            lines += [
+                f"  - path: {json.dumps(inner, ensure_ascii=False)}",
+                "    origin: TODO   # a URL, a contract, a team",
+                "    licence: TODO  # an SPDX name such as CC-BY-4.0, or own",
+                "    date: TODO     # when it was collected, YYYY-MM-DD",
+            ]
+        blocks.append("\n".join(lines))
+    names = list(dict.fromkeys(path for _, path in files))
+    more = f" and {len(names) - 3:,} more files" if len(names) > 3 else ""
+    are = "is" if len(names) == 1 else "are"
+    error = InputError(
+        f"{', '.join(names[:3])}{more} {are} not declared in {' or '.join(places)}: add path, "
+        "origin, licence and date there, or say --accept_unlicensed"
+    )
+    error.to_paste = "\n".join(blocks)
+    return error
 
 
 def card_licence(card: str) -> str:

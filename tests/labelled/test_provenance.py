@@ -12,7 +12,7 @@ import pytest
 import yaml
 
 from beam_bert.errors import InputError
-from beam_bert.labelled.provenance import check_sources
+from beam_bert.labelled.provenance import SourceRecord, check_sources
 from beam_bert.slices.plan import FileEntry
 from pipelines.finetune import main
 
@@ -196,3 +196,34 @@ def test_a_glob_licenses_what_lies_beside_its_file_alone(
     check("labels/a.csv")
     with pytest.raises(InputError, match=r"mine\.csv is not declared"):
         check("mine.csv")
+
+
+def test_all_files_without_declaration_are_told_at_once_with_the_yaml_that_they_lack(
+    tmp_path: Path,
+) -> None:
+    names = ["a.csv", "b: c.csv", "deep/d.csv"]
+    (tmp_path / "deep").mkdir()
+    for name in (*names, "known.csv"):
+        (tmp_path / name).write_text("text,label\na,b\n")
+    files = [("train", FileEntry(str(tmp_path / name), 14)) for name in (*names, "known.csv")]
+    declaration = tmp_path / "data.yaml"
+    known = "sources:\n  - {path: known.csv, origin: o, licence: CC0-1.0, date: 2020-01-01}\n"
+    declaration.write_text(known)
+
+    def check() -> list[SourceRecord]:
+        return check_sources(files, declared_in=None, allowed=["CC0-1.0"], accept_unlicensed=False)
+
+    with pytest.raises(InputError) as error:
+        check()
+    assert all(f"{tmp_path / name}" in str(error.value) for name in names)
+    assert "known.csv" not in str(error.value) + error.value.to_paste
+    pasted = known + error.value.to_paste + "\n"
+    for todo, value in (("origin", "o"), ("licence", "CC0-1.0"), ("date", "2020-01-01")):
+        pasted = pasted.replace(f"{todo}: TODO", f"{todo}: {value}")
+    declaration.write_text(pasted)
+    assert [record.path for record in check()] == [file.path for _, file in files]
+    declaration.unlink()
+    with pytest.raises(InputError) as error:
+        check()
+    assert error.value.to_paste.count("  - path: ") == 4
+    assert f"# {tmp_path}/deep/data.yaml" in error.value.to_paste

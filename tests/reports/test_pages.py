@@ -10,6 +10,7 @@ from xml.etree import ElementTree
 
 import pytest
 
+from beam_bert.models.records import AliasMove
 from beam_bert.reports import (
     AnswerEvaluation,
     Evaluation,
@@ -22,9 +23,11 @@ from beam_bert.reports import (
     render_answer_evaluation,
     render_evaluation,
     render_failure,
+    render_night,
     render_run_report,
 )
 from beam_bert.reports import evaluation as report
+from beam_bert.reports.night import run_lines
 from beam_bert.reports.wording import metric_text, name_text, share_text
 from beam_bert.sinks import Manifest
 from beam_bert.sinks.manifest import Counts, Failure
@@ -442,13 +445,17 @@ def test_a_run_report_needs_no_figure_library(monkeypatch: pytest.MonkeyPatch) -
         render_evaluation(evaluation())
 
 
-def test_a_failed_run_has_a_page_that_says_why() -> None:
-    failure = Failure(
+def failed(message: str) -> Failure:
+    return Failure(
         run_id="r", run_key="k", job="classify", partition="d=1", started_at="a", failed_at="b",
-        reason="reject_rate", message=f"too many {HOSTILE}",
+        reason="reject_rate", message=message,
         counts=Counts(rows_read=2, rows_rejected=2, rejects_by_reason={"empty_text": 2}),
         staged_rejects="out/staging/k/rejects",
     )  # fmt: skip
+
+
+def test_a_failed_run_has_a_page_that_says_why() -> None:
+    failure = failed(f"too many {HOSTILE}")
     page = assert_stands_alone(render_failure(failure))
     assert "Nothing was committed: too many" in page.text
     assert "out/staging/k/rejects" in page.text
@@ -466,3 +473,69 @@ def test_headings_can_be_jumped_to_and_tables_say_what_their_heads_are_for() -> 
 def test_a_tiny_p_value_is_told_as_such() -> None:
     assert pages._p_value(0.00004) == "<0.001"
     assert pages._p_value(0.0213) == "0.021"
+
+
+def night_fields(**values: object) -> dict[str, object]:
+    fields = {"date": "2026-11-24", "status": "done", "trained": None, "candidate": None}
+    fields |= {"decision": "off", "reason": "", "version": None, "rows_read": 0}
+    fields |= {"rows_predicted": 0, "rows_rejected": 0, "manifest": None, "seconds": 1.0}
+    return fields | {"warnings": (), "errors": ()} | values
+
+
+def night_page(text: str) -> str:
+    move = {"number": 1, "id": "1", "at": "2026-11-24T00:00:00Z", "by": text, "action": "note"}
+    return render_night(
+        night_fields(reason=text, errors=(text,), warnings=(text,), decision="kept"),
+        store=text,
+        links=[("evaluation", "report.html")],
+        moves=[AliasMove.model_validate({**move, "reason": text, "aliases": {}})],
+        runs=[manifest(labels=3), failed(text)],
+    )
+
+
+def test_a_nights_page_keeps_text_text() -> None:
+    page = Page(night_page(HOSTILE))
+    assert page.tags.keys().isdisjoint({"script", "img", "link", "iframe", "object"})
+    assert "alert('x')" in page.text and not set(STEERING) & set(page.text)
+
+
+@pytest.mark.parametrize(
+    ("fields", "headline"),
+    [
+        ({"decision": "promoted", "reason": "0.9 against 0.8"}, "PROMOTED: 0.9 against 0.8"),
+        ({"decision": "kept", "reason": "0.7 against 0.8"}, "KEPT: 0.7 against 0.8"),
+        ({"decision": "failed", "errors": ("no file",)}, "FAILED: no file"),
+        ({"decision": "kept", "reason": "worse", "errors": ("disk full",)}, "KEPT: worse"),
+        ({"decision": "current", "errors": ("disk full",)}, "FAILED: disk full"),
+        ({"status": "nothing_to_do", "reason": "current"}, "NOTHING TO DO: current"),
+    ],
+)
+def test_a_nights_page_begins_with_what_it_came_to(
+    fields: dict[str, object], headline: str
+) -> None:
+    text = Page(render_night(night_fields(**fields), store="s", links=[], moves=[], runs=[])).text
+    assert headline in text
+    assert all(error in text for error in fields.get("errors", ()))
+
+
+def test_a_share_that_moved_by_more_than_chance_and_by_enough_is_marked() -> None:
+    def run(positive: int, negative: int, rejected: int = 0) -> Manifest:
+        counts = Counts(
+            rows_read=positive + negative + rejected,
+            rows_predicted=positive + negative,
+            rows_rejected=rejected,
+            label_counts={"positive": positive, "negative": negative},
+        )
+        return manifest(labels=1).model_copy(update={"counts": counts})
+
+    def moved(*runs: Manifest) -> list[float | None]:
+        return [line.labels["positive"].moved for line in run_lines(runs)]
+
+    usual = run(500, 500)
+    assert moved(usual, usual, run(400, 600)) == [None, None, pytest.approx(-0.1)]
+    assert moved(usual, run(6, 4)) == [None, None]  # 60 % of ten rows is no surprise
+    many = run(500_000, 500_000)
+    assert moved(many, run(510_000, 490_000)) == [None, None]  # no chance, and no matter
+    assert run_lines([usual, run(400, 400, 200)])[1].rejected.moved == pytest.approx(0.2)
+    empty = run(0, 0)
+    assert run_lines([empty, usual])[1].labels["positive"].value == 0.5
