@@ -34,7 +34,7 @@ RUN apt-get update \
     && apt-get install --yes --no-install-recommends python3.12 python3.12-venv \
     && rm -rf /var/lib/apt/lists/*
 WORKDIR /build
-COPY pyproject.toml README.md LICENSE container.lock torch.lock ./
+COPY pyproject.toml hatch_build.py README.md LICENSE container.lock torch.lock ./
 # By hash, whatever an index serves; some of Beam's dependencies come as pure Python sources, and nothing
 # of it needs a compiler. torch comes from an index of its own, for which its hashes were asked for.
 RUN python3.12 -m venv /opt/venv \

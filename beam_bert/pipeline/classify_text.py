@@ -24,6 +24,8 @@ from beam_bert.errors import ConfigError
 from beam_bert.inference.compute_options import ComputeOptions
 from beam_bert.models import fetch_model, resolve_model
 from beam_bert.pipeline.classify import Classify, warn_if_unchecked
+from beam_bert.settings.fields import check_values
+from beam_bert.settings.inference import ClassifyConfig
 from beam_bert.slices.batch import SliceBatch
 from beam_bert.slices.plan import Segment, Slice
 from beam_bert.slices.schema import document_schema, rejects_batch
@@ -52,7 +54,8 @@ class ClassifyText(beam.PTransform):
       top_k, all_scores, threshold, max_length, precision, device, batch_tokens: as the flags.
 
     Raises:
-      ModelError: the model cannot be used; when the transform is made, not when it runs.
+      ModelError, ConfigError: the model or a value cannot be used; when the transform is made,
+        not when it runs.
     """
 
     def __init__(
@@ -69,6 +72,8 @@ class ClassifyText(beam.PTransform):
         batch_tokens: int | None = None,
     ) -> None:
         super().__init__()
+        options = ComputeOptions(precision, device, batch_tokens)
+        check_values(ClassifyConfig, top_k=top_k, threshold=threshold, max_length=max_length)
         self._text_field = text_field
         warn_if_unchecked(precision)
         resolved = resolve_model(model)
@@ -86,7 +91,7 @@ class ClassifyText(beam.PTransform):
             resolved,
             self._task,
             WindowSettings(window, sentiment, min(STRIDE, window // 3)),
-            options=ComputeOptions(precision, device, batch_tokens),
+            options=options,
         )
 
     def expand(self, rows: Any) -> Any:

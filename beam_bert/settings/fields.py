@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import os
 from copy import copy
-from typing import Any, Literal, get_args, get_origin
+from typing import Annotated, Any, Literal, get_args, get_origin
 
 from pydantic import (
     BaseModel,
     ConfigDict,
     Field,
+    TypeAdapter,
+    ValidationError,
     ValidationInfo,
     field_validator,
     model_validator,
 )
 
-from beam_bert.errors import shown
+from beam_bert.errors import ConfigError, shown
+from beam_bert.settings.naming import named
 from beam_bert.settings.paths import path_fault
 
 
@@ -88,6 +91,22 @@ class Settings(BaseModel):
         kinds = (field.annotation, *get_args(field.annotation))
         takes_list = any(get_origin(kind) is tuple for kind in kinds)
         return (value,) if takes_list and isinstance(value, str) else value
+
+
+def check_values(config: type[BaseModel], **values: Any) -> None:
+    """Refuse values that the settings of those names would refuse.
+
+    Raises:
+      ConfigError: one of them is no such value; names it.
+    """
+    for name, value in values.items():
+        field = config.model_fields[name]
+        try:
+            TypeAdapter(Annotated[field.annotation, field]).validate_python(value)
+        except ValidationError as error:
+            message = error.errors()[0]["msg"]
+            text = f"{message[:1].lower()}{message[1:]}"
+            raise ConfigError(f"{named(name)}: {text}, got {shown(value)}") from None
 
 
 def is_fixed(config: type[BaseModel], name: str) -> bool:

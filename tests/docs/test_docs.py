@@ -109,3 +109,18 @@ def test_the_reasons_of_rejects_are_all_explained() -> None:
     )
     for reason in {reason for reason in listed if "_" in reason and f'"{reason}"' in source}:
         assert f"`{reason}`" in page, reason
+
+
+def test_a_package_index_gets_a_readme_without_links_that_lead_nowhere() -> None:
+    from hatchling.builders.wheel import WheelBuilder
+
+    text = WheelBuilder(str(ROOT)).metadata.core.readme
+    assert "[Apache Beam](https://beam.apache.org)" in text
+    assert [link for link in LINK.findall(text) if "://" not in link] == []
+    assert "docs/output.md" in text and "![" not in text
+
+
+@pytest.mark.parametrize("picture", sorted((ROOT / "docs" / "pictures").iterdir()), ids=str)
+def test_every_picture_is_small_and_shown_somewhere(picture: Path) -> None:
+    assert picture.stat().st_size < 200_000
+    assert any(f"pictures/{picture.name})" in page.read_text("utf-8") for page in PAGES)

@@ -88,6 +88,27 @@ def test_a_model_that_cannot_be_used_is_refused_when_the_pipeline_is_built(bert:
         ClassifyText(str(bert), max_length=100)
 
 
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"precision": "fp17"}, "precision: input should be 'auto', 'fp32', 'bf16'.*got 'fp17'"),
+        ({"device": "gpu"}, "device: input should be 'auto', 'cpu' or 'cuda', got 'gpu'"),
+        ({"batch_tokens": 0}, "batch_tokens: input should be greater than or equal to 1, got 0"),
+        ({"top_k": 0}, "top_k: input should be greater"),
+        ({"threshold": 2}, "threshold: input should be less"),
+        ({"max_length": 1}, "max_length: input should be greater"),
+    ],
+)
+def test_a_value_that_is_none_is_told_when_the_transform_is_made(
+    settings: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(ConfigError, match=message):
+        ClassifyText(**settings)
+    if "precision" in settings:
+        with pytest.raises(ConfigError, match=message):
+            Classify("sentiment-small-en", **settings)
+
+
 def test_the_example_runs_with_the_embedded_model() -> None:
     command = [sys.executable, str(EXAMPLES / "in_your_pipeline.py")]
     done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
