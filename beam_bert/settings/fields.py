@@ -102,7 +102,8 @@ def check_values(config: type[BaseModel], **values: Any) -> None:
     for name, value in values.items():
         field = config.model_fields[name]
         try:
-            TypeAdapter(Annotated[field.annotation, field]).validate_python(value)
+            kind: Any = Annotated[field.annotation, field]
+            TypeAdapter(kind).validate_python(value)
         except ValidationError as error:
             message = error.errors()[0]["msg"]
             text = f"{message[:1].lower()}{message[1:]}"
