@@ -83,6 +83,9 @@ COMMANDS = {
 PROGRAMS = {
     "models": Program("beam_bert.jobs.models", "Look into a model store, and move its aliases."),
     "init": Program("beam_bert.jobs.init", "Write a commented YAML file for what a folder holds."),
+    "compact": Program(
+        "beam_bert.jobs.compact", "Merge the small files of an output into fewer, larger ones."
+    ),
     "check": Program("beam_bert.jobs.check", "Say what is here and what is missing, before a run."),
 }
 

@@ -53,7 +53,7 @@ from beam_bert.settings.inference import (
 from beam_bert.sinks import RunSpec
 from beam_bert.sinks.manifest import encoded_schema
 from beam_bert.slices.plan import FileEntry
-from beam_bert.slices.schema import ID_FIELDS, ORIGIN_FIELDS, SCHEMA_VERSION
+from beam_bert.slices.schema import ID_FIELDS, ORIGIN_FIELDS, SCHEMA_VERSION, same_name
 from beam_bert.software import software_versions
 from beam_bert.sources import SourceSpec, inspect_source, list_files
 from beam_bert.sources.limiting import first_rows
@@ -175,11 +175,11 @@ def _answer(
 ) -> tuple[Predict, EncoderConfig]:
     encoder = load_span_finder(folder, precision="fp32", device="cpu").config
     shows_text = config.keep_text and len(config.text_column) > 1
-    ours = {field.name for field in (*ID_FIELDS, *ORIGIN_FIELDS)} | (
+    ours = {same_name(field.name) for field in (*ID_FIELDS, *ORIGIN_FIELDS)} | (
         {TEXT} if shows_text else set()
     )
-    taken = sorted(ours.intersection(config.names or ())) if config.answers == "wide" else []
-    if taken:
+    taken = [name for name in config.names or () if name and same_name(name) in ours]
+    if taken and config.answers == "wide":
         raise ConfigError(f"--question: {taken[0]} is a column already, use another name")
     task = AnswerTask(
         questions=config.questions,

@@ -84,6 +84,16 @@ def commit_run(run: RunSpec, records: Iterable[ShardRecord], schema: pa.Schema) 
         sweep(storage, run)
         return committed
     journal = _judge(storage, run, records, schema)
+    return finish_commit(storage, journal)
+
+
+def finish_commit(storage: Storage, journal: CommitJournal) -> Manifest:
+    """Begin a commit that was judged, and finish it, or its twin's.
+
+    Raises:
+      RunFailed: another run is committing the same work, or was committed meanwhile.
+    """
+    run = journal.run
     while not storage.create(run.journal, journal.model_dump_json(by_alias=True).encode()):
         twin = read_commit_journal(storage, run.journal)
         if twin is None:  # gone again: the twin is done, or was withdrawn

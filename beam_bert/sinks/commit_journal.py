@@ -99,8 +99,9 @@ class CommitJournal(BaseModel):
         """The files that this run brings into `table`."""
         manifest = self.manifest
         own = manifest.outputs if table == "predictions" else manifest.rejects
-        kept = (file.kept for file in manifest.replaced if file.kept is not None)
-        return (*own, *(file for file in kept if file.path.startswith(f"{table}/")))
+        # Several old files may be one now.
+        kept = {file.kept.path: file.kept for file in manifest.replaced if file.kept is not None}
+        return (*own, *(file for path, file in kept.items() if path.startswith(f"{table}/")))
 
 
 def read_commit_journal(storage: Storage, path: str) -> CommitJournal | None:

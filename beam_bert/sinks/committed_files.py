@@ -49,8 +49,9 @@ class _Known:
             for name in names.values():
                 if name in self.done:
                     self.done[name].shards.discard(file_replaced.path)
-            if file_replaced.kept is not None:
-                self._add(file_replaced.kept, names)
+            kept = file_replaced.kept
+            if kept is not None:
+                self._add(kept, {**self.names.get(kept.path, {}), **names})
         for file in manifest.inputs:
             self.done[file.resolved] = _Done(file, manifest.answers_digest, set())
         names = {file.path: file.resolved for file in manifest.inputs}

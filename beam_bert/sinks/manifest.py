@@ -96,13 +96,13 @@ class OutputFile(BaseModel):
 
 
 class Replaced(BaseModel):
-    """A file that an incremental run took out of the table, since it read its sources again."""
+    """A file that left the table: its sources were read again, or its rows are in another one."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     path: TablePath = Field(description="Path relative to the output.")
     kept: OutputFile | None = Field(
-        default=None, description="What holds its rows of other sources now; None: it had none."
+        default=None, description="What holds the rows that stay, also of others; None: none stay."
     )
 
 

@@ -7,8 +7,10 @@ bundle that a runner runs twice, or twice at once, ends as one whole file.
 from __future__ import annotations
 
 import dataclasses
+import inspect
 import math
 from collections.abc import Collection
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -24,6 +26,9 @@ from beam_bert.slices.schema import REJECT_SCHEMA, all_nullable
 from beam_bert.storage import Storage, crc32c_base64, open_storage
 
 ROW_GROUP_ROWS = 131_072
+# BigQuery advises 16 MiB or more; half as much again, since merged rows pack better.
+GROUP_BYTES = 24 << 20
+HAS_BLOOM_FILTERS = "bloom_filter_options" in inspect.signature(pq.write_table).parameters
 
 
 def write_shard(run: RunSpec, batch: SliceBatch, schema: pa.Schema) -> ShardRecord:
@@ -85,10 +90,16 @@ def _stage(
 
 
 def stage_file(
-    storage: Storage, run: RunSpec, table: Table, name: str, rows: pa.RecordBatch, schema: pa.Schema
+    storage: Storage,
+    run: RunSpec,
+    table: Table,
+    name: str,
+    rows: pa.RecordBatch,
+    schema: pa.Schema,
+    stored_bytes: int = 0,
 ) -> ShardFile:
-    """Write one Parquet file to staging, also an empty one."""
-    data = parquet_bytes(rows, schema)
+    """Write one Parquet file to staging, also an empty one; see `parquet_bytes`."""
+    data = parquet_bytes(rows, schema, stored_bytes)
     file = ShardFile(
         name=f"{name}.parquet", rows=rows.num_rows, bytes=len(data), crc32c=crc32c_base64(data)
     )
@@ -96,8 +107,14 @@ def stage_file(
     return file
 
 
-def parquet_bytes(rows: pa.RecordBatch, schema: pa.Schema) -> bytes:
+def parquet_bytes(rows: pa.RecordBatch, schema: pa.Schema, stored_bytes: int = 0) -> bytes:
     """The rows as a Parquet file: zstd, statistics, the schema's descriptions; same in, same out.
+
+    Args:
+      rows: in any order of the columns.
+      schema: the table's.
+      stored_bytes: about what they have when written, where that is known: row groups are
+        GROUP_BYTES then, else ROW_GROUP_ROWS.
 
     Raises:
       ValueError: `rows` has a column that `schema` has not.
@@ -117,9 +134,10 @@ def parquet_bytes(rows: pa.RecordBatch, schema: pa.Schema) -> bytes:
         # A look-up reads the pages that may have the row, not the whole column.
         write_page_index=True,
         sorting_columns=_sorting(rows),
+        **_bloom_filter(rows),
     ) as writer:
         if table.num_rows:  # a row group of no rows is more than some readers take
-            writer.write_table(table, row_group_size=row_group_rows(table.num_rows))
+            writer.write_table(table, row_group_size=row_group_rows(table.num_rows, stored_bytes))
     return sink.getvalue().to_pybytes()
 
 
@@ -139,6 +157,18 @@ def _encodings(schema: pa.Schema, repetitive: Collection[str]) -> dict[str, str]
         elif pa.types.is_float32(type_) or pa.types.is_float64(type_):
             encodings[name] = "BYTE_STREAM_SPLIT"
     return encodings
+
+
+def _bloom_filter(rows: pa.RecordBatch) -> dict[str, Any]:
+    """Of ids in no order, whose range tells nothing: one byte a row saves reading them all."""
+    place = rows.schema.get_field_index("doc_id")
+    if place < 0 or not HAS_BLOOM_FILTERS or _is_rising(rows.column(place)):
+        return {}
+    return {"bloom_filter_options": {"doc_id": {"ndv": rows.num_rows, "fpp": 0.05}}}
+
+
+def _is_rising(column: pa.Array) -> bool:
+    return column.null_count > 0 or not pc.any(pc.less(column[1:], column[:-1])).as_py()
 
 
 def _sorting(rows: pa.RecordBatch) -> list[pq.SortingColumn] | None:
@@ -203,9 +233,9 @@ def _repetitive(path: str, column: pa.Array) -> list[str]:
     return [path] if 2 * pc.count_distinct(column).as_py() <= len(column) else []
 
 
-def row_group_rows(rows: int) -> int:
-    """Rows a group: equal groups near ROW_GROUP_ROWS, so that no small rest is left at the end."""
-    groups = max(1, round(rows / ROW_GROUP_ROWS))
+def row_group_rows(rows: int, stored_bytes: int = 0) -> int:
+    """Rows a group: equal groups, so that no small rest is left at the end."""
+    groups = max(1, stored_bytes // GROUP_BYTES if stored_bytes else round(rows / ROW_GROUP_ROWS))
     return max(1, math.ceil(rows / groups))
 
 

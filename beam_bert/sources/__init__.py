@@ -34,6 +34,8 @@ A reject has one of these reasons, which do not change:
     damaged_file     compressed data or Parquet that is corrupt or cut short  the rest of the file,
                                                                               or, of a row group
                                                                               of Parquet, one row
+    not_supported    Parquet that is whole, with what pyarrow does not read   the whole file, or,
+                     (integers of 128 bits, LZO)                              of a row group, a row
     changed_file     the version that was listed is gone: replaced, or        the rest of the file
                      being written
     missing_file     the file has gone since it was listed                    the whole file

@@ -21,6 +21,12 @@ class DamagedFileError(LostFile):
     reason = "damaged_file"
 
 
+class NotSupportedError(LostFile):
+    """The file is whole, but has what pyarrow does not read, such as integers of 128 bits."""
+
+    reason = "not_supported"
+
+
 class HeaderError(LostFile):
     """A file's first line cannot be its header."""
 

@@ -16,7 +16,7 @@ from beam_bert.slices.conversion import rebuilt
 from beam_bert.slices.plan import MAX_ROWS_A_SLICE, Segment
 from beam_bert.sources.documents import Columns, joined
 from beam_bert.sources.fitting import fitted, id_texts, is_text, plain_type, valid_text
-from beam_bert.sources.lost import DamagedFileError, WrongKindError
+from beam_bert.sources.lost import DamagedFileError, NotSupportedError, WrongKindError
 from beam_bert.sources.parquet_types import distinct_names
 from beam_bert.sources.recognition import foreign
 from beam_bert.sources.rejects import MESSAGES, Rejects
@@ -66,7 +66,7 @@ def open_parquet(
       dictionaries: read texts as dictionaries.
 
     Raises:
-      LostFile: the footer is none, or the file is something else.
+      LostFile: the footer is none, the file is something else, or has what pyarrow does not read.
     """
     try:
         metadata = pyarrow.parquet.read_metadata(pa.BufferReader(b"PAR1" + footer))
@@ -87,6 +87,10 @@ def open_parquet(
             pre_buffer=True,
             page_checksum_verification=True,
         )
+    except pa.ArrowNotImplementedError as error:
+        raise NotSupportedError(
+            f"a column has what pyarrow does not read ({one_line(error)}); write it as another type"
+        ) from error
     except PARQUET_ERRORS as error:
         file.seek(0)
         if problem := foreign(file.read(SIGNATURE_BYTES), "parquet"):
@@ -205,7 +209,9 @@ def read_parquet(
                 message = f"row group {group}, {end - row:,} rows: {one_line(error)}"
                 if end - row > _MOST_LOST_ROWS:  # rather the footer is wrong
                     raise DamagedFileError(message) from error
-                yield from _lost_rows(row, end, message)
+                is_whole = isinstance(error, pa.ArrowNotImplementedError)
+                reason = NotSupportedError.reason if is_whole else DamagedFileError.reason
+                yield from _lost_rows(row, end, reason, message)
                 counted.taken()
                 break
             columns, rejects = _columns(batch, row, paths, spec)
@@ -215,12 +221,14 @@ def read_parquet(
         row = end
 
 
-def _lost_rows(begin: int, end: int, message: str) -> Iterator[tuple[None, Rejects, bytes, int]]:
+def _lost_rows(
+    begin: int, end: int, reason: str, message: str
+) -> Iterator[tuple[None, Rejects, bytes, int]]:
     """Rows that cannot be read, each of which counts."""
     for row in range(begin, end, MAX_ROWS_A_SLICE):
         rejects = Rejects()
         rows = np.arange(row, min(row + MAX_ROWS_A_SLICE, end))
-        rejects.add(rows, ("damaged_file", message), None)
+        rejects.add(rows, (reason, message), None)
         yield None, rejects, b"damaged", 0
 
 

@@ -11,6 +11,7 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
+from beam_bert.jobs.commands import run_command
 from beam_bert.sinks import RunSpec, commit_run, prepare_output, write_shard
 from beam_bert.slices.plan import FileEntry
 from beam_bert.sources import list_files, reading
@@ -297,3 +298,23 @@ def test_an_incremental_commit_killed_at_any_step_is_finished_by_the_next_launch
             break
         step += 1
     assert step > 1
+
+
+def test_after_a_compaction_a_changed_file_is_read_alone_and_its_old_rows_go(
+    tmp_path: Path, inputs: Path, bert: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "out"
+    assert run(inputs, out, bert, WAY, "--slice_bytes=1") == 0
+    assert len(shards(out)) == 10
+    assert run_command("compact", [str(out)], "beam-bert compact") == 0
+    assert len(shards(out)) == 1 and ids(out) == sorted(row["id"] for row in ROWS[:10])
+    assert run(inputs, out, bert, WAY, "--slice_bytes=1") == 0
+    assert len(shards(out)) == 1, "nothing is new"
+    for name, rows in (("a", ROWS[:3]), ("b", ROWS[7:10])):
+        write_jsonl(inputs / f"{name}.jsonl", rows)
+        touch_later(inputs / f"{name}.jsonl")
+        capsys.readouterr()
+        assert run(inputs, out, bert, WAY, "--slice_bytes=1") == 0
+        shown = capsys.readouterr().out.splitlines()
+        assert next(line for line in shown if "rows read" in line).split("│")[2].strip() == "3"
+    assert ids(out) == sorted(row["id"] for row in ROWS[:3] + ROWS[7:10])

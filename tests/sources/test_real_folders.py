@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import gzip
 import io
 import json
@@ -30,6 +31,16 @@ def zstd_with_window(data: bytes, log: int) -> bytes:
     parameters = zstandard.ZstdCompressionParameters(window_log=log)
     stream = zstandard.ZstdCompressor(compression_params=parameters).compressobj()
     return stream.compress(data) + stream.flush()
+
+
+def integers_of_128_bits() -> bytes:
+    """A file as Polars writes Int128, which Arrow has not: sound, and nothing for pyarrow."""
+    sink = pa.BufferOutputStream()
+    pq.write_table(pa.table({"text": ["a"], "big": [1]}), sink)
+    data = sink.getvalue().to_pybytes()
+    stored = pq.read_metadata(pa.BufferReader(data)).metadata[b"ARROW:schema"]
+    wide = base64.b64decode(stored).replace(b"\x40\0\0\0", b"\x80\0\0\0")
+    return data.replace(stored, base64.b64encode(wide))
 
 
 def tar_of(name: str, data: bytes, mode: str = "w") -> bytes:
@@ -63,6 +74,7 @@ LOST = [
     ("a.jsonl", parquet_bytes([{"id": "1", "text": "a"}]), "wrong_kind", "is Parquet; .*.parquet"),
     ("a.csv", parquet_bytes([{"id": "1", "text": "a"}]), "wrong_kind", "is Parquet"),
     ("a.parquet", b"id,text\n1,a\n", "damaged_file", "no readable Parquet footer"),
+    ("a.parquet", integers_of_128_bits(), "not_supported", "more than 64 bits.* another type"),
     ("a.parquet", b"<html><body>404</body></html>", "wrong_kind", "an HTML page"),
     ("a.csv", b"<!DOCTYPE html>\n<html>", "wrong_kind", "an HTML page"),
     ("a.jsonl", b"\n <HTML>", "wrong_kind", "an HTML page"),

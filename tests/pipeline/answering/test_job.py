@@ -467,6 +467,7 @@ def test_what_yaml_makes_of_names_is_told(tmp_path: Path, yaml_text: str, messag
     ("flags", "message"),
     [
         (["--question", "num_tokens=who?", "--answers=wide"], "num_tokens is a column already"),
+        (["--question", "Num_Tokens=who?", "--answers=wide"], "Num_Tokens is a column already"),
         (["--question", "good " * 80], "has 80 tokens and leaves 0 of a window"),
         (["--question_column=texts"], "no file has a column 'texts' (--question_column)"),
     ],

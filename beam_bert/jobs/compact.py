@@ -1,0 +1,57 @@
+"""The command `compact`: the small files of a finished output become fewer, larger ones."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from typing import NoReturn
+
+from beam_bert.errors import ConfigError
+from beam_bert.jobs.command_line import exit_code_of
+from beam_bert.terminal import TERMINAL, after_commit
+
+_MIB = 1 << 20
+
+
+def main(argv: Sequence[str], prog: str) -> int:
+    """Run the command; returns the exit code."""
+
+    def run() -> None:
+        words = parser(prog).parse_args(argv)
+        if words.target_mib < 1:
+            raise ConfigError(f"--target_mib={words.target_mib}: give 1 or more")
+        # Only now: --help answers at once.
+        from beam_bert.sinks.compacting import compact
+        from beam_bert.software import software_versions
+
+        manifest = compact(words.output, words.target_mib * _MIB, software_versions())
+        with after_commit("what was merged"):
+            if manifest is None:
+                TERMINAL.show("nothing to merge: no two neighbours go into one file")
+                return
+            files = {each.kept.path: each.kept for each in manifest.replaced if each.kept}
+            TERMINAL.show(
+                f"{len(manifest.replaced):,} files are {len(files):,} now, "
+                f"{sum(file.bytes for file in files.values()) / _MIB:,.1f} MiB; "
+                f"run {manifest.run_id}"
+            )
+
+    return exit_code_of(run)
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        raise ConfigError(f"{message} (see {self.prog} --help)")
+
+
+def parser(prog: str) -> argparse.ArgumentParser:
+    """What the command takes."""
+    words = _Parser(prog=prog, description=__doc__, allow_abbrev=False)
+    words.add_argument("output", help="Folder or gs:// prefix that a job wrote into.")
+    words.add_argument(
+        "--target_mib",
+        type=int,
+        default=64,
+        help="Neighbouring files of a partition are merged up to so many MiB. [%(default)s]",
+    )
+    return words

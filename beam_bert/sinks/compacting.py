@@ -1,0 +1,139 @@
+"""`compact`: the small files of a table become fewer, larger ones, in a commit of their own.
+
+Shards are as large as slices, so that a kill costs little; warehouses want files of tens of
+megabytes. So this comes afterwards, and goes through the journal as any commit does: the manifest
+of a compaction says what each file's rows are in now, an incremental run goes on as before, and a
+kill loses nothing. What is merged follows from names and sizes alone.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+from collections.abc import Iterable
+from datetime import datetime, timezone
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from beam_bert.errors import OutputError, RunFailed
+from beam_bert.sinks.commit import finish_commit
+from beam_bert.sinks.commit_journal import CommitJournal, pending_commit_journals, roll_forward
+from beam_bert.sinks.committed_files import committed_runs, read_committed_files
+from beam_bert.sinks.manifest import (
+    Counts,
+    Manifest,
+    OutputFile,
+    Replaced,
+    describe_columns,
+    encoded_schema,
+    utc_now,
+)
+from beam_bert.sinks.run import RunSpec, Table
+from beam_bert.sinks.shards import stage_file
+from beam_bert.sinks.table_schema import read_table
+from beam_bert.slices.schema import REJECT_SCHEMA
+from beam_bert.storage import Storage, open_storage
+
+DEFAULT_TARGET_BYTES = 64 << 20  # two of these are in memory, unpacked
+Group = tuple[OutputFile, ...]
+
+
+def compact(
+    output: str, target_bytes: int = DEFAULT_TARGET_BYTES, versions: dict[str, str] | None = None
+) -> Manifest | None:
+    """Merge neighbouring files of each partition up to a size; commits that were killed first.
+
+    Args:
+      output: folder or gs:// prefix of the whole output.
+      target_bytes: files are merged as long as they have no more together.
+      versions: of the software, for the manifest.
+
+    Returns:
+      what was committed; None: there was nothing to merge.
+
+    Raises:
+      OutputError: nothing was ever committed there, or the tables hold files of no run.
+      RunFailed: another run was committed meanwhile, or a file has gone; nothing was changed.
+    """
+    storage = open_storage(output)
+    for pending in pending_commit_journals(storage):
+        roll_forward(storage, pending)
+    runs_before = tuple(committed_runs(storage))
+    if not runs_before:
+        raise OutputError(f"{output} holds no committed run; give the folder that a job wrote into")
+    table = read_table(storage, "", overwrite=False)
+    groups = plan_groups(read_committed_files(output).shards.values(), target_bytes)
+    if table.schema is None or not groups:
+        return None
+    work = repr([[file.path for file in group] for group in groups])
+    run_key = hashlib.sha256(work.encode()).hexdigest()[:16]
+    run = RunSpec(
+        run_id=f"{datetime.now(timezone.utc):%Y%m%dT%H%M%S%f}"[:-3] + f"Z-{run_key[:8]}",
+        run_key=run_key,
+        output=output,
+        incremental=True,
+        job="compact",
+        config={"target_bytes": target_bytes},
+        versions=versions or {},
+        started_at=utc_now(),
+    )
+    replaced = [each for group in groups for each in _merge(storage, run, group, table.schema)]
+    manifest = Manifest(
+        **run.model_dump(include={"run_id", "run_key", "job", "partition", "started_at"}),
+        **run.model_dump(include={"config", "versions"}),
+        committed_at=utc_now(),
+        counts=Counts(),
+        inputs=(),
+        outputs=(),
+        rejects=(),
+        replaced=tuple(replaced),
+        schema=describe_columns(table.schema),
+        arrow_schema=encoded_schema(table.schema),
+    )
+    journal = CommitJournal(run=run, manifest=manifest, runs_before=runs_before)
+    return finish_commit(storage, journal)
+
+
+def plan_groups(files: Iterable[OutputFile], target_bytes: int) -> list[Group]:
+    """Neighbours in one folder that have up to `target_bytes` together, two or more of them."""
+    groups: list[list[OutputFile]] = []
+    for file in sorted(files, key=lambda each: each.path):
+        last = groups[-1] if groups else []
+        total = sum(each.bytes for each in last) + file.bytes
+        if last and last[0].folder == file.folder and total <= target_bytes:
+            last.append(file)
+        else:
+            groups.append([file])
+    return [tuple(group) for group in groups if len(group) > 1]
+
+
+def _merge(storage: Storage, run: RunSpec, group: Group, schema: pa.Schema) -> list[Replaced]:
+    """Stage one file with the rows of all; the same files give the same name and bytes."""
+    is_predictions = group[0].path.startswith("predictions/")
+    columns = schema if is_predictions else REJECT_SCHEMA
+    parts = [_rows(storage, file) for file in group]
+    rows = pa.concat_tables(parts, promote_options="default").combine_chunks()
+    batches = rows.to_batches() or [pa.RecordBatch.from_pylist([], schema=rows.schema)]
+    key = hashlib.sha256(repr([file.key for file in group]).encode()).hexdigest()[:16]
+    name = f"{group[0].name.rsplit('-', 1)[0]}-{key}"
+    table: Table = "predictions" if is_predictions else "rejects"
+    stored = sum(file.bytes for file in group)
+    kept = stage_file(storage, run, table, name, batches[0], columns, stored)
+    sources = dict.fromkeys(source for file in group for source in file.sources)
+    merged = OutputFile(
+        path=f"{group[0].folder}/{kept.name}",
+        key=key,
+        sources=tuple(sources),
+        **kept.model_dump(exclude={"name"}),
+    )
+    return [Replaced(path=file.path, kept=merged) for file in group]
+
+
+def _rows(storage: Storage, file: OutputFile) -> pa.Table:
+    data = storage.read(file.path)
+    if data is None:
+        raise RunFailed(
+            f"{storage.uri(file.path)} was removed by somebody else; nothing was changed, run again"
+        )
+    return pq.read_table(io.BytesIO(data))
