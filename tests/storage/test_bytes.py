@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from beam_bert.errors import RunFailed
-from beam_bert.slices.plan import plan_units
+from beam_bert.slices.plan import Slice, Unit, plan_units
 from beam_bert.sources import SourceSpec, cut_unit, inspect_source, list_files, read_slice
 from beam_bert.storage import open_storage
 from beam_bert.storage.kept_bytes import KEPT
@@ -106,23 +106,20 @@ def test_processes_of_one_machine_fetch_each_byte_once_together(
     proxy.forget()
     spec = inspect_source(list_files([place]), SourceSpec(slice_bytes=70_000))
     (unit,) = plan_units(list_files([place]), spec.slice_bytes)
-    slices = in_another_process("[cut_unit(*given)]", (unit, spec))[0]
+    slices = cut_in_another_process(unit, spec)
     assert len(slices) > 8
-    rows = "[batch.rows_read for each in given[0] for batch in read_slice(each, given[1], '')]"
-    both = [in_another_process(rows, (half, spec)) for half in (slices[1::2], slices[::2])]
-    assert sum(map(sum, both)) == ROWS
+    assert sum(b.rows_read for each in slices for b in read_slice(each, spec, "")) == ROWS
     assert len(data) <= proxy.bytes_read() <= 1.1 * len(data)
 
 
-def in_another_process(expression: str, given: object) -> list:
-    """What a process that this one starts makes of it, as a runner's worker would."""
+def cut_in_another_process(unit: Unit, spec: SourceSpec) -> list[Slice]:
+    """As a worker that a runner on this machine starts."""
     script = (
-        "import pickle, sys; from beam_bert.sources import cut_unit, read_slice\n"
-        "given = pickle.load(sys.stdin.buffer)\n"
-        f"sys.stdout.buffer.write(pickle.dumps({expression}))"
+        "import pickle, sys; from beam_bert.sources import cut_unit\n"
+        "sys.stdout.buffer.write(pickle.dumps(cut_unit(*pickle.load(sys.stdin.buffer))))"
     )
-    command = [sys.executable, "-c", script]
-    done = subprocess.run(command, input=pickle.dumps(given), stdout=subprocess.PIPE, check=True)
+    given, command = pickle.dumps((unit, spec)), [sys.executable, "-c", script]
+    done = subprocess.run(command, input=given, stdout=subprocess.PIPE, check=True)
     return list(pickle.loads(done.stdout))
 
 
