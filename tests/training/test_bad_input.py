@@ -219,7 +219,7 @@ def test_a_base_that_is_cut_short(refused: Refused, encoder: Path, tmp_path: Pat
     for file in encoder.iterdir():
         data = file.read_bytes()
         (base / file.name).write_bytes(data[:1000] if file.suffix == ".safetensors" else data)
-    assert "cannot be loaded" in refused("--base", str(base))
+    assert "cut short or damaged" in refused("--base", str(base))
 
 
 def test_an_unknown_flag_suggests_the_nearest(refused: Refused) -> None:
