@@ -76,9 +76,9 @@ def best_spans(
     span_start = starts.gather(1, order // max_tokens)
     span_end = span_start + order % max_tokens
     missing = scores < _OUT / 2
-    found = [scores, span_start.masked_fill(missing, -1), span_end.masked_fill(missing, -1)]
+    columns = [scores, span_start.masked_fill(missing, -1), span_end.masked_fill(missing, -1)]
     short = count - scores.shape[1]
-    padded = [F.pad(values.float(), (0, short), value=-1) for values in found]
+    padded = [F.pad(values.float(), (0, short), value=-1) for values in columns]
     null = logits[first_tokens].sum(dim=1)
     broken = torch.where(inside, logits[rows].sum(dim=2), 0.0).isnan().any(dim=1)
     return torch.cat([null.masked_fill(broken, torch.nan)[:, None], *padded], dim=1)

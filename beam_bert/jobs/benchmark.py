@@ -79,7 +79,7 @@ class BenchReport:
         """Price of a million documents like these, in the currency of `price_an_hour`."""
         if self.price_an_hour is None:
             return None
-        (row,) = [each for each in self.measured if each.precision == precision]
+        (row,) = [measured for measured in self.measured if measured.precision == precision]
         return 1e6 / row.documents_per_s / 3600 * self.price_an_hour
 
 
@@ -109,22 +109,22 @@ def bench(config: BenchConfig) -> BenchReport:
     for model in models.values():
         model.choose_batch_tokens(tokens.ids, tokens.offsets)
     seconds: dict[str, list[float]] = {precision: [] for precision in models}
-    found: dict[str, Outputs] = {}
+    outputs: dict[str, Outputs] = {}
     for number in range(config.rounds + 1):
-        for precision, each in checked.items():
+        for precision, model_in in checked.items():
             started = time.perf_counter()
-            found[precision] = each.outputs(rows)
+            outputs[precision] = model_in.outputs(rows)
             if number:  # the first round warms up
                 seconds[precision].append(time.perf_counter() - started)
-    expected = found["fp32"].values
+    expected = outputs["fp32"].values
     measured = tuple(
         Measured(
             precision,
             rows.num_rows / statistics.median(seconds[precision]),
             len(tokens.ids) / statistics.median(seconds[precision]),
-            float(task.same(rows, found[precision].values, expected).mean()),
-            found[precision].again / len(expected),
-            float(np.nanmax(np.abs(found[precision].values - expected), initial=0)),
+            float(task.same(rows, outputs[precision].values, expected).mean()),
+            outputs[precision].again / len(expected),
+            float(np.nanmax(np.abs(outputs[precision].values - expected), initial=0)),
             model.batch_tokens,
         )
         for precision, model in models.items()

@@ -38,7 +38,7 @@ class Measured:
 
 
 @after_commit("the summary")
-def summary(manifest: Manifest, places: Sequence[str], seconds: float, measured: Measured) -> None:
+def summary(manifest: Manifest, lines: Sequence[str], seconds: float, measured: Measured) -> None:
     """Print the table that ends a run: rows, rejects by reason, labels, speed, where it is.
 
     Args:
@@ -103,7 +103,7 @@ def summary(manifest: Manifest, places: Sequence[str], seconds: float, measured:
             f"{lost[0].path}: {lost[0].lost}"
         )
     # Places stand outside the table, so that a long path is neither cut nor wrapped in a box.
-    TERMINAL.show(f"{manifest.job} {manifest.run_id}", table, *places)
+    TERMINAL.show(f"{manifest.job} {manifest.run_id}", table, *lines)
     TERMINAL.result(
         "committed",
         {
@@ -112,10 +112,10 @@ def summary(manifest: Manifest, places: Sequence[str], seconds: float, measured:
             **counts.model_dump(mode="json"),
             "seconds": round(seconds, 3),
             "slices_reused": measured.slices_reused,
-            "output": [place.split(": ", 1)[-1].strip() for place in places],
+            "output": [place.split(": ", 1)[-1].strip() for place in lines],
         },
         f"{manifest.job} {manifest.run_id}: {counts.rows_read:,} rows read, "
-        f"{counts.rows_predicted:,} predicted, {counts.rows_rejected:,} rejected; {places[-1]}",
+        f"{counts.rows_predicted:,} predicted, {counts.rows_rejected:,} rejected; {lines[-1]}",
     )
 
 

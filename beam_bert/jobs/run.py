@@ -118,13 +118,13 @@ def _run(job: str, asked: JobConfig, beam_flags: Sequence[str]) -> Manifest | No
     examples = Examples()
     with after_commit("the first rows"):
         examples = console.examples(manifest, config.output, columns)
-    places = console.places(manifest, config.output)
+    lines = console.places(manifest, config.output)
     if is_single:
         files = single_file.write(asked, config.output, manifest)
-        places = [f"output:      {file}" for file in files]
+        lines = [f"output:      {file}" for file in files]
     if asked.output == single_file.STDOUT:
         return manifest  # nothing but rows on stdout
-    console.summary(manifest, places, time.monotonic() - started, measured)
+    console.summary(manifest, lines, time.monotonic() - started, measured)
     console.show_examples(examples)
     if not is_single:
         _write_report(manifest, config.output, examples)
@@ -189,8 +189,8 @@ def _check_places(plan: JobPlan) -> None:
             f"model {plan.model.name} is a folder of this machine; jobs on other machines need a "
             "gs:// prefix, a Hugging Face id or an embedded model"
         )
-    places = {"--input": plan.config.input, "--output": (plan.config.output,)}
-    check_places(plan.options, places)
+    paths = {"--input": plan.config.input, "--output": (plan.config.output,)}
+    check_places(plan.options, paths)
 
 
 def _check_run_id(plan: JobPlan) -> None:
@@ -378,15 +378,15 @@ def _read_back(plan: JobPlan, is_single: bool) -> Manifest:
 def _measured(result: PipelineResult) -> console.Measured:
     """What RunInference and our steps counted, where the runner tells it."""
     try:
-        found = result.metrics().query(MetricsFilter().with_namespace(NAMESPACE))
+        metrics = result.metrics().query(MetricsFilter().with_namespace(NAMESPACE))
     except Exception:  # a finished run does not fail for a number that it shows
         return console.Measured()
     loads = [
         metric.result.max
-        for metric in found["distributions"]
+        for metric in metrics["distributions"]
         if metric.key.metric.name.endswith(LOADING_METRIC)
     ]
-    reused = sum(m.result for m in found["counters"] if m.key.metric.name == REUSED_METRIC)
+    reused = sum(m.result for m in metrics["counters"] if m.key.metric.name == REUSED_METRIC)
     return console.Measured(max(loads) / 1000 if loads else None, reused)
 
 
@@ -451,9 +451,9 @@ def _failure(run: RunSpec, error: Exception) -> BeamBertError:
     if failure is not None:
         return RunFailed(failure.message)
     # Runners hand on a worker's error as text, with its traceback.
-    found = re.findall(r"^beam_bert\.errors\.(\w+): (.*)$", str(error), re.MULTILINE)
-    if found:
-        name, message = found[-1]
+    errors_told = re.findall(r"^beam_bert\.errors\.(\w+): (.*)$", str(error), re.MULTILINE)
+    if errors_told:
+        name, message = errors_told[-1]
         kind = getattr(errors, name, RunFailed)
         return kind(_STEP.sub("", message))
     last = [line for line in str(error).splitlines() if line.strip()] or [type(error).__name__]

@@ -118,23 +118,23 @@ def _passes_check(folder: Path, digest: str) -> bool:
 def _files(folder: Path) -> dict[str, os.stat_result] | None:
     """The model's files by name; None where one is no regular file, such as a link."""
     with os.scandir(folder) as entries:
-        found = {e.name: e.stat(follow_symlinks=False) for e in entries if is_model_file(e.name)}
-    return found if all(stat.S_ISREG(each.st_mode) for each in found.values()) else None
+        stats = {e.name: e.stat(follow_symlinks=False) for e in entries if is_model_file(e.name)}
+    return stats if all(stat.S_ISREG(info.st_mode) for info in stats.values()) else None
 
 
 def _is_ours(path: Path) -> bool:
     """Whether `path`, itself and no link, is this user's, and others cannot write it."""
-    found = path.lstat()
+    info = path.lstat()
     return (
-        not stat.S_ISLNK(found.st_mode)
-        and found.st_uid == os.geteuid()
-        and not found.st_mode & _WRITE_FOR_OTHERS
+        not stat.S_ISLNK(info.st_mode)
+        and info.st_uid == os.geteuid()
+        and not info.st_mode & _WRITE_FOR_OTHERS
     )
 
 
 def _stats(folder: Path) -> dict[str, list[int]]:
     files = _files(folder) or {}
-    return {name: [each.st_size, each.st_mtime_ns] for name, each in files.items()}
+    return {name: [info.st_size, info.st_mtime_ns] for name, info in files.items()}
 
 
 def _remember(folder: Path, checksums: dict[str, str]) -> None:

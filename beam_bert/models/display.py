@@ -101,13 +101,13 @@ def _version_as_json(
 def _moves_of(store: ModelStore, record: VersionRecord) -> list[AliasMove]:
     """Moves after which something else points at the version than before, and notes on it."""
     before: list[str] = []
-    found = []
+    moves = []
     for move in store.history():
         after = _aliases_of(record, move.aliases)
         if after != before or (move.action == "note" and record.version in move.reason):
-            found.append(move)
+            moves.append(move)
         before = after
-    return found
+    return moves
 
 
 def _aliases_of(record: VersionRecord, aliases: dict[str, str]) -> list[str]:

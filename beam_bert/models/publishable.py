@@ -38,15 +38,15 @@ def publishable_files(folder: Path) -> list[Publishable]:
     if path_fault(str(folder)) or not folder.is_dir():
         raise ModelError(f"cannot publish {shown(str(folder))}: there is no such folder")
     root = folder.resolve()
-    found = dict(_walk(root, root))
-    _check_config(folder, found)
-    _check_weights(folder, found)
+    paths = dict(_walk(root, root))
+    _check_config(folder, paths)
+    _check_weights(folder, paths)
     return [
         Publishable(
             source,
             PublishedFile(path=path, size=source.stat().st_size, crc32c=file_checksum(source)),
         )
-        for path, source in sorted(found.items())
+        for path, source in sorted(paths.items())
     ]
 
 
@@ -94,24 +94,24 @@ def _stays_below(root: Path, link: Path) -> bool:
         return False
 
 
-def _check_config(folder: Path, found: dict[str, Path]) -> None:
+def _check_config(folder: Path, paths: dict[str, Path]) -> None:
     if problem := why_no_model([path.name for path in folder.iterdir()]):
         raise ModelError(f"cannot publish {folder}: it {problem}")
-    if "config.json" not in found:
+    if "config.json" not in paths:
         raise ModelError(f"cannot publish {folder}: it has no config.json, so it is not a model")
     try:
-        config = read_json(found["config.json"], CONFIG_JSON_BYTES)
+        config = read_json(paths["config.json"], CONFIG_JSON_BYTES)
     except (OSError, ValueError) as error:
-        why = not_a_model_file(found["config.json"]) or f"is not JSON: {error}"
+        why = not_a_model_file(paths["config.json"]) or f"is not JSON: {error}"
         raise ModelError(f"cannot publish {folder}: config.json {why}") from None
     if not isinstance(config, dict):
         raise ModelError(f"cannot publish {folder}: config.json is not a JSON object")
 
 
-def _check_weights(folder: Path, found: dict[str, Path]) -> None:
+def _check_weights(folder: Path, paths: dict[str, Path]) -> None:
     from safetensors import SafetensorError, safe_open
 
-    weights = {path for path in found if path.endswith(".safetensors") and "/" not in path}
+    weights = {path for path in paths if path.endswith(".safetensors") and "/" not in path}
     if not weights:
         raise ModelError(
             f"cannot publish {folder}: it has no weights; save the model as safetensors "
@@ -119,12 +119,12 @@ def _check_weights(folder: Path, found: dict[str, Path]) -> None:
         )
     for path in sorted(weights):
         try:
-            with safe_open(found[path], framework="np"):  # reads the header, checks the length
+            with safe_open(paths[path], framework="np"):  # reads the header, checks the length
                 pass
         except (SafetensorError, OSError) as error:
-            why = not_a_model_file(found[path]) or f"is damaged or cut short ({error})"
+            why = not_a_model_file(paths[path]) or f"is damaged or cut short ({error})"
             raise ModelError(f"cannot publish {folder}: {path} {why}") from None
-    index = found.get("model.safetensors.index.json")
+    index = paths.get("model.safetensors.index.json")
     if index is None:
         return
     try:

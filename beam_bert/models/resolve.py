@@ -155,10 +155,10 @@ def fetch_model(model: ResolvedModel) -> Path:
 
 
 def _check_version(model: ResolvedModel, folder: Path) -> None:
-    found = model_digest(folder_checksums(folder))
-    if found != model.version:
+    digest = model_digest(folder_checksums(folder))
+    if digest != model.version:
         raise ModelError(
-            f"model {model.name} changed while the job ran: version {found} at {folder}, "
+            f"model {model.name} changed while the job ran: version {digest} at {folder}, "
             f"{model.version} at launch; start the job again"
         )
 
@@ -183,8 +183,8 @@ def _gcs_checksums(location: str) -> dict[str, str]:
     """
     storage = open_storage(location, _MODEL)
     names = [file.name for file in storage.list_files("", recursive=False)]
-    if found := why_no_model(names):
-        raise ModelError(f"model {location} {found}")
+    if why := why_no_model(names):
+        raise ModelError(f"model {location} {why}")
     if "config.json" not in names:
         if _holds_store(storage):
             raise _names_no_version(location)

@@ -30,8 +30,8 @@ class Versions:
 
     def records(self) -> list[VersionRecord]:
         """Records of the whole versions, oldest first."""
-        found = in_parallel(self.read, self.names(), self._storage.parallelism)
-        return [record for record in found if record is not None]
+        records = in_parallel(self.read, self.names(), self._storage.parallelism)
+        return [record for record in records if record is not None]
 
     def read(self, version: str) -> VersionRecord | None:
         """The record of a version; None where there is none."""
@@ -121,14 +121,14 @@ class Versions:
         for path in paths:
             folder, _, name = path.rpartition("/")
             names.setdefault(folder, set()).add(name)
-        found = {}
+        checksums = {}
         for folder, wanted in names.items():
             below = f"{folder}/" if folder else ""
             for name, crc32c in self._storage.checksums(
                 f"{root}/{folder}".rstrip("/"), wanted
             ).items():
-                found[below + name] = crc32c
-        return found
+                checksums[below + name] = crc32c
+        return checksums
 
 
 def new_version_name() -> str:

@@ -159,9 +159,9 @@ def _line_starts(file: Readable, slice_bytes: int) -> Iterator[tuple[int, int]]:
         is_end = np.frombuffer(chunk, np.uint8) == _LF
         begin = 0
         # A line starts after its predecessor's end, so that end is looked for from target - 1.
-        while (found := chunk.find(b"\n", max(target - 1 - offset, begin))) >= 0:
-            row += int(np.count_nonzero(is_end[begin : found + 1]))
-            begin = found + 1
+        while (line_end := chunk.find(b"\n", max(target - 1 - offset, begin))) >= 0:
+            row += int(np.count_nonzero(is_end[begin : line_end + 1]))
+            begin = line_end + 1
             yield offset + begin, row
             target = offset + begin + slice_bytes
             if target - 1 - offset >= len(chunk):

@@ -159,17 +159,17 @@ def read_text(path: str, most_bytes: int) -> str:
 
 def translated(error: Exception, path: str) -> Exception:
     """A remote file system's error as the built-in one that means the same, where there is one."""
-    for found in _all_of(error):
-        name, code = type(found).__name__, getattr(found, "code", None)
-        if isinstance(found, FileNotFoundError) or name == "NotFound" or code == 404:
+    for cause in _all_of(error):
+        name, code = type(cause).__name__, getattr(cause, "code", None)
+        if isinstance(cause, FileNotFoundError) or name == "NotFound" or code == 404:
             return FileNotFoundError(errno.ENOENT, "no such object", path)
-        if isinstance(found, PermissionError) or name == "Forbidden" or code in (401, 403):
+        if isinstance(cause, PermissionError) or name == "Forbidden" or code in (401, 403):
             return PermissionError(errno.EACCES, "access denied", path)
         if name == "DefaultCredentialsError":
             return InputError(
                 f"{path}: no Google credentials; run: gcloud auth application-default login"
             )
-        if "Unable to get filesystem" in str(found):
+        if "Unable to get filesystem" in str(cause):
             return InputError(
                 f"{path}: no file system for this kind of URL; for gs:// install beam-bert[gcp]"
             )

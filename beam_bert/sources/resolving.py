@@ -176,8 +176,8 @@ def _united(
                 stored.setdefault(name, []).append((sample.path, type_))
             else:
                 textual[name] = None
-        for name, found in sample.shapes.items():
-            shapes.setdefault(name, {}).update(found)
+        for name, seen in sample.shapes.items():
+            shapes.setdefault(name, {}).update(seen)
     types: dict[str, pa.DataType] = {}
     mixed: list[str] = []
     for name in columns:
@@ -288,8 +288,8 @@ def _check_columns(
         if all(sample.nested_type(name) is None for sample in samples):
             raise InputError(_no_such_column(name, named(setting), columns))
     for name in spec.text_parts:
-        found = [s.types.get(name, s.nested_type(name)) for s in tabular if s.format == "parquet"]
-        stored = [type_ for type_ in found if type_ is not None]
+        types = [s.types.get(name, s.nested_type(name)) for s in tabular if s.format == "parquet"]
+        stored = [type_ for type_ in types if type_ is not None]
         if stored and not any(map(is_text, stored)) and len(stored) == len(samples):
             setting = named("text_column" if name in spec.text_columns else asked.pair)
             raise InputError(f"column {name} is {stored[0]}, not text; name another {setting}")

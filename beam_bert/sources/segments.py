@@ -93,10 +93,10 @@ class _Bounded:
         return data
 
     def _check(self) -> None:
-        segment, found = self._segment, crc32c_text(self._checksum)
-        if found != segment.crc32c:
+        segment, crc32c = self._segment, crc32c_text(self._checksum)
+        if crc32c != segment.crc32c:
             part = f"{segment.path}, bytes {segment.start:,} to {segment.stop:,}"
-            raise wrong_bytes(part, found, segment.crc32c)
+            raise wrong_bytes(part, crc32c, segment.crc32c)
 
 
 def read_segment(

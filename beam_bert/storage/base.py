@@ -171,11 +171,10 @@ def crc32c_text(checksum: google_crc32c.Checksum) -> str:
     return base64.b64encode(checksum.digest()).decode()
 
 
-def wrong_bytes(url: str, found: str, stored: str) -> RunFailed:
+def wrong_bytes(url: str, came: str, stored: str) -> RunFailed:
     """What to raise where bytes came, several times, that are not those that are stored."""
     return RunFailed(
-        f"{url}: the bytes that came have crc32c {found}, what is stored has {stored}; "
-        f"{INPUT.again}"
+        f"{url}: the bytes that came have crc32c {came}, what is stored has {stored}; {INPUT.again}"
     )
 
 

@@ -167,8 +167,8 @@ class GcsStorage(Storage):
 
     @override
     def size(self, path: str) -> int | None:
-        found = self.find(self._checked(path))
-        return None if found is None else found.size
+        stored = self.find(self._checked(path))
+        return None if stored is None else stored.size
 
     def _stored(self, blob: storage.Blob) -> StoredFile:
         return StoredFile(
@@ -233,8 +233,8 @@ class GcsStorage(Storage):
             return crc32c_base64(_unpacked(self.read(file.path) or b"", file.encoding))
 
         wanted = set(names)
-        found = [file for file in self.list_files(folder, recursive=False) if file.name in wanted]
-        return {file.name: checksum(file) for file in found}
+        files = [file for file in self.list_files(folder, recursive=False) if file.name in wanted]
+        return {file.name: checksum(file) for file in files}
 
     @override
     def write(self, path: str, data: bytes) -> None:
@@ -291,20 +291,20 @@ class GcsStorage(Storage):
     def download(self, path: str, target: Path) -> None:
         with self._explained("read", path):
             # In ranges: a large file that breaks off near its end does not begin anew.
-            found = self.find(self._checked(path))
-            if found is None:
+            stored = self.find(self._checked(path))
+            if stored is None:
                 raise self._wording.error(f"cannot read {self.uri(path)}: there is no such object")
             checksum = google_crc32c.Checksum()
             with target.open("wb") as file:
-                for start in range(0, found.size, _RANGE_BYTES):
-                    stop = min(start + _RANGE_BYTES, found.size)
-                    data = self.read_range(path, start, stop, found.version)
+                for start in range(0, stored.size, _RANGE_BYTES):
+                    stop = min(start + _RANGE_BYTES, stored.size)
+                    data = self.read_range(path, start, stop, stored.version)
                     checksum.update(data)
                     file.write(data)
-            if found.crc32c and crc32c_text(checksum) != found.crc32c:
+            if stored.crc32c and crc32c_text(checksum) != stored.crc32c:
                 raise ConnectionError("what came does not have the checksum of what is stored")
-            if found.encoding == "gzip":
-                target.write_bytes(_unpacked(target.read_bytes(), found.encoding))
+            if stored.encoding == "gzip":
+                target.write_bytes(_unpacked(target.read_bytes(), stored.encoding))
 
     @override
     def publish(self, source: str, target: str) -> bool:

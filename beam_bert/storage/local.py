@@ -114,10 +114,10 @@ class LocalStorage(Storage):
     @override
     def checksums(self, folder: str, names: Collection[str]) -> dict[str, str]:
         wanted = set(names)
-        found = [file for file in self.list_files(folder, recursive=False) if file.name in wanted]
-        values = in_parallel(lambda file: self._checksum(file.path), found, self.parallelism)
+        files = [file for file in self.list_files(folder, recursive=False) if file.name in wanted]
+        values = in_parallel(lambda file: self._checksum(file.path), files, self.parallelism)
         return {
-            file.name: value for file, value in zip(found, values, strict=True) if value is not None
+            file.name: value for file, value in zip(files, values, strict=True) if value is not None
         }
 
     def _checksum(self, path: str) -> str | None:

@@ -86,10 +86,10 @@ class ObjectReader(io.RawIOBase):
         self._checksum.update(data)
         self._summed += len(data)
         if self._summed == self._file.size:
-            found = crc32c_text(self._checksum)
-            if found != self._file.crc32c:
+            crc32c = crc32c_text(self._checksum)
+            if crc32c != self._file.crc32c:
                 KEPT.forget((self.url, self._file.version))
-                raise wrong_bytes(self.url, found, self._file.crc32c)
+                raise wrong_bytes(self.url, crc32c, self._file.crc32c)
 
     @override
     def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
