@@ -74,6 +74,8 @@ def summary(manifest: Manifest, lines: Sequence[str], seconds: float, measured: 
         row(f"  {reason}", f"{rows:,}")
     if counts.files_lost:
         row("files lost", f"{counts.files_lost:,}")
+    if manifest.files_left_out:
+        row("files left out", f"{manifest.files_left_out:,}")
     for label, rows in _largest(counts.label_counts)[:SHOWN_LABELS]:
         row(f"label {label}", f"{rows:,}")
     if len(counts.label_counts) > SHOWN_LABELS:

@@ -63,6 +63,7 @@ from beam_bert.tasks.answering import TEXT
 from beam_bert.terminal import TERMINAL
 from beam_bert.tokenization import QuestionTokenizer, WindowSettings
 
+_MOST_LEFT_OUT = 100  # names of skipped files that a manifest has
 _WITHOUT_BF16 = ("nvidia-tesla-t4",)  # of the GPUs that --gpu takes
 
 
@@ -108,7 +109,8 @@ def plan_job(job: str, config: JobConfig, beam_flags: Sequence[str] = ()) -> Job
         resolve_device(config.device)  # or one line now, not of every worker
         if runner_of(options) == LOCAL_RUNNER and runs_on_cuda(config.device):
             use_threads(options, config.device)
-    files = list_files(config.input, apart=config.not_input)
+    left_out: list[str] = []
+    files = list_files(config.input, apart=config.not_input, left_out=left_out)
     model = resolve_model(config.model)
     folder = fetch_model(model)
     predict, encoder = PREDICTORS[job](config, model, folder, compute)
@@ -138,7 +140,7 @@ def plan_job(job: str, config: JobConfig, beam_flags: Sequence[str] = ()) -> Job
         encoder=encoder,
         schema=columns.schema,
         settings_digest=digest,
-        run=_run_spec(job, config, model, digest, proof, columns),
+        run=_run_spec(job, config, model, digest, proof, columns, left_out),
         notes=columns.notes,
     )
 
@@ -308,6 +310,7 @@ def _run_spec(
     digest: str,
     proof: dict[str, Any],
     columns: PlannedColumns,
+    left_out: Sequence[str],
 ) -> RunSpec:
     now = datetime.now(timezone.utc)
     work = json.dumps([config.partition, list(config.input), digest])
@@ -322,6 +325,8 @@ def _run_spec(
         answers_digest=_answers_digest(job, config, model),
         max_reject_rate=config.max_reject_rate,
         max_lost_files=config.max_lost_files,
+        files_left_out=len(left_out),
+        left_out=tuple(left_out[:_MOST_LEFT_OUT]),
         table_columns=encoded_schema(columns.table.schema),
         changes_columns=columns.change_table,
         job=job,

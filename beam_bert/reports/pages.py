@@ -117,6 +117,7 @@ def render_run_report(manifest: Manifest, examples: Examples | None = None) -> s
             examples=examples or Examples(),
             labels=_by_size(counts.label_counts),
             rejects=_by_size(counts.rejects_by_reason),
+            lost=[file for file in manifest.inputs if file.lost],
             speed=_speed(manifest),
             changed=changed,
             unchanged=unchanged,

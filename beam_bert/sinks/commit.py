@@ -231,6 +231,8 @@ def _manifest(storage: Storage, run: RunSpec, totals: Totals, schema: pa.Schema)
         committed_at=utc_now(),
         counts=Counts.of(totals),
         inputs=totals.inputs,
+        files_left_out=run.files_left_out,
+        left_out=run.left_out,
         outputs=outputs,
         rejects=_outputs(run, "rejects", totals),
         stats=totals.stats,

@@ -154,6 +154,10 @@ class Manifest(BaseModel):
     committed_at: str = Field(description="When the commit began, ISO 8601, UTC.")
     counts: Counts = Field(description="The totals of the run.")
     inputs: tuple[SourceFile, ...] = Field(description="Every input file, by path.")
+    files_left_out: int = Field(
+        default=0, description="Files of input folders that were skipped: names without a format."
+    )
+    left_out: tuple[str, ...] = Field(default=(), description="The first of them, by path.")
     outputs: tuple[OutputFile, ...] = Field(description="The files of predictions/, by path.")
     rejects: tuple[OutputFile, ...] = Field(description="The files of rejects/, by path.")
     replaced: tuple[Replaced, ...] = Field(

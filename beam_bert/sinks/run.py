@@ -67,6 +67,11 @@ class RunSpec(BaseModel):
     max_lost_files: int = Field(
         default=0, ge=0, description="Files that may be lost before the run fails."
     )
+    files_left_out: int = Field(
+        default=0,
+        description="Files of input folders that are skipped: names without a format.",
+    )
+    left_out: tuple[str, ...] = Field(default=(), description="The first of them, by path.")
     job: str = Field(default="classify", description="Which job this is.")
     config: dict[str, Any] = Field(default_factory=dict, description="The job's settings.")
     model: dict[str, Any] = Field(default_factory=dict, description="Name, version and so on.")

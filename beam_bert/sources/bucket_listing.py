@@ -23,7 +23,7 @@ _NEIGHBOURS = 1_000  # a page: enough for a hint
 _SIMPLE_GLOB = re.compile(r"[^?\[\]{}\\]*")
 
 
-def list_gs(pattern: str) -> list[FileEntry]:
+def list_gs(pattern: str, left_out: list[str] | None = None) -> list[FileEntry]:
     """The objects that a URL names: one of that very name, a glob's, or those of a folder.
 
     Raises:
@@ -38,7 +38,8 @@ def list_gs(pattern: str) -> list[FileEntry]:
     found = {file.path: file for file in _below(folder)}
     for root in _table_roots(found):
         refuse_remote(root, [path[len(root) :] for path in found if path.startswith(root)])
-    files = usable((path for path in found if not path.endswith("/")), root=folder)
+    paths = (path for path in found if not path.endswith("/"))
+    files = usable(paths, root=folder, left_out=left_out)
     if found and not files:
         raise NoFilesError(f"{pattern}: the folder holds no usable file")
     if not files:

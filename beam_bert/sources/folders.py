@@ -25,8 +25,11 @@ def is_hidden(path: str, pattern: str) -> bool:
     return has_hidden_name(path) and not has_hidden_name(pattern)
 
 
-def usable(files: Iterable[str], root: str) -> list[str]:
-    """Files of a folder that are data: not hidden at any level, with known suffixes if any have."""
+def usable(files: Iterable[str], root: str, left_out: list[str] | None = None) -> list[str]:
+    """Files of a folder that are data: not hidden at any level, with known suffixes if any have.
+
+    Those that are skipped for their suffix are told, and added to `left_out`.
+    """
     files = without_models(list(files), root)
     shown = [
         file
@@ -35,7 +38,10 @@ def usable(files: Iterable[str], root: str) -> list[str]:
     ]
     known = [file for file in shown if named_format(file)]
     if known and len(known) < len(shown):
-        _tell_skipped(root, [file for file in shown if not named_format(file)])
+        skipped = sorted(file for file in shown if not named_format(file))
+        _tell_skipped(root, skipped)
+        if left_out is not None:
+            left_out += skipped
     return known or shown
 
 

@@ -24,7 +24,9 @@ from beam_bert.sources.table_formats import refuse_parts, table_files
 from beam_bert.storage.paths import resolved, without_scheme
 
 
-def list_files(patterns: Sequence[str], apart: Sequence[str] = ()) -> list[FileEntry]:
+def list_files(
+    patterns: Sequence[str], apart: Sequence[str] = (), left_out: list[str] | None = None
+) -> list[FileEntry]:
     """List what the patterns name: each file once, sorted by path.
 
     A pattern is a file, a glob (`**` crosses folders) or a folder, which is read with all its
@@ -35,6 +37,7 @@ def list_files(patterns: Sequence[str], apart: Sequence[str] = ()) -> list[FileE
     Args:
       patterns: what a person named.
       apart: the output and the model, whose files are not input; see `beam_bert.sources.apart`.
+      left_out: gets the files of folders that are skipped since their names tell no format.
 
     Raises:
       InputError: a pattern matches nothing, a folder holds no usable file, or a file or folder
@@ -46,7 +49,7 @@ def list_files(patterns: Sequence[str], apart: Sequence[str] = ()) -> list[FileE
     for pattern in map(without_scheme, patterns):
         if fault := path_fault(pattern):
             raise InputError(f"input {shown(pattern)}: {fault}; name a file, a folder or a glob")
-        entries = _list_url(pattern) if is_url(pattern) else _list_local(pattern)
+        entries = (_list_url if is_url(pattern) else _list_local)(pattern, left_out)
         kept = without(entries, pattern, apart)
         if not kept:
             raise InputError(
@@ -57,12 +60,12 @@ def list_files(patterns: Sequence[str], apart: Sequence[str] = ()) -> list[FileE
     return sorted(entry_of.values())
 
 
-def _list_local(pattern: str) -> list[FileEntry]:
+def _list_local(pattern: str, left_out: list[str] | None) -> list[FileEntry]:
     path = Path(pattern).expanduser()
     if path.is_dir() and (table := table_files(path)) is not None:
         return [_local_entry(file) for file in table]
     if path.is_dir():
-        files = usable(_walk(path), root=str(path))
+        files = usable(_walk(path), root=str(path), left_out=left_out)
         if not files:
             raise NoFilesError(f"{pattern}: the folder holds no usable file")
     elif path.is_file():
@@ -159,12 +162,12 @@ def _local_neighbours(path: Path) -> list[str]:
         return []
 
 
-def _list_url(pattern: str) -> list[FileEntry]:
+def _list_url(pattern: str, left_out: list[str] | None) -> list[FileEntry]:
     """Match through Beam; a URL without wildcards may be an object or a folder."""
     if is_gs(pattern):
         from beam_bert.sources.bucket_listing import list_gs  # local runs do without google.cloud
 
-        return list_gs(pattern)
+        return list_gs(pattern, left_out)
     if GLOB_CHARACTERS.search(pattern):
         matched = _match(pattern)
         files = [
@@ -176,7 +179,8 @@ def _list_url(pattern: str) -> list[FileEntry]:
         if not files:
             folder = pattern.rstrip("/") + "/"
             matched = _match(folder + "**")
-            files = usable((p for p in matched if not p.endswith("/")), root=folder)
+            paths = (path for path in matched if not path.endswith("/"))
+            files = usable(paths, root=folder, left_out=left_out)
             if matched and not files:
                 raise InputError(f"{pattern}: the folder holds no usable file")
     if not files:

@@ -6,6 +6,7 @@ import gzip
 import json
 import logging
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -109,6 +110,30 @@ def test_the_label_of_the_input_is_called_so_whatever_kind_the_model_is(
         found = table(tmp_path / name)
         assert [row["input_label"] for row in found] == ["good", "bad"]
         assert ("label" in found[0]) == (model is bert)
+
+
+def test_lost_and_skipped_files_stand_in_console_manifest_and_report(
+    tmp_path: Path, bert: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    source = tmp_path / "in"
+    source.mkdir()
+    write_jsonl(source / "good.jsonl")
+    (source / "cut.jsonl.gz").write_bytes(gzip.compress(b'{"text": "i love it"}\n' * 999)[:-20])
+    for name in ("notes.log", "README"):
+        (source / name).write_text("x")
+    output = tmp_path / "out"
+    assert run(source, output, bert, "--max_lost_files=1", "--max_reject_rate=1") == 0
+    told = capfd.readouterr().out
+    assert re.search(r"files lost +│ +1 ", told) and re.search(r"files left out +│ +2 ", told)
+    manifest = manifest_of(output)
+    assert manifest["counts"]["files_lost"] == 1
+    assert manifest["files_left_out"] == 2
+    assert manifest["left_out"] == [f"{source}/README", f"{source}/notes.log"]
+    (page,) = output.glob("runs/*/report.html")
+    text = page.read_text()
+    assert "<span>files lost</span>" in text and "Lost files</h2>" in text
+    assert f"{source}/cut.jsonl.gz</td><td" in text
+    assert "2 files of these folders were left out" in text and f"{source}/README" in text
 
 
 def test_a_column_without_a_name_is_committed_and_read_back(tmp_path: Path, bert: Path) -> None:

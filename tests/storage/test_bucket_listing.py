@@ -212,3 +212,14 @@ def test_an_object_of_any_name_is_read_by_its_name_and_by_its_folder(place: str)
     urls = sorted(f"{place}/any/{name}.jsonl" for name in names)
     assert [file.path for url in urls for file in list_files([url])] == urls
     assert [file.path for file in list_files([f"{place}/any"])] == urls
+
+
+def test_files_that_are_skipped_for_their_names_are_handed_over(place: str) -> None:
+    storage = open_storage(place)
+    for name in ("far/README", "far/notes.log"):
+        storage.write(name, b"x")
+    left_out: list[str] = []
+    assert [f.path for f in list_files([f"{place}/far"], left_out=left_out)] == [
+        f"{place}/far/e.jsonl"
+    ]
+    assert left_out == [f"{place}/far/README", f"{place}/far/notes.log"]
