@@ -2,6 +2,7 @@
 
     python benchmarks/hostile.py          # reading alone
     python benchmarks/hostile.py --job    # the whole job, with the embedded model on a CPU
+    python benchmarks/hostile.py --only "bad lines"
 
 Each file has a process of its own. Reading is what the job's workers do before the model sees
 anything. "Ordinary" is text of lines of about 60 characters, no two of them equal, with as many
@@ -11,6 +12,7 @@ taken times the size.
 
 from __future__ import annotations
 
+import argparse
 import gzip
 import os
 import random
@@ -77,8 +79,8 @@ def ordinary(path: Path, size: int) -> None:
             file.write(b"%s %d\n" % (b" ".join(chance.choices(WORDS, k=11)), file.tell()))
 
 
-def main(whole_job: bool) -> None:
-    """Make each file, read it and an ordinary one of its size, print both."""
+def main(whole_job: bool, only: str) -> None:
+    """Make each file with `only` in its name, read it and an ordinary one, print both."""
     measure = of_job if whole_job else of_reading
     print(f"{'file':32}{'stored':>12}{'CPU s':>9}{'peak MB':>9}{'of ordinary':>13}")
     with tempfile.TemporaryDirectory() as folder:
@@ -91,6 +93,8 @@ def main(whole_job: bool) -> None:
             an_ordinary_mib_s = measure(plain)[0] - empty_s
             print(f"one line {empty_s:.1f} s, an ordinary MiB {an_ordinary_mib_s:.1f} s more")
         for name, (make, unpacked) in BOMBS.items():
+            if only not in name:
+                continue
             path = Path(folder) / name
             make(path)
             seconds, peak = measure(path)
@@ -142,4 +146,9 @@ def read(path: str) -> None:
 
 
 if __name__ == "__main__":
-    read(sys.argv[2]) if "--read" in sys.argv else main("--job" in sys.argv)
+    flags = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
+    flags.add_argument("--job", action="store_true", help="the whole job in place of reading")
+    flags.add_argument("--only", default="", help="part of the names of the files wanted")
+    flags.add_argument("--read", help=argparse.SUPPRESS)
+    given = flags.parse_args()
+    read(given.read) if given.read else main(given.job, given.only)

@@ -13,6 +13,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet
 
 from beam_bert.slices.conversion import rebuilt
+from beam_bert.slices.conversion import leaves
 from beam_bert.slices.plan import MAX_ROWS_A_SLICE, Segment
 from beam_bert.sources.documents import Columns, joined
 from beam_bert.sources.fitting import fitted, id_texts, is_text, plain_type, valid_text
@@ -278,9 +279,8 @@ def _batches(
             rows = min(MAX_ROWS_A_SLICE, count - begin)
             yield pa.RecordBatch.from_struct_array(pa.array([{}] * rows, pa.struct([])))
         return
-    for batch in parquet.iter_batches(
-        _BATCH_ROWS, row_groups=[group], columns=columns, use_threads=False
-    ):
+    rows = _rows_at_once(parquet, group)
+    for batch in parquet.iter_batches(rows, row_groups=[group], columns=columns, use_threads=False):
         sizes = np.sum([_unpacked_sizes(column) for column in batch.columns], axis=0)
         begin = 0
         while begin < batch.num_rows:
@@ -290,6 +290,16 @@ def _batches(
             arrays = [_decoded(column) for column in some.columns]
             yield pa.RecordBatch.from_arrays(arrays, names=distinct_names(some.schema.names))
             begin += rows
+
+
+def _rows_at_once(parquet: pyarrow.parquet.ParquetFile, group: int) -> int:
+    """Rows of a row group that take no more than a batch may, as far as its footer tells."""
+    rows, size = row_groups(parquet.metadata)[group]
+    # Values of a fixed size may stand in a dictionary of one, so that they take no room in a file.
+    types = [leaf for each in parquet.schema_arrow.types for leaf in leaves(plain_type(each))]
+    widths = [type_.byte_width for type_ in types if pa.types.is_fixed_size_binary(type_)]
+    a_row = max(size // max(rows, 1), sum(widths), 1)
+    return min(max(_BATCH_BYTES // a_row, 1), _BATCH_ROWS)
 
 
 def _unpacked_sizes(array: pa.Array) -> np.ndarray:
