@@ -12,8 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet
 
-from beam_bert.slices.conversion import rebuilt
-from beam_bert.slices.conversion import leaves
+from beam_bert.slices.conversion import leaves, rebuilt
 from beam_bert.slices.plan import MAX_ROWS_A_SLICE, Segment
 from beam_bert.sources.documents import Columns, joined
 from beam_bert.sources.fitting import fitted, id_texts, is_text, plain_type, valid_text
