@@ -24,7 +24,7 @@ def balance(
     num_tokens: Array,
     truncated: int,
     languages: Mapping[str, int],
-    languages_from: str,
+    language_column: str | None,
 ) -> report.Balance:
     """Put the counts together; `num_tokens` int [n] and `targets` are of the same rows."""
     by_size = sorted(sources.items(), key=lambda item: (-item[1], item[0]))
@@ -39,7 +39,7 @@ def balance(
         missing_labels=[label for label, count in counts.items() if not count] if classes else [],
         lengths=lengths(num_tokens, truncated),
         languages=dict(sorted(languages.items(), key=lambda item: (-item[1], item[0]))),
-        languages_from=languages_from,
+        language_column=language_column,
     )
 
 

@@ -12,7 +12,6 @@ import pyarrow as pa
 from beam_bert.errors import InputError
 from beam_bert.evaluation.audit import BiasAudit, shown_text
 from beam_bert.evaluation.data import POSITION, LabelledSource, check_rejects
-from beam_bert.evaluation.languages import guess_language
 from beam_bert.evaluation.metrics import Array, FloatArray, given_labels, row_losses, true_labels
 from beam_bert.evaluation.scoring import Scored, Scorer
 from beam_bert.labelled.cells import CellReader, LabelColumn
@@ -251,7 +250,9 @@ class Collector:
         found.sources.update(rows["source_file"].to_pylist())
         texts = rows["text"].to_pylist()
         pairs = rows["text_pair"].to_pylist() if "text_pair" in rows.schema.names else None
-        self._count_languages(rows, texts)
+        if self._source.language_column is not None:
+            values = self._source.column(rows, self._source.language_column).to_pylist()
+            found.languages.update(_as_text(value) or "(none)" for value in values)
         for name in self._source.slice_columns:
             values = found.slice_values[name]
             column = self._source.column(rows, name).to_pylist()
@@ -261,14 +262,6 @@ class Collector:
         found.rows += len(texts)
         if self._audit is not None:
             self._audit.add(rows["doc_id"].to_pylist(), texts, pairs, scores)
-
-    def _count_languages(self, rows: pa.RecordBatch, texts: list[str]) -> None:
-        column = self._source.language_column
-        if column is None:
-            self.collected.languages.update(guess_language(text) for text in texts)
-            return
-        values = self._source.column(rows, column).to_pylist()
-        self.collected.languages.update(_as_text(value) or "(none)" for value in values)
 
     def _keep_hardest(self, rows: pa.RecordBatch, targets: Array, scores: FloatArray) -> None:
         kept, wanted = self.collected.hardest, self._config.examples

@@ -16,7 +16,6 @@ from beam_bert.evaluation.comparison import (
     main_difference,
 )
 from beam_bert.evaluation.intervals import Bootstrap, Interval, bootstrap
-from beam_bert.evaluation.languages import HOW
 from beam_bert.evaluation.metrics import (
     DEFAULT_METRIC,
     ERRORS,
@@ -87,7 +86,7 @@ def document(
             np.concatenate(found.num_tokens),
             found.truncated,
             found.languages,
-            HOW if language_column is None else f"column {language_column}",
+            language_column,
         ),
         inputs=[],
         settings=config.model_dump(mode="json"),

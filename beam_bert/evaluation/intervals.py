@@ -134,7 +134,7 @@ def bootstrap_together(
         return _regression(found, true, replicates, seed)
     labels = true_labels(targets, problem_type, scores[0].shape[1])
     given = [given_labels(each, problem_type, thresholds) for each in scores]
-    return _labels(given, labels, replicates, seed)
+    return _labels(given, labels, problem_type, replicates, seed)
 
 
 def percentile_interval(replicates: Array, level: float = LEVEL) -> tuple[float, float]:
@@ -164,11 +164,17 @@ def chance_of_none(differences: Array) -> float:
     return float(min(1.0, 2 * min(below, above) / total))
 
 
-def _labels(given: list[BoolArray], true: BoolArray, replicates: int, seed: int) -> list[Bootstrap]:
+def _labels(
+    given: list[BoolArray], true: BoolArray, problem_type: str, replicates: int, seed: int
+) -> list[Bootstrap]:
     first, counts = distinct_rows(true, *given)
     true, given = true[first], [each[first] for each in given]
-    draws = list(_draws(counts, replicates, seed, lambda drawn: _counted(drawn, given, true)))
-    whole = _counted(counts[None, :].astype(np.float64), given, true)
+
+    def counted(drawn: FloatArray) -> list[tuple[dict[str, FloatArray], FloatArray]]:
+        return _counted(drawn, given, true, problem_type)
+
+    draws = list(_draws(counts, replicates, seed, counted))
+    whole = counted(counts[None, :].astype(np.float64))
     found = []
     for model in range(len(given)):
         parts = [chunk[model] for chunk in draws]
@@ -188,7 +194,7 @@ def _labels(given: list[BoolArray], true: BoolArray, replicates: int, seed: int)
 
 
 def _counted(
-    drawn: FloatArray, given: list[BoolArray], true: BoolArray
+    drawn: FloatArray, given: list[BoolArray], true: BoolArray, problem_type: str
 ) -> list[tuple[dict[str, FloatArray], FloatArray]]:
     """Metrics, and F1 a label, of each model in each replicate; drawn is [replicates, kinds]."""
     rows = drawn.sum(axis=1)
@@ -203,7 +209,7 @@ def _counted(
         right = drawn @ (each == true).all(axis=1).astype(np.float64)
         metrics = {
             "accuracy": right / rows,
-            "macro_f1": counts.macro_f1,
+            "macro_f1": counts.macro_f1(problem_type),
             "weighted_f1": counts.weighted_f1,
         }
         found.append((metrics, counts.f1))

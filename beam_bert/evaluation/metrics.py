@@ -66,7 +66,7 @@ def score_metrics(
     """The metrics of one problem type, by name; those of `ERRORS` are better when smaller.
 
     Single- and multi-label: accuracy (multi-label: the row's labels are all right and complete),
-    macro_f1 (mean over the labels that are true in some row), weighted_f1 (by support), loss
+    macro_f1 (see `LabelCounts.macro_f1`), weighted_f1 (by support), loss
     (negative log-likelihood), calibration_error. Regression: spearman, pearson,
     mean_absolute_error, root_mean_squared_error, loss (mean square).
 
@@ -82,7 +82,7 @@ def score_metrics(
     counts = LabelCounts.of(given, true)
     return {
         "accuracy": float((given == true).all(axis=1).mean()),
-        "macro_f1": float(counts.macro_f1),
+        "macro_f1": float(counts.macro_f1(problem_type)),
         "weighted_f1": float(counts.weighted_f1),
         "loss": _log_loss(scores, true, problem_type),
         "calibration_error": calibration_error(scores, targets, problem_type),
@@ -106,7 +106,7 @@ def baseline(targets: Array, problem_type: str, labels: int) -> dict[str, float]
     alike = Counter(row.tobytes() for row in np.packbits(true, axis=1))
     return {
         "accuracy": max(alike.values()) / len(true),
-        "macro_f1": float(counts.macro_f1),
+        "macro_f1": float(counts.macro_f1(problem_type)),
         "weighted_f1": float(counts.weighted_f1),
     }
 
@@ -159,11 +159,13 @@ class LabelCounts:
         """Harmonic mean of precision and recall; 0 where there are no hits."""
         return _share(2 * self.hits, self.given + self.true)
 
-    @property
-    def macro_f1(self) -> FloatArray:
-        """Mean F1 over the labels that are true somewhere; 0 where none is."""
-        present = self.true > 0
-        return _share((self.f1 * present).sum(axis=-1), present.sum(axis=-1))
+    def macro_f1(self, problem_type: str) -> FloatArray:
+        """Mean F1 over labels as scikit-learn has it: multi-label over all of them; single-label
+        over those that are true or given somewhere.
+        """
+        if problem_type == MULTI_LABEL:
+            return np.asarray(self.f1.mean(axis=-1))
+        return _share(self.f1.sum(axis=-1), (self.given + self.true > 0).sum(axis=-1))
 
     @property
     def weighted_f1(self) -> FloatArray:

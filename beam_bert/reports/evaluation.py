@@ -229,8 +229,8 @@ class Balance(_Document):
         default_factory=list, description="The model's labels that no row has."
     )
     lengths: Lengths = Field(description="How long the rows are.")
-    languages: dict[str, int] = Field(description="Rows of each language.")
-    languages_from: str = Field(description="The column they were read from, or how guessed.")
+    languages: dict[str, int] = Field(description="Rows of each language, where a column says it.")
+    language_column: str | None = Field(description="That column.")
 
 
 class Evaluation(_Document):

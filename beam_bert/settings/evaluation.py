@@ -82,8 +82,8 @@ class EvaluateConfig(Settings):
     )
     language_column: str | None = setting(
         "Report",
-        "Column with the language, for the balance of the data; default: a column `language` if "
-        "there is one, else a guess from stop words.",
+        "Column with the language, for the balance of the data; default: a column `language`, if "
+        "there is one.",
         default=None,
     )
     billing_project: str | None = _same("billing_project", group="Report")

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import yaml
+from huggingface_hub import EvalResult, ModelCardData
 
 from beam_bert.errors import printable
 from beam_bert.labelled.provenance import SourceRecord
@@ -61,7 +62,7 @@ class Card:
 def render(card: Card) -> str:
     """The card as Markdown."""
     parts = [
-        f"---\n{yaml.safe_dump(_metadata(card), sort_keys=False, allow_unicode=True)}---\n",
+        f"---\n{_metadata(card).to_yaml()}\n---\n",
         _lines([f"# {card.name}"]),
         _lines([card.summary]),
         _lines(
@@ -136,25 +137,23 @@ def _audit(audit: report.Audit) -> list[str]:
     ]
 
 
-def _metadata(card: Card) -> dict[str, Any]:
+def _metadata(card: Card) -> ModelCardData:
     declared = [*(s.licence for s in card.sources), *card.base_licence.split(", ")]
     licences = sorted({licence for licence in declared if licence})
-    metrics = [{"type": name, "value": round(value, 5)} for name, value in card.metrics.items()]
-    result = {
-        "task": {"type": card.task},
-        "dataset": {"name": "held-out rows", "type": "private"},
-        "metrics": metrics,
-    }
-    return {
-        "library_name": "transformers",
-        "pipeline_tag": card.task,
-        "base_model": card.base_model,
-        "license": "other",
-        "license_name": ", ".join(licences),
-        "tags": ["beam-bert", card.task],
-        "metrics": [name for name in card.metrics if name != "loss"],
-        "model-index": [{"name": card.name, "results": [result]}],
-    }
+    return ModelCardData(
+        library_name="transformers",
+        pipeline_tag=card.task,
+        base_model=card.base_model,
+        license="other",
+        license_name=", ".join(licences),
+        tags=["beam-bert", card.task],
+        metrics=[name for name in card.metrics if name != "loss"],
+        model_name=card.name,
+        eval_results=[
+            EvalResult(card.task, "private", "held-out rows", name, round(value, 5))
+            for name, value in card.metrics.items()
+        ],
+    )
 
 
 def _lines(lines: Iterable[str]) -> str:

@@ -100,8 +100,10 @@ class PreTraining:
         limit = read_config(base.folder).max_length
         if config.max_length is not None and config.max_length > limit:
             raise ConfigError(f"--max_length {config.max_length}: the model reads {limit} at most")
-        self._rows = _rows(config)
-        self.tokens, dev_tokens = _tokens(config, base.folder, self._rows, limit)
+        rows = _rows(config)
+        self._texts, self._rejected = len(rows), rows.rejected
+        self.tokens, dev_tokens = _tokens(config, base.folder, rows, limit)
+        del rows  # gigabytes, maybe, for as long as the training lasts
         self.network = load_language_model(base.folder, device)
         self.objective = MaskedObjective(
             self.network,

@@ -76,11 +76,6 @@ def test_accuracy_and_f1_are_what_one_counts_by_hand() -> None:
     assert matrix.tolist() == [[2, 1, 0], [0, 1, 1], [0, 0, 1]]
 
 
-def test_a_label_that_no_row_has_does_not_count_in_macro_f1() -> None:
-    found = score_metrics(scores_for([0, 1, 3], 4), np.array([0, 1, 1]), SINGLE_LABEL)
-    assert found["macro_f1"] == pytest.approx((1 + 2 / 3) / 2)
-
-
 @given(multi_label(), st.floats(0.1, 0.9))
 def test_f1_of_many_labels_is_what_a_loop_would_count(
     rows: tuple[np.ndarray, np.ndarray], threshold: float

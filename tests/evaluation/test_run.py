@@ -19,7 +19,6 @@ from beam_bert.errors import ConfigError, InputError
 from beam_bert.evaluation import data as evaluation_data
 from beam_bert.evaluation.balance import lengths
 from beam_bert.evaluation.gate import judge
-from beam_bert.evaluation.languages import guess_language
 from beam_bert.evaluation.run import measure
 from beam_bert.labelled.rows import content_key
 from beam_bert.labelled.trained_rows import TRAINED_ROWS, trained_rows_bytes
@@ -104,7 +103,7 @@ def test_a_single_label_model_is_measured_as_its_answers_are(
     assert {example.source_row % 5 for example in found.hardest[:12]} == {0}
     assert found.hardest[0].loss >= found.hardest[1].loss
     assert found.balance.languages == {"en": 60}
-    assert found.balance.languages_from == "column language"
+    assert found.balance.language_column == "language"
     assert sum(found.balance.lengths.counts) == 60
     shown = capsys.readouterr().out
     assert "accuracy" in shown
@@ -467,24 +466,6 @@ def test_labels_that_would_steer_a_terminal_or_a_page_stay_text(
     assert "<script" not in html
     assert "<img" not in html
     assert "&lt;img src=x onerror=alert(1)&gt;" in html
-
-
-@pytest.mark.parametrize(
-    ("text", "language"),
-    [
-        ("the cat is on the table and it was happy", "en"),
-        ("der Hund und die Katze sind nicht mit uns", "de"),
-        ("je ne suis pas avec vous dans la maison", "fr"),
-        ("el perro y los gatos no están en la casa", "es"),
-        ("это очень хороший фильм", "cyrillic"),
-        ("このフィルムはよかった", "ja"),
-        ("这部电影很好看", "zh"),
-        ("ok!!", "unknown"),
-        ("", "unknown"),
-    ],
-)
-def test_a_language_is_guessed_only_where_words_tell(text: str, language: str) -> None:
-    assert guess_language(text) == language
 
 
 def test_a_histogram_of_lengths_holds_every_row() -> None:

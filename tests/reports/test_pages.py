@@ -198,7 +198,7 @@ def evaluation(text: str = "fine") -> Evaluation:
                 truncated=0,
             ),
             languages={text: 10},
-            languages_from=text,
+            language_column=text,
         ),
         inputs=[text],
         settings={"model": text, "input": [text], "audit": True, "compare": None},
