@@ -61,6 +61,10 @@ class Rows:
             targets=None if self.targets is None else self.targets[indices],
         )
 
+    def without(self, indices: Int64Array) -> Rows:
+        """The other rows."""
+        return self.take(np.setdiff1d(np.arange(len(self)), indices))
+
     def content_keys(self) -> list[bytes]:
         """A digest of each row's text: equal where letters, digits and marks are, in any case."""
         pairs = self.pairs or [""] * len(self)

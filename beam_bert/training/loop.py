@@ -3,10 +3,10 @@
 Every step draws its dropout from a seed of its own, and the order of all batches is planned before
 the first. So a run that was killed and goes on takes the very same steps as one that was not.
 
-Why not transformers' Trainer: it feeds rectangles (the one collator that lays sequences end to end is
-for models with flash attention), so planner, collator and network of ours would stand under it all
-the same; weights averaged over steps and trainings, an epoch chosen within one standard error and a
-head that is fitted first are not in it. What it would take over is a loop around torch's AdamW.
+Why not transformers' Trainer: it feeds rectangles (the one collator that lays sequences end to end
+is for models with flash attention), so planner, collator and network of ours would stand under it
+all the same; weights averaged over steps and trainings, an epoch chosen within one standard error
+and a head that is fitted first are not in it. What it would take over is a loop around AdamW.
 """
 
 from __future__ import annotations

@@ -13,45 +13,21 @@ from safetensors.torch import load_file, save_file
 from beam_bert.encoder.checkpoint import Checkpoint
 from beam_bert.encoder.config import read_config
 from beam_bert.encoder.families import FAMILIES
-from beam_bert.errors import ConfigError, InputError
-from beam_bert.labelled.provenance import SourceRecord, data_yaml
+from beam_bert.errors import InputError
 from beam_bert.labelled.rows import Rows, Tokens, tokenize_rows
 from beam_bert.labelled.splitting import split_holdout
 from beam_bert.settings.training import PretrainConfig
-from beam_bert.software import software_versions
 from beam_bert.sources import SourceSpec
-from beam_bert.storage.billing import bill_to
 from beam_bert.tokenization import DocumentTokenizer, WindowSettings
 from beam_bert.training.batches import plan_epochs
-from beam_bert.training.card import Card, render
+from beam_bert.training.delivery import Delivered, deliver, documents
 from beam_bert.training.loop import Plan, Progress
 from beam_bert.training.masking import MaskedObjective, load_language_model, mask_token
-from beam_bert.training.run import (
-    Delivered,
-    StartingPoint,
-    base_dict,
-    base_note,
-    check_base_licence,
-    check_emptied,
-    check_output,
-    declared_sources,
-    deliver,
-    find_model,
-    loop_settings,
-    read_and_tell,
-    rejected_notes,
-    run_key,
-    run_training,
-    say,
-    settings_of,
-    source_dicts,
-    training_device,
-    unlicensed_notes,
-    work_folder,
-)
-from beam_bert.training.saving import TRAINING_FILE, as_json, save_model
+from beam_bert.training.reading import check_emptied, read_and_tell, window_length
+from beam_bert.training.run import run_training
+from beam_bert.training.saving import save_model
+from beam_bert.training.setup import Setup, say, set_up, work_folder
 
-DEFAULT_MAX_LENGTH = 512
 WEIGHTS = "model.safetensors"
 
 
@@ -63,16 +39,10 @@ def pretrain(config: PretrainConfig) -> Delivered:
       RunFailed: it did not finish; nothing was published.
     """
     started = time.monotonic()
-    bill_to(config.billing_project)
-    check_output(config)
-    device = training_device(config.device)
-    base = find_model(str(config.base))
-    read_config(base.folder)  # an encoder, or one line now
-    sources = declared_sources(config, "input")
-    check_base_licence(config, base)
-    key = run_key("pretrain", config, [base], sources)
+    setup = set_up(config, "input")
+    key = setup.key("pretrain")
     torch.manual_seed(config.seed)
-    training = PreTraining(config, base, sources, device)
+    training = PreTraining(setup)
     tokens = training.tokens
     say(
         f"{len(tokens):,} sequences, {len(tokens.input_ids):,} tokens; "
@@ -86,25 +56,14 @@ def pretrain(config: PretrainConfig) -> Delivered:
 class PreTraining:
     """One pre-training: its network, objective and batches, and what becomes of them."""
 
-    def __init__(
-        self,
-        config: PretrainConfig,
-        base: StartingPoint,
-        sources: list[SourceRecord],
-        device: torch.device,
-    ) -> None:
-        self._config = config
-        self._base = base
-        self._sources = sources
-        self._device = device
-        limit = read_config(base.folder).max_length
-        if config.max_length is not None and config.max_length > limit:
-            raise ConfigError(f"--max_length {config.max_length}: the model reads {limit} at most")
+    def __init__(self, setup: Setup[PretrainConfig]) -> None:
+        self._setup, config, base = setup, setup.config, setup.base
+        length = window_length(config.max_length, read_config(base.folder).max_length)
         rows = _rows(config)
         self._texts, self._rejected = len(rows), rows.rejected
-        self.tokens, dev_tokens = _tokens(config, base.folder, rows, limit)
+        self.tokens, dev_tokens = _tokens(config, base.folder, rows, length)
         del rows  # gigabytes, maybe, for as long as the training lasts
-        self.network = load_language_model(base.folder, device)
+        self.network = load_language_model(base.folder, setup.device)
         self.objective = MaskedObjective(
             self.network,
             self.tokens,
@@ -112,40 +71,38 @@ class PreTraining:
             rate=config.mask_rate,
             mask_id=mask_token(base.folder),
             dev_batch_tokens=config.batch_tokens,
-            device=device,
+            device=setup.device,
         )
         self.before = self.objective.evaluate()
 
     def plans(self) -> list[Plan]:
         """One training; see `beam_bert.training.run.Training`."""
-        config, lengths = self._config, self.tokens.lengths
+        config, lengths = self._setup.config, self.tokens.lengths
         epochs = plan_epochs(lengths, config.batch_tokens, config.epochs, config.seed)
-        return [Plan(epochs, loop_settings(config, self._device))]
+        return [Plan(epochs, self._setup.loop_settings())]
 
     def finish(self, progress: Progress, work: Path) -> Delivered:
         """See `beam_bert.training.run.Training`."""
-        config, base, sources = self._config, self._base, self._sources
-        metrics = self.objective.evaluate()
-        training = {
-            "curves": progress.curves,
-            "metrics_before": self.before,
-            "metrics": metrics,
-            "settings": settings_of(config),
-            "base": base_dict(base),
-            "sources": source_dicts(sources),
-        }
-        texts = {
-            TRAINING_FILE: as_json(training),
-            "data.yaml": data_yaml(sources),
-            "README.md": render(_card(config, base, sources, self._rows, metrics, progress)),
-        }
+        base, metrics = self._setup.base, self.objective.evaluate()
+        texts = documents(
+            self._setup,
+            progress,
+            metrics,
+            record={"metrics_before": self.before},
+            rejected=self._rejected,
+            summary="An encoder, trained further on raw text by guessing masked words.",
+            task="fill-mask",
+            labels=(),
+            rows={"texts": self._texts},
+            calibration={},
+        )
 
         def make(folder: Path) -> None:
             save_model(self.network.model, base.folder, folder, texts)
             _keep_pooler(base.folder, folder)
 
         loss = f"masked_loss {metrics['masked_loss']:.4f} on held-out text"
-        return deliver(config, base, work, make, metrics, f"pre-trained from {base.text}: {loss}")
+        return deliver(self._setup, work, make, metrics, f"pre-trained from {base.text}: {loss}")
 
 
 def _rows(config: PretrainConfig) -> Rows:
@@ -159,7 +116,7 @@ def _rows(config: PretrainConfig) -> Rows:
     )
 
 
-def _tokens(config: PretrainConfig, folder: Path, rows: Rows, limit: int) -> tuple[Tokens, Tokens]:
+def _tokens(config: PretrainConfig, folder: Path, rows: Rows, length: int) -> tuple[Tokens, Tokens]:
     """Tokens to train on and held out: long documents are read whole, piece by piece."""
     if len(rows) < 2:
         raise InputError("--input has one row only: none would be left to measure on; add text")
@@ -168,7 +125,6 @@ def _tokens(config: PretrainConfig, folder: Path, rows: Rows, limit: int) -> tup
     )
     if len(held) == 0:
         raise InputError("all rows of --input have the same text; there is nothing to learn")
-    length = config.max_length or min(limit, DEFAULT_MAX_LENGTH)
     tokenizer = DocumentTokenizer(folder, WindowSettings(length, overlapping=True, stride=0))
     found = [tokenize_rows(rows.take(part), tokenizer) for part in (kept, held)]
     check_emptied(
@@ -200,35 +156,3 @@ def _keep_pooler(base: Path, folder: Path) -> None:
         metadata = file.metadata()
     tensors |= {name: checkpoint.tensor(name, shape) for name, shape in names.items()}
     save_file(tensors, folder / WEIGHTS, metadata)
-
-
-def _card(
-    config: PretrainConfig,
-    base: StartingPoint,
-    sources: list[SourceRecord],
-    rows: Rows,
-    metrics: dict[str, float],
-    progress: Progress,
-) -> Card:
-    return Card(
-        name=Path(config.output.rstrip("/")).name,
-        summary="An encoder, trained further on raw text by guessing masked words.",
-        base=base.text,
-        base_model=base.resolved.name,
-        base_licence=base.licence,
-        teacher=None,
-        task="fill-mask",
-        labels=(),
-        sources=sources,
-        rows={"texts": len(rows)},
-        notes=[
-            *base_note(config, base),
-            *unlicensed_notes(sources),
-            *rejected_notes(rows.rejected),
-        ],
-        metrics=metrics,
-        calibration={},
-        settings=settings_of(config),
-        versions=software_versions(),
-        curve=progress.curves["epochs"],
-    )

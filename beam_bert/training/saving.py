@@ -20,6 +20,8 @@ from safetensors import SafetensorError
 from beam_bert.encoder.families import FAMILIES
 from beam_bert.errors import OutputError, RunFailed
 from beam_bert.models import ModelStore
+from beam_bert.models.store import split_reference
+from beam_bert.settings.training import TrainingConfig
 from beam_bert.storage import make_folder, move, sync_folder, sync_names
 from beam_bert.tokenization.loading import quiet_transformers
 from beam_bert.training.network import PackedNetwork
@@ -130,6 +132,30 @@ def check_writable(place: Path) -> None:
         raise OutputError(
             f"--output {place}: {there} cannot be written ({error.strerror}); name another"
         ) from None
+
+
+def check_output(config: TrainingConfig) -> None:
+    """Raise UserError early where the result could not be put where it is asked for."""
+    if config.layout == "folder":
+        if "://" in config.output:
+            raise OutputError(
+                f"--output {config.output}: --layout folder writes a local folder; a store may lie "
+                "on gs:// (--layout store)"
+            )
+        check_folder(Path(config.output).expanduser(), overwrite=config.overwrite)
+    else:
+        if split_reference(config.output) is not None:
+            # A store of that name would hide the alias from all who ask for it.
+            raise OutputError(
+                f"--output {config.output}: name the store alone; --alias says which alias the "
+                f"version gets ({config.alias})"
+            )
+        store = ModelStore.open(config.output)
+        store.check_alias(config.alias)
+        store.aliases()
+        store.versions()  # a damaged record would stop the publication
+    if "://" not in config.output:
+        check_writable(Path(config.output).expanduser())
 
 
 def put_in_place(made: Path, folder: Path) -> None:

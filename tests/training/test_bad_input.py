@@ -19,7 +19,7 @@ from filelock import FileLock
 from beam_bert.errors import RunFailed
 from beam_bert.models import ModelStore
 from beam_bert.settings.training import FinetuneConfig
-from beam_bert.training.finetune import read_labelled
+from beam_bert.training.classifier_rows import read_labelled
 from beam_bert.training.loop import LoopSettings, Plan, Progress, train
 from beam_bert.training.weights import finite
 from pipelines.finetune import main

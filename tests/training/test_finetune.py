@@ -23,7 +23,7 @@ from beam_bert.encoder import load_classifier
 from beam_bert.models import ModelStore
 from beam_bert.settings.training import FinetuneConfig
 from beam_bert.training.loop import standard_error
-from beam_bert.training.run import training_digest
+from beam_bert.training.setup import training_digest
 from pipelines.finetune import main
 from tests.training.conftest import COMMON, labelled_rows, write_csv
 

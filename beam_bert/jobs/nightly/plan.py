@@ -15,8 +15,8 @@ from beam_bert.settings.nightly import NightlyConfig
 from beam_bert.sinks import Manifest
 from beam_bert.sources import list_files
 from beam_bert.terminal import TERMINAL
-from beam_bert.training.finetune import training_sources
-from beam_bert.training.run import training_digest
+from beam_bert.training.finetune import SOURCES
+from beam_bert.training.setup import declared_sources, training_digest
 
 
 def show_plan(config: NightlyConfig, beam_flags: Sequence[str] = ()) -> None:
@@ -58,7 +58,7 @@ def known_candidate(config: NightlyConfig, store: ModelStore) -> str | None:
     aliases = store.aliases()
     if config.finetune is None:
         return aliases.get(CANDIDATE)
-    digest = training_digest(config.finetune, training_sources(config.finetune))
+    digest = training_digest(config.finetune, declared_sources(config.finetune, *SOURCES))
     found = [record.version for record in store.versions() if record.trained_on == digest]
     if not found:
         return None

@@ -13,10 +13,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from beam_bert.encoder.config import read_config
 from beam_bert.errors import InputError
 from beam_bert.labelled.answers import Asked, LabelCheck, read_asked
-from beam_bert.labelled.provenance import SourceRecord, data_yaml
 from beam_bert.labelled.question_windows import (
     answer_windows,
     check_questions,
@@ -25,36 +23,15 @@ from beam_bert.labelled.question_windows import (
 from beam_bert.labelled.rows import content_key
 from beam_bert.labelled.splitting import leaking_rows, split_holdout
 from beam_bert.settings.answer_training import AnswerFinetuneConfig
-from beam_bert.software import software_versions
-from beam_bert.storage.billing import bill_to
 from beam_bert.training.answering.objective import SpanObjective
 from beam_bert.training.batches import plan_epoch
-from beam_bert.training.card import Card, render
+from beam_bert.training.delivery import Delivered, deliver, documents
 from beam_bert.training.loop import Plan, Progress
 from beam_bert.training.network import load_span_network
-from beam_bert.training.run import (
-    Delivered,
-    StartingPoint,
-    base_dict,
-    base_note,
-    check_base_licence,
-    check_output,
-    declared_sources,
-    deliver,
-    find_model,
-    loop_settings,
-    report_leaks,
-    run_key,
-    run_training,
-    say,
-    settings_of,
-    source_dicts,
-    training_device,
-    training_digest,
-    unlicensed_notes,
-    work_folder,
-)
-from beam_bert.training.saving import TRAINING_FILE, as_json, save_model
+from beam_bert.training.reading import report_leaks
+from beam_bert.training.run import run_training
+from beam_bert.training.saving import save_model
+from beam_bert.training.setup import Setup, say, set_up, training_digest, work_folder
 
 
 @dataclass(frozen=True, eq=False)
@@ -82,17 +59,11 @@ def finetune(config: AnswerFinetuneConfig) -> Delivered:
       RunFailed: it did not finish; nothing was published.
     """
     started = time.monotonic()
-    bill_to(config.billing_project)
-    check_output(config)
-    device = training_device(config.device)
-    base = find_model(str(config.base))
-    read_config(base.folder)  # an encoder, or one line now
-    sources = declared_sources(config, "train", "dev")
-    check_base_licence(config, base)
+    setup = set_up(config, "train", "dev")
     questions = read_questions(config)
-    key = run_key("finetune", config, [base], sources)
+    key = setup.key("finetune")
     torch.manual_seed(config.seed)
-    training = AnswerTraining(config, questions, base, sources, device)
+    training = AnswerTraining(setup, questions)
     windows = training.windows
     say(
         f"{len(questions.train):,} questions to train on in {len(windows.tokens):,} windows, "
@@ -137,17 +108,10 @@ def read_questions(config: AnswerFinetuneConfig) -> Questions:
 class AnswerTraining:
     """One fine-tuning: its network, objective and batches, and what becomes of them."""
 
-    def __init__(
-        self,
-        config: AnswerFinetuneConfig,
-        questions: Questions,
-        base: StartingPoint,
-        sources: list[SourceRecord],
-        device: torch.device,
-    ) -> None:
-        self.config, self.questions, self.base = config, questions, base
-        self.sources, self.device = sources, device
-        self.network = load_span_network(base.folder, device)
+    def __init__(self, setup: Setup[AnswerFinetuneConfig], questions: Questions) -> None:
+        config, base = setup.config, setup.base
+        self.setup, self.config, self.questions = setup, config, questions
+        self.network = load_span_network(base.folder, setup.device)
         tokenizer = question_tokenizer(base.folder, self.network.config, config)
         self.windows = answer_windows(questions.train, tokenizer)
         self._count_lost()
@@ -160,7 +124,7 @@ class AnswerTraining:
             questions.dev,
             tokenizer,
             config.metric,
-            device=device,
+            device=setup.device,
             max_answer_tokens=config.max_answer_tokens,
         )
 
@@ -184,7 +148,7 @@ class AnswerTraining:
     def plans(self) -> list[Plan]:
         """One training; see `beam_bert.training.run.Training`."""
         epochs = [self._epoch(epoch) for epoch in range(self.config.epochs)]
-        return [Plan(epochs, loop_settings(self.config, self.device))]
+        return [Plan(epochs, self.setup.loop_settings())]
 
     def finish(self, progress: Progress, work: Path) -> Delivered:
         """Save and publish, with the null threshold that dev's questions without answer ask for."""
@@ -198,35 +162,21 @@ class AnswerTraining:
             threshold = kept["null_threshold"]
         # What a base of another task was tuned for must not stay.
         model.config.beam_bert = {} if threshold is None else {"null_threshold": threshold}
-        labels = {use: dataclasses.asdict(found) for use, found in self.questions.labels.items()}
-        training = {
-            "curves": progress.curves,
-            "kept_epoch": progress.kept_epoch,
-            "metrics": metrics,
-            "null_threshold": threshold,
-            "labels": labels,
-            "settings": settings_of(self.config),
-            "base": base_dict(self.base),
-            "sources": source_dicts(self.sources),
-        }
-        texts = {
-            TRAINING_FILE: as_json(training),
-            "data.yaml": data_yaml(self.sources),
-            "README.md": render(self._card(progress, metrics, threshold)),
-        }
+        texts = self._documents(progress, metrics, threshold)
 
         def make(folder: Path) -> None:
-            save_model(model, self.base.folder, folder, texts)
+            save_model(model, self.setup.base.folder, folder, texts)
 
         name = self.config.metric
-        notes = f"fine-tuned from {self.base.text}: {name} {metrics[name]:.4f} on dev"
-        trained_on = training_digest(self.config, self.sources)
-        return deliver(self.config, self.base, work, make, metrics, notes, trained_on)
+        notes = f"fine-tuned from {self.setup.base.text}: {name} {metrics[name]:.4f} on dev"
+        trained_on = training_digest(self.config, self.setup.sources)
+        return deliver(self.setup, work, make, metrics, notes, trained_on)
 
-    def _card(self, progress: Progress, metrics: dict[str, float], threshold: float | None) -> Card:
-        config, questions = self.config, self.questions
-        notes = [*base_note(config, self.base), *unlicensed_notes(self.sources)]
-        notes += [f"Labels of {use}: {found}" for use, found in questions.labels.items()]
+    def _documents(
+        self, progress: Progress, metrics: dict[str, float], threshold: float | None
+    ) -> dict[str, str]:
+        questions = self.questions
+        notes = [f"Labels of {use}: {found}" for use, found in questions.labels.items()]
         if questions.leaked:
             notes.append(f"{questions.leaked} questions of train stood in dev too: left out")
         if threshold is None:
@@ -236,28 +186,27 @@ class AnswerTraining:
             )
         else:
             notes.append(f"Null threshold: {threshold:.3f}, where F1 on dev is best")
-        return Card(
-            name=Path(config.output.rstrip("/")).name,
+        labels = {use: dataclasses.asdict(found) for use, found in questions.labels.items()}
+        return documents(
+            self.setup,
+            progress,
+            metrics,
+            record={
+                "kept_epoch": progress.kept_epoch,
+                "null_threshold": threshold,
+                "labels": labels,
+            },
+            notes=notes,
             summary="Finds answers to questions in texts: an extractive question-answering model.",
-            base=self.base.text,
-            base_model=self.base.resolved.name,
-            base_licence=self.base.licence,
-            teacher=None,
             task="question-answering",
             labels=(),
-            sources=self.sources,
             rows={
                 "questions trained on": len(questions.train),
                 "questions held out as dev": len(questions.dev),
                 "windows with an answer": int(self.windows.has_answer.sum()),
                 "parameters": sum(p.numel() for p in self.network.model.parameters()),
             },
-            notes=notes,
-            metrics=metrics,
             calibration={},
-            settings=settings_of(config),
-            versions=software_versions(),
-            curve=progress.curves["epochs"],
         )
 
 
