@@ -29,11 +29,13 @@ import numpy as np
 import torch
 import transformers
 
+from beam_bert.encoder.config import read_config
 from beam_bert.labelled.rows import Tokens
 from beam_bert.settings.training import FinetuneConfig
-from beam_bert.training.finetune import FineTuning, Labelled, read_labelled, tokens_reader
+from beam_bert.training.classifier_rows import Labelled, read_labelled, tokens_reader
+from beam_bert.training.finetune import FineTuning
 from beam_bert.training.loop import Progress, train
-from beam_bert.training.run import find_model
+from beam_bert.training.setup import Setup, find_model
 
 
 @dataclass(frozen=True)
@@ -48,7 +50,7 @@ def ours(config: FinetuneConfig, data: Labelled, clock: Callable[[], float]) -> 
     """`pipelines.finetune`'s own parts."""
     base = find_model(str(config.base))
     torch.manual_seed(config.seed)
-    run = FineTuning(config, data, base, None, base.folder, [], torch.device("cpu"))
+    run = FineTuning(Setup(config, base, None, [], torch.device("cpu")), data, base.folder)
     evaluated: list[float] = []
     evaluate = run.objective.evaluate
 
@@ -88,9 +90,7 @@ def trainer(
     model = transformers.AutoModelForSequenceClassification.from_pretrained(
         base.folder, num_labels=len(data.labels), attn_implementation="sdpa"
     )
-    run = FineTuning(config, data, base, None, base.folder, [], torch.device("cpu"))
-    read = tokens_reader(config, base.folder, run.network.config)
-    del run
+    read = tokens_reader(config, base.folder, read_config(base.folder))
     tokenizer = transformers.AutoTokenizer.from_pretrained(base.folder)
     with tempfile.TemporaryDirectory() as folder:
         arguments = transformers.TrainingArguments(
@@ -111,11 +111,11 @@ def trainer(
             disable_tqdm=True,
             dataloader_pin_memory=False,
         )
-        dev = as_features(read(data.dev), data.dev_targets)
+        dev = as_features(read(data.dev)[0], data.dev_targets)
         runner = transformers.Trainer(
             model=model,
             args=arguments,
-            train_dataset=as_features(read(data.train), data.train_targets),
+            train_dataset=as_features(read(data.train)[0], data.train_targets),
             eval_dataset=dev,
             data_collator=transformers.DataCollatorWithPadding(tokenizer),
         )
@@ -159,9 +159,8 @@ def main() -> None:
     data = read_labelled(config)
     data = _some(data, arguments.rows)
     base = find_model(arguments.base)
-    from beam_bert.encoder.config import read_config
-
-    lengths = tokens_reader(config, base.folder, read_config(base.folder))(data.train).lengths
+    tokens, _, _ = tokens_reader(config, base.folder, read_config(base.folder))(data.train)
+    lengths = tokens.lengths
     config = config.model_copy(
         update={"batch_tokens": round(float(lengths.mean()) * arguments.batch_rows)}
     )
@@ -198,7 +197,7 @@ def main() -> None:
 def _some(data: Labelled, rows: int) -> Labelled:
     """A random part of the rows to train on."""
     chosen = np.random.default_rng(0).permutation(len(data.train))[:rows]
-    return replace(data, train=data.train.take(chosen), train_targets=data.train_targets[chosen])
+    return replace(data, train=data.train.take(chosen))
 
 
 def _arguments() -> argparse.Namespace:

@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 
 from beam_bert.encoder.plan import Int32Array, Int64Array
@@ -22,6 +23,8 @@ from beam_bert.slices.token_arrays import TokenArrays
 from beam_bert.sources import SourceSpec, cut_unit, inspect_source, list_files, read_slice
 from beam_bert.sources.resolving import AskingSettings
 from beam_bert.tokenization import DocumentTokenizer
+
+BoolArray = npt.NDArray[np.bool_]
 
 # What is tokenized at once: an Arrow array holds 2 GiB.
 _TOKENIZED_CHARACTERS = 64 * 2**20
@@ -145,10 +148,10 @@ def read_rows(
         column.add(cells, _places(rows))
         meaning = labels.read(column)
         targets, kept = meaning.targets(cells)
-        lacking = np.setdiff1d(np.arange(len(cells)), kept)
+        has_label = np.isin(np.arange(len(cells)), kept)
         message = no_label_message(labels.settings.column)
-        rejects = pa.concat_tables([rejects, _unlabelled(rows, lacking, message)])
-        rows = rows.filter(pa.array(np.isin(np.arange(len(cells)), kept)))
+        rejects = pa.concat_tables([rejects, unlabelled_rejects(rows, ~has_label, message)])
+        rows = rows.filter(pa.array(has_label))
     check_rejects(rejects, total, max_reject_rate, flag)
     if rows.num_rows == 0:
         raise InputError(f"{flag} {' '.join(patterns)}: there is not one usable row")
@@ -163,14 +166,13 @@ def read_rows(
     )
 
 
-def _unlabelled(rows: pa.Table, lacking: Int64Array, message: str) -> pa.Table:
-    """Rejects of the rows that have no label."""
-    some = rows.take(pa.array(lacking)).combine_chunks().to_batches()
+def unlabelled_rejects(rows: pa.Table, lacking: BoolArray, message: str) -> pa.Table:
+    """Rejects of the rows that have no label: filtered, since `take` joins what holds 2 GiB."""
     rejected = [
         SliceBatch(Slice(0, ()), "", batch, rejects_batch([])).reject(
             range(len(batch)), NO_LABEL, [message] * len(batch)
         )
-        for batch in some
+        for batch in rows.filter(pa.array(lacking)).to_batches()
     ]
     return pa.Table.from_batches([batch.rejects for batch in rejected], REJECT_SCHEMA)
 

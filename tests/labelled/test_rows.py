@@ -5,11 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pytest
 from pydantic import ValidationError
 
 from beam_bert.labelled import rows as rows_module
-from beam_bert.labelled.rows import read_rows, tokenize_rows
+from beam_bert.labelled.rows import read_rows, tokenize_rows, unlabelled_rejects
 from beam_bert.settings.answer import AnswerConfig
 from beam_bert.settings.inference import ClassifyConfig
 from beam_bert.settings.training import PretrainConfig
@@ -39,6 +40,24 @@ def test_text_tokenized_in_pieces_has_the_same_tokens(
         np.testing.assert_array_equal(pieces.offsets, whole.offsets)
         if pair:
             np.testing.assert_array_equal(pieces.first_lengths, whole.first_lengths)
+
+
+def test_rows_without_label_are_rejects_where_the_text_is_more_than_an_array_holds() -> None:
+    """Real gigabytes, for the price of one slice: the same buffer in every chunk."""
+    slice_ = pa.table(
+        {
+            "doc_id": ["a.csv#1", "a.csv#2"],
+            "text": ["x" * (60 << 20), "without label"],
+            "source_file": ["a.csv", "a.csv"],
+            "source_row": pa.array([1, 2], pa.int64()),
+        }
+    )
+    rows = pa.concat_tables([slice_] * 40)
+    assert rows["text"].nbytes > 2**31
+    rejects = unlabelled_rejects(rows, np.arange(80) % 2 == 1, "has no label")
+    assert rejects["source_row"].to_pylist() == [2] * 40
+    nothing = unlabelled_rejects(rows, np.zeros(80, bool), "has no label")
+    assert nothing.num_rows == 0
 
 
 @pytest.mark.parametrize("size", [0, -1, 2**31])
