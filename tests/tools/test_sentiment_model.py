@@ -97,3 +97,28 @@ def test_a_text_of_several_windows_gets_their_mean_and_a_short_one_its_own(
     whole = polarity(whole=True)
     assert whole[:2] == pytest.approx([1, 0.364], abs=0.01)
     assert whole[2] < -0.2
+
+
+def test_its_rows_are_files_that_finetune_reads(vader: Path, tmp_path: Path) -> None:
+    from beam_bert.settings.training import FinetuneConfig
+    from beam_bert.training.classifier_rows import read_labelled
+    from beam_bert.training.setup import declared_sources
+    from tools.sentiment_model.rows import write_rows
+
+    for part in ("train", "dev"):
+        comments = "".join(f"a {part} comment {n}\t{n % 3 + 1}\tid\n" for n in range(30))
+        (vader / f"group-{part}.tsv").write_text(comments)
+    counts = write_rows(vader, vader, tmp_path, tmp_path / "rows")
+    config = FinetuneConfig(
+        train=str(tmp_path / "rows/train.csv"),
+        dev=str(tmp_path / "rows/dev-movie.csv"),
+        unlabelled=str(tmp_path / "rows/unlabelled.csv"),
+        label_column="label",
+        teacher="teacher",
+        output="student",
+    )
+    assert all(source.allowed for source in declared_sources(config, "train", "dev", "unlabelled"))
+    found = read_labelled(config)
+    assert found.labels == sentiment_data.LABELS
+    assert len(found.dev) == counts["dev-movie"]
+    assert len(found.train) + found.leaked == counts["train"]

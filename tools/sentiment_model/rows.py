@@ -1,6 +1,6 @@
 """The embedded model's data as files that the product's own commands read; see README.md.
 
-    python -m tools.sentiment_model.rows --goemotions DIR --vader DIR --unlabelled DIR --output DIR
+python -m tools.sentiment_model.rows --goemotions DIR --vader DIR --unlabelled DIR --output DIR
 """
 
 import argparse
@@ -14,7 +14,8 @@ SOURCES = """\
 sources:
   - path: "*.csv"
     origin: GoEmotions, VADER, COVID-QA, banking77 and templates of this project
-    licence: [Apache-2.0, MIT, CC-BY-4.0]
+    date: 2020-03-10
+    licence: CC-BY-4.0  # banking77's; the others are Apache-2.0 and MIT, which ask for less
 """
 
 
