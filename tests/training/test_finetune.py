@@ -16,6 +16,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import torch
+from huggingface_hub import ModelCard
 from safetensors.torch import load_file
 from transformers import AutoModelForSequenceClassification
 
@@ -274,7 +275,10 @@ def test_the_card_tells_what_swapped_identity_terms_did(finetune: Finetune, tmp_
 
 def test_the_card_has_metadata_data_and_settings(finetune: Finetune) -> None:
     card = (finetune() / "README.md").read_text()
-    assert card.startswith("---\nlibrary_name: transformers\npipeline_tag: text-classification\n")
+    metadata = ModelCard(card).data  # as the hub reads it
+    assert (metadata.library_name, metadata.license) == ("transformers", "other")
+    assert metadata.pipeline_tag == "text-classification"
+    assert {result.metric_type for result in metadata.eval_results or []} >= {"accuracy", "loss"}
     assert "--accept_unlicensed was given" in card
     assert "## Data" in card
     assert "epochs: 2" in card
