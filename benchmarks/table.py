@@ -18,7 +18,6 @@ import uuid
 from collections.abc import Callable
 from pathlib import Path
 
-import datafusion
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -82,6 +81,8 @@ WRITERS: dict[str, Callable[[list[pa.RecordBatch]], list[bytes]]] = {
 
 def scanned(folder: Path, query: str) -> int:
     """Bytes that a query scans, as DataFusion counts them."""
+    import datafusion  # of [readers]
+
     context = datafusion.SessionContext()
     context.sql("set datafusion.execution.parquet.pushdown_filters = true").collect()
     context.register_parquet("t", str(folder))

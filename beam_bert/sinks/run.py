@@ -30,6 +30,13 @@ PathPart = Annotated[str, Field(pattern=_PATH_PART)]
 _PARTITION_LEVEL = re.compile(r"([A-Za-z][A-Za-z0-9_]*)=([\w][\w .:+,@-]*)")
 _MAX_LEVEL_BYTES = 255
 _NULLS = frozenset({"__hive_default_partition__", "null", "none", "nan"})
+# Tried: 01 and 0x1 are 1 for some, 1e3 is 1000.0, true a boolean, inf a date in 9999 for DuckDB,
+# 2026-1-2 is 2026-01-02, and 12:00 ends Polars.
+_GUESSED = re.compile(
+    r"[+-]?(0\d+|0x[\da-f]+|[\d.]+e[+-]?\d+|\.\d+|\d+\.(\d*0)?|inf(inity)?)"
+    r"|true|false|\d+:\d+(:[\d.]+)?|\d{4}-(\d-\d{1,2}|\d{2}-\d)",
+    re.IGNORECASE,
+)
 _SHARD_FILE = re.compile(r"^[A-Za-z0-9][A-Za-z0-9._-]{0,199}\.parquet$")
 
 
@@ -164,10 +171,10 @@ def partition_notes(partition: str) -> list[str]:
     """What readers see differently in a partition's values."""
     values = [level.split("=", 1)[1] for level in partition_levels(partition)]
     return [
-        f"--partition: {value} is the number {int(value)} for readers that guess types, such as "
-        f"Spark, DuckDB and pyarrow, and {value!r} for those that do not"
+        f"--partition: not all readers see the text {value!r}: Spark, DuckDB, Polars and pyarrow "
+        "guess types, each its own way; a value that is no number, time or boolean is one for all"
         for value in values
-        if re.fullmatch(r"0[0-9]+", value)
+        if _GUESSED.fullmatch(value)
     ]
 
 

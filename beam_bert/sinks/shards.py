@@ -28,6 +28,7 @@ from beam_bert.storage import Storage, crc32c_base64, open_storage
 ROW_GROUP_ROWS = 131_072
 # BigQuery advises 16 MiB or more; half as much again, since merged rows pack better.
 GROUP_BYTES = 24 << 20
+ENCODINGS = {"doc_id": "DELTA_BYTE_ARRAY", "source_row": "DELTA_BINARY_PACKED"}
 HAS_BLOOM_FILTERS = "bloom_filter_options" in inspect.signature(pq.write_table).parameters
 
 
@@ -162,13 +163,24 @@ def _encodings(schema: pa.Schema, repetitive: Collection[str]) -> dict[str, str]
 def _bloom_filter(rows: pa.RecordBatch) -> dict[str, Any]:
     """Of ids in no order, whose range tells nothing: one byte a row saves reading them all."""
     place = rows.schema.get_field_index("doc_id")
-    if place < 0 or not HAS_BLOOM_FILTERS or _is_rising(rows.column(place)):
+    if place < 0 or not HAS_BLOOM_FILTERS or rows.num_rows == 0:
+        return {}
+    ids = rows.column(place)
+    if ids.null_count or _is_rising(ids) or _are_places(ids, rows):
         return {}
     return {"bloom_filter_options": {"doc_id": {"ndv": rows.num_rows, "fpp": 0.05}}}
 
 
 def _is_rising(column: pa.Array) -> bool:
-    return column.null_count > 0 or not pc.any(pc.less(column[1:], column[:-1])).as_py()
+    return not pc.any(pc.less(column[1:], column[:-1])).as_py()
+
+
+def _are_places(ids: pa.Array, rows: pa.RecordBatch) -> bool:
+    """Whether the ids are file and row, as they are where the input has none."""
+    if not {"source_file", "source_row"} <= set(rows.schema.names):
+        return False
+    places = (rows.column("source_file"), rows.column("source_row").cast(pa.string()))
+    return bool(pc.all(pc.equal(ids, pc.binary_join_element_wise(*places, "#"))).as_py())
 
 
 def _sorting(rows: pa.RecordBatch) -> list[pq.SortingColumn] | None:
@@ -210,7 +222,8 @@ def _repetitive_columns(rows: pa.RecordBatch) -> list[str]:
     """
     paths: list[str] = []
     for field, column in zip(rows.schema, rows.columns, strict=True):
-        paths += _repetitive(field.name, column)
+        if field.name not in ENCODINGS:  # also where several files have the same row numbers
+            paths += _repetitive(field.name, column)
     return paths
 
 

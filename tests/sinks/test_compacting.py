@@ -131,7 +131,11 @@ def test_a_merged_file_is_written_as_any_other(tmp_path: Path) -> None:
     for file in storage.list_files("predictions"):
         metadata = pq.read_metadata(io.BytesIO(storage.read(file.path) or b""))
         assert metadata.num_row_groups == 1
-        assert metadata.row_group(0).column(0).compression == "ZSTD"
+        chunks = [metadata.row_group(0).column(each) for each in range(metadata.num_columns)]
+        assert {each.compression for each in chunks} == {"ZSTD"}
+        # The merged files have the same row numbers: no dictionary for that.
+        encodings = {each.path_in_schema: each.encodings for each in chunks}
+        assert "DELTA_BINARY_PACKED" in encodings["source_row"]
 
 
 def test_what_is_no_output_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

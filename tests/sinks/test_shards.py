@@ -21,7 +21,12 @@ from beam_bert.sinks import (
     write_shard,
 )
 from beam_bert.sinks.records import record_path
-from beam_bert.sinks.shards import ROW_GROUP_ROWS, parquet_bytes, row_group_rows
+from beam_bert.sinks.shards import (
+    HAS_BLOOM_FILTERS,
+    ROW_GROUP_ROWS,
+    parquet_bytes,
+    row_group_rows,
+)
 from beam_bert.slices.batch import FileRead
 from beam_bert.slices.schema import REJECT_SCHEMA
 from beam_bert.storage import crc32c_base64, open_storage
@@ -293,3 +298,15 @@ def test_sorted_rows_say_so_and_a_file_without_rows_has_no_row_group() -> None:
     metadata = pq.read_metadata(io.BytesIO(parquet_bytes(backwards, SCHEMA)))
     assert not metadata.row_group(0).sorting_columns
     assert pq.read_metadata(io.BytesIO(parquet_bytes(rows[:0], SCHEMA))).num_row_groups == 0
+
+
+def test_ids_in_no_order_have_a_bloom_filter_and_ours_have_none() -> None:
+    def filter_bytes(ids: list[str], **more: list) -> int | None:
+        rows = pa.RecordBatch.from_pydict({"doc_id": ids, **more})
+        metadata = pq.read_metadata(pa.BufferReader(parquet_bytes(rows, rows.schema)))
+        return getattr(metadata.row_group(0).column(0), "bloom_filter_length", None)
+
+    places = {"source_file": ["a", "a", "b"], "source_row": [9, 10, 0]}
+    assert filter_bytes(["a#9", "a#10", "b#0"], **places) is None, "their range tells enough"
+    assert filter_bytes(["a", "b", "c"], **places) is None
+    assert bool(filter_bytes(["c", "a", "b"], **places)) == HAS_BLOOM_FILTERS

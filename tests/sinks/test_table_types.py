@@ -5,7 +5,9 @@ from __future__ import annotations
 import pyarrow as pa
 import pytest
 
+from beam_bert.errors import OutputError
 from beam_bert.sinks.column_names import name_notes, portable_name, portable_names
+from beam_bert.sinks.run import partition_levels, partition_notes
 from beam_bert.sinks.table_schema import widened
 from beam_bert.sinks.table_types import file_columns, file_type, type_notes
 from beam_bert.slices.conversion import INPUT_NAME, INTERVAL
@@ -146,3 +148,22 @@ def test_types_widen_where_no_value_is_bent(
     table: pa.DataType, night: pa.DataType, both: pa.DataType | None
 ) -> None:
     assert widened(table, night) == both
+
+
+@pytest.mark.parametrize(
+    "value", ["01", "0x1", "1e3", "1.50", "1.", "true", "True", "inf", "12:00", "2026-1-2"]
+)
+def test_partition_values_that_readers_guess_differently_are_noted(value: str) -> None:
+    (note,) = partition_notes(f"night={value}")
+    assert repr(value) in note and "guess types" in note
+
+
+@pytest.mark.parametrize("value", ["2026-11-27", "en", "7", "1.5", "a01", "2026"])
+def test_other_partition_values_are_one_for_all(value: str) -> None:
+    assert partition_notes(f"night={value}") == []
+
+
+@pytest.mark.parametrize("value", ["2026-11-27 ", "%2F", "a%2Fb", "-1", "NULL", "a=b", ""])
+def test_partition_values_that_bend_paths_or_nulls_are_refused(value: str) -> None:
+    with pytest.raises(OutputError, match="--partition"):
+        partition_levels(f"night={value}")
