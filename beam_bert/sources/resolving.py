@@ -300,6 +300,12 @@ def _no_such_column(name: str, setting: str, columns: Sequence[str]) -> str:
     lower = {column.lower(): column for column in columns}
     guess = lower.get(name.lower()) or (near[0] if near else None)
     hint = f"did you mean {setting} {_named(guess)}? " if guess else ""
+    parent, _, member = name.rpartition(".")
+    if parent.split(".")[0] in columns and re.fullmatch(r"[A-Za-z]\w*(\.[A-Za-z]\w*)+", name):
+        hint = (
+            f"members of objects are read from Parquet alone; bring it up first: jq -c "
+            f"'.{member} = .{name}' IN.jsonl > OUT.jsonl, then {setting} {member}; "
+        )
     names = ", ".join(map(_named, columns[:20])) + (", ..." if len(columns) > 20 else "")
     return f"no file has a column {name!r} ({setting}); {hint}the columns are: {names}"
 

@@ -306,3 +306,12 @@ def test_a_spec_travels_to_workers_and_its_digest_follows_what_matters(tmp_path:
     assert pickle.loads(pickle.dumps(spec)) == spec
     assert inspected(tmp_path, slice_bytes=7).digest() == spec.digest()
     assert inspected(tmp_path, keep_text=True).digest() != spec.digest()
+
+
+def test_a_member_of_json_objects_is_told_how_to_bring_up(tmp_path: Path) -> None:
+    (tmp_path / "a.jsonl").write_text('{"id": 1, "review": {"body": "x"}}\n')
+    files = list_files([str(tmp_path)])
+    with pytest.raises(InputError, match=r"Parquet alone; .*jq -c '\.body = \.review\.body' IN"):
+        inspect_source(files, SourceSpec(text_columns=("review.body",)))
+    (tmp_path / "a.jsonl").write_text('{"review": {"body": "x"}, "review.body": "y"}\n')
+    assert read_back(tmp_path, text_columns=("review.body",)).texts == ["y"]
