@@ -245,7 +245,11 @@ def _zip(stored: Readable) -> Iterator[bytes]:
         while piece := stored.read(_UNPACK_BYTES):
             whole.write(piece)
         archive = zipfile.ZipFile(whole)
-        members = [member for member in archive.infolist() if not member.is_dir()]
+        members = [  # macOS puts what it knows of a file beside it
+            member
+            for member in archive.infolist()
+            if not member.is_dir() and not member.filename.startswith("__MACOSX/")
+        ]
         if len(members) != 1:
             raise DamagedFileError(
                 f"the zip archive holds {len(members)} files, one is read; unpack it: unzip"

@@ -29,6 +29,7 @@ from beam_bert.sources.parquet_types import column_types_of, finer_than_microsec
 from beam_bert.sources.spec import Format, SourceSpec
 from beam_bert.sources.utf8 import is_valid_utf8
 from beam_bert.storage.kept_bytes import KEPT
+from beam_bert.storage.signatures import markup
 
 _MAX_FILES = 1_000
 _SAMPLE_BYTES = 1 << 20
@@ -110,6 +111,8 @@ def _sample(file: FileEntry, spec: SourceSpec, limit: int) -> FileSample:
                 _look_at_objects(opened.records, sample, spec, limit)
             elif sample.format == "text":
                 sample.types = dict.fromkeys(spec.text_columns[:1], pa.string())
+                if found := markup(opened.head):
+                    sample.notes["markup"] = f"begins as {found[0]}, and is read as text"
             else:
                 _look_at_header(opened, sample, spec)
     except LostFile as lost:

@@ -456,3 +456,19 @@ def test_parquet_is_unpacked_a_few_rows_at_a_time(tmp_path: Path) -> None:
     result = read_back(tmp_path)
     assert max(map(len, result.batches)) <= 65_536
     assert sum(map(len, result.batches)) == 200_000
+
+
+def test_what_macos_and_folders_add_to_a_zip_is_no_second_member(tmp_path: Path) -> None:
+    members = {"d/": b"", "d/a.jsonl": LINES, "__MACOSX/d/._a.jsonl": b"junk"}
+    (tmp_path / "a.jsonl.zip").write_bytes(zip_of(**members))
+    (tmp_path / "b.jsonl").write_bytes(LINES)
+    texts = read_back(tmp_path).texts
+    assert texts == texts[: len(texts) // 2] * 2 and texts
+
+
+def test_text_that_begins_as_a_page_is_read_and_said(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "a.txt").write_bytes(b"<!DOCTYPE html>\n<p>503</p>\n")
+    assert len(read_back(tmp_path).texts) == 2
+    assert "a.txt begins as an HTML page, and is read as text" in capsys.readouterr().err
