@@ -73,20 +73,25 @@ def test_dataflow_is_reckoned_with_the_tables_machine_scaled_to_the_model(
                 "mflop_a_token": flop_a_token(read_config(bert)) / 1e6 / 2,
                 "start_s": 60,
                 "default_machine": "m",
-                "machines": {"m": {"price_an_hour": 3.0, "tokens_a_second": 200}},
+                "machines": {
+                    "m": {"price_an_hour": 1.0, "tokens_a_second": 1},  # Prime's, or whose else
+                    "n2-standard-4": {"price_an_hour": 3.0, "tokens_a_second": 200},
+                },
                 "gpus": {"nvidia-l4:1": {"price_an_hour": 36.0, "tokens_a_second": 2000}},
             }
         )
     )
     more = [*DATAFLOW, f"--prices={prices}", "--slice_bytes=20000", "--max_num_workers=2"]
     found = estimate_of(source, bert, *more)
-    assert (found.machine, found.workers, found.currency) == ("m", 2, "EUR")
+    assert (found.machine, found.workers, found.currency) == ("n2-standard-4", 2, "EUR")
     assert found.tokens_a_second == pytest.approx(200)  # half the table's speed, two workers
     assert found.seconds == pytest.approx(60 + found.tokens / 200)
     assert found.cost == pytest.approx(2 * found.seconds / 3600 * 3)
     found = estimate_of(source, bert, *more, "--gpu=nvidia-l4")
     assert found.machine == "g2-standard-8 with nvidia-l4:1"
     assert found.cost == pytest.approx(2 * found.seconds / 100)
+    prime = estimate_of(source, bert, *more, "--dataflow_service_options=enable_prime")
+    assert prime.machine == "m"
     found = estimate_of(source, bert, *more, "--machine_type=odd-1")
     assert found.cost is None and "does not hold odd-1" in found.basis
 

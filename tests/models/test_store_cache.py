@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from beam_bert.errors import ModelError, RunFailed
+from beam_bert.errors import BeamBertError, ModelError, RunFailed
 from beam_bert.models import ModelStore, ResolvedModel, fetch_model, resolve_model
 from beam_bert.models.cache import cache_key, cached_model
 from beam_bert.models.digest import folder_checksums, model_digest
@@ -192,7 +192,7 @@ def test_a_download_that_goes_wrong_leaves_nothing_behind(
 
     with monkeypatch.context() as patch:
         patch.setattr(GcsStorage, "download", download)
-        with pytest.raises(ModelError, match=r"changed while the job ran|no answer"):
+        with pytest.raises(BeamBertError, match=r"changed while the job ran|no answer"):
             fetch_model(resolved)
     assert [path.name for path in cache.iterdir()] == [f"{key_of(resolved)}.lock"]
     assert is_whole(fetch_model(resolved), resolved)
