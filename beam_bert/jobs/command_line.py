@@ -14,6 +14,7 @@ import importlib
 import importlib.util
 import logging
 import re
+import sys
 import typing
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -22,7 +23,7 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
-from beam_bert.errors import BeamBertError, ConfigError, one_line, shortened, shown
+from beam_bert.errors import BeamBertError, ConfigError, one_line, printable, shortened, shown
 from beam_bert.settings.fields import field_group, is_fixed, is_rare, other_name
 from beam_bert.settings.inference import JobConfig
 from beam_bert.settings.naming import called_by_flags, named
@@ -152,6 +153,8 @@ def exit_code_of(
         except BeamBertError as error:
             tell = TERMINAL.error if error.exit_code else TERMINAL.warn
             tell(one_line(error))
+            if error.to_paste and not TERMINAL.as_json:
+                print(printable(error.to_paste), file=sys.stderr, flush=True)
             return error.exit_code
         return 0
 
@@ -198,7 +201,7 @@ class Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> typing.NoReturn:
         """Raise ConfigError, in place of printing the usage and ending the process."""
-        raise ConfigError(f"{message} (see {self.prog} --help)")
+        raise ConfigError(f"{message.removeprefix('argument ')} (see {self.prog} --help)")
 
 
 def settings_parser(

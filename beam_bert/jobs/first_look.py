@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
+from beam_bert.errors import OutputError
+from beam_bert.jobs.single_file import is_single
 from beam_bert.models.resolve import check_name
 from beam_bert.settings.answer import AnswerConfig
 from beam_bert.settings.inference import JobConfig, SourceConfig
+from beam_bert.settings.naming import named
 from beam_bert.sources.listing import list_files
 from beam_bert.sources.opening import is_url
 from beam_bert.sources.resolving import AskingSettings, check_columns
@@ -20,7 +25,9 @@ def first_look(config: JobConfig) -> None:
     Raises:
       InputError: a pattern matches nothing, or may not be read; no file has a named column.
       ModelError: there is no such folder.
+      OutputError: the output is a file.
     """
+    _check_output(config.output)
     if any(is_url(pattern) for pattern in config.input):
         _tell(config, f"reading {' '.join(config.input)} with {config.model}")
         return
@@ -52,6 +59,14 @@ def asked_by(config: SourceConfig) -> AskingSettings:
     """The settings that ask for columns: the second text is the question of `answer`."""
     pair = "question_column" if isinstance(config, AnswerConfig) else "text_pair_column"
     return AskingSettings(pair=pair)
+
+
+def _check_output(output: str) -> None:
+    if not is_url(output) and not is_single(output) and Path(output).expanduser().is_file():
+        raise OutputError(
+            f"{named('output', output)} is a file; name a folder, or one file as FILE.parquet, "
+            "FILE.csv or FILE.jsonl"
+        )
 
 
 def _tell(config: JobConfig, line: str) -> None:

@@ -14,6 +14,7 @@ Names and rules, as read on 2026-11-23:
 
 from __future__ import annotations
 
+import difflib
 import logging
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -34,7 +35,7 @@ from apache_beam.options.pipeline_options import (
 from apache_beam.runners.worker import sdk_worker
 
 from beam_bert.encoder.replicas import devices_of
-from beam_bert.errors import BeamBertError, ConfigError
+from beam_bert.errors import BeamBertError, ConfigError, shown
 from beam_bert.settings.inference import GPU_MACHINES
 from beam_bert.terminal import TERMINAL
 
@@ -64,6 +65,8 @@ def pipeline_options(beam_flags: Sequence[str]) -> PipelineOptions:
     if standard.runner in (None, "DirectRunner"):
         # DirectRunner would first try to download Prism, and then run the very same thing.
         standard.runner = LOCAL_RUNNER
+    else:
+        _check_runner(str(standard.runner))
     portable = options.view_as(PortableOptions)
     pool = portable.lookup_environment_option(_POOL)
     if pool is not None and portable.environment_config is None:
@@ -73,6 +76,17 @@ def pipeline_options(beam_flags: Sequence[str]) -> PipelineOptions:
             option for option in portable.environment_options if not option.startswith(f"{_POOL}=")
         ]
     return options
+
+
+def _check_runner(name: str) -> None:
+    """Refuse a runner that Beam does not know: it would say so after all the checks."""
+    known = [path.rsplit(".", 1)[-1] for path in StandardOptions.ALL_KNOWN_RUNNERS]
+    lower = {each.lower() for each in (*known, "PythonRPCDirectRunner")}
+    if "." in name or {name.lower(), f"{name.lower()}runner"} & lower:
+        return
+    near = difflib.get_close_matches(name, known, n=1, cutoff=0.7)
+    hint = f"did you mean {near[0]}?" if near else f"Beam has {', '.join(known)}"
+    raise ConfigError(f"--runner {shown(name)}: Beam has no such runner; {hint}")
 
 
 def use_threads(options: PipelineOptions, device: str) -> None:

@@ -95,7 +95,9 @@ def open_parquet(
         file.seek(0)
         if problem := foreign(file.read(SIGNATURE_BYTES), "parquet"):
             raise WrongKindError(problem) from error
-        raise DamagedFileError(f"no readable Parquet footer: {one_line(error)}") from error
+        raise DamagedFileError(
+            f"no readable Parquet footer: {one_line(error).rstrip('.')}"
+        ) from error
 
 
 def _text_paths(schema: Any) -> list[str]:

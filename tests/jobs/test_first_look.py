@@ -24,6 +24,10 @@ MISTAKES = {
     "id": ([*JOB, "--id_column", "idd"], "did you mean --id_column id?"),
     "keep": ([*JOB, "--keep_columns", "zip"], "the columns are: id, text, channel, received"),
     "model": ([*JOB, "--model", "./nowhere"], "model ./nowhere: there is no such folder"),
+    "a file for an output": (
+        ["--input", REVIEWS, "--output", "README.md"],
+        "--output README.md is a file; name a folder, or one file as FILE.parquet",
+    ),
     "a file for a model": ([*JOB, "--model", REVIEWS], "reviews.csv is a file; give the folder"),
 }
 

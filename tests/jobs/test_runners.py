@@ -16,9 +16,10 @@ import pytest
 from apache_beam.options.pipeline_options import DirectOptions
 from apache_beam.runners.portability.local_job_service import LocalJobServicer
 
-from beam_bert.errors import printable
+from beam_bert.errors import ConfigError, printable
 from beam_bert.jobs import plan as planning
 from beam_bert.jobs import run as jobs
+from beam_bert.jobs.runners import pipeline_options
 from beam_bert.settings.inference import ClassifyConfig
 from tests.jobs.test_run import ROWS, flags, run, shards, table, write_jsonl
 
@@ -146,3 +147,12 @@ def test_every_metric_stands_in_one_namespace(tmp_path: Path, bert: Path) -> Non
     assert counters["device_ms"] >= 0
     assert 0 < sizes["batch_tokens"].max <= sizes["batch_tokens"].sum
     assert [name for name in sizes if name.endswith("load_model_latency_milli_secs")]
+
+
+@pytest.mark.parametrize("name", ["DataflowRuner", "zzz"])
+def test_a_runner_that_beam_has_not_is_told_with_the_one_that_is_meant(name: str) -> None:
+    hint = "did you mean DataflowRunner" if name != "zzz" else "Beam has DataflowRunner"
+    with pytest.raises(ConfigError, match=f"{name}': Beam has no such runner; {hint}"):
+        pipeline_options([f"--runner={name}"])
+    for known in ("direct", "PrismRunner", "flinkrunner", "my.package.Runner"):
+        pipeline_options([f"--runner={known}"])

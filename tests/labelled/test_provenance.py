@@ -56,7 +56,9 @@ def test_a_source_that_is_not_declared_stops_the_run(
     run: Callable[..., int], capfd: pytest.CaptureFixture[str]
 ) -> None:
     assert run() == 2
-    assert "train.csv is not declared in" in capfd.readouterr().err
+    error = capfd.readouterr().err
+    assert "train.csv is not declared in" in error
+    assert 'sources:\n  - path: "train.csv"\n    origin: TODO' in error
     assert run(**{**DECLARED, "path": "other.csv"}) == 2
     assert "train.csv is not declared in" in capfd.readouterr().err
 
