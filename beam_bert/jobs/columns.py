@@ -70,6 +70,7 @@ def plan_columns(
         others = output_schema(pa.schema([]), task_fields).names
         carried = portable_names(carried, others)
     notes += name_notes(carried)
+    notes += name_notes(pa.schema(task_fields), "; give the question another name")
     table = read_table(open_storage(config.output), config.partition, config.overwrite)
     untyped = {
         field.name: name in spec.untyped

@@ -70,12 +70,11 @@ def _renamed_inside(type_: pa.DataType) -> pa.DataType:
     return type_
 
 
-def name_notes(columns: pa.Schema) -> list[str]:
-    """Which names some reader suffers from, a line for each kind."""
+def name_notes(columns: pa.Schema, more: str = "; --portable_names renames") -> list[str]:
+    """Which names some reader suffers from, a line for each kind; `more` says what helps."""
     notes: dict[str, list[str]] = {}
     for field in columns:
         _look_at(field, field.name, 1, lambda note, path: notes.setdefault(note, []).append(path))
-    more = "; --portable_names renames"
     return [
         f"{', '.join(map(repr, dict.fromkeys(paths)))}: {note}{'' if 'levels' in note else more}"
         for note, paths in notes.items()

@@ -114,6 +114,11 @@ def test_nested_names_that_differ_in_case_are_named_and_renamed() -> None:
     assert name_notes(pa.schema([field])) == []
 
 
+def test_a_question_with_such_a_name_is_told_what_helps() -> None:
+    (note,) = name_notes(pa.schema([("_TABLE_x", pa.string())]), "; give it another name")
+    assert "'_TABLE_x'" in note and note.endswith("give it another name")
+
+
 def test_too_many_levels_are_named() -> None:
     type_: pa.DataType = pa.int8()
     for _ in range(16):
