@@ -27,6 +27,10 @@ _SMALL_BYTES = 64 << 10
 _TAIL_SHARE = 64  # of a larger file so small a part is looked at for its footer, which mostly fits
 _BATCH_ROWS = 1_024
 _BATCH_BYTES = 16 << 20
+# Read as dictionaries, all texts of a row group that differ stay in memory until its end: a row
+# group of more is read without them, and those after it, fewer rows at a time.
+_MOST_DICTIONARY_BYTES = 256 << 20
+_BATCH_ROWS_OF_LARGE = 256
 _MOST_LOST_ROWS = 100_000_000
 
 # What pyarrow raises on a file that is cut short or whose bytes are not what they should be.
@@ -199,6 +203,8 @@ def read_parquet(
     groups = row_groups(parquet.metadata)
     for group in range(len(groups))[segment.start : segment.stop]:
         end = row + groups[group][0]
+        if groups[group][1] > _MOST_DICTIONARY_BYTES:
+            parquet = open_parquet(counted, footer)
         batches = _batches(parquet, group, wanted, end - row)
         while row < end:
             try:
@@ -300,7 +306,8 @@ def _rows_at_once(parquet: pyarrow.parquet.ParquetFile, group: int) -> int:
     types = [leaf for each in parquet.schema_arrow.types for leaf in leaves(plain_type(each))]
     widths = [type_.byte_width for type_ in types if pa.types.is_fixed_size_binary(type_)]
     a_row = max(size // max(rows, 1), sum(widths), 1)
-    return min(max(_BATCH_BYTES // a_row, 1), _BATCH_ROWS)
+    most = _BATCH_ROWS if size <= _MOST_DICTIONARY_BYTES else _BATCH_ROWS_OF_LARGE
+    return min(max(_BATCH_BYTES // a_row, 1), most)
 
 
 def _unpacked_sizes(array: pa.Array) -> np.ndarray:
