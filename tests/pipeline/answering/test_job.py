@@ -447,10 +447,10 @@ def test_yaml_names_questions(tmp_path: Path, yaml_text: str, names: Any) -> Non
 @pytest.mark.parametrize(
     ("yaml_text", "message"),
     [
-        ("question:\n  no: When?\n", "--question: a name is False to YAML; quote it"),
-        ("question:\n  on: When?\n", "--question: a name is True to YAML; quote it"),
-        ("question:\n  ~: When?\n", "--question: a name is None to YAML; quote it"),
-        ("question:\n  3: When?\n", "--question: a name is 3 to YAML; quote it"),
+        ("question:\n  no: When?\n", "question: a name is False to YAML; quote it"),
+        ("question:\n  on: When?\n", "question: a name is True to YAML; quote it"),
+        ("question:\n  ~: When?\n", "question: a name is None to YAML; quote it"),
+        ("question:\n  3: When?\n", "question: a name is 3 to YAML; quote it"),
         ("question:\n  end: 5\n", "the question 'end' is 5 to YAML; quote it"),
         ("question:\n  'bad name': When?\n", "'bad name' is no name"),
         ("question:\n  end: When?\n  who: Who?\n  end: Where?\n", r"'end' is given twice"),
