@@ -92,7 +92,8 @@ class Bootstrap:
         if self.support is None:
             return math.nan, math.nan
         if name == "macro_f1":
-            low, high = self.label_f1_intervals().mean(axis=0)
+            known = self.support > 0 if self.support.any() else slice(None)
+            low, high = self.label_f1_intervals()[known].mean(axis=0)  # none of what no row has
         else:
             low, high = wilson_interval(np.array(value * self.rows), np.array(self.rows))
         return min(float(low), value), max(float(high), value)

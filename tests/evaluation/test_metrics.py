@@ -357,3 +357,12 @@ def test_a_regression_without_any_error_has_no_interval() -> None:
     drawn = bootstrap(values[:, None], values[:, None], REGRESSION, replicates=30)
     errors = drawn.intervals()["mean_absolute_error"]
     assert errors.value == 0 and as_metric(errors).low is None
+
+
+def test_a_label_that_no_row_has_does_not_widen_the_interval_of_macro_f1() -> None:
+    targets = np.array([0, 1] * 20)
+    two, three = (
+        bootstrap(scores_for(targets.tolist(), labels), targets, SINGLE_LABEL).intervals()
+        for labels in (2, 3)
+    )
+    assert two["macro_f1"] == three["macro_f1"]
