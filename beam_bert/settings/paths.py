@@ -24,7 +24,9 @@ def path_fault(text: str) -> str | None:
     except UnicodeEncodeError:
         return "has half of a surrogate pair in it"
     if not_utf8(text):
-        return "has bytes in its name that are not UTF-8; rename it: mv, or convmv -t utf8"
+        name = next(filter(not_utf8, text.split("/")))
+        shown = os.fsencode(name).decode(errors="backslashreplace")
+        return f"{shown[:80]}: bytes in this name are not UTF-8; rename it: mv, or convmv -t utf8"
     if len(path) > _PATH_BYTES or max(map(len, path.split(b"/"))) > _NAME_BYTES:
         return "is longer than the name of a file may be"
     if text.startswith("~") and os.path.expanduser(text) == text:  # noqa: PTH111 (theirs raises)

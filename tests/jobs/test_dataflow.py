@@ -239,6 +239,7 @@ def test_a_worker_that_was_asked_to_have_a_gpu_and_has_none_fails_with_one_line(
     job(*flags, **settings)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
+    monkeypatch.setattr(torch.version, "cuda", "13.0")  # as in the workers' image
     with pytest.raises(ConfigError, match=r"GPUs that torch sees: 0\).* mend the driver") as error:
         made[-1].load_model()
     assert "\n" not in str(error.value)
