@@ -26,7 +26,9 @@ def path_fault(text: str) -> str | None:
     if not_utf8(text):
         name = next(filter(not_utf8, text.split("/")))
         shown = os.fsencode(name).decode(errors="backslashreplace")
-        return f"{shown[:80]}: bytes in this name are not UTF-8; rename it: mv, or convmv -t utf8"
+        return (
+            f"has a name in it that is not UTF-8 ({shown[:80]}); rename it: mv, or convmv -t utf8"
+        )
     if len(path) > _PATH_BYTES or max(map(len, path.split(b"/"))) > _NAME_BYTES:
         return "is longer than the name of a file may be"
     if text.startswith("~") and os.path.expanduser(text) == text:  # noqa: PTH111 (theirs raises)

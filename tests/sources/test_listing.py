@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 from pathlib import Path
 
@@ -236,13 +237,11 @@ def test_a_name_that_is_not_utf_8_is_told_in_one_line(tmp_path: Path) -> None:
     (folder / "a.txt").write_text("a")
     (tmp_path / os.fsdecode(b"b\xff.txt")).write_text("a")
     for pattern in (tmp_path, folder, tmp_path / "*.txt", tmp_path / os.fsdecode(b"b\xff.txt")):
-        with pytest.raises(InputError, match=r"\\(x|udc)(e9|ff).*not UTF-8.*rename it: mv") as told:
+        with pytest.raises(InputError, match=r"not UTF-8.*rename it: mv") as told:
             list_files([str(pattern)])
-        str(told.value).encode()
+        assert re.search(r"\\(x|udc)(e9|ff)", str(told.value).encode().decode())
     for place in (folder, tmp_path / os.fsdecode(b"\xff.jsonl")):
-        with pytest.raises(
-            ValidationError, match=r"x(e9|ff): bytes in this name are not UTF-8; rename it"
-        ):
+        with pytest.raises(ValidationError, match=r"not UTF-8 \(.*x(e9|ff).*; rename it"):
             SentimentConfig(input=str(tmp_path), output=str(place))
-    with pytest.raises(ModelError, match=r"x(e9|ff): bytes in this name are not UTF-8; rename it"):
+    with pytest.raises(ModelError, match=r"not UTF-8 \(.*x(e9|ff).*; rename it"):
         resolve_model(str(folder))
