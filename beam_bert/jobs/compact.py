@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
-from typing import NoReturn
 
 from beam_bert.errors import ConfigError
-from beam_bert.jobs.command_line import exit_code_of
+from beam_bert.jobs.command_line import Parser, add_billing_flag, exit_code_of
+from beam_bert.storage.billing import bill_to
 from beam_bert.terminal import TERMINAL, after_commit
 
 _MIB = 1 << 20
@@ -18,6 +18,7 @@ def main(argv: Sequence[str], prog: str) -> int:
 
     def run() -> None:
         words = parser(prog).parse_args(argv)
+        bill_to(words.billing_project)
         if words.target_mib < 1:
             raise ConfigError(f"--target_mib={words.target_mib}: give 1 or more")
         # Only now: --help answers at once.
@@ -39,14 +40,9 @@ def main(argv: Sequence[str], prog: str) -> int:
     return exit_code_of(run)
 
 
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        raise ConfigError(f"{message} (see {self.prog} --help)")
-
-
 def parser(prog: str) -> argparse.ArgumentParser:
     """What the command takes."""
-    words = _Parser(prog=prog, description=__doc__, allow_abbrev=False)
+    words = Parser(prog=prog, description=__doc__, allow_abbrev=False)
     words.add_argument("output", help="Folder or gs:// prefix that a job wrote into.")
     words.add_argument(
         "--target_mib",
@@ -54,4 +50,5 @@ def parser(prog: str) -> argparse.ArgumentParser:
         default=64,
         help="Neighbouring files of a partition are merged up to so many MiB. [%(default)s]",
     )
+    add_billing_flag(words)
     return words

@@ -124,6 +124,7 @@ def test_the_project_that_pays_is_named_in_each_request(place: str, proxy: Fault
         "evaluate --input GS/*.none --label_column n --model x --output x/report",
         "evaluate --task answer --input GS/*.none --model x --output x/report",
         "bench --input IN --model GS/none",
+        "compact GS/none",
         "init GS/*.none",
         "models list GS/store",
         "models promote GS/store candidate --reason because",
