@@ -16,7 +16,7 @@ import logging
 import re
 import sys
 import typing
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
@@ -416,14 +416,14 @@ def _beam_flags(
     if not given:
         return []
     if not beam:
-        raise _unknown_flag(given[0], names)
+        raise _unknown(given[0], extra, names)
     if not pass_on_unknown:
         spelled = _spelled_by_beam()  # its import takes seconds
         for flag in given:
             if flag.startswith("-") and flag.split("=")[0] not in spelled:
-                raise _unknown_flag(flag, names, spelled)
+                raise _unknown(flag, extra, names, spelled)
         if not given[0].startswith("-"):
-            raise _unknown_flag(given[0], names)
+            raise _unknown(given[0], extra, names)
     from apache_beam.options.pipeline_options import PipelineOptions, _BeamArgumentParser
 
     class BeamParser(_BeamArgumentParser):
@@ -439,7 +439,7 @@ def _beam_flags(
     _, unknown = parser.parse_known_args(checked)
     if unknown:
         beams = [name for name in parser._option_string_actions if name.startswith("--")]
-        raise _unknown_flag(unknown[0], names, beams)
+        raise _unknown(unknown[0], extra, names, beams)
     return [*from_file, *flags]
 
 
@@ -473,10 +473,15 @@ def _flags_of(values: dict[str, Any], parser: argparse.ArgumentParser) -> list[s
     return [*off, *PipelineOptions.from_dictionary(others)._flags]
 
 
-def _unknown_flag(given: str, names: Sequence[str], beams: Sequence[str] = ()) -> ConfigError:
-    """The flag that is meant; one of Beam's many only where a letter or two differ."""
+def _unknown(
+    given: str, of_file: Container[str], names: Sequence[str], beams: Sequence[str] = ()
+) -> ConfigError:
+    """The flag or line of YAML that is meant; Beam's many only where a letter or two differ."""
     flag = shortened(given.split("=")[0], 80)
     near = _near(flag, names, 0.75) or _near(flag, beams, 0.9)
+    if flag.removeprefix("--") in of_file:
+        hint = f"did you mean {near[0].removeprefix('--')}?" if near else "see --help for the names"
+        return ConfigError(f"unknown setting {flag.removeprefix('--')} in the YAML file; {hint}")
     hint = f"; did you mean {near[0]}?" if near else " (see --help)"
     if not flag.startswith("-"):
         hint = "; a value needs its flag before it"

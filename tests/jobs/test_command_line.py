@@ -96,9 +96,11 @@ def test_a_name_of_a_yaml_file_that_nobody_knows_is_told_whatever_its_value(
 ) -> None:
     file = tmp_path / "job.yaml"
     file.write_text(f"num_wokers: {value}\n")
-    with pytest.raises(ConfigError, match="unknown flag --num_wokers; did you mean --num_workers"):
+    with pytest.raises(
+        ConfigError, match="unknown setting num_wokers in the YAML file; did you mean num_workers"
+    ):
         parse("--config", str(file), *NEEDED)
-    with pytest.raises(ConfigError, match="unknown flag --num_wokers"):
+    with pytest.raises(ConfigError, match="unknown setting num_wokers"):
         parse_config(ClassifyConfig, ["--config", str(file), *NEEDED], "x", beam=False)
 
 

@@ -158,7 +158,7 @@ def test_flags_that_only_a_newer_launcher_knows_are_passed_on_and_a_persons_are_
         parse_config(ClassifyConfig, flags, "x")
     file = tmp_path / "c.yaml"
     file.write_text("a_name_of_a_person: 7\n")
-    with pytest.raises(ConfigError, match="unknown flag --a_name_of_a_person"):
+    with pytest.raises(ConfigError, match="unknown setting a_name_of_a_person"):
         parse_config(ClassifyConfig, [*flags, f"--config={file}"], "x", pass_on_unknown=True)
 
 

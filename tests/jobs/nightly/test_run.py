@@ -594,7 +594,7 @@ def test_the_steps_can_be_jobs_of_their_own_for_a_cloud_scheduler(place: Place) 
         ({"store": "s@production"}, "store: must be a model store"),
         ({"date": "yesterday"}, "date: 'yesterday' is no day, YYYY-MM-DD"),
         ({"date": "2026-02-30"}, "date: '2026-02-30' is no day, YYYY-MM-DD"),
-        ({"sotre": "s"}, "unknown flag --sotre; did you mean --store"),
+        ({"sotre": "s"}, "unknown setting sotre in the YAML file; did you mean store"),
     ],
 )
 def test_a_mistake_in_the_file_is_one_line_that_names_the_place(
