@@ -17,6 +17,8 @@ from beam_bert.sources.spec import DEFAULT_SLICE_BYTES, SourceSpec
 from beam_bert.terminal import TERMINAL
 
 _MOST_BYTES = 8 << 20  # of files that are looked into twice
+# Who names such a file expects one; a folder would take the name without a word.
+_NOT_WRITTEN = (".avro", ".gz", ".json", ".ndjson", ".orc", ".tsv", ".txt", ".xlsx", ".zip", ".zst")
 
 
 def first_look(config: JobConfig) -> None:
@@ -25,7 +27,7 @@ def first_look(config: JobConfig) -> None:
     Raises:
       InputError: a pattern matches nothing, or may not be read; no file has a named column.
       ModelError: there is no such folder.
-      OutputError: the output is a file.
+      OutputError: the output is a file, or is named as one of a format that is not written.
     """
     _check_output(config.output)
     if any(is_url(pattern) for pattern in config.input):
@@ -62,9 +64,14 @@ def asked_by(config: SourceConfig) -> AskingSettings:
 
 
 def _check_output(output: str) -> None:
-    if not is_url(output) and not is_single(output) and Path(output).expanduser().is_file():
+    if is_url(output) or is_single(output):
+        return
+    place = Path(output).expanduser()
+    names_a_file = place.suffix.lower() in _NOT_WRITTEN and not place.is_dir()
+    if place.is_file() or names_a_file:
+        what = f"would be a folder named {place.name}" if names_a_file else "is a file"
         raise OutputError(
-            f"{named('output', output)} is a file; name a folder, or one file as FILE.parquet, "
+            f"{named('output', output)} {what}; name a folder, or one file as FILE.parquet, "
             "FILE.csv or FILE.jsonl"
         )
 

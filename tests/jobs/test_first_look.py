@@ -28,6 +28,10 @@ MISTAKES = {
         ["--input", REVIEWS, "--output", "README.md"],
         "--output README.md is a file; name a folder, or one file as FILE.parquet",
     ),
+    "a format that is not written": (
+        ["--input", REVIEWS, "--output", "out/rows.XLSX"],
+        "would be a folder named rows.XLSX; name a folder, or one file as FILE.parquet",
+    ),
     "a file for a model": ([*JOB, "--model", REVIEWS], "reviews.csv is a file; give the folder"),
 }
 
