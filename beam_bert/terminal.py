@@ -110,11 +110,10 @@ class Terminal:
 
 
 TERMINAL = Terminal()
+STOPPED = "stopped; the same command goes on from here"
 
 
-def stoppable(
-    run: Callable[[], int], stopped: str = "stopped; the same command goes on from here"
-) -> int:
+def stoppable(run: Callable[[], int], stopped: str = STOPPED) -> int:
     """Run a command; Ctrl-C and SIGTERM end it in order, with one line and 128 + the signal.
 
     The second signal ends the process at once: whoever is asked to stop may hang.

@@ -27,7 +27,7 @@ from beam_bert.errors import BeamBertError, ConfigError, one_line, printable, sh
 from beam_bert.settings.fields import field_group, is_fixed, is_rare, other_name
 from beam_bert.settings.inference import JobConfig
 from beam_bert.settings.naming import called_by_flags, named
-from beam_bert.terminal import TERMINAL, stoppable
+from beam_bert.terminal import STOPPED, TERMINAL, stoppable
 
 Config = TypeVar("Config", bound=BaseModel)
 _EVERYWHERE = ("config", "help", "quiet", "verbose", "log_format")
@@ -137,9 +137,7 @@ def importing() -> Iterator[None]:
         logging.disable(logging.NOTSET)
 
 
-def exit_code_of(
-    run: Callable[[], object], stopped: str = "stopped; the same command goes on from here"
-) -> int:
+def exit_code_of(run: Callable[[], object], stopped: str = STOPPED) -> int:
     """Run a command and say in one line why it ended early, if it did.
 
     Args:

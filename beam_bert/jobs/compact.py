@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from beam_bert.errors import ConfigError
 from beam_bert.jobs.command_line import Parser, add_billing_flag, exit_code_of
+from beam_bert.settings.limits import COMPACTED_MIB
 from beam_bert.storage.billing import bill_to
 from beam_bert.terminal import TERMINAL, after_commit
 
@@ -47,7 +48,7 @@ def parser(prog: str) -> argparse.ArgumentParser:
     words.add_argument(
         "--target_mib",
         type=int,
-        default=64,
+        default=COMPACTED_MIB,
         help="Neighbouring files of a partition are merged up to so many MiB. [%(default)s]",
     )
     add_billing_flag(words)

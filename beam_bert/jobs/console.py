@@ -25,7 +25,7 @@ _MOST_BYTES = 16 * 2**20
 
 
 @dataclass(frozen=True)
-class Measured:
+class RunnerMetrics:
     """What a runner tells of a run that is not in its manifest.
 
     Attributes:
@@ -38,7 +38,9 @@ class Measured:
 
 
 @after_commit("the summary")
-def summary(manifest: Manifest, lines: Sequence[str], seconds: float, measured: Measured) -> None:
+def summary(
+    manifest: Manifest, lines: Sequence[str], seconds: float, measured: RunnerMetrics
+) -> None:
     """Print the table that ends a run: rows, rejects by reason, labels, speed, where it is.
 
     Args:

@@ -6,7 +6,6 @@ import dataclasses
 import hashlib
 import json
 from collections.abc import Callable, Sequence
-from datetime import datetime, timezone
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -51,7 +50,8 @@ from beam_bert.settings.inference import (
     stride_of,
 )
 from beam_bert.sinks import RunSpec
-from beam_bert.sinks.manifest import encoded_schema
+from beam_bert.sinks.manifest import encoded_schema, utc_now
+from beam_bert.sinks.run import new_run_id
 from beam_bert.slices.plan import FileEntry
 from beam_bert.slices.schema import ID_FIELDS, ORIGIN_FIELDS, SCHEMA_VERSION, same_name
 from beam_bert.software import software_versions
@@ -312,11 +312,10 @@ def _run_spec(
     columns: PlannedColumns,
     left_out: Sequence[str],
 ) -> RunSpec:
-    now = datetime.now(timezone.utc)
     work = json.dumps([config.partition, list(config.input), digest])
     run_key = hashlib.sha256(work.encode()).hexdigest()[:16]
     return RunSpec(
-        run_id=config.run_id or f"{now:%Y%m%dT%H%M%S%f}"[:-3] + f"Z-{run_key[:8]}",
+        run_id=config.run_id or new_run_id(run_key),
         run_key=run_key,
         output=config.output,
         partition=config.partition,
@@ -333,5 +332,5 @@ def _run_spec(
         config=config.model_dump(mode="json"),
         model=_model_record(model) | proof,
         versions=software_versions(beam=True),
-        started_at=now.isoformat(timespec="seconds"),
+        started_at=utc_now(),
     )

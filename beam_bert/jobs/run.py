@@ -60,7 +60,7 @@ from beam_bert.sinks.table_schema import read_table, same_columns
 from beam_bert.slices.live_counts import LIVE
 from beam_bert.slices.plan import FileEntry
 from beam_bert.storage import open_storage
-from beam_bert.terminal import TERMINAL, after_commit
+from beam_bert.terminal import STOPPED, TERMINAL, after_commit
 
 T = TypeVar("T")
 _STOPPING_S = 5.0
@@ -109,7 +109,7 @@ def _run(job: str, asked: JobConfig, beam_flags: Sequence[str]) -> Manifest | No
     if is_done and prepared.finished_run_id is None:
         _tell_nothing_to_do(plan)
         return None
-    measured = console.Measured()
+    measured = console.RunnerMetrics()
     manifest = _finished_before(plan, prepared.finished_run_id, is_done)
     if manifest is None:
         measured = _execute(plan)
@@ -284,7 +284,7 @@ def submit(plan: JobPlan) -> PipelineResult:
     return pipeline.run()
 
 
-def _execute(plan: JobPlan) -> console.Measured:
+def _execute(plan: JobPlan) -> console.RunnerMetrics:
     """Run the pipeline up to its commit; what the runner measured."""
     result: PipelineResult | None = None
     try:
@@ -306,7 +306,7 @@ def _execute(plan: JobPlan) -> console.Measured:
         if not _is_committed(plan.run):
             raise failure from error
         TERMINAL.warn(f"all is committed, but the pipeline did not end well: {one_line(failure)}")
-        return console.Measured()
+        return console.RunnerMetrics()
     return _measured(result)
 
 
@@ -343,11 +343,10 @@ def _stopped(run: RunSpec) -> str:
     """Leave word of a run that was stopped; what is told of it."""
     if _is_committed(run):
         return f"stopped, but all is committed: {run.output}/{manifest_path(run.run_id)}"
-    told = "stopped; the same command goes on from here"
     with suppress(BeamBertError, OSError):
-        write_failure(run, "stopped", told)
+        write_failure(run, "stopped", STOPPED)
         _write_failure_report(run)
-    return told
+    return STOPPED
 
 
 def _is_committed(run: RunSpec) -> bool:
@@ -375,19 +374,19 @@ def _read_back(plan: JobPlan, is_single: bool) -> Manifest:
     return manifest
 
 
-def _measured(result: PipelineResult) -> console.Measured:
+def _measured(result: PipelineResult) -> console.RunnerMetrics:
     """What RunInference and our steps counted, where the runner tells it."""
     try:
         metrics = result.metrics().query(MetricsFilter().with_namespace(NAMESPACE))
     except Exception:  # a finished run does not fail for a number that it shows
-        return console.Measured()
+        return console.RunnerMetrics()
     loads = [
         metric.result.max
         for metric in metrics["distributions"]
         if metric.key.metric.name.endswith(LOADING_METRIC)
     ]
     reused = sum(m.result for m in metrics["counters"] if m.key.metric.name == REUSED_METRIC)
-    return console.Measured(max(loads) / 1000 if loads else None, reused)
+    return console.RunnerMetrics(max(loads) / 1000 if loads else None, reused)
 
 
 def build(pipeline: beam.Pipeline, plan: JobPlan) -> Any:

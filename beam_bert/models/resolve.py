@@ -79,8 +79,7 @@ def resolve_model(name: str) -> ResolvedModel:
     if name in embedded_names():
         version = model_digest(folder_checksums(EMBEDDED_FOLDER / name))
         return ResolvedModel(name, f"embedded:{name}", version)
-    if fault := path_fault(name):
-        raise ModelError(f"model {shown(name)}: {fault}; give a folder, gs:// prefix or name")
+    check_name(name)
     reference = split_reference(name)
     if name.startswith("gs://"):
         # A prefix may have an @ in its name and still be no store.
@@ -98,27 +97,23 @@ def resolve_model(name: str) -> ResolvedModel:
         return ResolvedModel(name, str(folder.resolve()), model_digest(folder_checksums(folder)))
     if reference is not None:
         return _store_model(name, *reference)
-    _refuse_no_folder(name, folder)
     revision, folder = _from_hub(name, None)
     return ResolvedModel(name, f"hf://{name}@{revision}", model_digest(folder_checksums(folder)))
 
 
 def check_name(name: str) -> None:
-    """Refuse what names no model anywhere, as `resolve_model` does, without reading one.
+    """Refuse what names no model anywhere; no model is read for it.
 
     Raises:
       ModelError: there is no such folder; a part of its path may not be read.
     """
-    if name in embedded_names() or name.startswith("gs://") or split_reference(name):
-        return
     if fault := path_fault(name):
         raise ModelError(f"model {shown(name)}: {fault}; give a folder, gs:// prefix or name")
+    if name in embedded_names() or name.startswith("gs://") or split_reference(name):
+        return
     folder = Path(name).expanduser()
-    if not folder.is_dir():
-        _refuse_no_folder(name, folder)
-
-
-def _refuse_no_folder(name: str, folder: Path) -> None:
+    if folder.is_dir():
+        return
     if folder.exists():
         what = not_a_model_file(folder) or "is a file; give the folder that holds its config.json"
         raise ModelError(f"model {name} {what}")

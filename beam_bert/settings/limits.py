@@ -26,3 +26,6 @@ YAML_NODES = 200_000
 NORMALIZER_GROWTH = 4_096
 # Of a normalized text, beyond a few times its own size.
 NORMALIZED_BYTES = 32 * 2**20
+
+# Up to so much `compact` merges; two such files are in memory, unpacked.
+COMPACTED_MIB = 64

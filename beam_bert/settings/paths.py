@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import os
+import re
 
 _NAME_BYTES = 255
 _PATH_BYTES = 4_000
+_NOT_UTF8 = re.compile("[\udc80-\udcff]")  # as os.fsdecode has such bytes
 
 
 def not_utf8(path: str) -> bool:
     """Whether a local name has bytes that are not UTF-8: no table, page or JSON can hold it."""
-    return any("\udc80" <= character <= "\udcff" for character in path)
+    return _NOT_UTF8.search(path) is not None
 
 
 def path_fault(text: str) -> str | None:

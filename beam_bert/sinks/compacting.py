@@ -11,12 +11,12 @@ from __future__ import annotations
 import hashlib
 import io
 from collections.abc import Iterable
-from datetime import datetime, timezone
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from beam_bert.errors import OutputError, RunFailed
+from beam_bert.settings.limits import COMPACTED_MIB
 from beam_bert.sinks.commit import finish_commit
 from beam_bert.sinks.commit_journal import CommitJournal, pending_commit_journals, roll_forward
 from beam_bert.sinks.committed_files import committed_runs, read_committed_files
@@ -29,18 +29,19 @@ from beam_bert.sinks.manifest import (
     encoded_schema,
     utc_now,
 )
-from beam_bert.sinks.run import RunSpec, Table
+from beam_bert.sinks.run import RunSpec, Table, new_run_id
 from beam_bert.sinks.shards import stage_file
 from beam_bert.sinks.table_schema import read_table
 from beam_bert.slices.schema import REJECT_SCHEMA
 from beam_bert.storage import Storage, open_storage
 
-DEFAULT_TARGET_BYTES = 64 << 20  # two of these are in memory, unpacked
 Group = tuple[OutputFile, ...]
 
 
 def compact(
-    output: str, target_bytes: int = DEFAULT_TARGET_BYTES, versions: dict[str, str] | None = None
+    output: str,
+    target_bytes: int = COMPACTED_MIB << 20,
+    versions: dict[str, str] | None = None,
 ) -> Manifest | None:
     """Merge neighbouring files of each partition up to a size; commits that were killed first.
 
@@ -69,7 +70,7 @@ def compact(
     work = repr([[file.path for file in group] for group in groups])
     run_key = hashlib.sha256(work.encode()).hexdigest()[:16]
     run = RunSpec(
-        run_id=f"{datetime.now(timezone.utc):%Y%m%dT%H%M%S%f}"[:-3] + f"Z-{run_key[:8]}",
+        run_id=new_run_id(run_key),
         run_key=run_key,
         output=output,
         incremental=True,

@@ -12,6 +12,7 @@ Readers differ in which names they skip (DuckDB skips none), so what is unfinish
 from __future__ import annotations
 
 import re
+from datetime import datetime, timezone
 from typing import Annotated, Any, Literal
 
 import pyarrow as pa
@@ -125,6 +126,11 @@ class RunSpec(BaseModel):
     def published(self, table: Table) -> str:
         """Folder of the committed shards of `table`; raises OutputError for a bad partition."""
         return "/".join([table, *partition_levels(self.partition)])
+
+
+def new_run_id(run_key: str) -> str:
+    """Names a run that begins now; ids sort by time."""
+    return f"{datetime.now(timezone.utc):%Y%m%dT%H%M%S%f}"[:-3] + f"Z-{run_key[:8]}"
 
 
 def manifest_path(run_id: str) -> str:

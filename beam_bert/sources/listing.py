@@ -95,12 +95,8 @@ def _local_entry(file: str) -> FileEntry:
         raise InputError(f"{file} cannot be read: {error.strerror}") from error
     path = os.path.normpath(file)
     entry = FileEntry(path, status.st_size, str(status.st_mtime_ns), resolved(path))
-    if not_utf8(entry.path) or not_utf8(entry.identity):
-        shown = os.fsencode(entry.identity).decode(errors="backslashreplace")
-        raise InputError(
-            f"{shown} has bytes in its name that are not UTF-8, which no table can hold; rename "
-            "it: mv, or convmv -t utf8"
-        )
+    if odd := next(filter(not_utf8, (entry.path, entry.identity)), None):
+        raise InputError(f"{shown(odd)} {path_fault(odd)}")
     return entry
 
 

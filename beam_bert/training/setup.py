@@ -13,8 +13,9 @@ from typing import Any, Generic, TypeVar
 import torch
 
 from beam_bert.encoder.config import read_config
+from beam_bert.encoder.engine import resolve_device
 from beam_bert.encoder.precision import resolve_precision
-from beam_bert.errors import ConfigError, InputError
+from beam_bert.errors import InputError
 from beam_bert.labelled.labels import read_label_names
 from beam_bert.labelled.provenance import (
     UNKNOWN_LICENCE,
@@ -123,7 +124,7 @@ def set_up(config: C, *uses: str, teacher: str | None = None) -> Setup[C]:
     """
     bill_to(config.billing_project)
     check_output(config)
-    device = training_device(config.device)
+    device = resolve_device(config.device)
     base = find_model(str(config.base or teacher))
     found = find_model(teacher) if teacher else None
     read_config(base.folder)  # an encoder, or one line now
@@ -158,15 +159,6 @@ def check_base_licence(config: TrainingConfig, *models: StartingPoint) -> None:
                 f"({', '.join(config.allowed_licences)}): say --accept_base_license if you may use "
                 "it so, add it to --allowed_licences, or start from another model"
             )
-
-
-def training_device(name: str) -> torch.device:
-    """The device that `--device` names; raises ConfigError where it is not there."""
-    if name == "auto":
-        name = "cuda" if torch.cuda.is_available() else "cpu"
-    if name == "cuda" and not torch.cuda.is_available():
-        raise ConfigError("--device cuda: torch sees no GPU here; use cpu, or mend the driver")
-    return torch.device(name)
 
 
 def training_digest(config: TrainingConfig, sources: Sequence[SourceRecord]) -> str:
