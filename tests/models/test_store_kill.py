@@ -212,8 +212,11 @@ def test_sigkill_in_the_middle_of_a_large_upload_leaves_nothing_to_see(
 ) -> None:
     location = tmp_path / "store"
     script = (
-        "import os, sys, time; from beam_bert.models import ModelStore; real = os.fsync\n"
-        "def slow(number): real(number); print('synced', flush=True); time.sleep(60)\n"
+        "import os, stat, sys, time; from beam_bert.models import ModelStore; real = os.fsync\n"
+        "def slow(number):\n"
+        "    real(number)\n"
+        "    if stat.S_ISREG(os.fstat(number).st_mode):\n"
+        "        print('synced', flush=True); time.sleep(60)\n"
         "os.fsync = slow; ModelStore.open(sys.argv[1]).publish(sys.argv[2])"
     )
     process = subprocess.Popen(
