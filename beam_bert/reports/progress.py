@@ -87,8 +87,10 @@ def _progress_text(first: Snapshot, now: Snapshot, seconds: float) -> str:
     """Speed and time left go by what this process did: a run may go on from a kill."""
     begin = now.earlier or first
     done, share = now.done - begin.done, now.share - begin.share
+    if not done:  # something else goes first: a model is loaded, a head is fitted
+        return f"{now.done:,} {now.unit} so far"
     text = f"{now.done:,} {now.unit}, {done / seconds:,.0f} {now.unit}/s"
-    if share > 0 and now.share < 1 and done:
+    if share > 0 and now.share < 1:
         left = int(seconds * (1 - now.share) / share)
         text += f", about {left // 3600}:{left // 60 % 60:02}:{left % 60:02} left"
     return text

@@ -94,6 +94,7 @@ class ClassifierObjective:
         most = rows_to_fit(layer.out_features, self._problem_type)
         drawn = np.random.default_rng(seed).permutation(len(self._targets))[:most]
         rows = np.sort(drawn).astype(np.int64)
+        say(f"fitting the head to the encoder as it is, on {len(rows):,} rows")
         _, states = network_outputs(self.network, self._train.tokens, self._device, chosen=rows)
         with torch.no_grad():
             features = self.network.head_features(torch.from_numpy(states).to(self._device))
