@@ -16,13 +16,16 @@ import math
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from beam_bert.evaluation.identity_terms import Axis, Found, IdentityTerms, swap
-from beam_bert.evaluation.metrics import Array, FloatArray, wilson_interval
+from beam_bert.errors import ModelError
+from beam_bert.evaluation.identity_terms import IdentityTerms, swap
+from beam_bert.evaluation.metrics import Array, FloatArray, given_labels, wilson_interval
 from beam_bert.reports import evaluation as report
 from beam_bert.tasks.classification import MULTI_LABEL, REGRESSION
+from beam_bert.tasks.sentiment import valences
 
 CHUNK_VARIANTS = 2_048
 EXAMPLES_AN_AXIS = 5
@@ -48,6 +51,15 @@ class Answers:
     threshold: float = 0.5
     valences: FloatArray | None = None
 
+    @classmethod
+    def of(cls, labels: tuple[str, ...], problem_type: str, threshold: float) -> Answers:
+        """Of a model: how good its labels are is told by their names, if at all."""
+        try:
+            sides = valences(labels, problem_type)
+        except ModelError:  # the labels have no good or bad side
+            sides = None
+        return cls(labels, problem_type, threshold, sides)
+
     @property
     def change_of(self) -> str:
         """What `changes` measures, in words."""
@@ -70,9 +82,10 @@ class Answers:
         """Where the answer itself is another, bool [n]; values of a regression never flip."""
         if self.problem_type == REGRESSION:
             return np.zeros(len(before), bool)
-        if self.problem_type == MULTI_LABEL:
-            return np.asarray(((before >= self.threshold) != (after >= self.threshold)).any(axis=1))
-        return np.asarray(before.argmax(axis=1) != after.argmax(axis=1))
+        first, then = (
+            given_labels(scores, self.problem_type, self.threshold) for scores in (before, after)
+        )
+        return np.asarray((first != then).any(axis=1))
 
     def shifts(self, before: FloatArray, after: FloatArray) -> FloatArray | None:
         """Signed change of polarity, float64 [n]; None where labels have no side."""
@@ -124,28 +137,37 @@ class Moved:
     change: Moments = field(default_factory=Moments)
     polarity: Moments = field(default_factory=Moments)
 
-    def add(self, flipped: bool, change: float, polarity: float | None) -> None:
-        """One row."""
-        self.flipped += flipped
-        self.change.add(change)
+    def add(
+        self, swaps: list[int], flips: Array, changes: FloatArray, polarity: FloatArray | None
+    ) -> None:
+        """One row, of which these elements of the arrays are."""
+        self.flipped += bool(flips[swaps].any())
+        self.change.add(float(changes[swaps].mean()))
         if polarity is not None:
-            self.polarity.add(polarity)
+            self.polarity.add(float(polarity[swaps].mean()))
 
-    @property
-    def rows(self) -> int:
-        """Rows that were added."""
-        return self.change.rows
+    def measured(self) -> dict[str, Any]:
+        """The share of rows that flipped, with its Wilson interval, and the mean change."""
+        low, high = wilson_interval(np.array(self.flipped), np.array(self.change.rows))
+        share = self.flipped / max(self.change.rows, 1)
+        flip_rate = report.Metric(value=share, low=float(low), high=float(high))
+        return {"flip_rate": flip_rate, "change": self.change.metric()}
 
-    def flip_rate(self) -> report.Metric:
-        """Share of rows that flipped, with its Wilson interval."""
-        hits, rows = np.array([self.flipped]), np.array([self.rows])
-        low, high = wilson_interval(hits, rows)
-        share = self.flipped / max(self.rows, 1)
-        return report.Metric(value=share, low=float(low[0]), high=float(high[0]))
-
-    def polarity_metric(self) -> report.Metric | None:
+    def measured_polarity(self) -> report.Metric | None:
         """The mean of the polarities that were added, if any were."""
         return self.polarity.metric() if self.polarity.rows else None
+
+
+class _Rows(NamedTuple):
+    """Rows of one batch, with their own scores, float64 [n, labels]."""
+
+    doc_ids: Sequence[str]
+    texts: Sequence[str]
+    pairs: Sequence[str] | None
+    scores: FloatArray
+
+    def pair(self, row: int) -> str | None:
+        return None if self.pairs is None else self.pairs[row]
 
 
 @dataclass(frozen=True)
@@ -153,7 +175,7 @@ class _Variant:
     """One swapped text, and where it comes from."""
 
     row: int
-    axis: Axis
+    axis: str
     source: str
     target: str
     text: str
@@ -197,24 +219,26 @@ class BiasAudit:
         scores: FloatArray,
     ) -> None:
         """Audit rows whose own scores are known, float64 [n, labels]."""
+        rows = _Rows(doc_ids, texts, pairs, scores)
         pending: list[_Variant] = []
-        for row, text in enumerate(texts):
+        for row in range(len(texts)):
             if self._left <= 0:
                 self._not_audited += len(texts) - row
                 break
-            variants = self._swaps(row, text, None if pairs is None else pairs[row])
+            variants = self._swaps(rows, row)
             self._rows += 1
             self._rows_without += not variants
             self._left -= len(variants)
             pending += variants
             if len(pending) >= CHUNK_VARIANTS:
-                self._judge(pending, doc_ids, texts, pairs, scores)
+                self._judge(pending, rows)
                 pending = []
         if pending:
-            self._judge(pending, doc_ids, texts, pairs, scores)
+            self._judge(pending, rows)
 
     def result(self) -> report.Audit:
         """All that was found so far."""
+        axes = [axis.name for axis in self._terms.compiled]
         return report.Audit(
             terms=self._terms_name,
             change_of=self._answers.change_of,
@@ -223,24 +247,18 @@ class BiasAudit:
             rows_not_audited=self._not_audited,
             variants=self._variants,
             axes=[
-                report.AuditAxis(
-                    axis=axis.name,
-                    rows_with_terms=moved.rows,
-                    flip_rate=moved.flip_rate(),
-                    change=moved.change.metric(),
-                )
-                for axis in self._terms.compiled
-                for moved in [self._axes[axis.name]]
+                report.AuditAxis(axis=axis, rows_with_terms=moved.change.rows, **moved.measured())
+                for axis in axes
+                for moved in [self._axes[axis]]
             ],
             pairs=[
                 report.AuditPair(
                     axis=axis,
                     source=source,
                     target=target,
-                    rows=moved.rows,
-                    flip_rate=moved.flip_rate(),
-                    change=moved.change.metric(),
-                    polarity_shift=moved.polarity_metric(),
+                    rows=moved.change.rows,
+                    polarity_shift=moved.measured_polarity(),
+                    **moved.measured(),
                 )
                 for (axis, source, target), moved in sorted(self._pairs.items(), key=_most_moved)
             ],
@@ -249,51 +267,47 @@ class BiasAudit:
                     axis=axis,
                     group=group,
                     term=term,
-                    rows=moved.rows,
-                    flip_rate=moved.flip_rate(),
-                    change=moved.change.metric(),
-                    polarity_change=moved.polarity_metric(),
+                    rows=moved.change.rows,
+                    polarity_change=moved.measured_polarity(),
+                    **moved.measured(),
                 )
                 for (axis, group, term), moved in sorted(self._by_term.items(), key=_most_moved)
             ],
             examples=[
                 example
-                for axis in self._terms.compiled
-                for _, _, example in sorted(self._examples[axis.name], key=lambda e: -e[0])
+                for axis in axes
+                for _, _, example in sorted(self._examples[axis], key=lambda e: -e[0])
             ],
         )
 
-    def _swaps(self, row: int, text: str, pair: str | None) -> list[_Variant]:
+    def _swaps(self, rows: _Rows, row: int) -> list[_Variant]:
         variants = []
+        text, pair = rows.texts[row], rows.pair(row)
         for axis in self._terms.compiled:
-            found, found_pair = axis.find(text), axis.find(pair) if pair else []
-            for source, target in axis.swaps([*found, *found_pair]):
-                swapped = swap(text, found, source, target)
-                swapped_pair = None if pair is None else swap(pair, found_pair, source, target)
+            terms, pair_terms = axis.find(text), axis.find(pair) if pair else []
+            both = [*terms, *pair_terms]
+            for source, target in axis.swaps(both):
+                swapped = swap(text, terms, source, target)
+                swapped_pair = None if pair is None else swap(pair, pair_terms, source, target)
                 if (swapped, swapped_pair) == (text, pair):
                     continue
-                terms = _terms_of([*found, *found_pair], source)
-                variants.append(_Variant(row, axis, source, target, swapped, swapped_pair, terms))
+                names = dict.fromkeys(t.term.lower() for t in both if t.group == source)
+                variants.append(
+                    _Variant(row, axis.name, source, target, swapped, swapped_pair, tuple(names))
+                )
         return variants
 
-    def _judge(
-        self,
-        variants: list[_Variant],
-        doc_ids: Sequence[str],
-        texts: Sequence[str],
-        pairs: Sequence[str] | None,
-        scores: FloatArray,
-    ) -> None:
+    def _judge(self, variants: list[_Variant], rows: _Rows) -> None:
         """Score the variants and add them up, row by row (all of a row's are in one call)."""
         before_rows: list[FloatArray] = []
         after_rows: list[FloatArray] = []
         judged: list[_Variant] = []
         for start in range(0, len(variants), CHUNK_VARIANTS):
             chunk = variants[start : start + CHUNK_VARIANTS]
-            swapped_pairs = None if pairs is None else [v.pair or "" for v in chunk]
-            places, after = self._score([v.text for v in chunk], swapped_pairs)
-            judged += [chunk[place] for place in places]
-            before_rows.append(scores[[chunk[place].row for place in places]])
+            swapped_pairs = None if rows.pairs is None else [v.pair or "" for v in chunk]
+            scored, after = self._score([v.text for v in chunk], swapped_pairs)
+            judged += [chunk[number] for number in scored]
+            before_rows.append(rows.scores[[chunk[number].row for number in scored]])
             after_rows.append(after)
         before, after = np.concatenate(before_rows), np.concatenate(after_rows)
         self._variants += len(judged)
@@ -303,37 +317,26 @@ class BiasAudit:
         by_row: dict[tuple[str, int], list[int]] = defaultdict(list)
         by_term: dict[tuple[str, str, str, int], list[int]] = defaultdict(list)
         for i, variant in enumerate(judged):
-            axis = variant.axis.name
-            shift = None if shifts is None else float(shifts[i])
-            pair = self._pairs[axis, variant.source, variant.target]
-            pair.add(bool(flips[i]), float(changes[i]), shift)
-            by_row[axis, variant.row].append(i)
+            pair = self._pairs[variant.axis, variant.source, variant.target]
+            pair.add([i], flips, changes, shifts)
+            by_row[variant.axis, variant.row].append(i)
             for term in variant.terms:
-                by_term[axis, variant.source, term, variant.row].append(i)
-            self._keep_example(
-                variant, doc_ids, texts, pairs, before[i], after[i], float(changes[i])
-            )
+                by_term[variant.axis, variant.source, term, variant.row].append(i)
+            self._keep_example(variant, rows, before[i], after[i], float(changes[i]))
         size = None if shifts is None else np.abs(shifts)
-        for (axis, _), members in by_row.items():
-            _add_row(self._axes[axis], members, flips, changes, size)
-        for (axis, group, term, _), members in by_term.items():
-            _add_row(self._by_term[axis, group, term], members, flips, changes, size)
+        for (axis, _), swaps in by_row.items():
+            self._axes[axis].add(swaps, flips, changes, size)
+        for (axis, group, term, _), swaps in by_term.items():
+            self._by_term[axis, group, term].add(swaps, flips, changes, size)
 
     def _keep_example(
-        self,
-        variant: _Variant,
-        doc_ids: Sequence[str],
-        texts: Sequence[str],
-        pairs: Sequence[str] | None,
-        before: FloatArray,
-        after: FloatArray,
-        change: float,
+        self, variant: _Variant, rows: _Rows, before: FloatArray, after: FloatArray, change: float
     ) -> None:
-        kept = self._examples[variant.axis.name]
+        kept = self._examples[variant.axis]
         if change <= 0 or (len(kept) == EXAMPLES_AN_AXIS and change <= kept[0][0]):
             return
         # Of a text's many swaps the one that moved most, or examples would be one text in colours.
-        text = shown_text(texts[variant.row], None if pairs is None else pairs[variant.row])
+        text = shown_text(rows.texts[variant.row], rows.pair(variant.row))
         same = [item for item in kept if item[2].text == text]
         if same and same[0][0] >= change:
             return
@@ -342,10 +345,10 @@ class BiasAudit:
             heapq.heapify(kept)
         self._order -= 1  # ties: the earlier one stays
         example = report.AuditExample(
-            axis=variant.axis.name,
+            axis=variant.axis,
             source=variant.source,
             target=variant.target,
-            doc_id=doc_ids[variant.row],
+            doc_id=rows.doc_ids[variant.row],
             text=text,
             swapped=shown_text(variant.text, variant.pair),
             before=self._answers.in_words(before),
@@ -362,20 +365,6 @@ def shown_text(text: str, pair: str | None = None) -> str:
     if pair is not None:
         return f"{shown_text(text)}\n{shown_text(pair)}"
     return text if len(text) <= _SHOWN_CHARACTERS else text[: _SHOWN_CHARACTERS - 1] + "…"
-
-
-def _terms_of(found: list[Found], group: str) -> tuple[str, ...]:
-    return tuple(dict.fromkeys(each.term.lower() for each in found if each.group == group))
-
-
-def _add_row(
-    moved: Moved, members: list[int], flips: Array, changes: Array, size: Array | None
-) -> None:
-    moved.add(
-        bool(flips[members].any()),
-        float(changes[members].mean()),
-        None if size is None else float(size[members].mean()),
-    )
 
 
 def _most_moved(

@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping
+from collections.abc import Callable
 from datetime import datetime, timezone
 
 import numpy as np
 
 from beam_bert.evaluation.balance import balance
 from beam_bert.evaluation.collecting import Collected
-from beam_bert.evaluation.comparison import (
-    compare,
-    in_words,
-    main_difference,
-)
-from beam_bert.evaluation.intervals import Bootstrap, Interval, bootstrap
+from beam_bert.evaluation.comparison import compare
+from beam_bert.evaluation.data import LabelledSource
+from beam_bert.evaluation.intervals import Bootstrap, bootstrap
 from beam_bert.evaluation.metrics import (
     DEFAULT_METRIC,
     ERRORS,
@@ -39,56 +35,84 @@ SLICE_VALUES = 30  # of a column; rarer ones are put together
 
 
 def document(
-    config: EvaluateConfig, scorer: Scorer, found: Collected, language_column: str | None
+    config: EvaluateConfig,
+    source: LabelledSource,
+    scorer: Scorer,
+    other: Scorer | None,
+    collected: Collected,
+    audit: report.Audit | None,
 ) -> report.Evaluation:
-    """The document of all but a comparison and an audit, from the numbers of one pass."""
+    """The document, from the numbers of one pass and what the audit of it found."""
     task = scorer.task
-    scores = np.concatenate(found.scores).astype(np.float64)
-    targets = np.concatenate(found.targets)
-    drawn = _drawn(config, task, scores, targets)
-    metrics = {
-        name: report.Metric(value=value)
-        for name, value in score_metrics(scores, targets, task.problem_type, task.threshold).items()
-    }
-    metrics |= {name: as_metric(interval) for name, interval in drawn.intervals().items()}
-    classes = task.problem_type != REGRESSION
+    scores = np.concatenate(collected.scores).astype(np.float64)
+    targets = np.concatenate(collected.targets)
+    of_task = targets, task.problem_type
+    drawing: dict[str, int] = {"replicates": config.replicates, "seed": config.seed}
+
+    def drawn(rows: Array | slice) -> Bootstrap:
+        where = scores[rows], targets[rows]
+        return bootstrap([where[0]], where[1], task.problem_type, task.threshold, **drawing)[0]
+
+    whole = drawn(slice(None))
+    values = score_metrics(scores, *of_task, task.threshold)
+    metrics = {name: report.Metric(value=value) for name, value in values.items()}
+    metrics |= whole.intervals()
+    classes, single = task.problem_type != REGRESSION, task.problem_type == SINGLE_LABEL
+    compared = None
+    if other is not None:
+        compared = compare(
+            scores,
+            np.concatenate(collected.other_scores).astype(np.float64),
+            *of_task,
+            task.threshold,
+            name=scorer.resolved.name,
+            other=_model(other),
+            **drawing,
+        )
     return report.Evaluation(
         created_at=datetime.now(timezone.utc).isoformat(timespec="seconds"),
         model=_model(scorer),
         problem_type=task.problem_type,
         labels=list(task.labels),
         rows=report.RowTotals(
-            read=found.rows_read,
-            evaluated=found.rows,
-            rejected=sum(found.rejects.values()),
-            rejects_by_reason=dict(sorted(found.rejects.items())),
-            trained_on=found.trained_on,
+            read=collected.rows_read,
+            evaluated=collected.rows,
+            rejected=sum(collected.rejects.values()),
+            rejects_by_reason=dict(sorted(collected.rejects.items())),
+            trained_on=collected.trained_on,
         ),
         main_metric=DEFAULT_METRIC[task.problem_type],
         metrics=metrics,
-        baseline=baseline(targets, task.problem_type, len(task.labels)),
-        replicates=len(next(iter(drawn.replicates.values()))),
-        per_label=_per_label(scorer, scores, targets, drawn) if classes else [],
-        confusion=_confusion(scorer, scores, targets)
-        if task.problem_type == SINGLE_LABEL
+        baseline=baseline(*of_task, len(task.labels)),
+        replicates=len(next(iter(whole.replicates.values()))),
+        per_label=_per_label(task, scores, targets, whole) if classes else [],
+        confusion=report.Confusion(
+            labels=list(task.labels),
+            counts=confusion_matrix(scores.argmax(axis=1), targets, len(task.labels)).tolist(),
+        )
+        if single
         else None,
-        calibration=_calibration(scores, targets, task.problem_type) if classes else [],
+        calibration=calibration_bins(scores, *of_task) if classes else [],
         calibration_error_by_chance=(
-            calibration_error_by_chance(scores, targets, task.problem_type) if classes else None
+            calibration_error_by_chance(scores, *of_task) if classes else None
         ),
-        slices=_slices(config, scorer, found, scores, targets, metrics),
-        hardest=[example for _, _, example in sorted(found.hardest, key=lambda e: (-e[0], -e[1]))],
+        slices=_slices(collected, metrics, DEFAULT_METRIC[task.problem_type], drawn),
+        hardest=[
+            example for _, _, example in sorted(collected.hardest, key=lambda e: (-e[0], -e[1]))
+        ],
+        comparison=compared,
+        audit=audit,
         balance=balance(
-            found.sources,
+            collected.sources,
             targets,
             task.labels,
             task.problem_type,
-            np.concatenate(found.num_tokens),
-            found.truncated,
-            found.languages,
-            language_column,
+            np.concatenate(collected.num_tokens),
+            collected.truncated,
+            collected.languages,
+            source.language_column,
         ),
-        inputs=[],
+        inputs=[file.path for file in source.files],
         settings=config.model_dump(mode="json"),
         versions={**software_versions(), "numpy": np.__version__},
     )
@@ -104,12 +128,11 @@ def _model(scorer: Scorer) -> report.Model:
 
 
 def _per_label(
-    scorer: Scorer, scores: Array, targets: Array, drawn: Bootstrap
+    task: ClassificationTask, scores: Array, targets: Array, whole: Bootstrap
 ) -> list[report.LabelResult]:
-    task = scorer.task
     given = given_labels(scores, task.problem_type, task.threshold)
     counts = LabelCounts.of(given, true_labels(targets, task.problem_type, len(task.labels)))
-    intervals = drawn.label_f1_intervals()
+    intervals = whole.label_f1_intervals()
     return [
         report.LabelResult(
             label=label,
@@ -125,39 +148,18 @@ def _per_label(
     ]
 
 
-def _confusion(scorer: Scorer, scores: Array, targets: Array) -> report.Confusion:
-    labels = list(scorer.task.labels)
-    counts = confusion_matrix(scores.argmax(axis=1), targets, len(labels))
-    return report.Confusion(labels=labels, counts=counts.tolist())
-
-
-def _calibration(scores: Array, targets: Array, problem_type: str) -> list[report.CalibrationPoint]:
-    return [
-        report.CalibrationPoint(
-            low=each.low,
-            high=each.high,
-            count=each.count,
-            confidence=each.confidence,
-            right=report.Metric(value=each.right, low=each.right_low, high=each.right_high),
-        )
-        for each in calibration_bins(scores, targets, problem_type)
-    ]
-
-
 def _slices(
-    config: EvaluateConfig,
-    scorer: Scorer,
-    found: Collected,
-    scores: Array,
-    targets: Array,
-    whole: Mapping[str, report.Metric],
+    collected: Collected,
+    whole: dict[str, report.Metric],
+    main_metric: str,
+    drawn: Callable[[Array], Bootstrap],
 ) -> list[report.SliceMetrics]:
+    """The metrics of the rows with each value of each slice column, the commonest value first."""
     slices = []
-    for column, pieces in found.slices.items():
+    for column, pieces in collected.slices.items():
         codes = np.concatenate(pieces)
-        counts = np.bincount(codes)
-        values = list(found.slice_values[column])
-        by_size = np.argsort(-counts, kind="stable")
+        values = list(collected.slice_values[column])
+        by_size = np.argsort(-np.bincount(codes), kind="stable")
         # One rare value is as well shown by its name as put together with no other.
         named = len(by_size) if len(by_size) == SLICE_VALUES + 1 else SLICE_VALUES
         groups = [([code], values[code]) for code in by_size[:named]]
@@ -165,98 +167,22 @@ def _slices(
             groups.append((list(rare), None))
         for members, value in groups:
             rows = np.isin(codes, members)
+            metrics = drawn(rows).intervals()
             slices.append(
-                _slice(
-                    config, scorer, column, value, len(members), scores[rows], targets[rows], whole
+                report.SliceMetrics(
+                    column=column,
+                    value=value,
+                    rows=int(rows.sum()),
+                    metrics=metrics,
+                    worse=_is_worse(main_metric, metrics[main_metric], whole[main_metric].value),
+                    merged_values=len(members) if len(members) > 1 else 0,
                 )
             )
     return slices
 
 
-def _slice(
-    config: EvaluateConfig,
-    scorer: Scorer,
-    column: str,
-    value: str | None,
-    values: int,
-    scores: Array,
-    targets: Array,
-    whole: Mapping[str, report.Metric],
-) -> report.SliceMetrics:
-    task = scorer.task
-    drawn = _drawn(config, task, scores, targets)
-    metrics = {name: as_metric(interval) for name, interval in drawn.intervals().items()}
-    main = DEFAULT_METRIC[task.problem_type]
-    return report.SliceMetrics(
-        column=column,
-        value=value,
-        rows=len(scores),
-        metrics=metrics,
-        worse=is_worse(main, metrics[main], whole[main].value),
-        merged_values=values if values > 1 else 0,
-    )
-
-
-def _drawn(
-    config: EvaluateConfig, task: ClassificationTask, scores: Array, targets: Array
-) -> Bootstrap:
-    return bootstrap(
-        scores,
-        targets,
-        task.problem_type,
-        task.threshold,
-        replicates=config.replicates,
-        seed=config.seed,
-    )
-
-
-def is_worse(name: str, metric: report.Metric, whole: float) -> bool:
+def _is_worse(name: str, metric: report.Metric, whole: float) -> bool:
     """Whether the metric's interval lies wholly on the bad side of the whole's value."""
     if metric.low is None or metric.high is None:
         return False
     return metric.low > whole if name in ERRORS else metric.high < whole
-
-
-def comparison(
-    config: EvaluateConfig, scorer: Scorer, other: Scorer, found: Collected
-) -> report.ComparedModels:
-    """The part about two models, from the scores that both gave the same rows."""
-    task = scorer.task
-    compared = compare(
-        np.concatenate(found.scores).astype(np.float64),
-        np.concatenate(found.other_scores).astype(np.float64),
-        np.concatenate(found.targets),
-        task.problem_type,
-        task.threshold,
-        replicates=config.replicates,
-        seed=config.seed,
-    )
-    names = scorer.resolved.name, other.resolved.name
-    return report.ComparedModels(
-        other=_model(other),
-        only_model_right=compared.only_first,
-        only_other_right=compared.only_second,
-        verdict=in_words(main_difference(compared, task.problem_type), *names),
-        differences=[
-            report.MetricDifference(
-                metric=name,
-                model=each.first,
-                other=each.second,
-                change=as_metric(each.change),
-                at_least=each.at_least,
-                at_most=each.at_most,
-                p_value=each.p_value,
-                test=each.test,
-                more_than_chance=each.more_than_chance,
-                in_words=in_words(each, *names),
-            )
-            for name, each in compared.differences.items()
-        ],
-    )
-
-
-def as_metric(interval: Interval) -> report.Metric:
-    """An interval as the document has it."""
-    if math.isnan(interval.low):
-        return report.Metric(value=interval.value)
-    return report.Metric(value=interval.value, low=interval.low, high=interval.high)

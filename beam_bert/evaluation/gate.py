@@ -6,6 +6,7 @@ import math
 from dataclasses import dataclass
 
 from beam_bert.errors import ConfigError
+from beam_bert.evaluation.comparison import gain
 from beam_bert.evaluation.metrics import ERRORS
 from beam_bert.reports import evaluation as report
 from beam_bert.settings.nightly import FEWEST_ROWS, PROVABLE, GateConfig
@@ -33,7 +34,7 @@ def rows_needed(max_fall: float) -> int:
 
 
 def judge(
-    found: report.Evaluation,
+    evaluation: report.Evaluation,
     gate: GateConfig,
     other: str = "production",
     *,
@@ -42,7 +43,7 @@ def judge(
     """Whether the evaluated model may replace the one that it was compared with, and why.
 
     Args:
-      found: with `comparison` where there is a model to replace.
+      evaluation: with `comparison` where there is a model to replace.
       gate: what is demanded.
       other: what that model is called.
       must_be_better: than the other; None: as the gate says.
@@ -50,17 +51,16 @@ def judge(
     Raises:
       ConfigError: the metric is none of this evaluation's.
     """
-    name = _metric(found, gate)
-    compared = found.comparison.differences if found.comparison else []
-    differences = {each.metric: each for each in compared}
-    known = differences or found.metrics
+    name = _metric(evaluation, gate)
+    differences = _differences(evaluation)
+    known = differences or evaluation.metrics
     if name not in known:
         raise ConfigError(f"gate.metric: {name!r} is none of {', '.join(known)}")
-    value = found.metrics[name].value
-    floor = _floor(found, gate, name, value)
+    value = evaluation.metrics[name].value
+    floor = _floor(evaluation, gate, name, value)
     if floor is not None:
         return GateDecision(False, floor)
-    left_out = found.rows.trained_on
+    left_out = evaluation.rows.trained_on
     note = f"; {left_out:,} rows that a model was trained on are left out" if left_out else ""
     if not differences:
         return GateDecision(True, f"{name} {value:.4f}; nothing to compare it with{note}")
@@ -69,33 +69,34 @@ def judge(
     return GateDecision(decision.passed, decision.reason + note)
 
 
-def is_better(found: report.Evaluation, gate: GateConfig) -> bool:
+def is_better(evaluation: report.Evaluation, gate: GateConfig) -> bool:
     """Whether the model is better than the one it was compared with, as measured."""
-    compared = found.comparison.differences if found.comparison else []
-    return any(_gain(each) > _TOLERANCE for each in compared if each.metric == _metric(found, gate))
+    difference = _differences(evaluation).get(_metric(evaluation, gate))
+    return difference is not None and gain(difference) > _TOLERANCE
 
 
-def _metric(found: report.Evaluation, gate: GateConfig) -> str:
-    return found.main_metric if gate.metric == "auto" else gate.metric
+def _differences(evaluation: report.Evaluation) -> dict[str, report.MetricDifference]:
+    compared = evaluation.comparison.differences if evaluation.comparison else []
+    return {difference.metric: difference for difference in compared}
 
 
-def _gain(found: report.MetricDifference) -> float:
-    return -found.change.value if found.metric in ERRORS else found.change.value
+def _metric(evaluation: report.Evaluation, gate: GateConfig) -> str:
+    return evaluation.main_metric if gate.metric == "auto" else gate.metric
 
 
-def _floor(found: report.Evaluation, gate: GateConfig, name: str, value: float) -> str | None:
+def _floor(evaluation: report.Evaluation, gate: GateConfig, name: str, value: float) -> str | None:
     """What speaks against the model, whatever it is compared with."""
-    rows, sign = found.rows.evaluated, -1 if name in ERRORS else 1
+    rows, sign = evaluation.rows.evaluated, -1 if name in ERRORS else 1
     needed = gate.minimum_rows or rows_needed(0.0 if name in ERRORS else gate.max_fall)
     if rows < needed:
-        left_out = found.rows.trained_on
+        left_out = evaluation.rows.trained_on
         without = f" (without {left_out:,} that a model was trained on)" if left_out else ""
         return (
             f"{name} {value:.4f} over {rows:,} rows of evaluate{without} proves too little: "
             f"{needed:,} are needed; add labelled rows, or set gate.minimum_rows"
         )
     if gate.minimum is None:
-        least = found.baseline[name]
+        least = evaluation.baseline[name]
         if sign * value <= sign * least + _TOLERANCE:
             return (
                 f"{name} {value:.4f} is no better than always giving the commonest answer, which "
@@ -108,23 +109,24 @@ def _floor(found: report.Evaluation, gate: GateConfig, name: str, value: float) 
 
 
 def _compared(
-    found: report.MetricDifference, gate: GateConfig, other: str, must_be_better: bool
+    difference: report.MetricDifference, gate: GateConfig, other: str, must_be_better: bool
 ) -> GateDecision:
     """Whether the change is a fall that the rule forbids, and a gain where one is demanded."""
-    gain, worst, best = _gain(found), found.at_least, found.at_most
-    if found.metric in ERRORS:
+    gained, worst, best = gain(difference), difference.at_least, difference.at_most
+    at_least, at_most = f"{worst:+.4f}", f"{best:+.4f}"
+    if difference.metric in ERRORS:
         worst, best = -best, -worst
     most = gate.max_fall + _TOLERANCE
-    decides = {"any_fall": gain, "proven_fall": best, "proven_safe": worst}[gate.rule]
+    decides = {"any_fall": gained, "proven_fall": best, "proven_safe": worst}[gate.rule]
     numbers = (
-        f"{found.metric} {found.model:.4f} against {other}'s {found.other:.4f} "
-        f"({found.change.value:+.4f}, with 95 % certainty at least {found.at_least:+.4f}, and "
-        f"likewise at most {found.at_most:+.4f}; a fall of {gate.max_fall:g} is allowed)"
+        f"{difference.metric} {difference.model:.4f} against {other}'s {difference.other:.4f} "
+        f"({difference.change.value:+.4f}, with 95 % certainty at least {at_least}, and likewise "
+        f"at most {at_most}; a fall of {gate.max_fall:g} is allowed)"
     )
     if -decides > most:
-        why = "is too large" if -gain > most else "cannot be ruled out"
+        why = "is too large" if -gained > most else "cannot be ruled out"
         return GateDecision(False, f"{numbers}; the fall {why}")
-    if must_be_better and gain <= _TOLERANCE:
+    if must_be_better and gained <= _TOLERANCE:
         return GateDecision(False, f"{numbers}; it is not better (gate.promote: not_worse)")
-    unproven = "; the fall is not proven to be larger" if -gain > most else ""
+    unproven = "; the fall is not proven to be larger" if -gained > most else ""
     return GateDecision(True, numbers + unproven)

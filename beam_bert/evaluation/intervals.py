@@ -7,10 +7,8 @@ exactly the same distribution as drawing rows, at a cost that does not grow with
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TypeVar
 
 import numpy as np
 
@@ -19,30 +17,22 @@ from beam_bert.evaluation.metrics import (
     BoolArray,
     FloatArray,
     LabelCounts,
-    correlation,
+    first_column,
     given_labels,
     ranks,
+    score_metrics,
     true_labels,
     wilson_interval,
 )
+from beam_bert.reports import evaluation as report
 from beam_bert.tasks.classification import REGRESSION
-
-T = TypeVar("T")
 
 REPLICATES = 1_000
 LEVEL = 0.95
 _CHUNK_DRAWS = 4_000_000  # numbers held at once: 32 MB
 _MOST_DRAWS = 200_000_000  # fewer replicates where there are more kinds of rows than this allows
 _FEWEST_REPLICATES = 200
-
-
-@dataclass(frozen=True)
-class Interval:
-    """A metric and its 95 % percentile interval."""
-
-    value: float
-    low: float
-    high: float
+_LABEL_F1 = "f1 of each label"
 
 
 @dataclass(frozen=True)
@@ -63,15 +53,17 @@ class Bootstrap:
     label_f1: FloatArray | None = None
     support: Array | None = None
 
-    def intervals(self) -> dict[str, Interval]:
+    def intervals(self) -> dict[str, report.Metric]:
         """Each metric with its interval; where the replicates are all alike, see `_collapsed`."""
-        found = {}
+        metrics = {}
         for name, value in self.values.items():
             low, high = percentile_interval(self.replicates[name])
-            if low == high:
-                low, high = self._collapsed(name, value)
-            found[name] = Interval(value, low, high)
-        return found
+            metrics[name] = (
+                report.Metric(value=value, low=low, high=high)
+                if low < high
+                else self._collapsed(name, value)
+            )
+        return metrics
 
     def label_f1_intervals(self) -> FloatArray:
         """float64 [labels, 2]: low and high end of each label's F1."""
@@ -83,42 +75,24 @@ class Bootstrap:
         wilson = np.stack(wilson_interval(ends[:, 0] * self.support, self.support), axis=1)
         return np.where(is_point[:, None], wilson, ends)
 
-    def _collapsed(self, name: str, value: float) -> tuple[float, float]:
-        """The interval of a share that no drawing of these rows changes: of all right, or none.
+    def _collapsed(self, name: str, value: float) -> report.Metric:
+        """A share that no drawing of these rows changes: of all right, or none.
 
-        Wilson's of that share; macro F1's is the mean of its labels' intervals. Errors and
-        correlations are no shares, and have none (NaN).
+        Its interval is Wilson's; macro F1's is the mean of its labels'. Errors and correlations
+        are no shares, and have none.
         """
         if self.support is None:
-            return math.nan, math.nan
+            return report.Metric(value=value)
         if name == "macro_f1":
             known = self.support > 0 if self.support.any() else slice(None)
             low, high = self.label_f1_intervals()[known].mean(axis=0)  # none of what no row has
         else:
             low, high = wilson_interval(np.array(value * self.rows), np.array(self.rows))
-        return min(float(low), value), max(float(high), value)
+        return report.Metric(value=value, low=min(float(low), value), high=max(float(high), value))
 
 
 def bootstrap(
-    scores: Array,
-    targets: Array,
-    problem_type: str,
-    thresholds: Array | float = 0.5,
-    *,
-    replicates: int = REPLICATES,
-    seed: int = 0,
-) -> Bootstrap:
-    """Accuracy, macro- and weighted F1, or the metrics of regression, in replicates of the rows.
-
-    Arguments as in `beam_bert.evaluation.metrics.score_metrics`; the same seed draws the same rows.
-    """
-    return bootstrap_together(
-        [scores], targets, problem_type, thresholds, replicates=replicates, seed=seed
-    )[0]
-
-
-def bootstrap_together(
-    scores: list[Array],
+    scores: Sequence[Array],
     targets: Array,
     problem_type: str,
     thresholds: Array | float = 0.5,
@@ -126,16 +100,18 @@ def bootstrap_together(
     replicates: int = REPLICATES,
     seed: int = 0,
 ) -> list[Bootstrap]:
-    """As `bootstrap`, for several models over the very same replicates: their differences are
-    those of a paired bootstrap.
+    """Accuracy, macro- and weighted F1, or the metrics of regression, in replicates of the rows.
+
+    Of each of the models whose scores these are, over the very same replicates: their differences
+    are those of a paired bootstrap. Other arguments as in
+    `beam_bert.evaluation.metrics.score_metrics`; the same seed draws the same rows.
     """
     if problem_type == REGRESSION:
-        true = np.asarray(targets, np.float64).reshape(len(targets), -1)[:, 0]
-        found = [np.asarray(each, np.float64).reshape(len(true), -1)[:, 0] for each in scores]
-        return _regression(found, true, replicates, seed)
-    labels = true_labels(targets, problem_type, scores[0].shape[1])
-    given = [given_labels(each, problem_type, thresholds) for each in scores]
-    return _labels(given, labels, problem_type, replicates, seed)
+        values = [first_column(of_model) for of_model in scores]
+        return _regression(values, first_column(targets), replicates, seed)
+    true = true_labels(targets, problem_type, scores[0].shape[1])
+    given = [given_labels(of_model, problem_type, thresholds) for of_model in scores]
+    return _labels(given, true, problem_type, replicates, seed)
 
 
 def percentile_interval(replicates: Array, level: float = LEVEL) -> tuple[float, float]:
@@ -169,79 +145,48 @@ def _labels(
     given: list[BoolArray], true: BoolArray, problem_type: str, replicates: int, seed: int
 ) -> list[Bootstrap]:
     first, counts = distinct_rows(true, *given)
-    true, given = true[first], [each[first] for each in given]
+    true, given = true[first], [labels[first] for labels in given]
 
-    def counted(drawn: FloatArray) -> list[tuple[dict[str, FloatArray], FloatArray]]:
-        return _counted(drawn, given, true, problem_type)
-
-    draws = list(_draws(counts, replicates, seed, counted))
-    whole = counted(counts[None, :].astype(np.float64))
-    found = []
-    for model in range(len(given)):
-        parts = [chunk[model] for chunk in draws]
-        found.append(
-            Bootstrap(
-                {name: float(values[0]) for name, values in whole[model][0].items()},
-                {
-                    name: np.concatenate([values[name] for values, _ in parts])
-                    for name in whole[model][0]
-                },
-                int(counts.sum()),
-                np.concatenate([f1 for _, f1 in parts]),
-                counts @ true,
+    def measure(drawn: FloatArray) -> list[dict[str, FloatArray]]:
+        """Of each model in each replicate; drawn is [replicates, kinds]."""
+        rows, support = drawn.sum(axis=1), drawn @ true.astype(np.float64)
+        models = []
+        for labels in given:
+            found = LabelCounts(
+                hits=drawn @ (labels & true).astype(np.float64),
+                given=drawn @ labels.astype(np.float64),
+                true=support,
             )
-        )
-    return found
+            right = drawn @ (labels == true).all(axis=1).astype(np.float64)
+            metrics = {
+                "accuracy": right / rows,
+                "macro_f1": found.macro_f1(problem_type),
+                "weighted_f1": found.weighted_f1,
+            }
+            models.append(metrics | {_LABEL_F1: found.f1})
+        return models
 
-
-def _counted(
-    drawn: FloatArray, given: list[BoolArray], true: BoolArray, problem_type: str
-) -> list[tuple[dict[str, FloatArray], FloatArray]]:
-    """Metrics, and F1 a label, of each model in each replicate; drawn is [replicates, kinds]."""
-    rows = drawn.sum(axis=1)
-    support = drawn @ true.astype(np.float64)
-    found = []
-    for each in given:
-        counts = LabelCounts(
-            hits=drawn @ (each & true).astype(np.float64),
-            given=drawn @ each.astype(np.float64),
-            true=support,
-        )
-        right = drawn @ (each == true).all(axis=1).astype(np.float64)
-        metrics = {
-            "accuracy": right / rows,
-            "macro_f1": counts.macro_f1(problem_type),
-            "weighted_f1": counts.weighted_f1,
-        }
-        found.append((metrics, counts.f1))
-    return found
+    models = []
+    whole = measure(counts[None, :].astype(np.float64))
+    for values, drawn in zip(whole, _draws(counts, replicates, seed, measure), strict=True):
+        label_f1, _ = drawn.pop(_LABEL_F1), values.pop(_LABEL_F1)
+        measured = {name: float(value[0]) for name, value in values.items()}
+        models.append(Bootstrap(measured, drawn, int(counts.sum()), label_f1, counts @ true))
+    return models
 
 
 def _regression(
-    found: list[FloatArray], true: FloatArray, replicates: int, seed: int
+    models: list[FloatArray], true: FloatArray, replicates: int, seed: int
 ) -> list[Bootstrap]:
     """All metrics are functions of weighted sums; Spearman keeps the ranks of the whole sample."""
-    columns = [_moments(each, true) for each in found]
+    columns = [_moments(values, true) for values in models]
     ones = np.ones(len(true), np.int64)
-    draws = list(
-        _draws(ones, replicates, seed, lambda drawn: [_of_moments(drawn @ c) for c in columns])
-    )
-    result = []
-    for model, values in enumerate(found):
-        squared = float(((values - true) ** 2).mean())
-        result.append(
-            Bootstrap(
-                {
-                    "spearman": correlation(ranks(values), ranks(true)),
-                    "pearson": correlation(values, true),
-                    "mean_absolute_error": float(np.abs(values - true).mean()),
-                    "root_mean_squared_error": float(np.sqrt(squared)),
-                },
-                {name: np.concatenate([d[model][name] for d in draws]) for name in draws[0][model]},
-                len(true),
-            )
-        )
-    return result
+    drawn = _draws(ones, replicates, seed, lambda rows: [_of_moments(rows @ c) for c in columns])
+    measured = [score_metrics(values, true, REGRESSION) for values in models]
+    return [
+        Bootstrap({name: whole[name] for name in metrics}, metrics, len(true))
+        for whole, metrics in zip(measured, drawn, strict=True)
+    ]
 
 
 def _moments(found: FloatArray, true: FloatArray) -> FloatArray:
@@ -278,14 +223,22 @@ def distinct_rows(*columns: BoolArray) -> tuple[Array, Array]:
 
 
 def _draws(
-    counts: Array, replicates: int, seed: int, measure: Callable[[FloatArray], T]
-) -> Iterator[T]:
+    counts: Array,
+    replicates: int,
+    seed: int,
+    measure: Callable[[FloatArray], list[dict[str, FloatArray]]],
+) -> list[dict[str, FloatArray]]:
+    """What `measure` finds in all replicates; it is asked of as many at once as memory allows."""
     generator = np.random.default_rng(seed)
     rows, kinds = int(counts.sum()), len(counts)
-    allowed = max(_FEWEST_REPLICATES, _MOST_DRAWS // kinds)
-    left = min(replicates, allowed)
+    left = min(replicates, max(_FEWEST_REPLICATES, _MOST_DRAWS // kinds))
+    chunks = []
     while left > 0:
         size = min(left, max(1, _CHUNK_DRAWS // kinds))
         drawn = generator.multinomial(rows, counts / rows, size=size)
-        yield measure(drawn.astype(np.float64))
+        chunks.append(measure(drawn.astype(np.float64)))
         left -= size
+    return [
+        {name: np.concatenate([metrics[name] for metrics in of_model]) for name in of_model[0]}
+        for of_model in zip(*chunks, strict=True)
+    ]

@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from beam_bert.reports import evaluation as report
 from beam_bert.tasks.classification import MULTI_LABEL, REGRESSION, SINGLE_LABEL
 
 FloatArray = npt.NDArray[np.float64]
@@ -76,7 +77,7 @@ def score_metrics(
       thresholds: multi-label: probability from which a label is given, one or one a label.
     """
     if problem_type == REGRESSION:
-        return _regression_metrics(_first_column(scores), _first_column(targets))
+        return _regression_metrics(first_column(scores), first_column(targets))
     given = given_labels(scores, problem_type, thresholds)
     true = true_labels(targets, problem_type, scores.shape[1])
     counts = LabelCounts.of(given, true)
@@ -84,7 +85,7 @@ def score_metrics(
         "accuracy": float((given == true).all(axis=1).mean()),
         "macro_f1": float(counts.macro_f1(problem_type)),
         "weighted_f1": float(counts.weighted_f1),
-        "loss": _log_loss(scores, true, problem_type),
+        "loss": float(row_losses(scores, targets, problem_type).mean()),
         "calibration_error": calibration_error(scores, targets, problem_type),
     }
 
@@ -92,7 +93,7 @@ def score_metrics(
 def baseline(targets: Array, problem_type: str, labels: int) -> dict[str, float]:
     """What a model would have that always gives the commonest answer; regression: the middle."""
     if problem_type == REGRESSION:
-        values = _first_column(targets)
+        values = first_column(targets)
         return {
             "spearman": 0.0,
             "pearson": 0.0,
@@ -173,11 +174,6 @@ class LabelCounts:
         return _share((self.f1 * self.true).sum(axis=-1), self.true.sum(axis=-1))
 
 
-def label_f1(given: Array, true: Array) -> FloatArray:
-    """F1 of each label, 0 where it was neither given nor true; both are bool [n, labels]."""
-    return LabelCounts.of(given, true).f1
-
-
 def confusion_matrix(predicted: Array, targets: Array, labels: int) -> npt.NDArray[np.int64]:
     """Rows by true class (first axis) and predicted class, int64 [labels, labels]."""
     cells = targets.astype(np.int64) * labels + predicted
@@ -200,7 +196,7 @@ def row_losses(scores: Array, targets: Array, problem_type: str) -> FloatArray:
     Negative log-likelihood (multi-label: mean over labels); regression: the absolute error.
     """
     if problem_type == REGRESSION:
-        return np.abs(_first_column(scores) - _first_column(targets))
+        return np.abs(first_column(scores) - first_column(targets))
     true = true_labels(targets, problem_type, scores.shape[1])
     if problem_type == SINGLE_LABEL:
         return np.asarray(-np.log(np.maximum((scores * true).sum(axis=1), _SMALLEST)))
@@ -208,25 +204,9 @@ def row_losses(scores: Array, targets: Array, problem_type: str) -> FloatArray:
     return np.asarray(-np.log(np.maximum(right, _SMALLEST)).mean(axis=1))
 
 
-@dataclass(frozen=True)
-class CalibrationBin:
-    """Answers of about the same confidence: how sure they were, how often right.
-
-    `right_low` and `right_high` are the 95 % Wilson interval around `right`.
-    """
-
-    low: float
-    high: float
-    count: int
-    confidence: float
-    right: float
-    right_low: float
-    right_high: float
-
-
 def calibration_bins(
     scores: Array, targets: Array, problem_type: str, bins: int = BINS
-) -> list[CalibrationBin]:
+) -> list[report.CalibrationPoint]:
     """The calibration curve: bins of equal width in confidence, empty ones left out.
 
     Single-label: of the best label's probability; multi-label: of every label's in every row.
@@ -238,14 +218,14 @@ def calibration_bins(
     right = np.bincount(place, correct, minlength=bins)
     low, high = wilson_interval(right, counts)
     return [
-        CalibrationBin(
+        report.CalibrationPoint(
             low=float(b / bins),
             high=float((b + 1) / bins),
             count=int(counts[b]),
             confidence=float(sums[b] / counts[b]),
-            right=float(right[b] / counts[b]),
-            right_low=float(low[b]),
-            right_high=float(high[b]),
+            right=report.Metric(
+                value=float(right[b] / counts[b]), low=float(low[b]), high=float(high[b])
+            ),
         )
         for b in np.flatnonzero(counts)
     ]
@@ -313,11 +293,6 @@ def _regression_metrics(found: FloatArray, true: FloatArray) -> dict[str, float]
     }
 
 
-def _log_loss(scores: Array, true: BoolArray, problem_type: str) -> float:
-    targets = true.argmax(axis=1) if problem_type == SINGLE_LABEL else true
-    return float(row_losses(scores, targets, problem_type).mean())
-
-
 def _confidences(scores: Array, targets: Array, problem_type: str) -> tuple[FloatArray, BoolArray]:
     if problem_type == SINGLE_LABEL:
         return scores.max(axis=1), scores.argmax(axis=1) == targets
@@ -328,7 +303,8 @@ def _bin_of(confidence: Array, bins: int) -> npt.NDArray[np.int64]:
     return np.minimum((confidence * bins).astype(np.int64), bins - 1)
 
 
-def _first_column(values: Array) -> FloatArray:
+def first_column(values: Array) -> FloatArray:
+    """The values of a regression, float64 [n], from [n] or [n, 1]."""
     values = np.asarray(values, np.float64)
     return values if values.ndim == 1 else values[:, 0]
 

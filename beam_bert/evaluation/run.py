@@ -9,17 +9,13 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 
-from beam_bert.errors import ModelError
 from beam_bert.evaluation import output as evaluation_output
 from beam_bert.evaluation.audit import Answers, BiasAudit
 from beam_bert.evaluation.collecting import Collector, TrainedRows
 from beam_bert.evaluation.data import open_source
-from beam_bert.evaluation.document import comparison, document
+from beam_bert.evaluation.document import document
 from beam_bert.evaluation.identity_terms import load_identity_terms
-from beam_bert.evaluation.metrics import (
-    Array,
-    FloatArray,
-)
+from beam_bert.evaluation.metrics import Array, FloatArray
 from beam_bert.evaluation.scoring import Scorer, check_comparable, load_scorer
 from beam_bert.labelled.labels import label_settings, model_labels
 from beam_bert.labelled.trained_rows import read_trained_rows
@@ -27,7 +23,6 @@ from beam_bert.reports import evaluation as report
 from beam_bert.reports import render_evaluation
 from beam_bert.settings.evaluation import EvaluateConfig
 from beam_bert.storage.billing import bill_to
-from beam_bert.tasks.sentiment import valences
 from beam_bert.terminal import TERMINAL
 
 
@@ -75,32 +70,21 @@ def measure(config: EvaluateConfig, *, leave_out_trained: bool = False) -> repor
     for line in collector.said():
         (TERMINAL.warn if line.startswith("warning: ") else TERMINAL.say)(line)
     with evaluation_output.progress(collector.collected, rows):
-        found = collector.run()
-    evaluation = document(config, scorer, found, source.language_column)
-    if other is not None:
-        evaluation = evaluation.model_copy(
-            update={"comparison": comparison(config, scorer, other[0], found)}
-        )
-    if audit is not None:
-        evaluation = evaluation.model_copy(update={"audit": audit.result()})
-    return evaluation.model_copy(update={"inputs": [file.path for file in source.files]})
+        collected = collector.run()
+    audited = None if audit is None else audit.result()
+    return document(config, source, scorer, other[0] if other else None, collected, audited)
 
 
 def _audit(config: EvaluateConfig, scorer: Scorer) -> BiasAudit:
-    task = scorer.task
-    try:
-        sides = valences(task.labels, task.problem_type)
-    except ModelError:  # the labels have no good or bad side
-        sides = None
-
     def score(texts: Sequence[str], pairs: Sequence[str] | None) -> tuple[Array, FloatArray]:
         scored = scorer.score_texts(texts, pairs)
         return scored.positions, scored.scores
 
+    task = scorer.task
     return BiasAudit(
         load_identity_terms(config.audit_terms),
         config.audit_terms or "package",
-        Answers(task.labels, task.problem_type, task.threshold, sides),
+        Answers.of(task.labels, task.problem_type, task.threshold),
         score,
         config.audit_variants,
     )

@@ -9,13 +9,11 @@ import numpy as np
 import torch
 
 from beam_bert.encoder.plan import Int64Array
-from beam_bert.errors import ModelError
 from beam_bert.evaluation.audit import Answers, BiasAudit
 from beam_bert.evaluation.identity_terms import load_identity_terms
 from beam_bert.evaluation.metrics import Array, FloatArray, probabilities
 from beam_bert.labelled.rows import Rows, Tokens
 from beam_bert.reports import evaluation as report
-from beam_bert.tasks.sentiment import valences
 from beam_bert.training.network import PackedNetwork, network_outputs
 
 
@@ -41,10 +39,6 @@ def audit_rows(
       max_variants: swapped texts to score at most.
     """
     labels, problem_type = network.config.labels, network.config.problem_type
-    try:
-        sides = valences(labels, problem_type)
-    except ModelError:  # the labels have no good or bad side
-        sides = None
 
     def score(texts: Sequence[str], pairs: Sequence[str] | None) -> tuple[Array, FloatArray]:
         swapped = replace(
@@ -54,10 +48,10 @@ def audit_rows(
             places=[""] * len(texts),
         )
         tokens, kept, _ = read(swapped)
-        found, _ = network_outputs(network, tokens, device)
-        return kept, probabilities(found, problem_type)
+        swapped_logits, _ = network_outputs(network, tokens, device)
+        return kept, probabilities(swapped_logits, problem_type)
 
-    answers = Answers(labels, problem_type, threshold, sides)
+    answers = Answers.of(labels, problem_type, threshold)
     audit = BiasAudit(load_identity_terms(None), "package", answers, score, max_variants)
     audit.add(rows.places, rows.texts, rows.pairs, probabilities(logits, problem_type))
     return audit.result()

@@ -8,11 +8,13 @@ import numpy as np
 import pytest
 
 from beam_bert.evaluation.comparison import compare
-from beam_bert.evaluation.document import as_metric
 from beam_bert.evaluation.gate import is_better, judge, rows_needed
 from beam_bert.reports import evaluation as report
 from beam_bert.settings.nightly import GateConfig
 from beam_bert.tasks.classification import REGRESSION, SINGLE_LABEL
+
+
+PRODUCTION = report.Model(name="old", version="1", precision="fp32", device="cpu")
 
 
 def evaluation(
@@ -36,7 +38,7 @@ def evaluation(
         second[:both] = True
         second[rows - (other_right - both) :] = other_right > both
     scores = [np.eye(2)[np.where(each, targets, 1 - targets)] for each in (first, second)]
-    found = compare(*scores, targets, SINGLE_LABEL, replicates=2_000)
+    found = compare(*scores, targets, SINGLE_LABEL, name="new", other=PRODUCTION, replicates=2_000)
     value = {"accuracy": report.Metric(value=right / rows)}
     return _document(
         rows, value, {"accuracy": 0.5}, found if other_right is not None else None, trained_on
@@ -46,29 +48,12 @@ def evaluation(
 def _document(
     rows: int, metrics: Any, baseline: Any, found: Any, trained_on: int = 0
 ) -> report.Evaluation:
-    differences = [] if found is None else [
-        report.MetricDifference(
-            metric=name,
-            model=each.first,
-            other=each.second,
-            change=as_metric(each.change),
-            at_least=each.at_least,
-            at_most=each.at_most,
-            p_value=each.p_value,
-            test=each.test,
-            more_than_chance=each.more_than_chance,
-            in_words="",
-        )
-        for name, each in found.differences.items()
-    ]  # fmt: skip
     return report.Evaluation.model_construct(
         main_metric=next(iter(metrics)),
         metrics=metrics,
         baseline=baseline,
         rows=report.RowTotals(read=rows, evaluated=rows, rejected=0, trained_on=trained_on),
-        comparison=None
-        if found is None
-        else report.ComparedModels.model_construct(differences=differences),
+        comparison=found,
     )
 
 
@@ -178,7 +163,15 @@ def test_errors_are_better_when_smaller() -> None:
     near, far = (true + noise * generator.normal(size=400) for noise in (0.2, 0.6))
     gate = GateConfig(metric="mean_absolute_error")
     for first, second, passed in ((near, far, True), (far, near, False)):
-        found = compare(first[:, None], second[:, None], true, REGRESSION, replicates=500)
+        found = compare(
+            first[:, None],
+            second[:, None],
+            true,
+            REGRESSION,
+            name="new",
+            other=PRODUCTION,
+            replicates=500,
+        )
         value = float(np.abs(first - true).mean())
         document = _document(
             400, {gate.metric: report.Metric(value=value)}, {gate.metric: 0.8}, found

@@ -10,18 +10,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from beam_bert.evaluation.comparison import (
-    compare,
-    discordant,
-    in_words,
-    mcnemar_p_value,
-)
-from beam_bert.evaluation.document import as_metric
-from beam_bert.evaluation.intervals import (
-    bootstrap,
-    bootstrap_together,
-    distinct_rows,
-)
+from beam_bert.evaluation.comparison import compare, discordant, gain, mcnemar_p_value
+from beam_bert.evaluation.intervals import bootstrap, distinct_rows
 from beam_bert.evaluation.metrics import (
     LabelCounts,
     baseline,
@@ -39,7 +29,16 @@ from beam_bert.evaluation.metrics import (
     true_labels,
     wilson_interval,
 )
+from beam_bert.reports import evaluation as report
 from beam_bert.tasks.classification import MULTI_LABEL, REGRESSION, SINGLE_LABEL
+
+
+def differences(
+    *arrays: np.ndarray, problem_type: str = SINGLE_LABEL, replicates: int = 1_000
+) -> tuple[report.ComparedModels, dict[str, report.MetricDifference]]:
+    old = report.Model(name="old", version="1", precision="fp32", device="cpu")
+    found = compare(*arrays, problem_type, name="new", other=old, replicates=replicates)
+    return found, {difference.metric: difference for difference in found.differences}
 
 
 def scores_for(predicted: list[int], labels: int, confidence: float = 0.9) -> np.ndarray:
@@ -129,10 +128,10 @@ def test_the_calibration_error_is_the_mean_gap_of_the_curve(
     scores, targets = rows
     bins = calibration_bins(scores, targets, SINGLE_LABEL)
     assert sum(b.count for b in bins) == len(targets)
-    gaps = sum(b.count * abs(b.confidence - b.right) for b in bins) / len(targets)
+    gaps = sum(b.count * abs(b.confidence - b.right.value) for b in bins) / len(targets)
     assert calibration_error(scores, targets, SINGLE_LABEL) == pytest.approx(gaps)
     assert all(b.low <= b.confidence <= b.high + 1e-9 for b in bins)
-    assert all(0 <= b.right_low <= b.right <= b.right_high <= 1 for b in bins)
+    assert all(0 <= b.right.low <= b.right.value <= b.right.high <= 1 for b in bins)
 
 
 @pytest.mark.parametrize("problem_type", [SINGLE_LABEL, MULTI_LABEL])
@@ -189,7 +188,7 @@ def test_regression_has_errors_and_correlations() -> None:
 @given(single_label())
 def test_an_interval_is_around_the_very_metric(rows: tuple[np.ndarray, np.ndarray]) -> None:
     scores, targets = rows
-    drawn = bootstrap(scores, targets, SINGLE_LABEL, replicates=100)
+    (drawn,) = bootstrap([scores], targets, SINGLE_LABEL, replicates=100)
     whole = score_metrics(scores, targets, SINGLE_LABEL)
     for name, interval in drawn.intervals().items():
         assert interval.value == pytest.approx(whole[name])
@@ -212,7 +211,8 @@ def test_drawing_kinds_of_rows_is_drawing_rows(rows: tuple[np.ndarray, np.ndarra
 def test_the_interval_of_accuracy_is_as_wide_as_the_binomial_says() -> None:
     targets = np.zeros(400, int)
     scores = scores_for([0] * 320 + [1] * 80, 2)
-    interval = bootstrap(scores, targets, SINGLE_LABEL, replicates=4_000).intervals()["accuracy"]
+    (drawn,) = bootstrap([scores], targets, SINGLE_LABEL, replicates=4_000)
+    interval = drawn.intervals()["accuracy"]
     half = 1.96 * math.sqrt(0.8 * 0.2 / 400)
     assert interval.low == pytest.approx(0.8 - half, abs=0.004)
     assert interval.high == pytest.approx(0.8 + half, abs=0.004)
@@ -222,7 +222,7 @@ def test_the_interval_of_regression_is_as_wide_as_drawing_rows_makes_it() -> Non
     generator = np.random.default_rng(0)
     true = generator.normal(size=200)
     found = true + generator.normal(size=200)
-    drawn = bootstrap(found[:, None], true, REGRESSION, replicates=500)
+    (drawn,) = bootstrap([found[:, None]], true, REGRESSION, replicates=500)
     rows = generator.integers(0, 200, (500, 200))
     by_hand = {
         "pearson": [np.corrcoef(found[r], true[r])[0, 1] for r in rows],
@@ -239,7 +239,7 @@ def test_the_same_seed_draws_the_same_interval() -> None:
     scores = probabilities(generator.normal(size=(50, 3)), SINGLE_LABEL)
     targets = generator.integers(0, 3, 50)
     first, again, other = (
-        bootstrap(scores, targets, SINGLE_LABEL, replicates=100, seed=seed).intervals()
+        bootstrap([scores], targets, SINGLE_LABEL, replicates=100, seed=seed)[0].intervals()
         for seed in (1, 1, 2)
     )
     assert first == again != other
@@ -249,7 +249,7 @@ def test_models_are_drawn_together_so_that_equal_ones_never_differ() -> None:
     generator = np.random.default_rng(0)
     scores = probabilities(generator.normal(size=(50, 3)), SINGLE_LABEL)
     targets = generator.integers(0, 3, 50)
-    a, b = bootstrap_together([scores, scores], targets, SINGLE_LABEL, replicates=100)
+    a, b = bootstrap([scores, scores], targets, SINGLE_LABEL, replicates=100)
     assert all((a.replicates[name] == b.replicates[name]).all() for name in a.replicates)
 
 
@@ -275,29 +275,30 @@ def test_a_better_model_is_told_from_chance_and_an_equal_one_is_not() -> None:
     targets = np.zeros(300, int)
     good, bad = scores_for([0] * 290 + [1] * 10, 2), scores_for([0] * 240 + [1] * 60, 2)
     other = scores_for([1] * 12 + [0] * 288, 2)
-    better = compare(good, bad, targets, SINGLE_LABEL)
-    assert (better.only_first, better.only_second) == (50, 0)
-    assert all(difference.more_than_chance for difference in better.differences.values())
-    words = in_words(better.differences["accuracy"], "new", "old")
+    compared, better = differences(good, bad, targets)
+    assert (compared.only_model_right, compared.only_other_right) == (50, 0)
+    assert all(difference.more_than_chance for difference in better.values())
+    words = better["accuracy"].in_words
+    assert compared.verdict == words
     assert "new is better than old, by more than chance" in words
     assert "+0.1667" in words
-    near = compare(good, other, targets, SINGLE_LABEL)
-    assert not near.differences["accuracy"].more_than_chance
-    assert "no more than chance" in in_words(near.differences["accuracy"])
-    same = compare(good, good, targets, SINGLE_LABEL).differences["accuracy"]
-    assert same.p_value == 1
-    assert "equal" in in_words(same)
+    _, near = differences(good, other, targets)
+    assert not near["accuracy"].more_than_chance
+    assert "no more than chance" in near["accuracy"].in_words
+    _, same = differences(good, good, targets)
+    assert same["accuracy"].p_value == 1
+    assert "equal" in same["accuracy"].in_words
 
 
 def test_of_errors_the_smaller_is_the_better_one() -> None:
     generator = np.random.default_rng(0)
     true = generator.normal(size=200)
     good, bad = true + 0.1 * generator.normal(size=200), true + generator.normal(size=200)
-    compared = compare(good[:, None], bad[:, None], true, REGRESSION)
-    assert compared.only_first is None
-    difference = compared.differences["mean_absolute_error"]
-    assert difference.change.value < 0 < difference.gain
-    assert "the model is better" in in_words(difference)
+    compared, by_metric = differences(good[:, None], bad[:, None], true, problem_type=REGRESSION)
+    assert compared.only_model_right is None
+    difference = by_metric["mean_absolute_error"]
+    assert difference.change.value < 0 < gain(difference)
+    assert "new is better" in difference.in_words
 
 
 def test_rows_that_one_model_alone_has_right_are_counted() -> None:
@@ -337,7 +338,7 @@ def test_no_interval_has_no_width_though_all_rows_are_right_or_all_are_wrong(
     targets: np.ndarray, is_right: bool
 ) -> None:
     scores = np.eye(3)[targets if is_right else (targets + 1) % 3]
-    drawn = bootstrap(scores, targets, SINGLE_LABEL, replicates=30)
+    (drawn,) = bootstrap([scores], targets, SINGLE_LABEL, replicates=30)
     value = drawn.values["accuracy"]
     accuracy = drawn.intervals()["accuracy"]
     low, high = wilson_interval(np.array(value * len(targets)), np.array(len(targets)))
@@ -347,22 +348,22 @@ def test_no_interval_has_no_width_though_all_rows_are_right_or_all_are_wrong(
     for (low, high), rows in zip(drawn.label_f1_intervals(), drawn.support, strict=True):
         assert 0 <= low < high <= 1
         assert rows > 0 or (low, high) == (0, 1)  # no row of it: nothing is known
-    same = compare(scores, scores, targets, SINGLE_LABEL, replicates=30)
-    for difference in same.differences.values():
+    _, same = differences(scores, scores, targets, replicates=30)
+    for difference in same.values():
         assert difference.change.low < 0 < difference.change.high
 
 
 def test_a_regression_without_any_error_has_no_interval() -> None:
     values = np.linspace(0, 1, 20)
-    drawn = bootstrap(values[:, None], values[:, None], REGRESSION, replicates=30)
+    (drawn,) = bootstrap([values[:, None]], values[:, None], REGRESSION, replicates=30)
     errors = drawn.intervals()["mean_absolute_error"]
-    assert errors.value == 0 and as_metric(errors).low is None
+    assert errors.value == 0 and errors.low is None
 
 
 def test_a_label_that_no_row_has_does_not_widen_the_interval_of_macro_f1() -> None:
     targets = np.array([0, 1] * 20)
     two, three = (
-        bootstrap(scores_for(targets.tolist(), labels), targets, SINGLE_LABEL).intervals()
+        bootstrap([scores_for(targets.tolist(), labels)], targets, SINGLE_LABEL)[0].intervals()
         for labels in (2, 3)
     )
     assert two["macro_f1"] == three["macro_f1"]

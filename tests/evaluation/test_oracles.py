@@ -114,7 +114,7 @@ def test_the_calibration_curve(rows: Rows) -> None:
     scores, targets = rows
     right, confidence = calibration_curve(targets.ravel(), scores.ravel(), n_bins=15)
     bins = calibration_bins(scores, targets, MULTI_LABEL, bins=15)
-    assert [each.right for each in bins] == pytest.approx(right.tolist())
+    assert [each.right.value for each in bins] == pytest.approx(right.tolist())
     assert [each.confidence for each in bins] == pytest.approx(confidence.tolist())
 
 
@@ -144,7 +144,7 @@ def test_a_bootstrap_interval(seed: int) -> None:
     targets = generator.integers(0, 3, 200)
     guesses = np.where(generator.random(200) < 0.7, targets, generator.integers(0, 3, 200))
     scores = np.eye(3)[guesses]
-    ours = bootstrap(scores, targets, SINGLE_LABEL, replicates=2_000).intervals()
+    (ours,) = bootstrap([scores], targets, SINGLE_LABEL, replicates=2_000)
 
     def accuracy(right: np.ndarray, axis: int) -> np.ndarray:
         return right.mean(axis=axis)
@@ -156,5 +156,5 @@ def test_a_bootstrap_interval(seed: int) -> None:
         method="percentile",
         random_state=generator,
     ).confidence_interval
-    found = ours["accuracy"]
+    found = ours.intervals()["accuracy"]
     assert (found.low, found.high) == pytest.approx((theirs.low, theirs.high), abs=0.02)

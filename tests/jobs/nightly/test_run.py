@@ -629,9 +629,9 @@ def test_sections_given_as_objects_get_the_jobs_own_settings_too() -> None:
 
 def test_the_gate_knows_the_metrics_that_models_are_compared_by() -> None:
     scores, targets = np.array([[0.9, 0.1], [0.2, 0.8]]), np.array([0, 1])
-    found = bootstrap(scores, targets, SINGLE_LABEL, replicates=2).values
+    found = bootstrap([scores], targets, SINGLE_LABEL, replicates=2)[0].values
     assert set(found) == set(get_args(LabelMetric))
-    values = bootstrap(scores[:, :1], targets[:, None], REGRESSION, replicates=2).values
+    values = bootstrap([scores[:, :1]], targets[:, None], REGRESSION, replicates=2)[0].values
     assert set(values) == set(get_args(ValueMetric))
 
 
