@@ -25,6 +25,8 @@ from beam_bert.labelled.labels import Meaning, model_labels
 from beam_bert.labelled.learning import learn_labels
 from beam_bert.labelled.parsing import PROBLEM_TYPES, LabelSettings
 from beam_bert.labelled.rows import LabelsWanted, read_rows
+from beam_bert.settings.naming import called_by_flags
+from beam_bert.settings.training import FinetuneConfig
 from beam_bert.sources import SourceSpec
 
 PAGE = Path(__file__).parents[1] / "docs" / "labels.md"
@@ -202,13 +204,13 @@ def understood(path: Path, case: Case, model: Sequence[str] = ()) -> str:
     def read(column: LabelColumn) -> Meaning:
         if model:
             single = PROBLEM_TYPES["single_label"]
-            return model_labels(tuple(model), single, settings).read(column, "--input")
+            return model_labels(tuple(model), single, settings).read(column, "input")
         return learn_labels(column, settings).read(column)
 
     wanted = LabelsWanted(("label",), settings, read)
     try:
         rows = read_rows(
-            [str(path)], SourceSpec(), labels=wanted, max_reject_rate=1, flag="--train"
+            [str(path)], SourceSpec(), labels=wanted, max_reject_rate=1, setting="train"
         )
     except InputError as error:
         why = str(error).replace(f"{path}#", "row ")
@@ -223,6 +225,7 @@ def understood(path: Path, case: Case, model: Sequence[str] = ()) -> str:
 
 def page() -> str:
     """The page: the rules, and the tables."""
+    called_by_flags({*FinetuneConfig.model_fields, "input"})
     parts = [OPENING]
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -232,6 +235,7 @@ def page() -> str:
         parts.append("## What they are to a model that chooses one of its labels\n")
         rows = [((", ".join(model), c.shown), c, model) for model, c in MODEL_CASES]
         parts.append(_table(("the model's labels", "cells"), rows, folder))
+    called_by_flags(None)
     return "\n".join(parts)
 
 

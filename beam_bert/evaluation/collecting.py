@@ -11,12 +11,12 @@ import pyarrow as pa
 
 from beam_bert.errors import InputError
 from beam_bert.evaluation.audit import BiasAudit, shown_text
-from beam_bert.evaluation.data import POSITION, LabelledSource, check_rejects
+from beam_bert.evaluation.data import POSITION, LabelledSource
 from beam_bert.evaluation.metrics import Array, FloatArray, given_labels, row_losses, true_labels
 from beam_bert.evaluation.scoring import Scored, Scorer
 from beam_bert.labelled.cells import CellReader, LabelColumn
 from beam_bert.labelled.labels import NO_LABEL, Meaning, Vocabulary, no_label_message
-from beam_bert.labelled.rows import content_key
+from beam_bert.labelled.rows import check_rejects, content_key, first_reject, places_of
 from beam_bert.labelled.trained_rows import DIGEST_BYTES
 from beam_bert.reports import evaluation as report
 from beam_bert.settings.evaluation import EvaluateConfig
@@ -57,13 +57,8 @@ class Collected:
 
     def reject(self, rejects: pa.RecordBatch) -> None:
         """Note rows that cannot be used."""
-        if rejects.num_rows == 0:
-            return
         self.rejects.update(rejects["reason"].to_pylist())
-        if not self.first_reject:
-            first = rejects.slice(0, 1).to_pylist()[0]
-            row = "" if first["source_row"] is None else f"#{first['source_row']}"
-            self.first_reject = f"{first['source_file']}{row}: {first['message']}"
+        self.first_reject = self.first_reject or first_reject(rejects)
 
 
 @dataclass(frozen=True)
@@ -141,8 +136,8 @@ class Collector:
             found.rows_read += batch.rows_read
             found.reject(batch.rejects)
             batch = self._not_trained_on(batch, found)
-            column.add(self._cells.read(batch.rows), _places(batch.rows))
-        self._meaning = self._vocabulary.read(column, "--input")
+            column.add(self._cells.read(batch.rows), places_of(batch.rows))
+        self._meaning = self._vocabulary.read(column, "input")
         missing = [cell for cell, said in self._meaning.said.items() if said is None]
         if missing:
             found.rejects[NO_LABEL] += sum(column.counts[cell] for cell in missing)
@@ -194,7 +189,11 @@ class Collector:
         if found.rows == 0:
             raise InputError(f"{' '.join(self._config.input)}: there is not one row")
         check_rejects(
-            found.rejects, found.first_reject, found.rows_read, self._config.max_reject_rate
+            found.rejects.total(),
+            found.rows_read,
+            self._config.max_reject_rate,
+            found.first_reject,
+            "input",
         )
 
     def _labelled(self, batch: SliceBatch) -> tuple[SliceBatch, Array, Array]:
@@ -220,8 +219,8 @@ class Collector:
         kept, other = scored.positions, None
         if self._other is not None:
             other = self._other[0].score(clean)
-            first_rejects = set(_places(scored.rejects))
-            news = [place not in first_rejects for place in _places(other.rejects)]
+            first_rejects = set(places_of(scored.rejects))
+            news = [place not in first_rejects for place in places_of(other.rejects)]
             found.reject(other.rejects.filter(pa.array(news, pa.bool_())))
             kept = np.intersect1d(kept, other.positions)
         if len(kept) == 0:
@@ -308,11 +307,6 @@ class Collector:
             return [f"{scores[0, 0]:.4g}"]
         mask = given_labels(scores, task.problem_type, task.threshold)
         return [task.labels[label] for label in np.flatnonzero(mask[0])]
-
-
-def _places(rows: pa.RecordBatch) -> list[str]:
-    pairs = zip(rows["source_file"].to_pylist(), rows["source_row"].to_pylist(), strict=True)
-    return [f"{file}#{row}" for file, row in pairs]
 
 
 def _as_text(value: object) -> str | None:

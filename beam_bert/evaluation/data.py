@@ -82,16 +82,3 @@ def open_source(config: EvaluateConfig) -> LabelledSource:
     spec = replace(wished, keep_columns=tuple(asked_for))
     spec = inspect_source(files, spec, asked=AskingSettings(kept=asked_for, lost=None))
     return LabelledSource(files, spec, labels, slices, language)
-
-
-def check_rejects(
-    reasons: dict[str, int], first: str, rows_read: int, max_reject_rate: float
-) -> None:
-    """Raise InputError, naming the first, where more rows cannot be used than may be."""
-    rejected = sum(reasons.values())
-    if rejected <= max_reject_rate * rows_read:
-        return
-    raise InputError(
-        f"{rejected:,} of {rows_read:,} rows cannot be used, the first is {first}; mend or remove "
-        f"them, or raise --max_reject_rate (now {max_reject_rate:g}) to go on without them"
-    )

@@ -47,11 +47,18 @@ def document(
     scores = np.concatenate(collected.scores).astype(np.float64)
     targets = np.concatenate(collected.targets)
     of_task = targets, task.problem_type
-    drawing: dict[str, int] = {"replicates": config.replicates, "seed": config.seed}
+    replicates, seed = config.replicates, config.seed
 
     def drawn(rows: Array | slice) -> Bootstrap:
-        where = scores[rows], targets[rows]
-        return bootstrap([where[0]], where[1], task.problem_type, task.threshold, **drawing)[0]
+        (of_rows,) = bootstrap(
+            [scores[rows]],
+            targets[rows],
+            task.problem_type,
+            task.threshold,
+            replicates=replicates,
+            seed=seed,
+        )
+        return of_rows
 
     whole = drawn(slice(None))
     values = score_metrics(scores, *of_task, task.threshold)
@@ -67,7 +74,8 @@ def document(
             task.threshold,
             name=scorer.resolved.name,
             other=_model(other),
-            **drawing,
+            replicates=replicates,
+            seed=seed,
         )
     return report.Evaluation(
         created_at=datetime.now(timezone.utc).isoformat(timespec="seconds"),

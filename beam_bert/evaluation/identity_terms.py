@@ -14,6 +14,7 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from beam_bert.errors import ConfigError, shortened
+from beam_bert.settings.naming import named
 from beam_bert.sources.yaml_files import read_yaml
 
 PACKAGE_TERMS = Path(__file__).with_name("identity_terms.yaml")
@@ -155,14 +156,15 @@ def load_identity_terms(path: str | None = None) -> IdentityTerms:
     Raises:
       ConfigError: the file cannot be read, or is no such list.
     """
-    values = read_yaml(path or str(PACKAGE_TERMS), f"--audit_terms {path}", ConfigError)
+    given = named("audit_terms", path)
+    values = read_yaml(path or str(PACKAGE_TERMS), given, ConfigError)
     try:
         return IdentityTerms.model_validate(values)
     except ValidationError as error:
         first = error.errors()[0]
         place = shortened(".".join(map(str, first["loc"])), 80) or "the file"
         raise ConfigError(
-            f"--audit_terms {path}: {place}: {first['msg']}; the package's list, {PACKAGE_TERMS}, "
+            f"{given}: {place}: {first['msg']}; the package's list, {PACKAGE_TERMS}, "
             "shows how it is written"
         ) from None
 

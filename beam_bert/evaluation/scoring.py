@@ -11,22 +11,20 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from beam_bert.encoder import load_classifier
-from beam_bert.errors import ConfigError, ModelError
+from beam_bert.errors import ModelError
 from beam_bert.evaluation.data import POSITION
 from beam_bert.evaluation.metrics import Array, FloatArray
 from beam_bert.inference.fp32_recheck import RecheckedModel
 from beam_bert.inference.model_handler import score
+from beam_bert.labelled.rows import document_rows, slice_of
 from beam_bert.models import ResolvedModel, fetch_model, resolve_model
 from beam_bert.settings.evaluation import EvaluateConfig
-from beam_bert.settings.inference import stride_of
+from beam_bert.settings.inference import stride_of, window_length
+from beam_bert.settings.naming import named
 from beam_bert.slices.batch import SliceBatch
-from beam_bert.slices.plan import Slice
-from beam_bert.slices.schema import document_schema, rejects_batch
 from beam_bert.slices.token_arrays import logits_array
 from beam_bert.tasks import ClassificationTask
 from beam_bert.tokenization import DocumentTokenizer, WindowSettings
-
-DEFAULT_MAX_LENGTH = 512
 
 
 @dataclass(frozen=True, eq=False)
@@ -83,19 +81,10 @@ class Scorer:
 
     def score_texts(self, texts: Sequence[str], pairs: Sequence[str] | None = None) -> Scored:
         """Score texts (and their second segments) that stand in no file."""
-        count = len(texts)
-        columns = {
-            "doc_id": pa.array([str(i) for i in range(count)], pa.string()),
-            "text": pa.array(texts, pa.string()),
-            **({} if pairs is None else {"text_pair": pa.array(pairs, pa.string())}),
-            "source_file": pa.array([""] * count, pa.string()),
-            "source_row": pa.array(np.arange(count), pa.int64()),
-            "carried": pa.Array.from_buffers(pa.struct([]), count, [None]),
-        }
-        schema = document_schema(pa.schema([]), pair=pairs is not None)
-        rows = pa.RecordBatch.from_arrays(list(columns.values()), schema=schema)
-        rows = rows.append_column(POSITION, pa.array(np.arange(count), pa.int64()))
-        return self.score(SliceBatch(Slice(0, ()), "", rows, rejects_batch([])))
+        numbers = range(len(texts))
+        rows = document_rows([str(number) for number in numbers], texts, pairs)
+        rows = rows.append_column(POSITION, pa.array(numbers, pa.int64()))
+        return self.score(slice_of(rows))
 
 
 def load_scorer(config: EvaluateConfig, name: str) -> Scorer:
@@ -103,18 +92,13 @@ def load_scorer(config: EvaluateConfig, name: str) -> Scorer:
 
     Raises:
       ModelError: it cannot be found or loaded, or has no classification head.
-      ConfigError: it does not read `--max_length` tokens.
+      ConfigError: it does not read `max_length` tokens.
     """
     resolved = resolve_model(name)
     folder = fetch_model(resolved)
     load = partial(load_classifier, folder, device=config.device, batch_tokens=config.batch_tokens)
     model = load(precision=config.precision)
-    limit = model.config.max_length
-    if config.max_length is not None and config.max_length > limit:
-        raise ConfigError(
-            f"--max_length {config.max_length}: model {name} reads {limit} tokens at most"
-        )
-    max_length = config.max_length or min(limit, DEFAULT_MAX_LENGTH)
+    max_length = window_length(config.max_length, model.config.max_length)
     windows = WindowSettings(
         max_length=max_length,
         overlapping=config.long_documents == "window",
@@ -139,7 +123,7 @@ def check_comparable(first: Scorer, second: Scorer) -> Array:
     """
     if first.task.problem_type != second.task.problem_type:
         raise ModelError(
-            f"--compare {second.resolved.name} is a {second.task.problem_type} model, "
+            f"{named('compare', second.resolved.name)} is a {second.task.problem_type} model, "
             f"{first.resolved.name} a {first.task.problem_type} one; compare models of one kind"
         )
     mine, other = set(first.labels), set(second.labels)
@@ -147,7 +131,8 @@ def check_comparable(first: Scorer, second: Scorer) -> Array:
         odd = sorted(mine ^ other)[0]
         who = first if odd in mine else second
         raise ModelError(
-            f"--compare {second.resolved.name} has other labels than {first.resolved.name}: only "
-            f"{who.resolved.name} has {odd!r}; compare models with the same labels"
+            f"{named('compare', second.resolved.name)} has other labels than "
+            f"{first.resolved.name}: only {who.resolved.name} has {odd!r}; compare models with the "
+            "same labels"
         )
     return np.array([second.labels.index(label) for label in first.labels])

@@ -35,7 +35,7 @@ from beam_bert.jobs.runners import (
 from beam_bert.jobs.sampling import first_documents
 from beam_bert.models import ResolvedModel, fetch_model, resolve_model
 from beam_bert.pipeline.answer import Answer
-from beam_bert.pipeline.classify import DEFAULT_MAX_LENGTH, Classify
+from beam_bert.pipeline.classify import Classify
 from beam_bert.pipeline.predict import Predict
 from beam_bert.settings.answer import CPU_SLICE_BYTES as ANSWER_CPU_SLICE_BYTES
 from beam_bert.settings.answer import DEFAULT_MAX_LENGTH as ANSWER_MAX_LENGTH
@@ -43,12 +43,15 @@ from beam_bert.settings.answer import GPU_SLICE_BYTES as ANSWER_GPU_SLICE_BYTES
 from beam_bert.settings.answer import AnswerConfig
 from beam_bert.settings.inference import (
     CPU_SLICE_BYTES,
+    DEFAULT_MAX_LENGTH,
     GPU_SLICE_BYTES,
     ClassifyConfig,
     InferenceConfig,
     JobConfig,
     stride_of,
+    window_length,
 )
+from beam_bert.settings.naming import named
 from beam_bert.sinks import RunSpec
 from beam_bert.sinks.manifest import encoded_schema, utc_now
 from beam_bert.sinks.run import new_run_id
@@ -263,13 +266,10 @@ def window_settings(
       ConfigError: the model cannot read windows that long.
     """
     limit = encoder.max_length
-    if config.max_length is not None and config.max_length > limit:
-        raise ConfigError(
-            f"--max_length {config.max_length}: the model reads {limit} tokens at most; "
-            f"give {limit} or less; longer documents are read whole in windows"
-            + ("" if config.long_documents == "window" else " with --long_documents window")
-        )
-    max_length = config.max_length or min(limit, default_max_length)
+    hint = f"; give {limit} or less; longer documents are read whole in windows" + (
+        "" if config.long_documents == "window" else f" with {named('long_documents', 'window')}"
+    )
+    max_length = window_length(config.max_length, limit, default_max_length, hint)
     return WindowSettings(
         max_length=max_length,
         overlapping=config.long_documents == "window",

@@ -136,7 +136,7 @@ def row_entries(
     columns: AskedColumns,
     file_format: str,
     max_reject_rate: float,
-    flag: str,
+    setting: str,
     need_places: bool,
 ) -> tuple[list[Entry], int]:
     """The entries of files of flat rows, and how many rows have no usable text or question."""
@@ -148,7 +148,9 @@ def row_entries(
         keep_columns=(),
     )
     spec = _with_columns(files, spec, columns, need_places)
-    documents, rejected = read_documents(files, spec, max_reject_rate=max_reject_rate, flag=flag)
+    documents, rejected = read_documents(
+        files, spec, max_reject_rate=max_reject_rate, setting=setting
+    )
     entries = []
     for row in documents.to_pylist():
         place = f"{row['source_file']}#{row['source_row']}"

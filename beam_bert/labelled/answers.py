@@ -16,6 +16,7 @@ from beam_bert.errors import InputError
 from beam_bert.labelled.answer_files import Entry, json_entries, row_entries
 from beam_bert.labelled.offset_units import CODE_POINTS, Label, code_points_of, unit_of
 from beam_bert.settings.answer_training import AskedColumns
+from beam_bert.settings.naming import named
 from beam_bert.slices.plan import FileEntry
 from beam_bert.sources import list_files
 
@@ -97,14 +98,14 @@ class LabelCheck:
         if len(self.shown) < SHOWN:
             self.shown.append(f"{place}: {fault}")
 
-    def check_rate(self, max_reject_rate: float, flag: str) -> None:
+    def check_rate(self, max_reject_rate: float, setting: str) -> None:
         """For training: raise InputError where more labels are left out than may be."""
         if self.left_out > max_reject_rate * self.labels:
             first = next((each for each in self.shown if each.endswith("left out")), self.shown[0])
             raise InputError(
-                f"{flag}: {self.left_out:,} of {self.labels:,} labels cannot be learnt from; "
-                f"{first}; mend them, or raise --max_reject_rate (now {max_reject_rate:g}) to go "
-                "on without them"
+                f"{named(setting)}: {self.left_out:,} of {self.labels:,} labels cannot be learnt "
+                f"from; {first}; mend them, or raise {named('max_reject_rate')} (now "
+                f"{max_reject_rate:g}) to go on without them"
             )
 
     def __str__(self) -> str:
@@ -135,7 +136,7 @@ def read_asked(
     *,
     file_format: str = "auto",
     max_reject_rate: float = 0.0,
-    flag: str = "--input",
+    setting: str = "input",
     need_places: bool = True,
 ) -> tuple[list[Asked], LabelCheck]:
     """Read every question of the files, in the order of their paths.
@@ -143,9 +144,9 @@ def read_asked(
     Args:
       patterns: as the inference jobs take them; `.json` files may be SQuAD's.
       columns: of flat rows.
-      file_format: of flat rows, as `--format`.
+      file_format: of flat rows, as `format`.
       max_reject_rate: share of flat rows without usable text or question to go on without.
-      flag: that named the patterns, for messages.
+      setting: that named the patterns, for messages.
       need_places: False: questions stay whose labels stand nowhere, as `unplaced`.
 
     Raises:
@@ -163,18 +164,19 @@ def read_asked(
             entries += found
     if flat:
         found, labels.blank = row_entries(
-            flat, columns, file_format, max_reject_rate, flag, need_places
+            flat, columns, file_format, max_reject_rate, setting, need_places
         )
         entries += found
         if labels.blank:
-            labels.show(flag, f"{labels.blank:,} rows have no usable text or question: left out")
+            labels.show(setting, f"{labels.blank:,} rows have no usable text or question: left out")
     asked = [
         each
         for path, some in groupby(entries, lambda entry: entry.file)
         for each in _checked(list(some), path, labels, need_places)
     ]
     if not asked:
-        raise InputError(f"{flag} {' '.join(patterns)}: there is not one usable question; {labels}")
+        given = named(setting, " ".join(patterns))
+        raise InputError(f"{given}: there is not one usable question; {labels}")
     return asked, labels
 
 

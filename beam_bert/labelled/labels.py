@@ -26,6 +26,7 @@ from beam_bert.labelled.cells import (
 )
 from beam_bert.labelled.parsing import LabelSettings, parse_labels
 from beam_bert.settings.limits import LABEL_NAMES_BYTES
+from beam_bert.settings.naming import named
 from beam_bert.sources.opening import read_text
 from beam_bert.tasks.classification import REGRESSION, SINGLE_LABEL
 
@@ -105,12 +106,12 @@ class Vocabulary:
     of_model: bool = False
     notes: tuple[str, ...] = ()
 
-    def read(self, column: LabelColumn, flag: str = "--train") -> Meaning:
+    def read(self, column: LabelColumn, setting: str = "train") -> Meaning:
         """What the cells of a column say.
 
         Args:
           column: its cells.
-          flag: that named the files, for messages.
+          setting: that named the files, for messages.
 
         Raises:
           InputError: a cell cannot be read, or says a label that is none of the names.
@@ -149,10 +150,10 @@ class Vocabulary:
                     spelled[name, part.strip()] += column.counts[cell]
             said[cell] = tuple(dict.fromkeys(numbers[name] for name in names))
         if unknown:
-            raise InputError(self._unknown(unknown, first_unknown, flag))
+            raise InputError(self._unknown(unknown, first_unknown, setting))
         notes = [*self.notes, *parsed.notes]
         notes += [
-            f"{rows:,} rows of {flag} have {other!r} for label {name!r}"
+            f"{rows:,} rows of {named(setting)} have {other!r} for label {name!r}"
             for (name, other), rows in spelled.items()
             if other not in self.aliases
         ][:_SHOWN]
@@ -164,7 +165,7 @@ class Vocabulary:
         number = number_of(part)
         if number is not None and given:
             place = as_index(number, len(given))
-            return (None if place is None else given[place]), "numbers of --label_names"
+            return (None if place is None else given[place]), f"numbers of {named('label_names')}"
         text = str(part).strip()
         if text in self._exact:
             return text, "names" if number is None else "numbers"
@@ -201,29 +202,29 @@ class Vocabulary:
         more = ", …" if len(self.names) > _SHOWN else ""
         return f"{' and '.join(ways)} ({printable(', '.join(places))}{more})"
 
-    def _unknown(self, unknown: Counter[Hashable], first: str, flag: str) -> str:
+    def _unknown(self, unknown: Counter[Hashable], first: str, setting: str) -> str:
         shown = ", ".join(repr(name) for name, _ in unknown.most_common(_SHOWN))
         more = f" and {len(unknown) - _SHOWN} more" if len(unknown) > _SHOWN else ""
-        if self.settings.names and flag == "--train":
+        if self.settings.names and setting == "train":
             return (
                 f"{first}: column {self.settings.column} holds {shown}{more}, not one of the "
-                f"{len(self.settings.names)} numbers or names of --label_names"
+                f"{len(self.settings.names)} numbers or names of {named('label_names')}"
             )
         if not self.of_model:
             return (
-                f"{flag} has labels that --train has not: {shown}{more}; the first stands at "
-                f"{first}; mend them, or add training rows for them"
+                f"{named(setting)} has labels that {named('train')} has not: {shown}{more}; the "
+                f"first stands at {first}; mend them, or add training rows for them"
             )
         words = [str(name) for name in unknown]
         if not self.settings.separator and any(mark in w for w in words for mark in ",;|"):
-            hint = "; if a row has several, --label_separator parts them"
+            hint = f"; if a row has several, {named('label_separator')} parts them"
         else:
             near = difflib.get_close_matches(words[0], self.names, n=1, cutoff=0.6)
             hint = f"; did you mean {near[0]!r}?" if near else ""
         return (
             f"column {self.settings.column} has labels that the model has not: {shown}{more}; the "
             f"first stands at {first}{hint}; the model's are {shown_names(self.names)} (rows with "
-            "numbers: see --label_names)"
+            f"numbers: see {named('label_names')})"
         )
 
 
@@ -243,15 +244,15 @@ def model_labels(names: tuple[str, ...], problem_type: str, settings: LabelSetti
     vocabulary = Vocabulary(names, problem_type, settings, of_model=True)
     if problem_type == REGRESSION:
         return vocabulary
-    flag, given = ("--label_columns", settings.columns) if settings.columns else (
-        "--label_names", settings.names)  # fmt: skip
+    setting = named("label_columns" if settings.columns else "label_names")
+    given = settings.columns or settings.names
     if strangers := [name for name in given if name not in names]:
         raise InputError(
-            f"{flag} names {strangers[0]!r}, which is none of the model's labels "
+            f"{setting} names {strangers[0]!r}, which is none of the model's labels "
             f"({shown_names(names)})"
         )
     if settings.columns and (lacking := [name for name in names if name not in given]):
-        raise InputError(f"--label_columns has no column for the model's label {lacking[0]!r}")
+        raise InputError(f"{setting} has no column for the model's label {lacking[0]!r}")
     return vocabulary
 
 
@@ -272,9 +273,11 @@ def read_label_names(path: str | None) -> tuple[str, ...]:
     try:
         lines = [line.strip() for line in read_text(path, LABEL_NAMES_BYTES).splitlines()]
     except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"--label_names {path} cannot be read: {error}") from None
+        raise InputError(f"{named('label_names', path)} cannot be read: {error}") from None
     if not lines or "" in lines or len(set(lines)) < len(lines):
-        raise InputError(f"--label_names {path}: needs one name a line, none empty, none twice")
+        raise InputError(
+            f"{named('label_names', path)}: needs one name a line, none empty, none twice"
+        )
     return tuple(lines)
 
 

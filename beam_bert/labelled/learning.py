@@ -17,6 +17,7 @@ from beam_bert.labelled.cells import (
 )
 from beam_bert.labelled.labels import Meaning, Vocabulary, shown_names
 from beam_bert.labelled.parsing import LabelSettings, ParsedLabels, parse_labels
+from beam_bert.settings.naming import named
 from beam_bert.tasks.classification import REGRESSION, SINGLE_LABEL
 
 # A spelling is common where it has so much of the rows of all spellings of that label.
@@ -54,10 +55,10 @@ def learn_labels(column: LabelColumn, settings: LabelSettings) -> Vocabulary:
     unseen = [name for number, name in enumerate(vocabulary.names) if not rows[number]]
     notes = vocabulary.notes
     if unseen:
-        flag = "--label_columns" if settings.columns else "--label_names"
+        given = named("label_columns" if settings.columns else "label_names")
         notes += (
-            f"warning: no row of --train has {shown_names(unseen)} of {flag}; the model will not "
-            "know of it",
+            f"warning: no row of {named('train')} has {shown_names(unseen)} of {given}; the model "
+            "will not know of it",
         )
     return Vocabulary(names, parsed.problem_type, settings, vocabulary.aliases, notes=notes)
 
@@ -79,16 +80,17 @@ def _spelled(column: LabelColumn, parsed: ParsedLabels, settings: LabelSettings)
         raise InputError(
             f"column {settings.column} has {len(numbers):,} different numbers with decimals, such "
             f"as {', '.join(map(number_name, list(numbers)[:3]))}: if they are amounts, say "
-            "--problem_type regression; if each is a class, --problem_type single_label"
+            f"{named('problem_type', 'regression')}; if each is a class, "
+            f"{named('problem_type', 'single_label')}"
         )
     aliases: dict[str, str] = {}
     notes: list[str] = []
-    named = [_number_spelling(number, numbers[number]) for number in sorted(numbers)]
+    numerals = [_number_spelling(number, numbers[number]) for number in sorted(numbers)]
     texts: list[str] = []
     for spellings in words.values():
         texts += _word_spellings(spellings, aliases, notes)
     return Vocabulary(
-        (*named, *sorted(texts)), parsed.problem_type, settings, aliases, notes=tuple(notes)
+        (*numerals, *sorted(texts)), parsed.problem_type, settings, aliases, notes=tuple(notes)
     )
 
 
@@ -160,7 +162,8 @@ def _check_enough(meaning: Meaning, rows: Counter[int], column: LabelColumn) -> 
     )
     more = f" (and {len(single) - 1:,} other labels)" if len(single) > 1 else ""
     amounts = all(number_of(name) is not None for name in names)
-    hint = "; if the numbers are amounts, say --problem_type regression" if amounts else ""
+    regression = named("problem_type", "regression")
+    hint = f"; if the numbers are amounts, say {regression}" if amounts else ""
     raise InputError(
         f"column {settings.column}: label {single[0]!r}{more} has one example only, {where}: "
         f"nothing is left to check it on; add examples, or take the row out{hint}"

@@ -20,6 +20,7 @@ from beam_bert.labelled.cells import (
     list_in,
     number_of,
 )
+from beam_bert.settings.naming import named
 from beam_bert.tasks.classification import MULTI_LABEL, REGRESSION, SINGLE_LABEL
 
 PROBLEM_TYPES = {
@@ -162,7 +163,7 @@ class _Parser:
         shown = ", ".join(f"{word} ({count:,})" for word, count in rows.most_common(4))
         self.notes.append(
             f"warning: {rows.total():,} rows have {shown} for a label: taken for no label; "
-            "--keep_null_labels keeps them"
+            f"{named('keep_null_labels')} keeps them"
         )
         return {cell: value for cell, value in filled.items() if cell not in nulls}
 
@@ -185,7 +186,7 @@ class _Parser:
                 self._refuse(
                     alone[0],
                     f"beside a list, {_shown(one.value)} at {self.column.first[one]}: write every "
-                    "cell as a JSON list, or part labels by --label_separator",
+                    f"cell as a JSON list, or part labels by {named('label_separator')}",
                 )
             self._refuse_structures(texts.keys() - lists.keys())
         if lists:
@@ -198,7 +199,8 @@ class _Parser:
                 self._refuse(
                     cell,
                     'not a label: write a list as JSON, ["a", "b"], or part labels by '
-                    "--label_separator" + self._single_hint(),
+                    + named("label_separator")
+                    + self._single_hint(),
                 )
         if self.type is not None:
             return
@@ -213,12 +215,13 @@ class _Parser:
                 first = next(cell for cell in self.column.first if cell in marked)
                 self._refuse(
                     first,
-                    f"several labels, it seems: say --label_separator '{mark}'"
+                    f"several labels, it seems: say {named('label_separator')} '{mark}'"
                     + self._single_hint(),
                 )
 
     def _single_hint(self) -> str:
-        return "" if self.of_model else "; if it is one label, say --problem_type single_label"
+        one = named("problem_type", "single_label")
+        return "" if self.of_model else f"; if it is one label, say {one}"
 
     def _split(self, cell: Cell, separator: str) -> Parts:
         if isinstance(cell.value, tuple):
@@ -261,8 +264,8 @@ class _Parser:
         if not names:
             self._refuse(
                 first,
-                f"a vector of 0 and 1 for {width} labels without names: say --label_names FILE, a "
-                "name a line",
+                f"a vector of 0 and 1 for {width} labels without names: say "
+                f"{named('label_names', 'FILE')}, a name a line",
             )
         if width != len(names):
             self._refuse(first, f"a vector for {width} labels, and there are {len(names)} names")
@@ -291,7 +294,7 @@ class _Parser:
                 "but the model gives each text one label; evaluate a multi-label model, or keep "
                 "one label a row"
             )
-        return "not one label; see --problem_type multi_label"
+        return f"not one label; see {named('problem_type', 'multi_label')}"
 
     def _each(
         self, cells: Mapping[Cell, Hashable], read: Callable[[Cell], Parts]

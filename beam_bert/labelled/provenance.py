@@ -25,6 +25,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from beam_bert.errors import InputError, shortened
 from beam_bert.labelled.rows import sha256_of
+from beam_bert.settings.naming import named
 from beam_bert.slices.plan import FileEntry
 from beam_bert.sources.yaml_files import read_yaml
 
@@ -111,7 +112,7 @@ def check_sources(
             raise InputError(
                 f"{file.path} has licence {found.licence!r} in {where}, which is not one of those "
                 f"allowed ({', '.join(names.values())}); leave it out, add it to "
-                "--allowed_licences, or say --accept_unlicensed"
+                f"{named('allowed_licences')}, or say {named('accept_unlicensed')}"
             )
         records.append(
             SourceRecord(
@@ -156,7 +157,7 @@ def _undeclared(files: Sequence[tuple[str, str]], begun: Collection[str]) -> Inp
     are = "is" if len(names) == 1 else "are"
     error = InputError(
         f"{', '.join(names[:3])}{more} {are} not declared in {' or '.join(places)}: add path, "
-        "origin, licence and date there, or say --accept_unlicensed"
+        f"origin, licence and date there, or say {named('accept_unlicensed')}"
     )
     error.to_paste = "\n".join(blocks)
     return error
@@ -178,8 +179,8 @@ def card_licence(card: str) -> str:
     if licence == "other":
         licence = metadata.get("license_name")
     several = licence if isinstance(licence, list) else [licence]
-    named = ", ".join(" ".join(each.split()) for each in several if isinstance(each, str))
-    return UNKNOWN_LICENCE if named.casefold() in ("", "other", "not declared") else named
+    names = ", ".join(" ".join(each.split()) for each in several if isinstance(each, str))
+    return UNKNOWN_LICENCE if names.casefold() in ("", "other", "not declared") else names
 
 
 def unallowed_licences(licences: str, allowed: Iterable[str]) -> list[str]:
@@ -247,7 +248,7 @@ def _fits(path: str, pattern: str) -> bool:
 
 
 def _read(place: str, *, required: bool) -> list[DeclaredSource]:
-    name = f"--data {place}" if required else place
+    name = named("data", place) if required else place
     values = read_yaml(place, name, InputError, or_none=not required)
     if values is None and not required:
         return []

@@ -11,15 +11,13 @@ import pyarrow as pa
 
 from beam_bert.encoder.config import EncoderConfig
 from beam_bert.encoder.plan import Int64Array
-from beam_bert.errors import ConfigError, InputError
+from beam_bert.errors import InputError
 from beam_bert.labelled.answers import Asked
-from beam_bert.labelled.rows import Tokens
+from beam_bert.labelled.rows import Tokens, document_rows, slice_of
 from beam_bert.settings.answer import DEFAULT_MAX_LENGTH
 from beam_bert.settings.answer_training import AnswerEvaluateConfig, AnswerFinetuneConfig
-from beam_bert.settings.inference import stride_of
+from beam_bert.settings.inference import stride_of, window_length
 from beam_bert.slices.batch import SliceBatch
-from beam_bert.slices.plan import Slice
-from beam_bert.slices.schema import rejects_batch
 from beam_bert.tokenization import QuestionTokenizer, WindowSettings, windows_of
 from beam_bert.tokenization.token_places import tokens_of
 
@@ -66,25 +64,21 @@ def question_tokenizer(
       ConfigError: the model does not read windows that long, or the stride leaves them no room.
       ModelError: the folder has no tokenizer, or another model's.
     """
-    limit, max_length = encoder.max_length, config.max_length
-    if max_length is not None and max_length > limit:
-        raise ConfigError(f"--max_length {max_length}: the model reads {limit} at most")
-    length = max_length or min(limit, DEFAULT_MAX_LENGTH)
+    length = window_length(config.max_length, encoder.max_length, DEFAULT_MAX_LENGTH)
     windows = WindowSettings(length, True, stride_of(config, length, config.max_answer_tokens))
     return QuestionTokenizer(folder, windows, None)
 
 
 def asked_batch(asked: Sequence[Asked]) -> SliceBatch:
     """Questions as the document rows of one slice."""
-    columns = {
-        "doc_id": pa.array([each.id for each in asked], pa.string()),
-        "text": pa.array([each.context for each in asked], pa.string()),
-        "text_pair": pa.array([each.question for each in asked], pa.string()),
-        "source_file": pa.array([each.place for each in asked], pa.string()),
-        "source_row": pa.array(np.arange(len(asked))),
-        "carried": pa.Array.from_buffers(pa.struct([]), len(asked), [None]),
-    }
-    return SliceBatch(Slice(0, ()), "", pa.RecordBatch.from_pydict(columns), rejects_batch([]))
+    return slice_of(
+        document_rows(
+            [question.id for question in asked],
+            [question.context for question in asked],
+            [question.question for question in asked],
+            [question.place for question in asked],
+        )
+    )
 
 
 def check_questions(asked: Sequence[Asked], tokenizer: QuestionTokenizer) -> None:

@@ -16,6 +16,7 @@ from beam_bert.errors import InputError
 from beam_bert.labelled.cells import CellReader, LabelColumn
 from beam_bert.labelled.labels import NO_LABEL, Meaning, no_label_message
 from beam_bert.labelled.parsing import LabelSettings
+from beam_bert.settings.naming import named
 from beam_bert.slices.batch import SliceBatch
 from beam_bert.slices.plan import FileEntry, Slice, plan_units
 from beam_bert.slices.schema import REJECT_SCHEMA, rejects_batch
@@ -37,7 +38,6 @@ class Rows:
     Attributes:
       texts: one a row; `pairs` likewise, None without second segments.
       places: `file#row` of each.
-      files: what was read.
       rejected: rows that could not be used.
       targets: see `beam_bert.labelled.labels.Meaning`; None where no labels were asked for.
       meaning: of the label column, likewise.
@@ -46,7 +46,6 @@ class Rows:
     texts: list[str]
     pairs: list[str] | None
     places: list[str]
-    files: tuple[FileEntry, ...]
     rejected: int = 0
     targets: np.ndarray | None = None
     meaning: Meaning | None = None
@@ -118,7 +117,7 @@ def read_rows(
     *,
     labels: LabelsWanted | None,
     max_reject_rate: float,
-    flag: str,
+    setting: str,
 ) -> Rows:
     """Read every usable row of the files, in the order of their paths.
 
@@ -127,7 +126,7 @@ def read_rows(
       spec: how to read; `keep_columns` is set here.
       labels: what a row must have beside its text; None: nothing.
       max_reject_rate: share of rows to go on without.
-      flag: the flag that named the patterns, for messages.
+      setting: that named the patterns, for messages.
 
     Raises:
       InputError: nothing to read, no such column, a label that cannot be read, or more unusable
@@ -145,21 +144,21 @@ def read_rows(
     if labels is not None and rows.num_rows:
         cells = CellReader(files, spec, columns, class_names=not labels.settings.names).read(rows)
         column = LabelColumn()
-        column.add(cells, _places(rows))
+        column.add(cells, places_of(rows))
         meaning = labels.read(column)
         targets, kept = meaning.targets(cells)
         has_label = np.isin(np.arange(len(cells)), kept)
         message = no_label_message(labels.settings.column)
         rejects = pa.concat_tables([rejects, unlabelled_rejects(rows, ~has_label, message)])
         rows = rows.filter(pa.array(has_label))
-    check_rejects(rejects, total, max_reject_rate, flag)
+    check_rejects(rejects.num_rows, total, max_reject_rate, first_reject(rejects), setting)
     if rows.num_rows == 0:
-        raise InputError(f"{flag} {' '.join(patterns)}: there is not one usable row")
+        given = named(setting, " ".join(patterns))
+        raise InputError(f"{given}: there is not one usable row")
     return Rows(
         texts=rows["text"].to_pylist(),
         pairs=rows["text_pair"].to_pylist() if spec.text_pair_column else None,
-        places=_places(rows),
-        files=tuple(files),
+        places=places_of(rows),
         rejected=rejects.num_rows,
         targets=targets,
         meaning=meaning,
@@ -169,21 +168,20 @@ def read_rows(
 def unlabelled_rejects(rows: pa.Table, lacking: BoolArray, message: str) -> pa.Table:
     """Rejects of the rows that have no label: filtered, since `take` joins what holds 2 GiB."""
     rejected = [
-        SliceBatch(Slice(0, ()), "", batch, rejects_batch([])).reject(
-            range(len(batch)), NO_LABEL, [message] * len(batch)
-        )
+        slice_of(batch).reject(range(len(batch)), NO_LABEL, [message] * len(batch)).rejects
         for batch in rows.filter(pa.array(lacking)).to_batches()
     ]
-    return pa.Table.from_batches([batch.rejects for batch in rejected], REJECT_SCHEMA)
+    return pa.Table.from_batches(rejected, REJECT_SCHEMA)
 
 
-def _places(rows: pa.Table) -> list[str]:
+def places_of(rows: pa.Table | pa.RecordBatch) -> list[str]:
+    """`file#row` of each row."""
     pairs = zip(rows["source_file"].to_pylist(), rows["source_row"].to_pylist(), strict=True)
     return [f"{file}#{row}" for file, row in pairs]
 
 
 def read_documents(
-    files: Sequence[FileEntry], spec: SourceSpec, *, max_reject_rate: float, flag: str
+    files: Sequence[FileEntry], spec: SourceSpec, *, max_reject_rate: float, setting: str
 ) -> tuple[pa.Table, int]:
     """Every usable row of the files, as `beam_bert.sources` gives them, and how many were not.
 
@@ -193,7 +191,7 @@ def read_documents(
       files: to read.
       spec: how.
       max_reject_rate: share of rows to go on without.
-      flag: the flag that named the files, for messages.
+      setting: that named the files, for messages.
 
     Raises:
       InputError: more unusable rows than `max_reject_rate`.
@@ -201,9 +199,11 @@ def read_documents(
     rows, rejects = _read_all(files, spec)
     lost = rejects.filter(rejects["source_row"].is_null())
     if lost.num_rows:
-        raise InputError(f"{flag}: {lost['message'][0]}; mend the file, or leave it out")
-    check_rejects(rejects, rows.num_rows + rejects.num_rows, max_reject_rate, flag)
-    return rows, rejects.num_rows
+        raise InputError(f"{named(setting)}: {lost['message'][0]}; mend the file, or leave it out")
+    rejected = rejects.num_rows
+    total = rows.num_rows + rejected
+    check_rejects(rejected, total, max_reject_rate, first_reject(rejects), setting)
+    return rows, rejected
 
 
 def _read_all(files: Sequence[FileEntry], spec: SourceSpec) -> tuple[pa.Table, pa.Table]:
@@ -217,17 +217,47 @@ def _read_all(files: Sequence[FileEntry], spec: SourceSpec) -> tuple[pa.Table, p
     return pa.Table.from_batches([batch.rows for batch in batches]), rejects
 
 
-def check_rejects(rejects: pa.Table, rows_read: int, max_reject_rate: float, flag: str) -> None:
+def first_reject(rejects: pa.Table | pa.RecordBatch) -> str:
+    """Where the first of the rejects stands, and what is wrong with it; "" where there is none."""
+    for reject in rejects.slice(0, 1).to_pylist():
+        row = "" if reject["source_row"] is None else f"#{reject['source_row']}"
+        return f"{reject['source_file']}{row}: {reject['message']}"
+    return ""
+
+
+def check_rejects(
+    rejected: int, rows_read: int, max_reject_rate: float, first: str, setting: str
+) -> None:
     """Raise InputError, naming the first one, where more rows are unusable than may be."""
-    if rejects.num_rows <= max_reject_rate * rows_read:
-        return
-    first = rejects.slice(0, 1).to_pylist()[0]
-    row = "" if first["source_row"] is None else f"#{first['source_row']}"
-    raise InputError(
-        f"{flag}: {rejects.num_rows} of {rows_read} rows cannot be used, the first is "
-        f"{first['source_file']}{row}: {first['message']}; mend them, or raise --max_reject_rate "
-        f"(now {max_reject_rate:g}) to go on without them"
-    )
+    if rejected > max_reject_rate * rows_read:
+        raise InputError(
+            f"{named(setting)}: {rejected:,} of {rows_read:,} rows cannot be used, the first is "
+            f"{first}; mend or remove them, or raise {named('max_reject_rate')} (now "
+            f"{max_reject_rate:g}) to go on without them"
+        )
+
+
+def slice_of(rows: pa.RecordBatch) -> SliceBatch:
+    """Rows as a slice of no file."""
+    return SliceBatch(Slice(0, ()), "", rows, rejects_batch([]))
+
+
+def document_rows(
+    ids: Sequence[str],
+    texts: Sequence[str],
+    pairs: Sequence[str] | None = None,
+    files: Sequence[str] | None = None,
+) -> pa.RecordBatch:
+    """Texts as document rows that carry nothing; `source_row` is the place of each among them."""
+    columns = {
+        "doc_id": pa.array(ids, pa.string()),
+        "text": pa.array(texts, pa.string()),
+        **({} if pairs is None else {"text_pair": pa.array(pairs, pa.string())}),
+        "source_file": pa.array([""] * len(ids) if files is None else files, pa.string()),
+        "source_row": pa.array(np.arange(len(ids)), pa.int64()),
+        "carried": pa.Array.from_buffers(pa.struct([]), len(ids), [None]),
+    }
+    return pa.RecordBatch.from_pydict(columns)
 
 
 def tokenize_rows(rows: Rows, tokenizer: DocumentTokenizer) -> tuple[Tokens, Int64Array, str]:
@@ -260,17 +290,8 @@ def tokenize_rows(rows: Rows, tokenizer: DocumentTokenizer) -> tuple[Tokens, Int
 def _tokenized(
     rows: Rows, some: slice, tokenizer: DocumentTokenizer
 ) -> tuple[TokenArrays, Int64Array, str]:
-    places = rows.places[some]
-    columns = {
-        "doc_id": pa.array(places, pa.string()),
-        "text": pa.array(rows.texts[some], pa.string()),
-        "source_file": pa.array([""] * len(places), pa.string()),
-        "source_row": pa.array(np.arange(len(places))),
-    }
-    if rows.pairs is not None:
-        columns["text_pair"] = pa.array(rows.pairs[some], pa.string())
-    whole = SliceBatch(Slice(0, ()), "", pa.RecordBatch.from_pydict(columns), rejects_batch([]))
-    result = tokenizer.tokenize(whole)
+    places, pairs = rows.places[some], None if rows.pairs is None else rows.pairs[some]
+    result = tokenizer.tokenize(slice_of(document_rows(places, rows.texts[some], pairs)))
     flaw = ""
     if result.rejects.num_rows:
         reject = result.rejects.slice(0, 1).to_pylist()[0]

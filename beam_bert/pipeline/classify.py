@@ -15,6 +15,7 @@ from beam_bert.encoder.precision import EIGHT_BITS
 from beam_bert.inference.compute_options import ComputeOptions
 from beam_bert.models import ResolvedModel, fetch_model, resolve_model
 from beam_bert.pipeline.predict import Predict
+from beam_bert.settings.inference import window_length
 from beam_bert.slices.batch import SliceBatch
 from beam_bert.slices.schema import output_schema
 from beam_bert.slices.token_arrays import logits_array
@@ -22,8 +23,6 @@ from beam_bert.tasks import ClassificationTask
 from beam_bert.tokenization import DocumentTokenizer, WindowSettings
 
 logger = logging.getLogger(__name__)
-
-DEFAULT_MAX_LENGTH = 512  # what BERT reads, and enough for most documents
 
 
 class Classify(Predict):
@@ -64,7 +63,7 @@ class Classify(Predict):
                 problem_type=encoder.problem_type,
                 threshold=encoder.threshold,
             )
-            windows = windows or WindowSettings(min(encoder.max_length, DEFAULT_MAX_LENGTH))
+            windows = windows or WindowSettings(window_length(None, encoder.max_length))
         super().__init__(
             model,
             tokenizer_of=partial(DocumentTokenizer, settings=windows, pair=pair),

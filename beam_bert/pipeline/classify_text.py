@@ -18,14 +18,12 @@ import pyarrow as pa
 from apache_beam.typehints.row_type import RowTypeConstraint
 from apache_beam.typehints.schemas import named_fields_from_element_type
 
-from beam_bert.encoder import EncoderConfig
 from beam_bert.encoder.config import read_config
-from beam_bert.errors import ConfigError
 from beam_bert.inference.compute_options import ComputeOptions
 from beam_bert.models import fetch_model, resolve_model
 from beam_bert.pipeline.classify import Classify, warn_if_unchecked
 from beam_bert.settings.fields import check_values
-from beam_bert.settings.inference import ClassifyConfig
+from beam_bert.settings.inference import ClassifyConfig, window_length
 from beam_bert.slices.batch import SliceBatch
 from beam_bert.slices.plan import Segment, Slice
 from beam_bert.slices.schema import document_schema, rejects_batch
@@ -34,7 +32,6 @@ from beam_bert.tasks.classification import REGRESSION
 from beam_bert.tokenization import WindowSettings
 
 BATCH_ROWS = 1_024
-DEFAULT_MAX_LENGTH = 512
 STRIDE = 64  # and a third of the window at most, as in the jobs
 _SOURCE = "row"  # stands in the place of a file's name; rows come from none
 
@@ -86,7 +83,7 @@ class ClassifyText(beam.PTransform):
             all_scores=all_scores,
             threshold=encoder.threshold if threshold is None else threshold,
         )
-        window = _max_length(max_length, encoder)
+        window = window_length(max_length, encoder.max_length)
         self._classify = Classify(
             resolved,
             self._task,
@@ -129,14 +126,6 @@ _ANSWER_TYPES: dict[str, Any] = {
     "labels": Sequence[str] | None,
     "scores": Sequence[float] | None,
 }
-
-
-def _max_length(asked: int | None, encoder: EncoderConfig) -> int:
-    if asked is not None and asked > encoder.max_length:
-        raise ConfigError(
-            f"max_length {asked}: the model reads {encoder.max_length} tokens at most"
-        )
-    return asked or min(encoder.max_length, DEFAULT_MAX_LENGTH)
 
 
 @dataclass(frozen=True)

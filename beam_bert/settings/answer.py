@@ -10,6 +10,7 @@ from pydantic import field_validator, model_validator
 
 from beam_bert.settings.fields import setting
 from beam_bert.settings.inference import MOST_SLICE_BYTES, JobConfig
+from beam_bert.settings.naming import named
 
 # A window and the overlap that published models were fine-tuned with (run_squad.py's defaults).
 DEFAULT_MAX_LENGTH = 384
@@ -109,33 +110,35 @@ class AnswerConfig(JobConfig):
 
     @model_validator(mode="after")
     def _check_questions(self) -> AnswerConfig:
+        given, wide = named("question"), named("answers", "wide")
         if bool(self.question) == (self.question_column is not None):
             fault = "one of them, not both" if self.question else "one of them is missing"
-            raise ValueError(f"give --question or --question_column: {fault}")
+            raise ValueError(f"give {named('question')} or {named('question_column')}: {fault}")
         if any(_SURROGATE.search(text) for text in self.question):
-            raise ValueError("--question: a question holds bytes that are no text (UTF-8)")
+            raise ValueError(f"{given}: a question holds bytes that are no text (UTF-8)")
         try:
             self._parted()
         except ValueError as error:
-            raise ValueError(f"--question: {error}") from None
+            raise ValueError(f"{given}: {error}") from None
         if any(not text.strip() for text in self.questions or ()):
-            raise ValueError("--question: a question is empty")
+            raise ValueError(f"{given}: a question is empty")
         unnamed = [text for name, text in self._parted() if name is None]
         again = [text for number, text in enumerate(unnamed) if text in unnamed[:number]]
         if again:
             raise ValueError(
-                f"--question {again[0]!r} is asked twice; leave one out, or name them: name=TEXT"
+                f"{given} {again[0]!r} is asked twice; leave one out, or name them: name=TEXT"
             )
         if self.question_column in self.text_column:
             raise ValueError(f"column {self.question_column!r} cannot be both text and question")
         names = [name.casefold() for name in self.names or () if name is not None]
         twice = sorted({name for name in names if names.count(name) > 1})
         if twice:
-            raise ValueError(f"--question: two questions are named {twice[0]!r}")
+            raise ValueError(f"{given}: two questions are named {twice[0]!r}")
         if self.answers == "wide" and len(names) < max(len(self.question), 1):
-            raise ValueError("--answers wide needs named questions: --question name=TEXT")
+            raise ValueError(f"{wide} needs named questions: {named('question', 'name=TEXT')}")
         if self.answers == "wide" and self.top_k > 1:
-            raise ValueError("--answers wide shows one answer a question: it needs --top_k 1")
+            needed = named("top_k", 1)
+            raise ValueError(f"{wide} shows one answer a question: it needs {needed}")
         return self
 
     @property

@@ -10,6 +10,7 @@ from pydantic import field_validator, model_validator
 
 from beam_bert.settings.answer import DEFAULT_MAX_LENGTH, DEFAULT_STRIDE, AnswerConfig
 from beam_bert.settings.fields import Settings, same_setting, setting
+from beam_bert.settings.naming import named
 from beam_bert.settings.training import FinetuneConfig, TrainingConfig, task_field
 
 _QUESTIONS = "Questions with their answers, SQuAD's JSON (v1, v2) or flat rows: "
@@ -143,7 +144,7 @@ class AnswerFinetuneConfig(_FlatColumns, TrainingConfig):
     @model_validator(mode="after")
     def _check_base(self) -> AnswerFinetuneConfig:
         if self.base is None:
-            raise ValueError("--base is missing: the encoder to start from")
+            raise ValueError(f"{named('base')} is missing: the encoder to start from")
         return self
 
 

@@ -9,6 +9,7 @@ from pydantic import field_validator, model_validator
 
 from beam_bert.settings.fields import Settings, same_setting, setting
 from beam_bert.settings.inference import ClassifyConfig
+from beam_bert.settings.naming import named
 from beam_bert.settings.text_files import Character, Encoding, OptionalCharacter
 from beam_bert.settings.training import FinetuneConfig, check_label_columns, task_field
 
@@ -129,5 +130,5 @@ class EvaluateConfig(Settings):
         if both := texts & {self.label_column, *self.label_columns}:
             raise ValueError(f"column {both.pop()!r} cannot be both text and label")
         if self.audit_terms is not None and not self.audit:
-            raise ValueError("--audit_terms needs --audit")
+            raise ValueError(f"{named('audit_terms')} needs {named('audit')}")
         return self

@@ -11,7 +11,9 @@ from typing import Any, Literal, Protocol
 
 from pydantic import model_validator
 
+from beam_bert.errors import ConfigError
 from beam_bert.settings.fields import Settings, changes_output, same_setting, setting
+from beam_bert.settings.naming import named
 from beam_bert.settings.text_files import Character, Encoding, OptionalCharacter
 
 EMBEDDED_SENTIMENT = "sentiment-small-en"
@@ -52,6 +54,24 @@ def stride_of(config: _HasStride, max_length: int, longest_answer: int = 0) -> i
     if "stride" in config.model_fields_set:
         return config.stride
     return min(config.stride, max(max_length // 3, min(longest_answer, max_length // 2)))
+
+
+DEFAULT_MAX_LENGTH = 512  # what BERT reads, and enough for most documents
+
+
+def window_length(
+    asked: int | None, limit: int, default: int = DEFAULT_MAX_LENGTH, hint: str = ""
+) -> int:
+    """Tokens of a window: as asked, else as many as the model reads (`limit`), `default` at most.
+
+    Raises:
+      ConfigError: more is asked than the model reads; ends with the hint.
+    """
+    if asked is not None and asked > limit:
+        raise ConfigError(
+            f"{named('max_length', asked)}: the model reads {limit} tokens at most{hint}"
+        )
+    return asked or min(limit, default)
 
 
 class SourceConfig(Settings):

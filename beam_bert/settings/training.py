@@ -9,6 +9,7 @@ from pydantic import ConfigDict, Field, field_validator, model_validator
 
 from beam_bert.settings.fields import Settings, same_setting
 from beam_bert.settings.inference import JobConfig, SourceConfig
+from beam_bert.settings.naming import named
 from beam_bert.settings.text_files import Character, Encoding, OptionalCharacter
 
 # SPDX names under which text may be used to train a model that is passed on; "own": it is yours.
@@ -38,11 +39,12 @@ def _field(group: str, description: str, **kwargs: Any) -> Any:
 def check_label_columns(column: str | None, columns: tuple[str, ...]) -> None:
     """Raise ValueError unless labels stand in one column, or in one each."""
     if column is None and not columns:
-        raise ValueError("--label_column is missing: the column with the label")
+        raise ValueError(f"{named('label_column')} is missing: the column with the label")
     if column is not None and columns:
-        raise ValueError("--label_column and --label_columns: give one of the two")
+        one, several = named("label_column"), named("label_columns")
+        raise ValueError(f"{one} and {several}: give one of the two")
     if len(columns) == 1 or len(set(columns)) < len(columns):
-        raise ValueError("--label_columns needs two columns or more, none twice")
+        raise ValueError(f"{named('label_columns')} needs two columns or more, none twice")
 
 
 def task_field(default: str) -> Any:
@@ -386,10 +388,11 @@ class FinetuneConfig(TrainingConfig):
     @model_validator(mode="after")
     def _check_distillation(self) -> FinetuneConfig:
         if self.base is None and self.teacher is None:
-            raise ValueError("--base is missing: the encoder to start from")
+            raise ValueError(f"{named('base')} is missing: the encoder to start from")
         check_label_columns(self.label_column, self.label_columns)
         if self.unlabelled and self.teacher is None:
-            raise ValueError("--unlabelled needs a --teacher that answers for its rows")
+            more, teacher = named("unlabelled"), named("teacher")
+            raise ValueError(f"{more} needs a {teacher} that answers for its rows")
         return self
 
 
@@ -430,5 +433,5 @@ class PretrainConfig(TrainingConfig):
     @model_validator(mode="after")
     def _check_base(self) -> PretrainConfig:
         if self.base is None:
-            raise ValueError("--base is missing: the encoder to start from")
+            raise ValueError(f"{named('base')} is missing: the encoder to start from")
         return self

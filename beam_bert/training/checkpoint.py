@@ -14,6 +14,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from beam_bert.errors import RunFailed
+from beam_bert.settings.naming import named
 from beam_bert.storage import make_folder, move, sync_file
 
 NAME = "state.safetensors"
@@ -41,7 +42,7 @@ class TrainingState:
         }
 
 
-def named(kind: str, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+def kept_as(kind: str, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Tensors for a `TrainingState`, which finds them again by their kind."""
     return {f"{kind}/{name}": weight for name, weight in weights.items()}
 
@@ -68,7 +69,8 @@ def write_state(folder: Path, key: str, state: TrainingState) -> None:
         partial.unlink(missing_ok=True)
         raise RunFailed(
             f"the checkpoint cannot be written to {folder}: {_one_line(error)}; make room, or name "
-            "another --work_folder, and run the same command again: it goes on from the last one"
+            f"another {named('work_folder')}, and run the same command again: it goes on from the "
+            "last one"
         ) from None
 
 

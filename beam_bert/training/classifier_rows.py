@@ -15,13 +15,15 @@ from beam_bert.labelled.cells import LabelColumn
 from beam_bert.labelled.labels import Meaning, label_settings, labels_without_rows, shown_names
 from beam_bert.labelled.learning import learn_labels
 from beam_bert.labelled.parsing import LabelSettings
-from beam_bert.labelled.rows import LabelsWanted, Rows, Tokens, tokenize_rows
+from beam_bert.labelled.rows import LabelsWanted, Rows, Tokens, read_rows, tokenize_rows
 from beam_bert.labelled.splitting import contradicting_rows, leaking_rows, split_holdout
+from beam_bert.settings.inference import window_length
+from beam_bert.settings.naming import named
 from beam_bert.settings.training import FinetuneConfig
 from beam_bert.sources import SourceSpec
 from beam_bert.tasks.classification import MULTI_LABEL, REGRESSION
 from beam_bert.tokenization import DocumentTokenizer, WindowSettings
-from beam_bert.training.reading import check_emptied, read_and_tell, report_leaks, window_length
+from beam_bert.training.reading import report_leaks, tell_emptied, tell_of
 from beam_bert.training.setup import say
 
 TokensReader = Callable[[Rows], tuple[Tokens, Int64Array, str]]
@@ -82,9 +84,7 @@ def read_labelled(config: FinetuneConfig) -> Labelled:
         training rows leak into dev and `leaks` is "refuse".
     """
     settings = label_settings(config)
-    rows = _rows(
-        config, config.train, "--train", settings, lambda c: learn_labels(c, settings).read(c)
-    )
+    rows = _rows(config, "train", settings, lambda c: learn_labels(c, settings).read(c))
     assert rows.targets is not None and rows.meaning is not None
     vocabulary, keys = rows.meaning.vocabulary, rows.content_keys()
     names, problem_type = vocabulary.names, vocabulary.problem_type
@@ -96,7 +96,7 @@ def read_labelled(config: FinetuneConfig) -> Labelled:
         )
     read, leaked = [rows], 0
     if config.dev:
-        dev = _rows(config, config.dev, "--dev", settings, lambda c: vocabulary.read(c, "--dev"))
+        dev = _rows(config, "dev", settings, lambda c: vocabulary.read(c, "dev"))
         read.append(dev)
         _check_differ(dev.targets, names, problem_type)
         leaks = leaking_rows(keys, dev.content_keys())
@@ -113,11 +113,12 @@ def read_labelled(config: FinetuneConfig) -> Labelled:
         raise InputError("too few rows: none is left to train on, or to choose on; add examples")
     unlabelled, unlabelled_leaked = None, 0
     if config.unlabelled:
-        read.append(_rows(config, config.unlabelled, "--unlabelled"))
+        read.append(_rows(config, "unlabelled"))
         leaks = leaking_rows(read[-1].content_keys(), dev.content_keys())
         unlabelled, unlabelled_leaked = read[-1].without(leaks), len(leaks)
         if len(leaks):
-            say(f"warning: {len(leaks):,} rows of --unlabelled stand in dev too: left out")
+            use = named("unlabelled")
+            say(f"warning: {len(leaks):,} rows of {use} stand in dev too: left out")
     if problem_type != REGRESSION:
         _warn_of_thin_labels(names, keys, rows.targets, dev.targets)
     return Labelled(
@@ -135,8 +136,7 @@ def read_labelled(config: FinetuneConfig) -> Labelled:
 
 def _rows(
     config: FinetuneConfig,
-    patterns: tuple[str, ...],
-    flag: str,
+    use: str,
     settings: LabelSettings | None = None,
     read: Callable[[LabelColumn], Meaning] | None = None,
 ) -> Rows:
@@ -144,13 +144,10 @@ def _rows(
         config, text_columns=config.text_column, text_pair_column=config.text_pair_column
     )
     columns = (config.label_column,) if config.label_column else config.label_columns
-    return read_and_tell(
-        patterns,
-        spec,
-        labels=LabelsWanted(columns, settings, read) if settings and read else None,
-        max_reject_rate=config.max_reject_rate,
-        flag=flag,
-    )
+    labels = LabelsWanted(columns, settings, read) if settings and read else None
+    patterns, rate = getattr(config, use), config.max_reject_rate
+    rows = read_rows(patterns, spec, labels=labels, max_reject_rate=rate, setting=use)
+    return tell_of(rows, use)
 
 
 def _for_torch(rows: Rows) -> np.ndarray:
@@ -165,8 +162,8 @@ def _check_differ(dev: np.ndarray | None, names: tuple[str, ...], problem_type: 
         is_value = problem_type == REGRESSION
         what = f"value {dev[0, 0]}" if is_value else f"label {names[dev[0]]!r}"
         raise InputError(
-            f"every row of --dev has the {what}: no model can be chosen on that; add other rows, "
-            "or leave --dev out and some of --train are held out"
+            f"every row of {named('dev')} has the {what}: no model can be chosen on that; add "
+            f"other rows, or leave it out, and some of {named('train')} are held out"
         )
 
 
@@ -192,8 +189,8 @@ def _check_all_taught(targets: np.ndarray | None, names: tuple[str, ...]) -> Non
     if untaught:
         more = f" (and {len(untaught) - 1} other labels)" if len(untaught) > 1 else ""
         raise InputError(
-            f"label {untaught[0]!r}{more} has no row left to train on: --dev has all of them; "
-            "add examples, or take them out of --dev"
+            f"label {untaught[0]!r}{more} has no row left to train on: {named('dev')} has all of "
+            "them; add examples, or take them out there"
         )
 
 
@@ -215,12 +212,13 @@ def tokenized(
     train_tokens, train, flaw = read(data.texts)
     dev_tokens, dev, other_flaw = read(data.dev)
     lost = len(data.texts) + len(data.dev) - len(train) - len(dev)
-    check_emptied(
+    tell_emptied(
         lost,
         flaw or other_flaw,
         rejected=data.rejected,
         rows_read=len(data.texts) + len(data.dev) + data.leaked + data.rejected,
         max_reject_rate=config.max_reject_rate,
+        setting="train",
     )
     if not lost:
         return data, train_tokens, dev_tokens

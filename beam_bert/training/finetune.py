@@ -19,6 +19,7 @@ from beam_bert.labelled.trained_rows import (
     trained_rows_bytes,
 )
 from beam_bert.reports import evaluation as report
+from beam_bert.settings.naming import named
 from beam_bert.settings.training import FinetuneConfig
 from beam_bert.tasks.classification import MULTI_LABEL, REGRESSION
 from beam_bert.training.batches import plan_epochs
@@ -212,10 +213,11 @@ class FineTuning:
     def _teacher(self, teacher: StartingPoint) -> Teacher:
         """The teacher's answers to every training row, in our order of labels."""
         config, data, device = self.config, self.data, self.setup.device
+        given = named("teacher", teacher.resolved.name)
         found = read_config(teacher.folder)
         if set(found.labels) != set(data.labels) or found.problem_type != data.problem_type:
             raise ConfigError(
-                f"--teacher {teacher.resolved.name} answers with {len(found.labels)} labels "
+                f"{given} answers with {len(found.labels)} labels "
                 f"({found.problem_type}), the rows have {len(data.labels)} ({data.problem_type}); "
                 "a teacher must know the same labels"
             )
@@ -223,7 +225,7 @@ class FineTuning:
         read = tokens_reader(config, teacher.folder, network.config)
         tokens, kept, flaw = read(data.texts)
         if len(kept) < len(data.texts):
-            raise InputError(f"--teacher {teacher.resolved.name}: {flaw}; remove the row")
+            raise InputError(f"{given}: {flaw}; remove the row")
         logits, states = network_outputs(network, tokens, device)
         order = [found.labels.index(label) for label in data.labels]
         same_width = states.shape[1] == self.network.config.hidden_size
@@ -271,7 +273,7 @@ def _metric(asked: str, problem_type: str) -> str:
         return possible[0]
     if asked not in possible:
         kind = problem_type.replace("_", " ")
-        raise ConfigError(f"--metric {asked}: for {kind} it is {' or '.join(possible)}")
+        raise ConfigError(f"{named('metric', asked)}: for {kind} it is {' or '.join(possible)}")
     return asked
 
 

@@ -24,9 +24,10 @@ from torch import Tensor, nn
 
 from beam_bert.encoder.plan import Int64Array
 from beam_bert.errors import RunFailed
+from beam_bert.settings.naming import named
 from beam_bert.training.checkpoint import (
     TrainingState,
-    named,
+    kept_as,
     optimizer_tensors,
     read_state,
     restore_optimizer,
@@ -272,7 +273,8 @@ class _Loop:
     def _diverged(self, what: str) -> RunFailed:
         return RunFailed(
             f"{what} {self.loss:g} at step {self.progress.step}: the training has diverged; lower "
-            f"--learning_rate (now {self.settings.learning_rate:g}) or raise --warmup"
+            f"{named('learning_rate')} (now {self.settings.learning_rate:g}) or raise "
+            f"{named('warmup')}"
         )
 
     def _run_epoch(self, batches: Sequence[Int64Array]) -> None:
@@ -372,8 +374,8 @@ class _Loop:
         return stale
 
     def _checkpoint(self) -> None:
-        tensors = named("parameter", self.parameters)
-        tensors |= named("kept", self.kept) | named("average", self.average)
+        tensors = kept_as("parameter", self.parameters)
+        tensors |= kept_as("kept", self.kept) | kept_as("average", self.average)
         tensors |= optimizer_tensors(self.optimizer, self.parameters)
         write_state(self.work, self.key, TrainingState(tensors, vars(self.progress)))
 

@@ -19,6 +19,7 @@ from torch import nn
 from beam_bert.encoder.families import FAMILIES
 from beam_bert.errors import ConfigError
 from beam_bert.settings.limits import CONFIG_JSON_BYTES
+from beam_bert.settings.naming import named
 from beam_bert.storage import read_json
 
 # Against the one [CLS] state that the residual connection adds.
@@ -47,7 +48,8 @@ def add_mean_layer(model: Any, family: str) -> None:
       ConfigError: DistilBERT, whose layers are not made like the others'.
     """
     if family == "distilbert":
-        raise ConfigError("--pooling mean is not for DistilBERT; say --pooling cls")
+        asked, other = named("pooling", "mean"), named("pooling", "cls")
+        raise ConfigError(f"{asked} is not for DistilBERT; say {other}")
     layers: nn.ModuleList = model.base_model.encoder.layer
     layer: Any = copy.deepcopy(layers[-1])
     attention = layer.attention

@@ -14,8 +14,10 @@ from beam_bert.encoder.checkpoint import Checkpoint
 from beam_bert.encoder.config import read_config
 from beam_bert.encoder.families import FAMILIES
 from beam_bert.errors import InputError
-from beam_bert.labelled.rows import Rows, Tokens, tokenize_rows
+from beam_bert.labelled.rows import Rows, Tokens, read_rows, tokenize_rows
 from beam_bert.labelled.splitting import split_holdout
+from beam_bert.settings.inference import window_length
+from beam_bert.settings.naming import named
 from beam_bert.settings.training import PretrainConfig
 from beam_bert.sources import SourceSpec
 from beam_bert.tokenization import DocumentTokenizer, WindowSettings
@@ -23,7 +25,7 @@ from beam_bert.training.batches import plan_epochs
 from beam_bert.training.delivery import Delivered, deliver, documents
 from beam_bert.training.loop import Plan, Progress
 from beam_bert.training.masking import MaskedObjective, load_language_model, mask_token
-from beam_bert.training.reading import check_emptied, read_and_tell, window_length
+from beam_bert.training.reading import tell_emptied, tell_of
 from beam_bert.training.run import run_training
 from beam_bert.training.saving import save_model
 from beam_bert.training.setup import Setup, say, set_up, work_folder
@@ -107,36 +109,34 @@ class PreTraining:
 
 def _rows(config: PretrainConfig) -> Rows:
     spec = SourceSpec.of(config, text_columns=config.text_column, text_unit=config.text_unit)
-    return read_and_tell(
-        config.input,
-        spec,
-        labels=None,
-        max_reject_rate=config.max_reject_rate,
-        flag="--input",
-    )
+    rate = config.max_reject_rate
+    rows = read_rows(config.input, spec, labels=None, max_reject_rate=rate, setting="input")
+    return tell_of(rows, "input")
 
 
 def _tokens(config: PretrainConfig, folder: Path, rows: Rows, length: int) -> tuple[Tokens, Tokens]:
     """Tokens to train on and held out: long documents are read whole, piece by piece."""
+    given = named("input")
     if len(rows) < 2:
-        raise InputError("--input has one row only: none would be left to measure on; add text")
+        raise InputError(f"{given} has one row only: none would be left to measure on; add text")
     kept, held = split_holdout(
         rows.content_keys(), np.zeros(len(rows), np.int64), config.holdout, config.seed
     )
     if len(held) == 0:
-        raise InputError("all rows of --input have the same text; there is nothing to learn")
+        raise InputError(f"all rows of {given} have the same text; there is nothing to learn")
     tokenizer = DocumentTokenizer(folder, WindowSettings(length, overlapping=True, stride=0))
-    found = [tokenize_rows(rows.take(part), tokenizer) for part in (kept, held)]
-    check_emptied(
-        len(rows) - sum(len(used) for _, used, _ in found),
-        next((flaw for _, _, flaw in found if flaw), ""),
+    parts = [tokenize_rows(rows.take(part), tokenizer) for part in (kept, held)]
+    tell_emptied(
+        len(rows) - sum(len(used) for _, used, _ in parts),
+        next((flaw for _, _, flaw in parts if flaw), ""),
         rejected=rows.rejected,
         rows_read=len(rows) + rows.rejected,
         max_reject_rate=config.max_reject_rate,
+        setting="input",
     )
-    if any(len(used) == 0 for _, used, _ in found):
-        raise InputError("--input: the tokenizer leaves nothing of the text; give other text")
-    (train, _, _), (dev, _, _) = found
+    if any(len(used) == 0 for _, used, _ in parts):
+        raise InputError(f"{given}: the tokenizer leaves nothing of the text; give other text")
+    (train, _, _), (dev, _, _) = parts
     return train, dev
 
 

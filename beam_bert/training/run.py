@@ -14,6 +14,7 @@ from filelock import FileLock, Timeout
 
 from beam_bert.errors import OutputError, RunFailed
 from beam_bert.reports.progress import Snapshot, show_progress
+from beam_bert.settings.naming import named
 from beam_bert.training.checkpoint import NAME as CHECKPOINT
 from beam_bert.training.delivery import Delivered
 from beam_bert.training.loop import Objective, Plan, Progress, Start, Trained
@@ -119,11 +120,11 @@ def _alone(work: Path) -> Iterator[None]:
     except Timeout:
         raise RunFailed(
             f"the same training is running already, in {work}; run this command again after it, "
-            "or name another --work_folder"
+            f"or name another {named('work_folder')}"
         ) from None
     except OSError as error:
         raise OutputError(
-            f"{work} cannot be written ({error.strerror}); name another --work_folder"
+            f"{work} cannot be written ({error.strerror}); name another {named('work_folder')}"
         ) from None
     try:
         yield

@@ -21,6 +21,7 @@ from beam_bert.encoder.families import FAMILIES
 from beam_bert.errors import OutputError, RunFailed
 from beam_bert.models import ModelStore
 from beam_bert.models.store import split_reference
+from beam_bert.settings.naming import named
 from beam_bert.settings.training import TrainingConfig
 from beam_bert.storage import make_folder, move, sync_folder, sync_names
 from beam_bert.tokenization.loading import quiet_transformers
@@ -56,7 +57,7 @@ def new_folder(beside: Path) -> Iterator[Path]:
         folder = Path(tempfile.mkdtemp(dir=beside.parent, prefix=f".{beside.name}."))
     except OSError as error:
         raise OutputError(
-            f"{beside.parent} cannot be written: {error.strerror}; name another --output"
+            f"{beside.parent} cannot be written: {error.strerror}; name another {named('output')}"
         ) from None
     try:
         yield folder
@@ -110,14 +111,15 @@ def as_json(values: Any) -> str:
 
 def check_folder(folder: Path, *, overwrite: bool) -> None:
     """Raise OutputError where a model could not be put at `folder`."""
+    given = named("output", str(folder))
     if folder.is_symlink() or (folder.exists() and not folder.is_dir()):
-        raise OutputError(f"--output {folder} is not a folder; name another")
+        raise OutputError(f"{given} is not a folder; name another")
     if folder.is_dir() and any(folder.iterdir()):
         if not (folder / "config.json").is_file():
-            raise OutputError(f"--output {folder} holds other files than a model; name another")
+            raise OutputError(f"{given} holds other files than a model; name another")
         if not overwrite:
             raise OutputError(
-                f"--output {folder} holds a model already; name another, or say --overwrite"
+                f"{given} holds a model already; name another, or say {named('overwrite')}"
             )
 
 
@@ -130,25 +132,27 @@ def check_writable(place: Path) -> None:
             pass
     except OSError as error:
         raise OutputError(
-            f"--output {place}: {there} cannot be written ({error.strerror}); name another"
+            f"{named('output', str(place))}: {there} cannot be written ({error.strerror}); name "
+            "another"
         ) from None
 
 
 def check_output(config: TrainingConfig) -> None:
     """Raise UserError early where the result could not be put where it is asked for."""
+    given = named("output", config.output)
     if config.layout == "folder":
         if "://" in config.output:
             raise OutputError(
-                f"--output {config.output}: --layout folder writes a local folder; a store may lie "
-                "on gs:// (--layout store)"
+                f"{given}: {named('layout', 'folder')} writes a local folder; a store may lie on "
+                f"gs:// ({named('layout', 'store')})"
             )
         check_folder(Path(config.output).expanduser(), overwrite=config.overwrite)
     else:
         if split_reference(config.output) is not None:
             # A store of that name would hide the alias from all who ask for it.
             raise OutputError(
-                f"--output {config.output}: name the store alone; --alias says which alias the "
-                f"version gets ({config.alias})"
+                f"{given}: name the store alone; {named('alias')} says which alias the version "
+                f"gets ({config.alias})"
             )
         store = ModelStore.open(config.output)
         store.check_alias(config.alias)

@@ -27,6 +27,7 @@ from beam_bert.labelled.provenance import (
 from beam_bert.models import ResolvedModel, fetch_model, resolve_model
 from beam_bert.models.cache import cache_folder
 from beam_bert.settings.limits import YAML_BYTES
+from beam_bert.settings.naming import named
 from beam_bert.settings.training import TrainingConfig
 from beam_bert.software import software_versions
 from beam_bert.sources import list_files
@@ -156,16 +157,17 @@ def check_base_licence(config: TrainingConfig, *models: StartingPoint) -> None:
             raise InputError(
                 f"{shown} (by its card); what is trained from it stands under that as well, and "
                 f"{', '.join(odd)} is none of those allowed "
-                f"({', '.join(config.allowed_licences)}): say --accept_base_license if you may use "
-                "it so, add it to --allowed_licences, or start from another model"
+                f"({', '.join(config.allowed_licences)}): say {named('accept_base_license')} if "
+                f"you may use it so, add it to {named('allowed_licences')}, or start from another "
+                "model"
             )
 
 
 def training_digest(config: TrainingConfig, sources: Sequence[SourceRecord]) -> str:
     """Stands for what a model learns from: the files' content, and the settings.
 
-    Not for where the files lie, nor for the version that `--base store@alias` stands for: a model
-    that was promoted is no reason to train the next one.
+    Not for where the files lie, nor for the version that `store@alias` as the base stands for: a
+    model that was promoted is no reason to train the next one.
     """
     settings = _settings(config, but={*_PLACES, "train", "dev", "unlabelled", "input"})
     what = [settings, sorted([source.use, source.sha256] for source in sources)]

@@ -17,7 +17,7 @@ from typing import Any
 
 from torch import Tensor
 
-from beam_bert.training.checkpoint import TrainingState, named, read_state, write_state
+from beam_bert.training.checkpoint import TrainingState, kept_as, read_state, write_state
 from beam_bert.training.loop import (
     Objective,
     Plan,
@@ -68,7 +68,8 @@ class _Pot:
         return max((values["kept_value"] for values in self.finished), default=-float("inf"))
 
     def write(self, work: Path, key: str) -> None:
-        tensors = named("start", self.start) | named("total", self.total) | named("best", self.best)
+        tensors = kept_as("start", self.start) | kept_as("total", self.total)
+        tensors |= kept_as("best", self.best)
         values = {"worth": self.worth, "finished": self.finished}
         write_state(work, key, TrainingState(tensors, values))
 

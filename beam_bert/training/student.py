@@ -19,6 +19,7 @@ import torch
 from beam_bert.encoder.config import read_config
 from beam_bert.errors import ConfigError, ModelError
 from beam_bert.settings.limits import TOKENIZER_BYTES
+from beam_bert.settings.naming import named
 from beam_bert.settings.training import FinetuneConfig
 from beam_bert.storage import read_json
 from beam_bert.training.network import from_pretrained
@@ -54,12 +55,12 @@ def make_student(base: Path, config: FinetuneConfig, texts: Sequence[str], folde
     shape = read_config(base)
     if shape.family != "bert":
         raise ConfigError(
-            f"--student_… makes a student of a BERT encoder, and {base} is {shape.family}; "
-            "give the student as --base"
+            f"{named('student_layers')} and the like make a student of a BERT encoder, and {base} "
+            f"is {shape.family}; give the student as {named('base')}"
         )
     layers = config.student_layers or shape.num_layers
     if layers > shape.num_layers:
-        raise ConfigError(f"--student_layers {layers}: the base has {shape.num_layers}")
+        raise ConfigError(f"{named('student_layers', layers)}: the base has {shape.num_layers}")
     model = from_pretrained("AutoModel", base)
     pieces: list[str] = []
     kept = np.arange(shape.vocab_size)
@@ -91,7 +92,7 @@ def _narrow(config: Any, layers: int, hidden: int, vocabulary: int) -> Any:
     from transformers import AutoModel
 
     if hidden % HEAD_SIZE:
-        raise ConfigError(f"--student_hidden {hidden} must be a multiple of {HEAD_SIZE}")
+        raise ConfigError(f"{named('student_hidden', hidden)} must be a multiple of {HEAD_SIZE}")
     config.num_hidden_layers, config.hidden_size = layers, hidden
     config.num_attention_heads, config.intermediate_size = hidden // HEAD_SIZE, 4 * hidden
     config.vocab_size = vocabulary
@@ -118,8 +119,8 @@ def _vocabulary(base: Path, size: int, texts: Sequence[str]) -> tuple[list[str],
     must = (special & vocabulary.keys()) | characters
     if size < len(must):
         raise ConfigError(
-            f"--student_vocabulary {size} has no room for the {len(must)} special tokens and "
-            "single characters; give more"
+            f"{named('student_vocabulary', size)} has no room for the {len(must)} special tokens "
+            "and single characters; give more"
         )
     found = [piece for piece in pieces if piece not in must and counts[vocabulary[piece]]]
     found.sort(key=lambda piece: (-counts[vocabulary[piece]], vocabulary[piece]))
@@ -146,7 +147,8 @@ def _wordpiece(base: Path) -> dict[str, Any]:
     except (OSError, ValueError) as error:
         raise ModelError(f"model {base}: a student needs its tokenizer.json ({error})") from None
     if tokenizer.get("model", {}).get("type") != "WordPiece":
-        raise ConfigError("--student_vocabulary needs a WordPiece tokenizer, as BERT's is")
+        needing = named("student_vocabulary")
+        raise ConfigError(f"{needing} needs a WordPiece tokenizer, as BERT's is")
     return tokenizer
 
 

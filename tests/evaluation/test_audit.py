@@ -193,9 +193,12 @@ def test_a_users_own_list_replaces_the_packages(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("axes: {pet: [{forms: {cat: [cat]}}]}", r"terms\.yaml: axes\.pet\.0\.forms: .*at least 2"),
+        (
+            "axes: {pet: [{forms: {cat: [cat]}}]}",
+            r"terms\.yaml'?: axes\.pet\.0\.forms: .*at least 2",
+        ),
         ("axes: {pet: [{forms: {cat: [cat], dog: []}}]}", r"group 'dog' has no terms"),
-        ("axis: {}", r"terms\.yaml: axes: Field required"),
+        ("axis: {}", r"terms\.yaml'?: axes: Field required"),
         ("a: [", r"not YAML"),
         (None, r"cannot be read"),
     ],

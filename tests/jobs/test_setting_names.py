@@ -19,6 +19,7 @@ from beam_bert.jobs.commands import main
 def place(tmp_path: Path) -> Path:
     """Files of rows, and one that is no UTF-8 and one that is no Parquet."""
     (tmp_path / "in.csv").write_text("Text,words,key\ngood,more,a\n")
+    (tmp_path / "bad.csv").write_text("text,label\ngood,positive\nbad,\n")
     (tmp_path / "in.dat").write_text("good\n")
     (tmp_path / "bad.parquet").write_bytes(b"PAR1")
     pq.write_table(pa.table({"text": ["good"], "label": [1]}), tmp_path / "one.parquet")
@@ -43,6 +44,14 @@ FAULTS: dict[str, tuple[str, dict[str, Any], str, Any, str]] = {
               "leave it out"),
     "tokens": ("sentiment", {"input": "one.parquet", "long_documents": "window", "max_length": 64,
                              "stride": 63}, "max_length", 64, "too few with"),
+    "licence": ("finetune", {"train": "one.parquet", "label_column": "label", "base": MODEL,
+                             "accept_unlicensed": False}, "accept_unlicensed", None, "origin"),
+    "columns": ("evaluate", {"input": "one.parquet", "model": MODEL, "label_column": "label",
+                             "label_columns": ["a", "b"]}, "label_columns", None, "one of the two"),
+    "rate": ("evaluate", {"input": "bad.csv", "label_column": "label", "model": MODEL,
+                          "max_reject_rate": 0.1}, "max_reject_rate", None, "go on without"),
+    "question": ("answer", {"input": "one.parquet", "model": MODEL, "question": " "},
+                 "question", None, "is empty"),
     "missing": ("sentiment", {"input": "in.csv", "top_k": 0}, "top_k", None, "greater than"),
 }  # fmt: skip
 

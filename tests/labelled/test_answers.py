@@ -267,17 +267,17 @@ def test_training_refuses_more_lost_labels_than_may_be(tmp_path: Path) -> None:
     )
     _, labels = read_asked([str(file)])
     with pytest.raises(InputError, match=r"1 of 2 labels .*'Berlin' is not at 3.*max_reject_rate"):
-        labels.check_rate(0.4, "--train")
-    labels.check_rate(0.5, "--train")
+        labels.check_rate(0.4, "train")
+    labels.check_rate(0.5, "train")
 
 
 def test_flat_rows_that_cannot_be_used_are_counted(tmp_path: Path) -> None:
     row = {"question": "Who?", "context": CONTEXT, "answer_text": "Müller", "answer_start": 16}
     file = tmp_path / "rows.jsonl"
     file.write_text("".join(json.dumps(r) + "\n" for r in (row, row | {"question": None})))
-    asked, labels = read_asked([str(file)], max_reject_rate=0.5, flag="--train")
+    asked, labels = read_asked([str(file)], max_reject_rate=0.5, setting="train")
     assert (len(asked), labels.blank) == (1, 1)
-    assert labels.shown == ["--train: 1 rows have no usable text or question: left out"]
+    assert labels.shown == ["train: 1 rows have no usable text or question: left out"]
 
 
 def test_flat_rows_may_hold_a_single_label(tmp_path: Path) -> None:

@@ -36,12 +36,12 @@ def read(
 
     def understand(column: LabelColumn) -> Meaning:
         if model:
-            return model_labels(model, model_type, how).read(column, "--input")
+            return model_labels(model, model_type, how).read(column, "input")
         return learn_labels(column, how).read(column)
 
     wanted = LabelsWanted(columns or ("label",), how, understand)
     files = [str(path) for path in paths]
-    return read_rows(files, SourceSpec(), labels=wanted, max_reject_rate=1, flag="--train")
+    return read_rows(files, SourceSpec(), labels=wanted, max_reject_rate=1, setting="train")
 
 
 def said(rows: Rows) -> list[Any]:
@@ -200,7 +200,7 @@ def test_json_lists_in_all_filled_cells_are_lists(tmp_path: Path) -> None:
         ('["a", ["b"]]', "which no label can be"),
         ('["a", null]', "with a null in it"),
         ("[0.25, 0.75]", "probabilities or amounts"),
-        ("news|sport", r"say --label_separator '\|'"),
+        ("news|sport", r"say label_separator '\|'"),
     ],
 )
 def test_what_looks_like_more_than_a_label_is_shown_with_the_flag(
@@ -229,7 +229,7 @@ def test_dicts_bytes_and_nested_lists_are_no_labels(tmp_path: Path, labels: list
 
 
 def test_marks_that_recur_are_separators_and_others_are_part_of_a_name(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="--label_separator ';'"):
+    with pytest.raises(InputError, match="label_separator ';'"):
         read(file_of(tmp_path, ["a; b", "b;a", "a"] * 2, "csv"))
     names = ["Toys, Games", "Games", "Food (sweet; sour)"] * 2
     assert said(read(file_of(tmp_path, names, "csv"))) == names
@@ -268,7 +268,7 @@ def test_words_for_what_is_not_there_are_no_labels_in_csv(tmp_path: Path) -> Non
     labels = ["good", "bad", "good", "bad", *WORDS]
     found = read(file_of(tmp_path, labels, "csv"))
     assert (said(found), found.rejected) == (["good", "bad"] * 2, len(WORDS))
-    assert "warning: 6 rows have" in notes(found) and "--keep_null_labels" in notes(found)
+    assert "warning: 6 rows have" in notes(found) and "keep_null_labels" in notes(found)
     kept = read(file_of(tmp_path, labels * 2, "csv"), keep_nulls=True)
     assert (kept.rejected, set(said(kept))) == (0, {"good", "bad", *WORDS})
     alone = read(file_of(tmp_path, ["None", "NULL"] * 2, "csv"))
@@ -319,7 +319,7 @@ def test_a_rare_spelling_is_the_common_one_and_two_common_ones_are_told(tmp_path
         read(file_of(tmp_path, ["Us"]), model=("US", "us"))
     other = read(file_of(tmp_path, ["TEA", "tea"]), model=("tea", "Sport"))
     assert said(other) == ["tea"] * 2
-    assert "1 rows of --input have 'TEA' for label 'tea'" in notes(other)
+    assert "1 rows of input have 'TEA' for label 'tea'" in notes(other)
 
 
 def test_an_empty_cell_may_say_that_no_label_applies(tmp_path: Path) -> None:
@@ -335,7 +335,7 @@ def test_an_empty_cell_may_say_that_no_label_applies(tmp_path: Path) -> None:
 def test_numbers_that_are_amounts_name_the_flag(tmp_path: Path) -> None:
     amounts = [n / 7 for n in range(30)]
     for labels in (amounts, amounts * 2, list(range(30)), [str(n) for n in amounts]):
-        with pytest.raises(InputError, match="--problem_type regression"):
+        with pytest.raises(InputError, match="problem_type='regression'"):
             read(file_of(tmp_path, labels))
     classes = read(file_of(tmp_path, amounts * 2), problem_type="single_label")
     assert len(set(said(classes))) == 30

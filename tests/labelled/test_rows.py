@@ -26,7 +26,7 @@ def test_text_tokenized_in_pieces_has_the_same_tokens(
     file = tmp_path / "in.csv"
     file.write_text("\n".join(["text,second", *lines]) + "\n")
     spec = SourceSpec(text_pair_column=pair, slice_bytes=200)  # in slices, which stay apart
-    read = read_rows([str(file)], spec, labels=None, max_reject_rate=0, flag="--input")
+    read = read_rows([str(file)], spec, labels=None, max_reject_rate=0, setting="input")
     assert read.texts == [line.split(",")[0] for line in lines]
     windows = WindowSettings(16, overlapping=True, stride=0)
     tokenizer = DocumentTokenizer(bert, windows, pair=pair is not None)

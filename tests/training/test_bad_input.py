@@ -270,9 +270,7 @@ def test_a_network_that_runs_away_unseen_is_told_with_step_and_loss(
     rate = math.inf if problem == "weights" else 1e-3
     settings = LoopSettings(rate, "constant", 0.0, 0.0, seed=0, bf16=False)
     plan = Plan([[np.array([0])]], settings)
-    with pytest.raises(
-        RunFailed, match=r"the loss was [\d.e-]+ at step 1: .* lower --learning_rate"
-    ):
+    with pytest.raises(RunFailed, match=r"the loss was [\d.e-]+ at step 1: .* lower learning_rate"):
         train(Network(), Runaway(), plan, work=tmp_path, key="k", progress=Progress(), say=print)
 
 
@@ -291,7 +289,7 @@ def test_texts_that_the_tokenizer_empties_are_rejects(
     empty = [("\u200b\u200d", "good"), ("\u00ad", "bad")]
     train = write_csv(tmp_path / "a.csv", [*labelled_rows(60), *empty])
     line = refused("--train", str(train))
-    assert f"2 of 62 rows cannot be used, such as {train}#6" in line
+    assert f"2 of 62 rows cannot be used, the first is {train}#6" in line
     assert "--max_reject_rate" in line
     dev = write_csv(tmp_path / "dev.csv", [*labelled_rows(20, seed=9), ("\u200b", "good")])
     flags = ("--train", str(train), "--dev", str(dev), "--max_reject_rate", "0.1")

@@ -23,6 +23,7 @@ from beam_bert.labelled.question_windows import (
 from beam_bert.labelled.rows import content_key
 from beam_bert.labelled.splitting import leaking_rows, split_holdout
 from beam_bert.settings.answer_training import AnswerFinetuneConfig
+from beam_bert.settings.naming import named
 from beam_bert.training.answering.objective import SpanObjective
 from beam_bert.training.batches import plan_epoch
 from beam_bert.training.delivery import Delivered, deliver, documents
@@ -81,16 +82,17 @@ def read_questions(config: AnswerFinetuneConfig) -> Questions:
     Raises:
       InputError: see `read_asked`; or questions leak into dev and `leaks` is "refuse".
     """
-    train, found = _read(config, config.train, "--train", need_places=True)
-    found.check_rate(config.max_reject_rate, "--train")
+    train, found = _read(config, "train", need_places=True)
+    found.check_rate(config.max_reject_rate, "train")
     labels = {"train": found}
     leaked = 0
     if config.dev:
-        dev, labels["dev"] = _read(config, config.dev, "--dev", need_places=False)
+        dev, labels["dev"] = _read(config, "dev", need_places=False)
         leaks = leaking_rows(_keys(train), _keys(dev))
         leaked = len(leaks)
         places = [train[n].place for n in leaks]
-        report_leaks(places, len(train), "questions of --train", config.train_dev_overlap)
+        what = f"questions of {named('train')}"
+        report_leaks(places, len(train), what, config.train_dev_overlap)
         train = [train[n] for n in np.setdiff1d(np.arange(len(train)), leaks)]
     else:
         texts = [content_key(each.context) for each in train]
@@ -137,7 +139,7 @@ class AnswerTraining:
         if len(lost):
             labels.right, labels.left_out = labels.right - len(lost), labels.left_out + len(lost)
             say(f"{len(lost):,} questions whose answers fit in no window: left out")
-            labels.check_rate(self.config.max_reject_rate, "--train")
+            labels.check_rate(self.config.max_reject_rate, "train")
 
     def _epoch(self, epoch: int) -> list[np.ndarray]:
         config, seed = self.config, [self.config.seed, epoch]
@@ -211,21 +213,19 @@ class AnswerTraining:
 
 
 def _read(
-    config: AnswerFinetuneConfig, patterns: tuple[str, ...], flag: str, *, need_places: bool
+    config: AnswerFinetuneConfig, use: str, *, need_places: bool
 ) -> tuple[list[Asked], LabelCheck]:
     asked, labels = read_asked(
-        patterns,
+        getattr(config, use),
         config.columns(),
         file_format=config.format,
         max_reject_rate=config.max_reject_rate,
-        flag=flag,
+        setting=use,
         need_places=need_places,
     )
-    say(f"{flag}: {labels}")
-    for unit in labels.units:
-        say(f"  {unit}")
-    for fault in labels.shown:
-        say(f"  {fault}")
+    say(f"{named(use)}: {labels}")
+    for line in (*labels.units, *labels.shown):
+        say(f"  {line}")
     return asked, labels
 
 
