@@ -13,7 +13,6 @@ from beam_bert.reports import evaluation as report
 from beam_bert.settings.nightly import GateConfig
 from beam_bert.tasks.classification import REGRESSION, SINGLE_LABEL
 
-
 PRODUCTION = report.Model(name="old", version="1", precision="fp32", device="cpu")
 
 
