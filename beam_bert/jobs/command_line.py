@@ -376,7 +376,7 @@ def _default_text(field: Any) -> str:
     if field.is_required():
         return ""
     default = field.default
-    if default is None or default == "":
+    if default in (None, "", ()):
         return "none"
     if isinstance(default, bool):
         return str(default).lower()

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
-from pydantic import field_validator, model_validator
+from pydantic import model_validator
 
-from beam_bert.settings.answer import DEFAULT_MAX_LENGTH, DEFAULT_STRIDE, AnswerConfig
-from beam_bert.settings.fields import Settings, same_setting, setting
-from beam_bert.settings.naming import named
-from beam_bert.settings.training import FinetuneConfig, TrainingConfig, task_field
+from beam_bert.settings.answer import AnswerConfig
+from beam_bert.settings.evaluation import ReportConfig
+from beam_bert.settings.fields import same_setting, setting
+from beam_bert.settings.training import SupervisedConfig, TaskConfig, task_field
 
 _QUESTIONS = "Questions with their answers, SQuAD's JSON (v1, v2) or flat rows: "
 # Not every script has words to compare: `beam_bert.evaluation.answering.metrics`.
@@ -39,8 +39,10 @@ def _column(name: str, what: str) -> Any:
     return setting("Data", f"Flat rows: column with {what}.", default=name)
 
 
-class _FlatColumns(Settings):
+class _FlatColumns(TaskConfig):
     """Where flat rows have what."""
+
+    OF_OTHER_TASK: ClassVar[str] = "FinetuneConfig, EvaluateConfig"
 
     task: Literal["classify", "answer"] = task_field("answer")
     format: Literal["auto", "text", "jsonl", "csv", "tsv", "parquet"] = setting(
@@ -70,13 +72,6 @@ class _FlatColumns(Settings):
             id=self.id_column,
         )
 
-    @field_validator("task")
-    @classmethod
-    def _check_task(cls, value: str) -> str:
-        if value != "answer":
-            raise ValueError("classify has settings of its own: FinetuneConfig, EvaluateConfig")
-        return value
-
     @model_validator(mode="after")
     def _check_columns(self) -> _FlatColumns:
         names = (self.question_column, self.text_column, self.answer_column, self.start_column)
@@ -86,7 +81,7 @@ class _FlatColumns(Settings):
         return self
 
 
-class AnswerFinetuneConfig(_FlatColumns, TrainingConfig):
+class AnswerFinetuneConfig(_FlatColumns, SupervisedConfig):
     """Fine-tune an encoder on questions with their answers, and publish a model that answers."""
 
     train: tuple[str, ...] = setting(
@@ -108,16 +103,8 @@ class AnswerFinetuneConfig(_FlatColumns, TrainingConfig):
         default="remove",
     )
 
-    max_length: int | None = setting(
-        "Training",
-        "Tokens of a window, the question and special ones included; default: the model's limit, "
-        f"{DEFAULT_MAX_LENGTH} at most.",
-        default=None,
-        ge=8,
-    )
-    stride: int = setting(
-        "Training", "Tokens that neighbouring windows share.", default=DEFAULT_STRIDE, ge=0
-    )
+    max_length: int | None = _same("max_length", group="Training")
+    stride: int = _same("stride", group="Training")
     max_answer_tokens: int = setting(
         "Training", "Longest answer that dev's questions get.", default=30, ge=1, le=512
     )
@@ -129,26 +116,15 @@ class AnswerFinetuneConfig(_FlatColumns, TrainingConfig):
     )
     epochs: int = setting("Training", "Passes over the training windows.", default=3, ge=1)
     learning_rate: float = setting("Training", "Its peak, at the head.", default=5e-5, gt=0)
-    layer_decay: float = same_setting(FinetuneConfig, "layer_decay")
-    warmup: float = same_setting(FinetuneConfig, "warmup")
-    schedule: Literal["linear", "cosine", "constant"] = same_setting(FinetuneConfig, "schedule")
-    weight_decay: float = same_setting(FinetuneConfig, "weight_decay")
     batch_tokens: int = setting(
         "Training", "Tokens of a batch; nothing is padded.", default=4096, ge=1
     )
-    early_stopping: int = same_setting(FinetuneConfig, "early_stopping")
     metric: Literal["f1", "exact"] = setting(
         "Training", "Dev metric that chooses the epoch, at its best null threshold.", default="f1"
     )
 
-    @model_validator(mode="after")
-    def _check_base(self) -> AnswerFinetuneConfig:
-        if self.base is None:
-            raise ValueError(f"{named('base')} is missing: the encoder to start from")
-        return self
 
-
-class AnswerEvaluateConfig(_FlatColumns):
+class AnswerEvaluateConfig(ReportConfig, _FlatColumns):
     """Measure a question-answering model: how often it is right, and on which questions."""
 
     input: tuple[str, ...] = setting(
@@ -164,8 +140,6 @@ class AnswerEvaluateConfig(_FlatColumns):
     null_threshold: float | None = _same("null_threshold")
     max_answer_tokens: int = _same("max_answer_tokens")
 
-    output: str = setting("Report", "Folder or gs:// prefix for evaluation.json and report.html.")
-    billing_project: str | None = _same("billing_project", group="Report")
     definition: Definition = setting(
         "Report",
         "What is right: squad compares words; cmrc (Chinese) and characters (scripts without word "
@@ -173,7 +147,3 @@ class AnswerEvaluateConfig(_FlatColumns):
         default="auto",
     )
     examples: int = setting("Report", "Wrong answers to show.", default=20, ge=0, le=1_000)
-    replicates: int = setting(
-        "Report", "Bootstrap replicates behind the intervals.", default=1_000, ge=100, le=100_000
-    )
-    seed: int = setting("Report", "The same seed draws the same replicates.", default=0, ge=0)

@@ -119,8 +119,9 @@ def is_fixed(config: type[BaseModel], name: str) -> bool:
 
 
 def field_group(config: type[BaseModel], name: str) -> str:
-    """The group of --help that a setting stands in."""
-    return str(_extra(config.model_fields[name])["group"])
+    """The group of --help that a setting stands in; `GROUPS` may call it otherwise for a job."""
+    group = str(_extra(config.model_fields[name])["group"])
+    return getattr(config, "GROUPS", {}).get(group, group)
 
 
 def is_rare(config: type[BaseModel], name: str) -> bool:

@@ -74,14 +74,19 @@ def window_length(
     return asked or min(limit, default)
 
 
-class SourceConfig(Settings):
-    """What everything that reads text takes: which files, and how."""
+class InputConfig(Settings):
+    """Which files are read."""
 
     input: tuple[str, ...] = setting(
         "Input",
         "Files, folders or globs, local or gs://; may be given several times.",
         min_length=1,
     )
+
+
+class ReaderConfig(Settings):
+    """How files are read, whatever they are read for."""
+
     format: Literal["auto", "text", "jsonl", "csv", "tsv", "parquet"] = setting(
         "Input",
         "Input format; auto goes by the file name (.gz .bz2 .zst .zip included).",
@@ -94,31 +99,6 @@ class SourceConfig(Settings):
         output=True,
         default=("text",),
         min_length=1,
-    )
-    text_pair_column: str | None = setting(
-        "Input",
-        "Column with the second segment, for models that read text pairs.",
-        output=True,
-        default=None,
-    )
-    id_column: str | None = setting(
-        "Input",
-        "Column that becomes doc_id; default: <source_file>#<source_row>.",
-        output=True,
-        default=None,
-    )
-    keep_columns: tuple[str, ...] | None = setting(
-        "Input",
-        "Columns to copy to the output; default: all but the text. No value: none.",
-        output=True,
-        also="carry",
-        default=None,
-    )
-    keep_text: bool = setting(
-        "Input", "Copy the text to the output too.", output=True, default=False
-    )
-    text_unit: Literal["line", "file"] = setting(
-        "Input", "Format text: a document is a line, or a whole file.", output=True, default="line"
     )
     column_names: tuple[str, ...] | None = setting(
         "Input",
@@ -163,6 +143,41 @@ class SourceConfig(Settings):
         le=MOST_DOCUMENT_BYTES,
     )
 
+
+class PairConfig(ReaderConfig):
+    """As `ReaderConfig`, for models that may read two texts."""
+
+    text_pair_column: str | None = setting(
+        "Input",
+        "Column with the second segment, for models that read text pairs.",
+        output=True,
+        default=None,
+    )
+
+
+class SourceConfig(PairConfig, InputConfig):
+    """What everything that reads text takes: which files, and how."""
+
+    id_column: str | None = setting(
+        "Input",
+        "Column that becomes doc_id; default: <source_file>#<source_row>.",
+        output=True,
+        default=None,
+    )
+    keep_columns: tuple[str, ...] | None = setting(
+        "Input",
+        "Columns to copy to the output; default: all but the text. No value: none.",
+        output=True,
+        also="carry",
+        default=None,
+    )
+    keep_text: bool = setting(
+        "Input", "Copy the text to the output too.", output=True, default=False
+    )
+    text_unit: Literal["line", "file"] = setting(
+        "Input", "Format text: a document is a line, or a whole file.", output=True, default="line"
+    )
+
     @property
     def pair_column(self) -> str | None:
         """Column of a second text beside each text, where there is one."""
@@ -175,8 +190,8 @@ class SourceConfig(Settings):
         return {name: values[name] for name in sorted(values) if changes_output(fields[name])}
 
 
-class InferenceConfig(SourceConfig):
-    """What everything that runs a model takes: text, the model, how it reads and computes."""
+class ModelConfig(Settings):
+    """Which model runs, how it reads and how it computes."""
 
     model: str = setting(
         "Model",
@@ -227,6 +242,10 @@ class InferenceConfig(SourceConfig):
         default=None,
         ge=1,
     )
+
+
+class InferenceConfig(ModelConfig, SourceConfig):
+    """What everything that runs a model takes: text, the model, how it reads and computes."""
 
 
 class JobConfig(InferenceConfig):

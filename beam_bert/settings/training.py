@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from functools import partial
 from typing import Any, ClassVar, Literal
 
-from pydantic import ConfigDict, Field, field_validator, model_validator
+from pydantic import ConfigDict, field_validator, model_validator
 
-from beam_bert.settings.fields import Settings, same_setting
-from beam_bert.settings.inference import JobConfig, SourceConfig
+from beam_bert.settings.fields import Settings, same_setting, setting
+from beam_bert.settings.inference import (
+    InputConfig,
+    JobConfig,
+    PairConfig,
+    ReaderConfig,
+    SourceConfig,
+)
 from beam_bert.settings.naming import named
-from beam_bert.settings.text_files import Character, Encoding, OptionalCharacter
 
 # SPDX names under which text may be used to train a model that is passed on; "own": it is yours.
 ALLOWED_LICENCES = (
@@ -30,26 +34,9 @@ ALLOWED_LICENCES = (
 )
 
 
-def _field(group: str, description: str, **kwargs: Any) -> Any:
-    return Field(
-        description=description, json_schema_extra={"group": group, "output": True}, **kwargs
-    )
-
-
-def check_label_columns(column: str | None, columns: tuple[str, ...]) -> None:
-    """Raise ValueError unless labels stand in one column, or in one each."""
-    if column is None and not columns:
-        raise ValueError(f"{named('label_column')} is missing: the column with the label")
-    if column is not None and columns:
-        one, several = named("label_column"), named("label_columns")
-        raise ValueError(f"{one} and {several}: give one of the two")
-    if len(columns) == 1 or len(set(columns)) < len(columns):
-        raise ValueError(f"{named('label_columns')} needs two columns or more, none twice")
-
-
 def task_field(default: str) -> Any:
-    """`--task`, which chooses between settings of finetune and evaluate."""
-    return _field(
+    """`--task`, with its default: the task whose settings a model has."""
+    return setting(
         "Task",
         "classify: labels of documents; answer: answers to questions, with flags of their own "
         "(--task answer --help).",
@@ -57,14 +44,78 @@ def task_field(default: str) -> Any:
     )
 
 
-# The readers are those of the inference jobs.
-_same = partial(same_setting, SourceConfig, group="Data")
+class TaskConfig(Settings):
+    """`--task` chooses between settings of finetune and evaluate."""
+
+    OF_OTHER_TASK: ClassVar[str]  # the names of those settings
+
+    task: Literal["classify", "answer"] = task_field("classify")
+
+    @field_validator("task")
+    @classmethod
+    def _check_task(cls, value: str) -> str:
+        if value != cls.model_fields["task"].default:
+            raise ValueError(f"{value} has settings of its own: {cls.OF_OTHER_TASK}")
+        return value
+
+
+class LabelConfig(Settings):
+    """What a label is, and where it stands."""
+
+    label_column: str | None = setting(
+        "Labels", "Column with the label, the labels or the value.", default=None
+    )
+    label_columns: tuple[str, ...] = setting(
+        "Labels",
+        "Instead of it: columns that are each of a label of their name, and hold 0 or 1.",
+        default=(),
+    )
+    label_separator: str | None = setting(
+        "Labels",
+        "Text that parts several labels of a row, such as ','; lists need none.",
+        default=None,
+    )
+    label_names: str | None = setting(
+        "Labels",
+        "File that names label 0, 1, 2, … line by line, where the rows have numbers or vectors.",
+        default=None,
+    )
+    keep_null_labels: bool = setting(
+        "Labels",
+        "NaN, None, NULL, N/A and the like are labels in CSV; default: rows of them have none.",
+        default=False,
+    )
+    blank_labels: Literal["missing", "none"] = setting(
+        "Labels",
+        "What an empty cell says where rows have several labels; missing: the row cannot be used; "
+        "none: none of the labels applies.",
+        default="missing",
+    )
+    max_reject_rate: float = setting(
+        "Labels",
+        "Share of rows without usable text or label to go on without.",
+        default=0.0,
+        ge=0,
+        le=1,
+    )
+
+    @model_validator(mode="after")
+    def _check_label_columns(self) -> LabelConfig:
+        one, several = named("label_column"), named("label_columns")
+        if self.label_column is None and not self.label_columns:
+            raise ValueError(f"{one} is missing: the column with the label")
+        if self.label_column is not None and self.label_columns:
+            raise ValueError(f"{one} and {several}: give one of the two")
+        if len(self.label_columns) == 1 or len(set(self.label_columns)) < len(self.label_columns):
+            raise ValueError(f"{several} needs two columns or more, none twice")
+        return self
 
 
 class TrainingConfig(Settings):
     """What fine-tuning and pre-training both take."""
 
     model_config = ConfigDict(allow_inf_nan=False)
+    GROUPS: ClassVar[dict[str, str]] = {"Input": "Data", "Labels": "Data"}
 
     # Flags that few need: --help_all shows them.
     RARE: ClassVar[frozenset[str]] = frozenset(
@@ -106,220 +157,193 @@ class TrainingConfig(Settings):
         }
     )
 
-    base: str | None = _field(
+    base: str | None = setting(
         "Model",
         "Encoder to start from: folder, gs:// prefix, store@alias or Hugging Face id.",
         default=None,
     )
-    output: str = _field("Output", "Model store (folder or gs:// prefix) or, see layout, a folder.")
-    layout: Literal["store", "folder"] = _field(
+    output: str = setting(
+        "Output", "Model store (folder or gs:// prefix) or, see layout, a folder."
+    )
+    layout: Literal["store", "folder"] = setting(
         "Output",
         "store: publish a version there and point the alias at it; folder: write the model itself.",
         default="store",
     )
-    alias: str = _field("Output", "Alias that a published version gets.", default="candidate")
-    overwrite: bool = _field("Output", "Layout folder: replace a model there.", default=False)
-    work_folder: str | None = _field(
+    alias: str = setting("Output", "Alias that a published version gets.", default="candidate")
+    overwrite: bool = setting("Output", "Layout folder: replace a model there.", default=False)
+    work_folder: str | None = setting(
         "Output",
         "Local folder for checkpoints; default: one of this run's own in the cache folder.",
         default=None,
     )
-    checkpoint_s: float = _field(
+    checkpoint_s: float = setting(
         "Output", "Seconds between checkpoints within an epoch.", default=120.0, gt=0
     )
     billing_project: str | None = same_setting(JobConfig, "billing_project", group="Output")
 
-    data: str | None = _field(
+    data: str | None = setting(
         "Provenance",
         "YAML file that declares the sources; default: data.yaml beside the files.",
         default=None,
     )
-    allowed_licences: tuple[str, ...] = _field(
+    allowed_licences: tuple[str, ...] = setting(
         "Provenance", "Licences that a source may have.", default=ALLOWED_LICENCES
     )
-    accept_unlicensed: bool = _field(
+    accept_unlicensed: bool = setting(
         "Provenance",
         "Train although a source has no allowed licence; the model card says so.",
         default=False,
     )
-    accept_base_license: bool = _field(
+    accept_base_license: bool = setting(
         "Provenance",
         "Train from a model whose own card names none of the allowed licences, such as a "
         "non-commercial one, or none at all; the model card says so.",
         default=False,
     )
 
-    seed: int = _field("Training", "The same seed gives the same model.", default=0, ge=0)
-    precision: Literal["auto", "fp32", "bf16"] = _field(
+    seed: int = setting("Training", "The same seed gives the same model.", default=0, ge=0)
+    precision: Literal["auto", "fp32", "bf16"] = setting(
         "Training", "Arithmetic; auto: bf16 where the hardware has it, else fp32.", default="auto"
     )
-    device: Literal["auto", "cpu", "cuda"] = _field(
+    device: Literal["auto", "cpu", "cuda"] = setting(
         "Training", "Where to train; auto: CUDA where there is one.", default="auto"
     )
-    gradient_accumulation: int = _field(
+    gradient_accumulation: int = setting(
         "Training", "Batches that one step of the optimizer sums up.", default=1, ge=1
     )
-    max_length: int | None = _field(
+    max_length: int | None = setting(
         "Training",
         "Tokens read of a document, special ones too; default: the model's limit, 512 at most.",
         default=None,
         ge=8,
     )
-
-
-class FinetuneConfig(TrainingConfig):
-    """Fine-tune an encoder on labelled text, and publish the classifier."""
-
-    task: Literal["classify", "answer"] = task_field("classify")
-    pooling: Literal["auto", "cls", "mean"] = _field(
-        "Model",
-        "What a new head reads; mean: a layer is added that starts as the mean over all tokens. "
-        "auto: mean where the base is a sentence encoder that pools so.",
-        default="auto",
+    schedule: Literal["linear", "cosine", "constant"] = setting(
+        "Training", "How the learning rate falls after the warm-up.", default="linear"
     )
-    head: Literal["fitted", "random"] = _field(
-        "Model",
-        "How a new head starts; fitted: as the best linear answer from the encoder as it is.",
-        default="fitted",
-    )
-    train: tuple[str, ...] = _field(
+    weight_decay: float = setting("Training", "AdamW's, on matrices.", default=0.01, ge=0)
+
+    @model_validator(mode="after")
+    def _check_base(self) -> TrainingConfig:
+        if self.base is None and getattr(self, "teacher", None) is None:
+            raise ValueError(f"{named('base')} is missing: the encoder to start from")
+        return self
+
+
+class SupervisedConfig(TrainingConfig):
+    """What both kinds of fine-tuning take: files of examples, and how they are gone through."""
+
+    train: tuple[str, ...] = setting(
         "Data", "Labelled rows: files, folders or globs, local or gs://.", min_length=1
     )
-    dev: tuple[str, ...] = _field(
+    dev: tuple[str, ...] = setting(
         "Data",
         "Labelled rows to choose and calibrate on; default: held out from train.",
         default=(),
     )
-    unlabelled: tuple[str, ...] = _field(
-        "Data", "With a teacher: more text, without labels, for the student.", default=()
-    )
-    format: Literal["auto", "text", "jsonl", "csv", "tsv", "parquet"] = _same("format")
-    text_column: tuple[str, ...] = _same("text_column")
-    text_pair_column: str | None = _same("text_pair_column")
-    column_names: tuple[str, ...] | None = _same("column_names")
-    encoding: Encoding = _same("encoding")
-    delimiter: OptionalCharacter = _same("delimiter")
-    quoting: bool | None = _same("quoting")
-    quote_char: Character = _same("quote_char")
-    escape_char: OptionalCharacter = _same("escape_char")
-    max_document_bytes: int = _same("max_document_bytes")
-    label_column: str | None = _field(
-        "Data", "Column with the label, the labels or the value.", default=None
-    )
-    label_columns: tuple[str, ...] = _field(
-        "Data",
-        "Instead of it: columns that are each of a label of their name, and hold 0 or 1.",
-        default=(),
-    )
-    label_separator: str | None = _field(
-        "Data",
-        "Text that parts several labels of a row, such as ','; lists need none.",
-        default=None,
-    )
-    label_names: str | None = _field(
-        "Data",
-        "File that names label 0, 1, 2, … line by line, where the rows have numbers or vectors.",
-        default=None,
-    )
-    keep_null_labels: bool = _field(
-        "Data",
-        "NaN, None, NULL, N/A and the like are labels in CSV; default: rows of them have none.",
-        default=False,
-    )
-    blank_labels: Literal["missing", "none"] = _field(
-        "Data",
-        "What an empty cell says where rows have several labels; missing: the row cannot be used; "
-        "none: none of the labels applies.",
-        default="missing",
-    )
-    problem_type: Literal["auto", "single_label", "multi_label", "regression"] = _field(
-        "Data",
-        "What a label is; auto: multi_label for lists or with a separator, else single_label.",
-        default="auto",
-    )
-    holdout: float = _field(
+    holdout: float = setting(
         "Data", "Share of train held out where there is no dev.", default=0.1, gt=0, lt=1
     )
-    train_dev_overlap: Literal["remove", "refuse"] = _field(
+    train_dev_overlap: Literal["remove", "refuse"] = setting(
         "Data", "Training rows whose text stands in dev too: leave out, or stop.", default="remove"
     )
-    max_reject_rate: float = _field(
-        "Data",
-        "Share of rows without usable text or label to go on without.",
-        default=0.0,
-        ge=0,
-        le=1,
-    )
-
-    teacher: str | None = _field(
-        "Distillation", "Model whose answers the student learns, named as base is.", default=None
-    )
-    student_layers: int | None = _field(
-        "Distillation",
-        "Layers of the student, spread over the base's; default: all.",
-        default=None,
-        ge=1,
-    )
-    student_hidden: int | None = _field(
-        "Distillation",
-        "Hidden size of the student, which then starts from random weights; default: the base's.",
-        default=None,
-        ge=8,
-    )
-    student_vocabulary: int | None = _field(
-        "Distillation",
-        "WordPieces that the student keeps, the commonest in the text; default: all.",
-        default=None,
-        ge=64,
-    )
-    teacher_weight: float = _field(
-        "Distillation",
-        "Share of the teacher's answers in the loss; labels are the rest.",
-        default=0.7,
-        ge=0,
-        le=1,
-    )
-    teacher_temperature: float = _field(
-        "Distillation", "Temperature of teacher and student in that loss.", default=2.0, gt=0
-    )
-    hidden_weight: float = _field(
-        "Distillation",
-        "Weight of the loss between [CLS] states, where widths are equal.",
-        default=1.0,
-        ge=0,
-    )
-
-    epochs: int = _field("Training", "Passes over the training rows.", default=6, ge=1)
-    learning_rate: float = _field("Training", "Its peak, at the head.", default=2e-4, gt=0)
-    layer_decay: float = _field(
+    layer_decay: float = setting(
         "Training",
         "Factor on the learning rate from each layer to the one below.",
         default=1.0,
         gt=0,
         le=1,
     )
-    warmup: float = _field("Training", "Share of the steps that warm up.", default=0.1, ge=0, lt=1)
-    schedule: Literal["linear", "cosine", "constant"] = _field(
-        "Training", "How the learning rate falls after that.", default="linear"
+    warmup: float = setting("Training", "Share of the steps that warm up.", default=0.1, ge=0, lt=1)
+    early_stopping: int = setting(
+        "Training",
+        "Stop after so many epochs without a better dev metric; 0: never.",
+        default=0,
+        ge=0,
     )
-    weight_decay: float = _field("Training", "AdamW's, on matrices.", default=0.01, ge=0)
-    batch_tokens: int = _field(
+
+
+class FinetuneConfig(LabelConfig, PairConfig, SupervisedConfig, TaskConfig):
+    """Fine-tune an encoder on labelled text, and publish the classifier."""
+
+    OF_OTHER_TASK: ClassVar[str] = "AnswerFinetuneConfig"
+
+    pooling: Literal["auto", "cls", "mean"] = setting(
+        "Model",
+        "What a new head reads; mean: a layer is added that starts as the mean over all tokens. "
+        "auto: mean where the base is a sentence encoder that pools so.",
+        default="auto",
+    )
+    head: Literal["fitted", "random"] = setting(
+        "Model",
+        "How a new head starts; fitted: as the best linear answer from the encoder as it is.",
+        default="fitted",
+    )
+    unlabelled: tuple[str, ...] = setting(
+        "Data", "With a teacher: more text, without labels, for the student.", default=()
+    )
+    problem_type: Literal["auto", "single_label", "multi_label", "regression"] = setting(
+        "Data",
+        "What a label is; auto: multi_label for lists or with a separator, else single_label.",
+        default="auto",
+    )
+    teacher: str | None = setting(
+        "Distillation", "Model whose answers the student learns, named as base is.", default=None
+    )
+    student_layers: int | None = setting(
+        "Distillation",
+        "Layers of the student, spread over the base's; default: all.",
+        default=None,
+        ge=1,
+    )
+    student_hidden: int | None = setting(
+        "Distillation",
+        "Hidden size of the student, which then starts from random weights; default: the base's.",
+        default=None,
+        ge=8,
+    )
+    student_vocabulary: int | None = setting(
+        "Distillation",
+        "WordPieces that the student keeps, the commonest in the text; default: all.",
+        default=None,
+        ge=64,
+    )
+    teacher_weight: float = setting(
+        "Distillation",
+        "Share of the teacher's answers in the loss; labels are the rest.",
+        default=0.7,
+        ge=0,
+        le=1,
+    )
+    teacher_temperature: float = setting(
+        "Distillation", "Temperature of teacher and student in that loss.", default=2.0, gt=0
+    )
+    hidden_weight: float = setting(
+        "Distillation",
+        "Weight of the loss between [CLS] states, where widths are equal.",
+        default=1.0,
+        ge=0,
+    )
+
+    epochs: int = setting("Training", "Passes over the training rows.", default=6, ge=1)
+    learning_rate: float = setting("Training", "Its peak, at the head.", default=2e-4, gt=0)
+    batch_tokens: int = setting(
         "Training", "Tokens of a batch; nothing is padded.", default=1024, ge=1
     )
-    label_smoothing: float = _field(
+    label_smoothing: float = setting(
         "Training",
         "Probability that single-label targets give to other labels.",
         default=0.0,
         ge=0,
         lt=1,
     )
-    r_drop_weight: float = _field(
+    r_drop_weight: float = setting(
         "Training",
         "Weight of R-Drop: two dropout passes should agree; doubles the cost.",
         default=0.0,
         ge=0,
     )
-    dropout: float | None = _field(
+    dropout: float | None = setting(
         "Training",
         "Share of the hidden values that is dropped at each step; default: the base's own, as a "
         "rule 0.1. On a few thousand rows and a small encoder 0.3 may do better.",
@@ -327,26 +351,26 @@ class FinetuneConfig(TrainingConfig):
         ge=0,
         lt=1,
     )
-    token_mask_rate: float = _field(
+    token_mask_rate: float = setting(
         "Training",
         "Share of the tokens that is masked at each step, drawn anew: no word alone decides.",
         default=0.15,
         ge=0,
         lt=1,
     )
-    ema_epochs: float = _field(
+    ema_epochs: float = setting(
         "Training",
         "Epochs over which the weights are averaged as they change; 0: the last ones as they are.",
         default=0.5,
         ge=0,
     )
-    soup: int = _field(
+    soup: int = setting(
         "Training",
         "Trainings whose weights are averaged: as a rule better, as cheap to run as one.",
         default=1,
         ge=1,
     )
-    wise_ft_weight: float | None = _field(
+    wise_ft_weight: float | None = setting(
         "Training",
         "Weight of the start (the base with its fitted head, or the model gone on from) in an "
         "average with what was learnt, where that makes the loss on dev less; default: the best of "
@@ -355,83 +379,52 @@ class FinetuneConfig(TrainingConfig):
         ge=0,
         lt=1,
     )
-    class_weights: Literal["none", "balanced"] = _field(
+    class_weights: Literal["none", "balanced"] = setting(
         "Training", "balanced: rare labels weigh more in the loss.", default="none"
     )
-    early_stopping: int = _field(
-        "Training",
-        "Stop after so many epochs without a better dev metric; 0: never.",
-        default=0,
-        ge=0,
-    )
-    metric: Literal["auto", "accuracy", "macro_f1", "spearman"] = _field(
+    metric: Literal["auto", "accuracy", "macro_f1", "spearman"] = setting(
         "Training",
         "Dev metric that chooses the epoch: the latest within a standard error of the best; auto: "
         "accuracy, macro_f1 (multi_label), spearman.",
         default="auto",
     )
 
-    audit_variants: int = _field(
+    audit_variants: int = setting(
         "Output",
         "Dev rows with identity terms swapped, to score for the card's bias audit; 0: no audit.",
         default=1_000,
         ge=0,
     )
 
-    @field_validator("task")
-    @classmethod
-    def _check_task(cls, value: str) -> str:
-        if value != "classify":
-            raise ValueError("answer has settings of its own: AnswerFinetuneConfig")
-        return value
-
     @model_validator(mode="after")
-    def _check_distillation(self) -> FinetuneConfig:
-        if self.base is None and self.teacher is None:
-            raise ValueError(f"{named('base')} is missing: the encoder to start from")
-        check_label_columns(self.label_column, self.label_columns)
+    def _check_unlabelled(self) -> FinetuneConfig:
         if self.unlabelled and self.teacher is None:
             more, teacher = named("unlabelled"), named("teacher")
             raise ValueError(f"{more} needs a {teacher} that answers for its rows")
         return self
 
 
-class PretrainConfig(TrainingConfig):
+class PretrainConfig(ReaderConfig, InputConfig, TrainingConfig):
     """Go on with an encoder's masked-language-model training on raw text of a domain."""
 
-    input: tuple[str, ...] = _field(
+    input: tuple[str, ...] = setting(
         "Data", "Raw text: files, folders or globs, local or gs://.", min_length=1
     )
-    format: Literal["auto", "text", "jsonl", "csv", "tsv", "parquet"] = _same("format")
-    text_column: tuple[str, ...] = _same("text_column")
-    text_unit: Literal["line", "file"] = _same("text_unit")
-    column_names: tuple[str, ...] | None = _same("column_names")
-    encoding: Encoding = _same("encoding")
-    delimiter: OptionalCharacter = _same("delimiter")
-    quoting: bool | None = _same("quoting")
-    quote_char: Character = _same("quote_char")
-    escape_char: OptionalCharacter = _same("escape_char")
-    max_document_bytes: int = _same("max_document_bytes")
-    holdout: float = _field(
+    text_unit: Literal["line", "file"] = same_setting(SourceConfig, "text_unit")
+    holdout: float = setting(
         "Data", "Share of the texts that the loss is measured on.", default=0.02, gt=0, lt=1
     )
-    max_reject_rate: float = _field(
+    max_reject_rate: float = setting(
         "Data", "Share of rows without usable text to go on without.", default=0.05, ge=0, le=1
     )
-    mask_rate: float = _field("Training", "Share of the tokens to guess.", default=0.15, gt=0, lt=1)
-    epochs: int = _field("Training", "Passes over the text.", default=1, ge=1)
-    learning_rate: float = _field("Training", "Its peak.", default=1e-4, gt=0)
-    warmup: float = _field("Training", "Share of the steps that warm up.", default=0.06, ge=0, lt=1)
-    schedule: Literal["linear", "cosine", "constant"] = _field(
-        "Training", "How the learning rate falls after that.", default="linear"
+    mask_rate: float = setting(
+        "Training", "Share of the tokens to guess.", default=0.15, gt=0, lt=1
     )
-    weight_decay: float = _field("Training", "AdamW's, on matrices.", default=0.01, ge=0)
-    batch_tokens: int = _field(
+    epochs: int = setting("Training", "Passes over the text.", default=1, ge=1)
+    learning_rate: float = setting("Training", "Its peak.", default=1e-4, gt=0)
+    warmup: float = setting(
+        "Training", "Share of the steps that warm up.", default=0.06, ge=0, lt=1
+    )
+    batch_tokens: int = setting(
         "Training", "Tokens of a batch; nothing is padded.", default=4096, ge=1
     )
-
-    @model_validator(mode="after")
-    def _check_base(self) -> PretrainConfig:
-        if self.base is None:
-            raise ValueError(f"{named('base')} is missing: the encoder to start from")
-        return self
