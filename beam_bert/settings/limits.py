@@ -24,6 +24,10 @@ YAML_NODES = 200_000
 
 # Bytes that the rules of a tokenizer's normalizer may make of one: XLM-R's make 66.
 NORMALIZER_GROWTH = 4_096
+# The same for what cuts a text into words: byte-level words after sentencepiece's make 16.
+WORDS_GROWTH = 16
+# Of a word that is cut into pieces (BERT's: 100), of a piece (sentencepiece's: 16) and its marks.
+WORD_CHARACTERS = 256
 # Of a normalized text, beyond a few times its own size.
 NORMALIZED_BYTES = 32 * 2**20
 

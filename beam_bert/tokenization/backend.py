@@ -87,7 +87,15 @@ class Template:
     def of(backend: Any, *, pair: bool) -> Template:
         """What the tokenizer puts around one segment, or around two."""
         segments = ("a", "b") if pair else ("a",)
-        encoding = backend.encode(*segments)
+        try:
+            encoding = backend.encode(*segments)
+        except BaseException as error:  # without unknown token it may have no "a"
+            if not is_of_tokenizer(error):
+                raise
+            raise ModelError(
+                f"the model's tokenizer fails at the text {' '.join(segments)!r} "
+                f"({shown(str(error), 200)}); mend tokenizer.json"
+            ) from None
         ids = np.array(encoding.ids, np.int64)
         # None marks a special token, else it is the segment's number.
         owners = np.array([-1 if segment is None else segment for segment in encoding.sequence_ids])

@@ -1,4 +1,4 @@
-"""How much a tokenizer's normalizer can make of a text: bounded before a byte is spent on it.
+"""How much a tokenizer can make of a text, and how long it can take: bounded by its rules.
 
 A normalizer comes with the model and is a small program. One that doubles, forty times in a row,
 makes terabytes of a word. What its rules can make at most is read off them; a text that could grow
@@ -14,7 +14,9 @@ from functools import lru_cache
 from math import ceil, prod
 from typing import Any
 
-from beam_bert.settings.limits import NORMALIZED_BYTES
+from tokenizers.models import Unigram
+
+from beam_bert.settings.limits import NORMALIZED_BYTES, WORD_CHARACTERS
 
 _BYTES_A_CHARACTER = 4
 # What NFKC makes of U+FDFA is 11 times as long: as far as Unicode itself goes.
@@ -26,19 +28,48 @@ def growth_of(backend: Any) -> int:
 
     What Unicode's own forms add is left out, see `grows_too_far`.
     """
-    normalizer = backend.normalizer
-    return 1 if normalizer is None else _growth_of_rules(bytes(normalizer.__getstate__()))
+    return _growth_of_part(backend.normalizer)
+
+
+def growth_in_words(backend: Any) -> int:
+    """Bytes that its pre-tokenizer makes of one at most: those that split also write."""
+    return _growth_of_part(backend.pre_tokenizer)
+
+
+def slow_rule(backend: Any) -> str | None:
+    """What of its model takes time by the square of a text's length; None: nothing does."""
+    model = backend.model
+    names = ("continuing_subword_prefix", "end_of_word_suffix")
+    lengths = {name: len(getattr(model, name, None) or "") for name in names}
+    lengths["max_input_chars_per_word"] = getattr(model, "max_input_chars_per_word", 0)
+    if isinstance(model, Unigram):
+        pieces = backend.get_vocab(with_added_tokens=False)
+        lengths["longest piece"] = max(map(len, pieces), default=0)
+    name, length = max(lengths.items(), key=lambda item: item[1])
+    return f"{name} has {length:,} characters" if length > WORD_CHARACTERS else None
+
+
+def _growth_of_part(part: Any) -> int:
+    return 1 if part is None else _growth_of_rules(bytes(part.__getstate__()))
 
 
 @lru_cache(maxsize=16)
 def _growth_of_rules(rules: bytes) -> int:
-    return _growth(json.loads(rules))
+    return growth_by(json.loads(rules))
 
 
-def _growth(rule: dict[str, Any]) -> int:
+def growth_by(rule: dict[str, Any]) -> int:
+    """Bytes that a normalizer or pre-tokenizer, as tokenizer.json has it, makes of one at most."""
     kind = rule.get("type")
     if kind == "Sequence":
-        return prod(map(_growth, rule["normalizers"]))
+        return prod(map(growth_by, rule.get("normalizers") or rule.get("pretokenizers") or ()))
+    if kind == "BertNormalizer":
+        return 2  # blanks around each Chinese character
+    if kind == "ByteLevel":
+        # A byte becomes a character of two; a pre-tokenizer's may write a blank before it.
+        return 4 if "add_prefix_space" in rule else 2
+    if kind == "Metaspace":
+        return 1 + len(rule["replacement"].encode())
     if kind == "Prepend":
         return 1 + len(rule["prepend"].encode())
     if kind == "Precompiled":

@@ -2,7 +2,7 @@
 
 A tokenizer is data and rules that came with the model, and may be hostile. It is built in a folder
 that holds the model's files and no others, from those fields of tokenizer_config.json that name no
-file; its normalizer's growth and its ids are checked, and a process of its own tries it first.
+file; a process of its own tries it first, then its rules and its ids are checked.
 """
 
 from __future__ import annotations
@@ -18,13 +18,20 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+from pydantic_core import from_json
 from tokenizers import Tokenizer
 
 from beam_bert.errors import ModelError, shortened, shown
-from beam_bert.settings.limits import CONFIG_JSON_BYTES, NORMALIZER_GROWTH, TOKENIZER_BYTES
+from beam_bert.settings.limits import (
+    CONFIG_JSON_BYTES,
+    NORMALIZER_GROWTH,
+    TOKENIZER_BYTES,
+    WORD_CHARACTERS,
+    WORDS_GROWTH,
+)
 from beam_bert.storage import is_model_file, not_a_model_file, read_json, read_regular
 from beam_bert.tokenization import trial
-from beam_bert.tokenization.growth import growth_of
+from beam_bert.tokenization.growth import growth_by, growth_in_words, growth_of, slow_rule
 
 _CONFIG_FIELDS = {"model_type", "tokenizer_class"}
 # Those that say how to tokenize. Others name files, code or templates, or are for generation.
@@ -59,6 +66,7 @@ def load_backend(folder: Path) -> Any:
     Raises:
       ModelError: as `load_tokenizer`.
     """
+    _try_as_written(folder)
     backend = _as_it_stands(folder)
     if backend is None:
         return load_tokenizer(folder).backend_tokenizer
@@ -81,7 +89,9 @@ def _as_it_stands(folder: Path) -> Any | None:
         text = read_regular(folder / "tokenizer.json", TOKENIZER_BYTES).decode()
         backend = Tokenizer.from_str(text)
         added = {token.content for token in backend.get_added_tokens_decoder().values()}
-    except Exception:  # whatever a damaged file makes a parser raise: the long way tells of it
+    except BaseException as error:  # what a damaged file makes a parser raise: the long way tells
+        if not is_of_tokenizer(error):
+            raise
         return None
     if others or not tokens <= added:
         return None
@@ -115,6 +125,7 @@ def load_tokenizer(folder: Path) -> Any:
     """
     from transformers import AutoTokenizer
 
+    _try_as_written(folder)
     with tempfile.TemporaryDirectory(prefix="beam_bert-") as closed:
         _fill(Path(closed), folder)
         try:
@@ -132,6 +143,7 @@ def load_tokenizer(folder: Path) -> Any:
             raise ModelError(f"model {folder}: its tokenizer cannot be loaded ({reason})") from None
         _require_files(folder, tokenizer)
     _check(folder, backend)
+    _try(folder, backend.to_str())
     return tokenizer
 
 
@@ -212,10 +224,11 @@ def _check(folder: Path, backend: Any) -> None:
             f"model {folder}: its tokenizer drops merges at random (dropout of "
             f"{backend.model.dropout}); set it to null in tokenizer.json"
         )
-    if (growth := growth_of(backend)) > NORMALIZER_GROWTH:
+    _check_growth(folder, growth_of(backend), growth_in_words(backend))
+    if rule := slow_rule(backend):
         raise ModelError(
-            f"model {folder}: the normalizer of its tokenizer makes up to {growth:,} bytes of one; "
-            f"{NORMALIZER_GROWTH:,} are allowed, mend tokenizer.json"
+            f"model {folder}: the {rule} in its tokenizer; {WORD_CHARACTERS} are allowed, mend "
+            "tokenizer.json"
         )
     if backend.get_vocab_size(with_added_tokens=False) <= len(_special_tokens(backend)):
         raise ModelError(
@@ -230,9 +243,34 @@ def _check(folder: Path, backend: Any) -> None:
                 f"model {folder}: its tokenizer has {ids} tokens, its table {rows}; use the "
                 "tokenizer that it was trained with"
             )
-    if folder.resolve().is_relative_to(_PACKAGE):
+
+
+def _check_growth(folder: Path, normalizer: int, words: int) -> None:
+    for part, growth, most in (
+        ("normalizer", normalizer, NORMALIZER_GROWTH),
+        ("pre_tokenizer", words, WORDS_GROWTH),
+    ):
+        if growth > most:
+            raise ModelError(
+                f"model {folder}: the {part} of its tokenizer makes up to {shown(growth)} bytes of "
+                f"one; {most:,} are allowed, mend tokenizer.json"
+            )
+
+
+def _try_as_written(folder: Path) -> None:
+    """Before tokenizer.json is read here: its added tokens are normalized while it is read."""
+    try:
+        text = read_regular(folder / "tokenizer.json", TOKENIZER_BYTES).decode()
+        values = from_json(text)
+        parts = [growth_by(values.get(part) or {}) for part in ("normalizer", "pre_tokenizer")]
+    except Exception:  # another shape, or none: the parser tells of it
         return
-    if problem := _tried(backend.to_str()):
+    _check_growth(folder, *parts)
+    _try(folder, text)
+
+
+def _try(folder: Path, tokenizer: str) -> None:
+    if not folder.resolve().is_relative_to(_PACKAGE) and (problem := _tried(tokenizer)):
         raise ModelError(f"model {folder}: its tokenizer {problem}; mend tokenizer.json")
 
 
@@ -266,5 +304,5 @@ def _tried(tokenizer: str) -> str | None:
     why = shortened(last[0]) if last else f"signal {-done.returncode}"
     return (
         f"needs more than {trial.MEMORY_BYTES >> 30} GiB or {trial.SECONDS} s for "
-        f"{len(trial.TEXTS)} short texts, or cannot be read ({why})"
+        f"{len(trial.TEXTS)} short texts ({why})"
     )
