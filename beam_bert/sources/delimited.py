@@ -59,7 +59,7 @@ def header_of(
             return [], len(head)
         raise HeaderError("the first line, which should name the columns, is too long")
     first = int(numbered[0])
-    if first in split.bad:
+    if any(first in indices for indices in split.bad.values()):
         raise HeaderError("the first line, which should name the columns, has an open quote")
     start = int(split.ends[first - 1]) if first else 0
     end = int(split.ends[first])
@@ -95,10 +95,17 @@ def parse_delimited(
     rejects = Rejects()
     block = rejects.without_unreadable(block)
     wanted = [name for name in spec.column_types if name in names]
-    table, ragged = _parse(block, names, wanted, dialect)
-    message = f"{{}} fields where the columns are {len(names)}"
-    flaws = {i: ("ragged_row", message.format(fields)) for i, fields in ragged.items()}
-    block = rejects.without_flawed(block, flaws)
+
+    def flaw(fields: int) -> tuple[str, str]:
+        return "ragged_row", f"{fields} fields where the columns are {len(names)}"
+
+    # pyarrow calls Python for each ragged row: it sees only those that nobody else can count.
+    fields = delimited_splitter(dialect, spec).field_counts(block.data, block.starts, block.stops)
+    ragged = np.flatnonzero((fields >= 0) & (fields != len(names)))
+    distinct, numbers = np.unique(fields[ragged], return_inverse=True)
+    block = rejects.without(block, ragged, (numbers, [flaw(n) for n in distinct.tolist()]))
+    table, others = _parse(block, names, wanted, dialect)
+    block = rejects.without_flawed(block, {i: flaw(n) for i, n in others.items()})
     count = len(block)
     if table.num_rows != count:
         raise RuntimeError(f"pyarrow read {table.num_rows} of {count} records")

@@ -11,21 +11,24 @@ from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.json
 
 from beam_bert.sources.bisect import refused
 from beam_bert.sources.documents import Columns
 from beam_bert.sources.fitting import holds_doubles, id_texts
 from beam_bert.sources.json_values import (
+    MISFIT,
     TOO_DEEP,
+    VALUE_STARTS,
     Flaw,
     as_text,
     bent_number,
     checks_of,
     deeper_than_allowed,
     flaw_of,
+    flaws_of,
 )
 from beam_bert.sources.records import Lines
 from beam_bert.sources.rejects import Rejects
@@ -33,9 +36,10 @@ from beam_bert.sources.spec import SourceSpec
 from beam_bert.sources.stream import Block
 
 _OPEN, _CLOSE = b"{}"
+_LOOKED_AT = 64  # lines of a block: where one of them is bad, so are too many to be singled out
 _NO_OBJECT = ("invalid_json", "the line is no JSON object")
 _BLANKS = np.frombuffer(b" \t\r\n", np.uint8)
-_JSON_STARTS = np.frombuffer(b'{["-0123456789tfnNI', np.uint8)
+_JSON_STARTS = np.frombuffer(VALUE_STARTS, np.uint8)
 
 
 def jsonl_splitter(spec: SourceSpec) -> Lines:
@@ -90,11 +94,11 @@ def _objects_only(block: Block, rejects: Rejects) -> Block:
     # No JSON begins so: these need no parser.
     senseless = filled & ~np.isin(begin, _JSON_STARTS)
     rejects.without(block, np.flatnonzero(senseless), _NO_OBJECT)
-    flaws = {}
-    for i in np.flatnonzero(filled & ~keep & ~senseless).tolist():
-        flaw = flaw_of(block.raw(i).strip(b" \t\r"))
-        flaws[i] = flaw.told if flaw else _NO_OBJECT
-    rejects.without_flawed(block, flaws)
+    rest = np.flatnonzero(filled & ~keep & ~senseless)
+    lines = pc.ascii_trim(block.raws(rest).view(pa.string()), " \t\r").view(pa.binary())
+    numbers, flaws = flaws_of(lines, lambda i: flaw_of(lines[i].as_py())[0])
+    numbers[numbers < 0] = len(flaws)
+    rejects.without(block, rest, (numbers, [*flaws, _NO_OBJECT]))
     return block.only(keep)
 
 
@@ -155,42 +159,49 @@ def _parse_with_care(
 ) -> tuple[Block, pa.RecordBatch]:
     """The same for a block that pyarrow refuses as it is: without its bad lines."""
     strict = {name: kind for name, kind in types.items() if name not in mixed}
-    flaws: dict[int, Flaw] = {}
-    values: dict[int, dict[str, Any]] = {}
-    suspects = list(range(len(block)))
-    if len(strict) == len(types):
-        # Python's parser is 20 times slower, but a call of pyarrow's costs as much as 100 lines.
-        suspects = refused(
-            suspects, lambda some: _parse(_pick(block, some), types) is not None, at_once=1_000
-        )
     checks = checks_of(strict, spec.text_parts)
-    for i in suspects:
-        found = flaw_of(block.raw(i), checks, into=(values, i))
-        if found is None:
-            continue
-        if not found.certain and (alone := _parse(_pick(block, [i]), types)) is not None:
-            values[i] = alone.select(sorted(mixed & types.keys())).to_pylist()[0]
-            continue
-        flaws[i] = found
+    values: dict[bytes, dict[str, Any]] = {}
+    suspects = np.arange(len(block))
+    looked_at = range(0, len(block), max(len(block) // _LOOKED_AT, 1))
+    if not mixed and not any(flaw_of(block.raw(i), checks)[0] for i in looked_at):
+        # Python's parser is 20 times slower, but a call of pyarrow's costs as much as 100 lines.
+        few = refused(
+            suspects.tolist(),
+            lambda some: _parse(_pick(block, some), types) is not None,
+            at_once=1_000,
+        )
+        suspects = np.array(few, np.int64)
+    lines = block.raws(suspects)
 
-    def without(indices: Iterable[int]) -> npt.NDArray[np.bool_]:
-        keep = np.ones(len(block), bool)
-        keep[list(indices)] = False
-        return keep
+    def find(index: int) -> Flaw | None:
+        line = lines[index].as_py()
+        flaw, value = flaw_of(line, checks)
+        if flaw and not flaw.certain:
+            alone = _parse(_pick(block, [int(suspects[index])]), types)
+            if alone is not None:
+                flaw, value = None, alone.select(sorted(mixed & types.keys())).to_pylist()[0]
+        if mixed and not flaw:
+            values[line] = value
+        return flaw
 
-    table = _parse(block.only(without(flaws)), strict)
+    numbers, flaws = flaws_of(lines, find)
+    bad = numbers >= 0
+    block = rejects.without(block, suspects[bad], (numbers[bad], flaws))
+    table = _parse(block, strict)
     if table is None:
-        rest = np.flatnonzero(without(flaws)).tolist()
-        for i in refused(rest, lambda some: _parse(_pick(block, some), strict) is not None):
-            flaws[i] = Flaw("carried_type", "a value does not fit its column's type")
-        table = _parse(block.only(without(flaws)), strict)
+        indices = list(range(len(block)))
+        misfits = refused(indices, lambda some: _parse(_pick(block, some), strict) is not None)
+        block = rejects.without(block, np.array(misfits, np.int64), MISFIT.told)
+        table = _parse(block, strict)
         if table is None:
             raise RuntimeError("pyarrow accepts each JSON line alone but not all together")
-    kept = without(flaws)
-    for name in mixed & types.keys():
-        texts = [as_text(values[i].get(name)) for i in np.flatnonzero(kept).tolist()]
-        table = table.append_column(name, pa.array(texts, pa.string()))
-    return rejects.without_flawed(block, {i: flaw.told for i, flaw in flaws.items()}), table
+    if mixed:
+        kept = block.raws(np.arange(len(block))).dictionary_encode()
+        objects = [values[line] for line in kept.dictionary.to_pylist()]
+        for name in mixed & types.keys():
+            texts = pa.array([as_text(value.get(name)) for value in objects], pa.string())
+            table = table.append_column(name, texts.take(kept.indices))
+    return block, table
 
 
 def _pick(block: Block, indices: list[int]) -> Block:

@@ -398,5 +398,6 @@ def _columns(
     if not flaws:
         return columns, rejects
     bad_rows = np.array(sorted(flaws), np.int64)
-    rejects.add(row + bad_rows, [flaws[i] for i in bad_rows.tolist()], raw(bad_rows))
+    each = (np.arange(len(bad_rows)), [flaws[i] for i in bad_rows.tolist()])
+    rejects.add(row + bad_rows, each, raw(bad_rows))
     return columns.without(flaws), rejects

@@ -33,11 +33,11 @@ class Split:
 
     Attributes:
       ends: end of each record in the buffer, its terminator included; records touch.
-      bad: reason, for the index of each record that cannot be used.
+      bad: indices of the records that cannot be used, by reason.
     """
 
     ends: Offsets
-    bad: dict[int, str] = field(default_factory=dict)
+    bad: dict[str, Offsets] = field(default_factory=dict)
 
 
 class Splitter(Protocol):
@@ -78,7 +78,7 @@ class Lines:
         if final and len(data) > (ends[-1] if len(ends) else 0):
             ends = np.append(ends, len(data))
         long = np.flatnonzero(np.diff(ends, prepend=0) > self.max_record_bytes)
-        return Split(ends, {int(index): TOO_LARGE for index in long})
+        return Split(ends, {TOO_LARGE: long} if len(long) else {})
 
     def numbered(self, data: bytes, ends: Offsets) -> npt.NDArray[np.bool_]:
         """All of them."""
@@ -111,9 +111,12 @@ class Delimited:
         self._delimiter = delimiter[0]
         self._quoting = quoting
         self._quote = quote
+        self._quote_byte = quote[0] if quoting else -1
         self._quotes = re.compile(rb"%b+" % re.escape(quote))
         self._opener_or_end = re.compile(
             rb"(?<=%b)%b|\r\n?|\n" % (re.escape(delimiter), re.escape(quote))
+            if quoting
+            else rb"\r\n?|\n"
         )
         self._escape = escape
         self._escaped = re.compile(rb"%b." % re.escape(escape), re.DOTALL) if escape else None
@@ -126,14 +129,16 @@ class Delimited:
         masked = self._escaped.sub(b"__", data)
         split = self._split(masked, final)
         if final and masked.endswith(self._escape):
-            split.bad[len(split.ends) - 1] = UNCLOSED_QUOTE
+            last = len(split.ends) - 1
+            bad = split.bad.get(UNCLOSED_QUOTE, np.array([], np.int64))
+            split.bad[UNCLOSED_QUOTE] = np.append(bad[bad < last], last)
         return split
 
     def _split(self, data: bytes, final: bool) -> Split:
         array = np.frombuffer(data, np.uint8)
         ends = self._line_ends(array, data, final)
         if self._quoting and self._quote in data:
-            quotes = np.flatnonzero(array == self._quote[0])
+            quotes = np.flatnonzero(array == self._quote_byte)
             if not self._quotes_are_regular(array, quotes):
                 return self._split_with_care(data, final)
             ends = ends[np.searchsorted(quotes, ends) % 2 == 0]
@@ -189,8 +194,8 @@ class Delimited:
         after = array[np.minimum(closing + 1, len(array) - 1)]
         if len(closing) and closing[-1] == len(array) - 1:
             after[-1] = _LF
-        opens = self._is_border(before) | (before == self._quote[0])
-        closes = self._is_border(after) | (after == self._quote[0])
+        opens = self._is_border(before) | (before == self._quote_byte)
+        closes = self._is_border(after) | (after == self._quote_byte)
         return bool(opens.all() and closes.all())
 
     def _is_border(self, values: npt.NDArray[np.uint8]) -> npt.NDArray[np.bool_]:
@@ -199,34 +204,133 @@ class Delimited:
         )
         return borders
 
+    def field_counts(self, data: bytes, starts: Offsets, stops: Offsets) -> Offsets:
+        """Fields of each record (int64; -1: its quotes or escapes are to be looked at one by one).
+
+        Args:
+          data: the records' bytes.
+          starts: where they begin.
+          stops: where they end, terminators left out.
+        """
+        if not len(starts) or (self._escape is not None and self._escape in data):
+            return np.full(len(starts), -1)
+        array = np.frombuffer(data, np.uint8)
+        delimiters = np.flatnonzero(array == self._delimiter)
+        if not self._quoting or self._quote not in data:
+            return _counted(delimiters, starts, stops) + 1
+        quotes = np.flatnonzero(array == self._quote_byte)
+        literal, regular = self._quotes_of(array, quotes, starts, stops)
+        before = (
+            np.searchsorted(quotes, delimiters)
+            - np.searchsorted(quotes, starts)[np.searchsorted(starts, delimiters, side="right") - 1]
+        )
+        outside = _counted(delimiters[before % 2 == 0], starts, stops)
+        counts = np.where(literal, _counted(delimiters, starts, stops), outside) + 1
+        return np.where(literal | regular, counts, -1)
+
+    def _quotes_of(
+        self, array: npt.NDArray[np.uint8], quotes: Offsets, starts: Offsets, stops: Offsets
+    ) -> tuple[npt.NDArray[np.bool_], npt.NDArray[np.bool_]]:
+        """Of some spans: whether all quotes in each are literal, and whether they are regular."""
+        first, last = np.searchsorted(quotes, starts), np.searchsorted(quotes, stops)
+        owner = np.searchsorted(starts, quotes, side="right") - 1
+        before = array[quotes - 1]
+        before[quotes == starts[owner]] = _LF
+        after = array[np.minimum(quotes + 1, len(array) - 1)]
+        after[quotes + 1 == stops[owner]] = _LF
+        opens = self._is_border(before)
+        is_opener = (np.arange(len(quotes)) - first[owner]) % 2 == 0
+        good = np.where(
+            is_opener,
+            opens | (before == self._quote_byte),
+            self._is_border(after) | (after == self._quote_byte),
+        )
+        literal = _sums(opens, first, last) == 0
+        regular = ((last - first) % 2 == 0) & (_sums(~good, first, last) == 0)
+        return literal, regular
+
+    def _broken_lines(
+        self, array: npt.NDArray[np.uint8], quotes: Offsets, starts: Offsets
+    ) -> npt.NDArray[np.bool_]:
+        """Lines whose first quoted field, wherever it ends, is followed by what no field is.
+
+        Of the others nothing is said.
+        """
+        opens = np.flatnonzero(self._is_border(array[quotes - 1]) | (quotes == 0))
+        first = np.searchsorted(quotes[opens], starts)
+        opener = np.append(opens, len(quotes))[first]
+        at = np.append(quotes, [len(array)] * 3)
+        closer = at[opener + 1]
+        behind = np.append(array, np.uint8(_LF))[np.minimum(closer + 1, len(array))]
+        return np.asarray(
+            (closer + 1 < np.minimum(starts + self.max_record_bytes, len(array)))
+            & (at[opener + 2] != closer + 1)
+            & ~self._is_border(behind)
+        )
+
     def _split_with_care(self, data: bytes, final: bool) -> Split:
-        """The same, record by record: for buffers with stray quotes or oversized records."""
+        """The same where quotes are stray or records oversized.
+
+        Lines that are a record by themselves, or cannot begin one, are found all at once; only the
+        others are looked at one by one.
+        """
+        array = np.frombuffer(data, np.uint8)
+        line_ends = self._line_ends(array, data, final)
+        if final and len(data) > _last(line_ends):
+            line_ends = np.append(line_ends, len(data))
+        line_starts = np.concatenate([[0], line_ends[:-1]]).astype(np.int64)[: len(line_ends)]
+        quotes = np.flatnonzero(array == self._quote_byte)
+        stops = self.stops(array, line_starts, line_ends)
+        of_lines = quotes[: np.searchsorted(quotes, _last(line_ends))]
+        literal, regular = self._quotes_of(array, of_lines, line_starts, stops)
+        whole = literal | regular
+        broken = ~whole & self._broken_lines(array, quotes, line_starts)
+        sure = (whole | broken) & (line_ends - line_starts < self.max_record_bytes)
+        unsure = [*np.flatnonzero(~sure).tolist(), len(line_ends)]
+        begins = [*line_starts.tolist(), len(data)]
         ends: list[int] = []
-        bad: dict[int, str] = {}
-        start = 0
+        bad: dict[str, list[int]] = {UNCLOSED_QUOTE: [], TOO_LARGE: []}
+        start = line = next_unsure = 0
         while start < len(data):
-            limit = min(start + self.max_record_bytes, len(data))
+            while begins[line] < start:
+                line += 1
+            while unsure[next_unsure] < line:
+                next_unsure += 1
+            some = slice(line, unsure[next_unsure])
+            if begins[line] == start and some.start < some.stop:
+                bad[UNCLOSED_QUOTE] += (len(ends) + np.flatnonzero(broken[some])).tolist()
+                ends += line_ends[some].tolist()
+            else:
+                found = self._record_at(data, start, final)
+                if found is None:
+                    break
+                if found[1]:
+                    bad[found[1]].append(len(ends))
+                ends.append(found[0])
+            start = ends[-1]
+        return Split(
+            np.array(ends, np.int64),
+            {reason: np.array(indices) for reason, indices in bad.items() if indices},
+        )
+
+    def _record_at(self, data: bytes, start: int, final: bool) -> tuple[int, str] | None:
+        """End of the record at `start`, and why it is bad; None: more is to be read for it."""
+        limit = min(start + self.max_record_bytes, len(data))
+        end, reason = self._record_end(data, start, limit, final), ""
+        if end == _UNKNOWN:
             # One byte more than a record may have must be in sight to call it too long.
-            whole = final or len(data) > limit
-            end = self._record_end(data, start, limit, final)
-            if end is _UNKNOWN:
-                if not whole:
-                    break
-                end = _BROKEN
-            if end is _BROKEN:
-                end, reason = self._first_line(data, start, limit, final)
-                if end is _UNKNOWN:
-                    break
-                bad[len(ends)] = reason
-            ends.append(end)
-            start = end
-        return Split(np.array(ends, np.int64), bad)
+            if not final and len(data) <= limit:
+                return None
+            end = _BROKEN
+        if end == _BROKEN:
+            end, reason = self._first_line(data, start, limit, final)
+        return None if end == _UNKNOWN else (end, reason)
 
     def _record_end(self, data: bytes, start: int, limit: int, final: bool) -> int:
         """End of the record at `start`; _UNKNOWN: not before `limit`; _BROKEN: stray quotes."""
         at_end = final and limit == len(data)
         position = start
-        opener: int | None = start if data[start] == self._quote[0] else None
+        opener: int | None = start if data[start] == self._quote_byte else None
         while True:
             if opener is not None:
                 position = self._field_end(data, opener, limit)
@@ -268,6 +372,17 @@ class Delimited:
 
 
 _UNKNOWN, _BROKEN = -1, -2
+
+
+def _counted(places: Offsets, starts: Offsets, stops: Offsets) -> Offsets:
+    """How many of some places lie in each span."""
+    return np.searchsorted(places, stops) - np.searchsorted(places, starts)
+
+
+def _sums(flags: npt.NDArray[np.bool_], first: Offsets, last: Offsets) -> Offsets:
+    """How many flags are set in each span."""
+    totals = np.concatenate([[0], np.cumsum(flags)])
+    return totals[last] - totals[first]
 
 
 def _last(ends: Offsets) -> int:

@@ -28,7 +28,9 @@ MESSAGES = {
     "missing_text": "there is no text",
 }
 Raws = Callable[[np.ndarray], pa.Array]
-Flaws = list[tuple[str, str]] | tuple[str, str]  # reason and message, of each or of all
+NONE = np.array([], np.int64)
+Flaw = tuple[str, str]  # reason and message
+Flaws = Flaw | tuple[np.ndarray, list[Flaw]]  # of all, or the number of each one's and those
 
 
 @dataclass
@@ -58,11 +60,15 @@ class Rejects:
     def without_flawed(self, block: Block, flaws: Mapping[int, tuple[str, str]]) -> Block:
         """The same for the few that each have a flaw of their own, by index."""
         indices = sorted(flaws)
-        return self.without(block, np.array(indices, np.int64), [flaws[i] for i in indices])
+        each = np.arange(len(indices))
+        return self.without(block, np.array(indices, np.int64), (each, [flaws[i] for i in indices]))
 
     def without_unreadable(self, block: Block) -> Block:
         """The same for what its splitter could not use, and what is not UTF-8."""
-        block = self.without_flawed(block, {i: (w, MESSAGES[w]) for i, w in block.bad.items()})
+        flawed = list(block.bad.values())
+        numbers = np.repeat(np.arange(len(flawed)), [len(indices) for indices in flawed])
+        flaws = [(reason, MESSAGES[reason]) for reason in block.bad]
+        block = self.without(block, np.concatenate([NONE, *flawed]), (numbers, flaws))
         invalid = invalid_records(block)
         return self.without(block, invalid, ("invalid_utf8", MESSAGES["invalid_utf8"]))
 
@@ -73,7 +79,8 @@ class Rejects:
         """A file that cannot be read, or not to its end."""
         rejects = cls(lost=lost)
         content = pa.array([raw], pa.binary())
-        rejects.add(None, [(lost.reason, " ".join(str(lost).split()))], content, raw_size=raw_size)
+        flaw = (lost.reason, " ".join(str(lost).split()))
+        rejects.add(None, flaw, content, raw_size=raw_size)
         return rejects
 
     def add(
@@ -95,11 +102,13 @@ class Rejects:
           raw_size: of the one record, where `raw` is only its beginning.
         """
         count = 1 if rows is None else len(rows)
-        if isinstance(flaws, tuple):
+        if isinstance(flaws[0], str):
             reasons, messages = (pa.repeat(pa.scalar(word), count) for word in flaws)
         else:
-            reasons = pa.array([reason for reason, _ in flaws], pa.string())
-            messages = pa.array([message for _, message in flaws], pa.string())
+            numbers, words = pa.array(flaws[0]), flaws[1]
+            reasons, messages = (
+                pa.array([flaw[i] for flaw in words], pa.string()).take(numbers) for i in (0, 1)
+            )
         raw = pa.nulls(count, pa.binary()) if raw is None else raw
         sizes = pc.binary_length(raw).cast(pa.int64())
         if raw_size is not None:

@@ -30,7 +30,7 @@ class Block:
       offset: where in the stream they begin.
       starts, stops: span of each record in `data`, its terminator left out (int64).
       rows: number of each record within its file (int64).
-      bad: reason, for the index of each record that the splitter could not use.
+      bad: indices of the records that the splitter could not use, by reason.
     """
 
     data: bytes
@@ -38,7 +38,7 @@ class Block:
     starts: Offsets
     stops: Offsets
     rows: Offsets
-    bad: dict[int, str]
+    bad: dict[str, Offsets]
 
     def __len__(self) -> int:
         return len(self.starts)
@@ -112,7 +112,6 @@ class RecordStream:
             begin = first = 0
             tail = len(pending) - (int(split.ends[-1]) if len(split.ends) else 0)
             too_long = not final and tail > self._splitter.max_record_bytes
-            flawed = np.array(sorted(split.bad), np.int64)
             while first < len(split.ends):
                 enough = (
                     len(pending) - begin >= block_bytes
@@ -123,8 +122,10 @@ class RecordStream:
                 last = int(np.searchsorted(split.ends, begin + block_bytes, side="right")) - 1
                 last = max(first, min(last, first + MAX_ROWS_A_SLICE - 1))
                 end = int(split.ends[last])
-                span = slice(*np.searchsorted(flawed, [first, last + 1]))
-                bad = {i - first: split.bad[i] for i in flawed[span].tolist()}
+                bad = {
+                    reason: indices[slice(*np.searchsorted(indices, [first, last + 1]))] - first
+                    for reason, indices in split.bad.items()
+                }
                 yield self._block(pending[begin:end], split.ends[first : last + 1] - begin, bad)
                 begin, first = end, last + 1
             pending = pending[begin:]
@@ -140,12 +141,12 @@ class RecordStream:
             self.damage = damage
             return b""
 
-    def _block(self, data: bytes, ends: Offsets, bad: dict[int, str]) -> Block:
+    def _block(self, data: bytes, ends: Offsets, bad: dict[str, Offsets]) -> Block:
         starts = np.concatenate([[0], ends[:-1]]).astype(np.int64)
         numbered = self._splitter.numbered(data, ends)
         if not numbered.all():
             new_indices = np.cumsum(numbered) - 1
-            bad = {int(new_indices[index]): reason for index, reason in bad.items()}
+            bad = {reason: new_indices[indices] for reason, indices in bad.items()}
             starts, ends = starts[numbered], ends[numbered]
         array = np.frombuffer(data, np.uint8)
         stops = self._splitter.stops(array, starts, ends)

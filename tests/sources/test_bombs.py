@@ -6,6 +6,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
+from beam_bert.slices.plan import Segment, Slice
+from beam_bert.sources import SourceSpec, inspect_source, list_files, read_slice
 from tests.platform.terraform_files import ROOT
 
 READ_BOMBS = """
@@ -75,3 +79,56 @@ def test_files_that_hold_very_many_rows_or_unpack_to_much_take_little_memory(
         [sys.executable, "-c", READ_BOMBS, str(tmp_path)], capture_output=True, text=True, cwd=ROOT
     )
     assert done.returncode == 0, done.stderr[-2_000:]
+
+
+MANY = 20_000
+
+
+@pytest.mark.parametrize(
+    ("name", "line"),
+    [
+        ("a.jsonl", "{{x{}}}"),
+        ("a.jsonl", '{{"a{}":x}}'),
+        ("a.jsonl", "{{"),
+        ("a.jsonl", "{}"),
+        ("a.jsonl", "[{}]"),
+        ("a.jsonl", '{{"text":1}}'),
+        ("a.jsonl", '{{"text":"a","part":[1]}}'),
+        ("a.csv", "x"),
+        ("a.csv", "{},y,z"),
+        ("a.csv", '"'),
+        ("a.csv", 'x{}"'),
+        ("a.csv", '"x'),
+        ("a.csv", 'a{},"x'),
+    ],
+)
+def test_a_bad_line_costs_no_call_of_its_own(tmp_path: Path, name: str, line: str) -> None:
+    path = tmp_path / name
+    lines = [line.format(number) for number in range(MANY)]
+    begin = 'text,b\n"one",two\n' if name == "a.csv" else '{"text":"one","part":{"a":1}}\n' * 1_000
+    path.write_text(begin + "\n".join(lines) + "\n")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("beam_bert.sources.sampling._SAMPLE_BYTES", 10_000)
+        spec = inspect_source(list_files([str(path)]), SourceSpec())
+    calls = 0
+
+    def count(_frame: object, event: str, _argument: object) -> None:
+        nonlocal calls
+        calls += event == "call"
+
+    slice_ = Slice(0, (Segment(str(path)),))
+    list(read_slice(slice_, spec, ""))  # what is imported the first time does not count
+    sys.setprofile(count)
+    try:
+        (batch,) = read_slice(slice_, spec, "")
+    finally:
+        sys.setprofile(None)
+    assert batch.rejects.num_rows > MANY / 3
+    assert calls < MANY / 4, calls
+    if name == "a.jsonl":  # each alone, as a parser of its own would tell it
+        for row in batch.rejects.slice(MANY // 2, 20).to_pylist():
+            assert row["raw"].decode() == lines[row["source_row"] - 1_000]
+            (tmp_path / "one.jsonl").write_bytes(row["raw"])
+            (one,) = read_slice(Slice(0, (Segment(str(tmp_path / "one.jsonl")),)), spec, "")
+            told = one.rejects.to_pylist()[0]
+            assert (told["reason"], told["message"]) == (row["reason"], row["message"])
