@@ -113,6 +113,11 @@ TERMINAL = Terminal()
 STOPPED = "stopped; the same command goes on from here"
 
 
+def tell(line: str) -> None:
+    """Tell the person who started the job, as a warning where the line begins so."""
+    (TERMINAL.warn if line.startswith("warning: ") else TERMINAL.say)(line)
+
+
 def stoppable(run: Callable[[], int], stopped: str = STOPPED) -> int:
     """Run a command; Ctrl-C and SIGTERM end it in order, with one line and 128 + the signal.
 

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
 from rich.table import Table
 from rich.text import Text
 
 from beam_bert.errors import OutputError, one_line, printable
-from beam_bert.evaluation.collecting import Collected
 from beam_bert.reports import AnswerEvaluation, Evaluation, MissingExtra
-from beam_bert.reports.progress import Snapshot, show_progress
 from beam_bert.reports.wording import label_text, metric_text, name_text, share_text
 from beam_bert.storage import Wording, open_storage
 from beam_bert.terminal import TERMINAL, after_commit
@@ -27,15 +24,6 @@ _SHOWN = 10
 def check(output: str) -> None:
     """Raise OutputError where nothing could be written, before any work is done."""
     open_storage(output, _OUTPUT).size(JSON_NAME)
-
-
-@contextmanager
-def progress(collected: Collected, rows: int) -> Iterator[None]:
-    """Show on stderr how many of the rows are done while the body runs."""
-    with show_progress(
-        lambda: Snapshot(collected.rows, collected.rows_read / max(rows, 1), "rows")
-    ):
-        yield
 
 
 def write(evaluation: Document, output: str, render: Callable[[Document], str]) -> None:

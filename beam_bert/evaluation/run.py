@@ -21,9 +21,10 @@ from beam_bert.labelled.labels import label_settings, model_labels
 from beam_bert.labelled.trained_rows import read_trained_rows
 from beam_bert.reports import evaluation as report
 from beam_bert.reports import render_evaluation
+from beam_bert.reports.progress import Snapshot, show_progress
 from beam_bert.settings.evaluation import EvaluateConfig
 from beam_bert.storage.billing import bill_to
-from beam_bert.terminal import TERMINAL
+from beam_bert.terminal import tell
 
 
 def evaluate(config: EvaluateConfig, *, leave_out_trained: bool = False) -> report.Evaluation:
@@ -68,9 +69,12 @@ def measure(config: EvaluateConfig, *, leave_out_trained: bool = False) -> repor
     collector = Collector(config, source, vocabulary, scorer, other, audit, trained)
     rows = collector.check()
     for line in collector.said():
-        (TERMINAL.warn if line.startswith("warning: ") else TERMINAL.say)(line)
-    with evaluation_output.progress(collector.collected, rows):
-        collected = collector.run()
+        tell(line)
+    collected = collector.collected
+    with show_progress(
+        lambda: Snapshot(collected.rows, collected.rows_read / max(rows, 1), "rows")
+    ):
+        collector.run()
     audited = None if audit is None else audit.result()
     return document(config, source, scorer, other[0] if other else None, collected, audited)
 

@@ -22,9 +22,9 @@ from beam_bert.settings.naming import named
 from beam_bert.settings.training import FinetuneConfig
 from beam_bert.sources import SourceSpec
 from beam_bert.tasks.classification import MULTI_LABEL, REGRESSION
+from beam_bert.terminal import tell
 from beam_bert.tokenization import DocumentTokenizer, WindowSettings
 from beam_bert.training.reading import report_leaks, tell_emptied, tell_of
-from beam_bert.training.setup import say
 
 TokensReader = Callable[[Rows], tuple[Tokens, Int64Array, str]]
 
@@ -90,7 +90,7 @@ def read_labelled(config: FinetuneConfig) -> Labelled:
     names, problem_type = vocabulary.names, vocabulary.problem_type
     # Two values for one text are nothing odd: they say how far people agree.
     if problem_type != REGRESSION and len(odd := contradicting_rows(keys, rows.targets)):
-        say(
+        tell(
             f"warning: {len(odd):,} training rows have a text that stands elsewhere with another "
             f"label, the first at {rows.places[odd[0]]}; nobody can learn both"
         )
@@ -118,7 +118,7 @@ def read_labelled(config: FinetuneConfig) -> Labelled:
         unlabelled, unlabelled_leaked = read[-1].without(leaks), len(leaks)
         if len(leaks):
             use = named("unlabelled")
-            say(f"warning: {len(leaks):,} rows of {use} stand in dev too: left out")
+            tell(f"warning: {len(leaks):,} rows of {use} stand in dev too: left out")
     if problem_type != REGRESSION:
         _warn_of_thin_labels(names, keys, rows.targets, dev.targets)
     return Labelled(
@@ -173,13 +173,15 @@ def _warn_of_thin_labels(
     """Tell of labels that nothing is known of: without a dev row, or with one text alone."""
     assert dev is not None
     if unchecked := labels_without_rows(dev, names):
-        say(f"warning: no dev row has {shown_names(unchecked)}: nothing says how well it is learnt")
+        tell(
+            f"warning: no dev row has {shown_names(unchecked)}: nothing says how well it is learnt"
+        )
     rows, labels = (np.arange(len(targets)), targets) if targets.ndim == 1 else np.nonzero(targets)
     texts: dict[int, set[bytes]] = {}
     for row, label in zip(rows.tolist(), labels.tolist(), strict=True):
         texts.setdefault(label, set()).add(keys[row])
     if repeated := [names[label] for label in sorted(texts) if len(texts[label]) == 1]:
-        say(f"warning: all rows of {shown_names(repeated)} have the same text: add others")
+        tell(f"warning: all rows of {shown_names(repeated)} have the same text: add others")
 
 
 def _check_all_taught(targets: np.ndarray | None, names: tuple[str, ...]) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -22,6 +21,7 @@ from beam_bert.reports import evaluation as report
 from beam_bert.settings.naming import named
 from beam_bert.settings.training import FinetuneConfig
 from beam_bert.tasks.classification import MULTI_LABEL, REGRESSION
+from beam_bert.terminal import tell
 from beam_bert.training.batches import plan_epochs
 from beam_bert.training.calibration import (
     calibrated_loss,
@@ -39,7 +39,7 @@ from beam_bert.training.objective import ClassifierObjective, Teacher, TrainingR
 from beam_bert.training.pooling import resolve_pooling
 from beam_bert.training.run import run_training
 from beam_bert.training.saving import fold_temperature, new_folder, put_in_place, save_model
-from beam_bert.training.setup import Setup, StartingPoint, say, set_up, training_digest, work_folder
+from beam_bert.training.setup import Setup, StartingPoint, set_up, training_digest, work_folder
 from beam_bert.training.soup import WiseFtWeight
 from beam_bert.training.student import make_student, needs_student
 
@@ -54,23 +54,19 @@ def finetune(config: FinetuneConfig) -> Delivered:
       UserError: something about settings, data, models or output is wrong; nothing was done.
       RunFailed: it did not finish; nothing was published.
     """
-    started = time.monotonic()
     setup = set_up(config, *SOURCES, teacher=config.teacher)
     data = read_labelled(config)
     key = setup.key("finetune")
-    work = work_folder(config, key)
     torch.manual_seed(config.seed)
-    folder = _student(setup, data, work) if needs_student(config) else setup.base.folder
+    folder = _student(setup, data, key) if needs_student(config) else setup.base.folder
     torch.manual_seed(config.seed)  # again: a run that goes on makes no student
     run = FineTuning(setup, data, folder)
-    say(
+    tell(
         f"{len(data.train):,} rows to train on, {len(data.dev):,} to choose on"
         f"{' (held out)' if data.held_out else ''}, {len(data.labels)} labels, "
         f"{run.network.config.num_layers} layers, {run.trained_size / 1e6:.1f} M parameters trained"
     )
-    delivered = run_training(run, work, key, start=run.start, wise_ft_weight=run.wise_ft_weight())
-    say(f"model: {delivered.location} (in {time.monotonic() - started:,.0f} s)")
-    return delivered
+    return run_training(run, setup, key, run.start, run.wise_ft_weight())
 
 
 class FineTuning:
@@ -98,17 +94,14 @@ class FineTuning:
         self.lengths = train_tokens.lengths
         self.objective = ClassifierObjective(
             self.network,
+            config,
             data.problem_type,
             TrainingRows(train_tokens, data.train_targets),
-            self.metrics,
             dev_tokens,
+            self.metrics,
             self.metric,
             device=setup.device,
-            smoothing=config.label_smoothing,
-            balanced=config.class_weights == "balanced",
-            r_drop_weight=config.r_drop_weight,
-            token_mask_rate=config.token_mask_rate,
-            mask_id=mask_id,  # without one, no word is dropped
+            mask_id=mask_id,
             teacher=self._teacher(setup.teacher) if setup.teacher else None,
         )
 
@@ -117,8 +110,8 @@ class FineTuning:
         if self.network.head_is_new:
             if self.config.head == "random":
                 return None
-            self.objective.fit_head(self.config.seed, say)
-            say("head fitted to the encoder as it is")
+            self.objective.fit_head(self.config.seed)
+            tell("head fitted to the encoder as it is")
         return self.objective.evaluate()
 
     def wise_ft_weight(self) -> WiseFtWeight | None:
@@ -232,9 +225,6 @@ class FineTuning:
         return Teacher(
             torch.from_numpy(logits[:, order]).to(device),
             torch.from_numpy(states).to(device) if same_width else None,
-            config.teacher_weight,
-            config.teacher_temperature,
-            config.hidden_weight,
         )
 
     def _documents(
@@ -277,12 +267,11 @@ def _metric(asked: str, problem_type: str) -> str:
     return asked
 
 
-def _student(setup: Setup[FinetuneConfig], data: Labelled, work: Path) -> Path:
-    folder = work / "student"
+def _student(setup: Setup[FinetuneConfig], data: Labelled, key: str) -> Path:
+    folder = work_folder(setup.config, key) / "student"
     if not folder.is_dir():
-        texts = data.texts
+        words = [*data.texts.texts, *(data.texts.pairs or [])]
         with new_folder(folder) as made:
-            words = [*texts.texts, *(texts.pairs or [])]
             make_student(setup.base.folder, setup.config, words, made)
             put_in_place(made, folder)
     return folder

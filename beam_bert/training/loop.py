@@ -25,6 +25,7 @@ from torch import Tensor, nn
 from beam_bert.encoder.plan import Int64Array
 from beam_bert.errors import RunFailed
 from beam_bert.settings.naming import named
+from beam_bert.terminal import tell
 from beam_bert.training.checkpoint import (
     TrainingState,
     kept_as,
@@ -150,7 +151,6 @@ def train(
     work: Path,
     key: str,
     progress: Progress,
-    say: Callable[[str], None],
     start: Start | None = None,
 ) -> None:
     """Run all epochs, from the last checkpoint on if there is one, and keep a good one's weights.
@@ -166,14 +166,13 @@ def train(
       work: folder of the checkpoint.
       key: names the run in its checkpoint.
       progress: filled in as it goes.
-      say: told a line after each epoch.
       start: readies the network for its first step, where there is no checkpoint; tells what it is
         worth on dev where it is to be kept if no epoch does about as well, else None.
 
     Raises:
       RunFailed: the loss is no number any more, or a checkpoint cannot be written.
     """
-    loop = _Loop(network, objective, plan, work, key, progress, say)
+    loop = _Loop(network, objective, plan, work, key, progress)
     if not loop.resume() and start is not None:
         metrics = start()
         if metrics is not None:
@@ -206,11 +205,10 @@ class _Loop:
         work: Path,
         key: str,
         progress: Progress,
-        say: Callable[[str], None],
     ) -> None:
         self.network, self.objective = network, objective
         self.epochs, self.settings = epochs, settings = plan.epochs, plan.settings
-        self.work, self.key, self.progress, self.say = work, key, progress, say
+        self.work, self.key, self.progress = work, key, progress
         self.parameters = network.trained_parameters()
         self.loss = math.nan  # of the last step
         self.kept: dict[str, Tensor] = {}
@@ -231,7 +229,7 @@ class _Loop:
             return False
         weights = state.weights("parameter", self.device)
         if not same_shapes(self.parameters, weights):
-            self.say(f"the checkpoint in {self.work} is of another network: training starts anew")
+            tell(f"the checkpoint in {self.work} is of another network: training starts anew")
             return False
         put(self.parameters, weights)
         self.kept = state.weights("kept", self.device)
@@ -240,7 +238,7 @@ class _Loop:
             setattr(self.progress, name, value)
         self.progress.note_resumed()
         restore_optimizer(self.optimizer, self.parameters, state.tensors, self.progress.step)
-        self.say(f"going on from the checkpoint after step {self.progress.step}")
+        tell(f"going on from the checkpoint after step {self.progress.step}")
         return True
 
     def run(self) -> None:
@@ -364,13 +362,13 @@ class _Loop:
         if value >= progress.best_value - error:
             progress.kept_value, progress.kept_epoch = value, progress.epoch
             self.kept = copied(self.parameters)
-        self.say(f"{when} dev {told(metrics)}")
+        tell(f"{when} dev {told(metrics)}")
 
     def _is_stale(self) -> bool:
         patience = self.settings.early_stopping
         stale = bool(patience) and self.progress.epoch - self.progress.improved_epoch >= patience
         if stale:
-            self.say(f"no better {self.objective.metric} for {patience} epochs: stopping early")
+            tell(f"no better {self.objective.metric} for {patience} epochs: stopping early")
         return stale
 
     def _checkpoint(self) -> None:

@@ -13,6 +13,7 @@ from beam_bert.encoder.packing import PackedBatch
 from beam_bert.encoder.plan import Int64Array, plan_micro_batches
 from beam_bert.errors import ModelError
 from beam_bert.labelled.rows import Tokens
+from beam_bert.settings.training import PretrainConfig
 from beam_bert.tokenization.loading import load_tokenizer
 from beam_bert.training.network import PackedNetwork, as_encoder_config, from_pretrained, packed
 
@@ -126,16 +127,14 @@ class MaskedObjective:
         network: LanguageModel,
         train: Tokens,
         dev: Tokens,
+        config: PretrainConfig,
         *,
-        rate: float,
         mask_id: int,
-        dev_batch_tokens: int,
         device: torch.device,
     ) -> None:
         self._network, self._train, self._dev = network, train, dev
-        self.dev_size = max(1, round(rate * len(dev.input_ids)))
-        self._rate, self._mask_id, self._device = rate, mask_id, device
-        self._dev_batch_tokens = dev_batch_tokens
+        self._config, self._mask_id, self._device = config, mask_id, device
+        self.dev_size = max(1, round(config.mask_rate * len(dev.input_ids)))
 
     def loss(self, rows: Int64Array) -> Tensor:
         """The mean loss over hidden tokens of these sequences."""
@@ -149,7 +148,7 @@ class MaskedObjective:
         self._network.eval()
         generator = torch.Generator().manual_seed(_DEV_SEED)
         loss, hits, count = 0.0, 0, 0
-        for plan in plan_micro_batches(self._dev.lengths, self._dev_batch_tokens):
+        for plan in plan_micro_batches(self._dev.lengths, self._config.batch_tokens):
             guesses, true = self._guess(self._dev, plan.rows, generator)
             loss += float(F.cross_entropy(guesses.float(), true, reduction="sum"))
             hits += int((guesses.argmax(dim=1) == true).sum())
@@ -166,6 +165,8 @@ class MaskedObjective:
     ) -> tuple[Tensor, Tensor]:
         batch, _ = packed(tokens, rows, self._network.config, self._device)
         config = self._network.config
-        hidden, places = hide(batch, self._rate, self._mask_id, config.vocab_size, generator)
+        hidden, places = hide(
+            batch, self._config.mask_rate, self._mask_id, config.vocab_size, generator
+        )
         states = self._network.hidden(hidden, first_tokens_only=False)
         return self._network.guesses(states[places]), batch.input_ids[places].long()

@@ -11,7 +11,9 @@ from torch import Tensor
 
 from beam_bert.encoder.plan import Int64Array
 from beam_bert.labelled.rows import Tokens
+from beam_bert.settings.training import FinetuneConfig
 from beam_bert.tasks.classification import REGRESSION
+from beam_bert.terminal import tell
 from beam_bert.training.losses import (
     agreement_loss,
     balanced_weights,
@@ -32,16 +34,10 @@ class Teacher:
     Attributes:
       logits: float32 [n, labels], in the student's order of labels.
       states: float32 [n, hidden] of [CLS]; None where widths differ.
-      weight: share of its answers in the loss of labelled rows; others have nothing else.
-      temperature: softens both sides.
-      state_weight: of the loss between states.
     """
 
     logits: Tensor
     states: Tensor | None
-    weight: float
-    temperature: float
-    state_weight: float
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,48 +49,53 @@ class TrainingRows:
 
 
 class ClassifierObjective:
-    """Fine-tuning as `beam_bert.training.loop` runs it."""
+    """Fine-tuning as `beam_bert.training.loop` runs it.
+
+    Args:
+      network: what is trained.
+      config: how.
+      problem_type: as in a Hugging Face config.
+      train: rows to learn from.
+      dev: rows to choose on, and `evaluate`, which makes metrics of their logits.
+      metric: that chooses the epoch.
+      device: where the network is.
+      mask_id: of the tokenizer's mask; None: no word is dropped.
+      teacher: its answers, where there is one.
+    """
 
     def __init__(
         self,
         network: PackedNetwork,
+        config: FinetuneConfig,
         problem_type: str,
         train: TrainingRows,
-        evaluate: Callable[[np.ndarray], dict[str, float]],
         dev: Tokens,
+        evaluate: Callable[[np.ndarray], dict[str, float]],
         metric: str,
         *,
         device: torch.device,
-        smoothing: float = 0.0,
-        balanced: bool = False,
-        r_drop_weight: float = 0.0,
-        token_mask_rate: float = 0.0,
         mask_id: int | None = None,
         teacher: Teacher | None = None,
     ) -> None:
         self.metric, self.dev_size = metric, len(dev)
-        self.network = network
+        self.network, self._config, self._teacher = network, config, teacher
         self._problem_type, self._train, self._dev = problem_type, train, dev
-        self._metrics_of, self._device = evaluate, device
+        self._metrics_of, self._device, self._mask_id = evaluate, device, mask_id
         self._targets = torch.from_numpy(train.targets).to(device)
-        self._smoothing, self._r_drop_weight, self._teacher = smoothing, r_drop_weight, teacher
-        self._token_mask_rate, self._mask_id = token_mask_rate, mask_id
         self._weights = None
-        if balanced and problem_type != REGRESSION:
+        if config.class_weights == "balanced" and problem_type != REGRESSION:
             self._weights = balanced_weights(self._targets, problem_type)
 
-    def fit_head(self, seed: int, say: Callable[[str], None]) -> None:
+    def fit_head(self, seed: int) -> None:
         """Start the head as the best linear answer from the encoder as it is; see `probe`.
 
-        Args:
-          seed: draws the rows to fit it on, where there are more than enough.
-          say: told how far it is, now and then.
+        The seed draws the rows to fit it on, where there are more than enough.
         """
         layer = self.network.head_out
         most = rows_to_fit(layer.out_features, self._problem_type)
         drawn = np.random.default_rng(seed).permutation(len(self._targets))[:most]
         rows = np.sort(drawn).astype(np.int64)
-        say(f"fitting the head to the encoder as it is, on {len(rows):,} rows")
+        tell(f"fitting the head to the encoder as it is, on {len(rows):,} rows")
         _, states = network_outputs(self.network, self._train.tokens, self._device, chosen=rows)
         with torch.no_grad():
             features = self.network.head_features(torch.from_numpy(states).to(self._device))
@@ -102,23 +103,23 @@ class ClassifierObjective:
         if fits_means(layer.out_features, self._problem_type):
             fit_means(layer, features, targets)
         else:
-            fit_linear(layer, features, targets, self._problem_type, self._weights, say)
+            fit_linear(layer, features, targets, self._problem_type, self._weights)
 
     def loss(self, rows: Int64Array) -> Tensor:
         """The mean loss over these rows."""
-        copies = 2 if self._r_drop_weight else 1
+        agreement, mask_rate = self._config.r_drop_weight, self._config.token_mask_rate
+        copies = 2 if agreement else 1
         batch, order = packed(
             self._train.tokens, rows, self.network.config, self._device, copies=copies
         )
-        if self._token_mask_rate and self._mask_id is not None:
-            batch = drop_words(batch, self._token_mask_rate, self._mask_id)
+        if mask_rate and self._mask_id is not None:
+            batch = drop_words(batch, mask_rate, self._mask_id)
         first = self.network.hidden(batch, first_tokens_only=True)
         logits = self.network.head(first).float()
         loss = self._row_losses(logits, first, torch.from_numpy(order).to(self._device)).mean()
         if copies == 2:
-            loss = loss + self._r_drop_weight * (
-                agreement_loss(logits[0::2], logits[1::2], self._problem_type).mean()
-            )
+            apart = agreement_loss(logits[0::2], logits[1::2], self._problem_type)
+            loss = loss + agreement * apart.mean()
         return loss
 
     def evaluate(self) -> dict[str, float]:
@@ -134,23 +135,25 @@ class ClassifierObjective:
         return finite(network_outputs(self.network, self._dev, self._device)[0])
 
     def _row_losses(self, logits: Tensor, first: Tensor, rows: Tensor) -> Tensor:
-        labelled = rows < len(self._targets)
+        """Loss of each row; those without label have the teacher's answers alone."""
+        labelled, config, taught = rows < len(self._targets), self._config, self._teacher
         loss = logits.new_zeros(len(rows))
-        share = 1.0 if self._teacher is None else 1.0 - self._teacher.weight
+        share = 1.0 if taught is None else 1.0 - config.teacher_weight
         if share > 0 and bool(labelled.any()):
             of_labels = label_loss(
                 logits[labelled],
                 self._targets[rows[labelled]],
                 self._problem_type,
-                smoothing=self._smoothing,
+                smoothing=config.label_smoothing,
                 weights=self._weights,
             )
             loss = loss.index_put((labelled.nonzero()[:, 0],), share * of_labels)
-        if self._teacher is None:
+        if taught is None:
             return loss
-        taught = self._teacher
-        answers = teacher_loss(logits, taught.logits[rows], self._problem_type, taught.temperature)
-        loss = loss + torch.where(labelled, taught.weight, 1.0) * answers
-        if taught.states is not None and taught.state_weight:
-            loss = loss + taught.state_weight * state_loss(first, taught.states[rows])
+        answers = teacher_loss(
+            logits, taught.logits[rows], self._problem_type, config.teacher_temperature
+        )
+        loss = loss + torch.where(labelled, config.teacher_weight, 1.0) * answers
+        if taught.states is not None and config.hidden_weight:
+            loss = loss + config.hidden_weight * state_loss(first, taught.states[rows])
         return loss

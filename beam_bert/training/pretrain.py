@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +19,7 @@ from beam_bert.settings.inference import window_length
 from beam_bert.settings.naming import named
 from beam_bert.settings.training import PretrainConfig
 from beam_bert.sources import SourceSpec
+from beam_bert.terminal import tell
 from beam_bert.tokenization import DocumentTokenizer, WindowSettings
 from beam_bert.training.batches import plan_epochs
 from beam_bert.training.delivery import Delivered, deliver, documents
@@ -28,7 +28,7 @@ from beam_bert.training.masking import MaskedObjective, load_language_model, mas
 from beam_bert.training.reading import tell_emptied, tell_of
 from beam_bert.training.run import run_training
 from beam_bert.training.saving import save_model
-from beam_bert.training.setup import Setup, say, set_up, work_folder
+from beam_bert.training.setup import Setup, set_up
 
 WEIGHTS = "model.safetensors"
 
@@ -40,19 +40,16 @@ def pretrain(config: PretrainConfig) -> Delivered:
       UserError: something about settings, text, base or output is wrong; nothing was done.
       RunFailed: it did not finish; nothing was published.
     """
-    started = time.monotonic()
     setup = set_up(config, "input")
     key = setup.key("pretrain")
     torch.manual_seed(config.seed)
     training = PreTraining(setup)
     tokens = training.tokens
-    say(
+    tell(
         f"{len(tokens):,} sequences, {len(tokens.input_ids):,} tokens; "
         f"dev masked_loss {training.before['masked_loss']:.4f} before the first step"
     )
-    delivered = run_training(training, work_folder(config, key), key)
-    say(f"model: {delivered.location} (in {time.monotonic() - started:,.0f} s)")
-    return delivered
+    return run_training(training, setup, key)
 
 
 class PreTraining:
@@ -70,9 +67,8 @@ class PreTraining:
             self.network,
             self.tokens,
             dev_tokens,
-            rate=config.mask_rate,
+            config,
             mask_id=mask_token(base.folder),
-            dev_batch_tokens=config.batch_tokens,
             device=setup.device,
         )
         self.before = self.objective.evaluate()

@@ -8,12 +8,12 @@ from MiniLM this alone, seconds of work, is right in 91 % of rows not seen.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
 
 from beam_bert.tasks.classification import SINGLE_LABEL
+from beam_bert.terminal import tell
 from beam_bert.training.calibration import fit_temperature
 from beam_bert.training.losses import label_loss
 
@@ -82,7 +82,6 @@ def fit_linear(
     targets: Tensor,
     problem_type: str,
     weights: Tensor | None = None,
-    say: Callable[[str], None] = lambda line: None,
 ) -> None:
     """Move the layer to where the labels' loss is least, by L-BFGS from 0.
 
@@ -92,7 +91,6 @@ def fit_linear(
       targets: int64 [n] classes, or float32 [n, labels].
       problem_type: as in a Hugging Face config.
       weights: as `label_loss` has them.
-      say: told now and then how far it is.
     """
     nn.init.zeros_(layer.weight)
     nn.init.zeros_(layer.bias)
@@ -107,7 +105,7 @@ def fit_linear(
         rounds += 1
         if time.monotonic() - told_at > _TELL_S:
             told_at = time.monotonic()
-            say(f"head: {rounds} looks at {len(features):,} rows of {_MOST_LOOKS} at most")
+            tell(f"head: {rounds} looks at {len(features):,} rows of {_MOST_LOOKS} at most")
         optimizer.zero_grad()
         losses = label_loss(layer(features), targets, problem_type, weights=weights)
         loss = losses.mean() + _RIDGE * layer.weight.square().sum()

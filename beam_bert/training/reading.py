@@ -7,15 +7,15 @@ from collections.abc import Sequence
 from beam_bert.errors import InputError
 from beam_bert.labelled.rows import Rows, check_rejects
 from beam_bert.settings.naming import named
-from beam_bert.training.setup import say
+from beam_bert.terminal import tell
 
 
 def tell_of(rows: Rows, setting: str) -> Rows:
     """Say what was found out about labels, and how many rows are left out; returns the rows."""
     for line in rows.meaning.lines() if rows.meaning else ():
-        say(line if line.startswith("warning: ") else f"{named(setting)}: {line}")
+        tell(line if line.startswith("warning: ") else f"{named(setting)}: {line}")
     if rows.rejected:
-        say(f"warning: {rows.rejected:,} rows of {named(setting)} cannot be used and are left out")
+        tell(f"warning: {rows.rejected:,} rows of {named(setting)} cannot be used and are left out")
     return rows
 
 
@@ -37,7 +37,7 @@ def tell_emptied(
     """
     if emptied:
         check_rejects(emptied + rejected, rows_read, max_reject_rate, flaw, setting)
-        say(
+        tell(
             f"warning: of {emptied:,} rows the tokenizer leaves nothing, so they are left out: "
             f"{flaw}"
         )
@@ -61,4 +61,4 @@ def report_leaks(leaks: Sequence[str], total: int, what: str, policy: str) -> No
     if policy == "refuse":
         remove = named("train_dev_overlap", "remove")
         raise InputError(f"{told}; take them out, or say {remove}")
-    say(f"warning: {told}; they are left out of the training")
+    tell(f"warning: {told}; they are left out of the training")

@@ -8,17 +8,18 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 from filelock import FileLock, Timeout
 
 from beam_bert.errors import OutputError, RunFailed
 from beam_bert.reports.progress import Snapshot, show_progress
 from beam_bert.settings.naming import named
+from beam_bert.terminal import tell
 from beam_bert.training.checkpoint import NAME as CHECKPOINT
 from beam_bert.training.delivery import Delivered
 from beam_bert.training.loop import Objective, Plan, Progress, Start, Trained
-from beam_bert.training.setup import say
+from beam_bert.training.setup import Setup, work_folder
 from beam_bert.training.soup import WiseFtWeight, train_soup
 
 _STALE_S = 30 * 24 * 3600.0
@@ -44,7 +45,7 @@ class Training(Protocol):
 
 def run_training(
     training: Training,
-    work: Path,
+    setup: Setup[Any],
     key: str,
     start: Start | None = None,
     wise_ft_weight: WiseFtWeight | None = None,
@@ -53,43 +54,43 @@ def run_training(
 
     Args:
       training: what to train, and how.
-      work: folder of its checkpoint.
-      key: names the run there.
+      setup: what it began with.
+      key: names the run in its checkpoint, and the folder of that.
       start: as `beam_bert.training.loop.train` has it.
       wise_ft_weight: as `beam_bert.training.soup.train_soup` has it.
 
     Raises:
       RunFailed: it did not finish; nothing was published.
     """
-    plans = training.plans()
-    progress = [Progress() for _ in plans]
+    plans, work = training.plans(), work_folder(setup.config, key)
+    trainings = [Progress() for _ in plans]
 
     def snapshot() -> Snapshot:
         earlier = Snapshot(
-            sum(each.resumed_rows for each in progress),
-            sum(each.resumed_share for each in progress) / len(plans),
+            sum(progress.resumed_rows for progress in trainings),
+            sum(progress.resumed_share for progress in trainings) / len(plans),
         )
-        rows = sum(each.rows for each in progress)
-        share = sum(each.share for each in progress) / len(plans)
+        rows = sum(progress.rows for progress in trainings)
+        share = sum(progress.share for progress in trainings) / len(plans)
         return Snapshot(rows, share, "rows", earlier)
 
     with _alone(work):
         _drop_stale(work.parent)
         with show_progress(snapshot):
-            found = train_soup(
+            whole = train_soup(
                 training.network,
                 training.objective,
                 plans,
                 work=work,
                 key=key,
-                progress=progress,
-                say=say,
+                progress=trainings,
                 start=start,
                 wise_ft_weight=wise_ft_weight,
             )
-        delivered = training.finish(found, work)
+        delivered = training.finish(whole, work)
     for name, value in delivered.metrics.items():
-        say(f"dev {name} {value:.4f}")
+        tell(f"dev {name} {value:.4f}")
+    tell(f"model: {delivered.location} (in {time.monotonic() - setup.started:,.0f} s)")
     return delivered
 
 
@@ -103,7 +104,7 @@ def _drop_stale(folder: Path) -> None:
             continue
         is_ours = re.fullmatch("[0-9a-f]{16}", work.name)
         if is_ours and time.time() - newest > _STALE_S:
-            say(f"removed {work}: a training that nobody went on with for 30 days")
+            tell(f"removed {work}: a training that nobody went on with for 30 days")
             shutil.rmtree(work, ignore_errors=True)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import time
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, fields
 from functools import cached_property
@@ -33,7 +34,7 @@ from beam_bert.software import software_versions
 from beam_bert.sources import list_files
 from beam_bert.sources.opening import read_text
 from beam_bert.storage.billing import bill_to
-from beam_bert.terminal import TERMINAL
+from beam_bert.terminal import tell
 from beam_bert.training.loop import LoopSettings
 from beam_bert.training.saving import check_output
 
@@ -77,6 +78,7 @@ class Setup(Generic[C]):
       base, teacher: models to start from and to learn from.
       sources: the files of all rows.
       device: to train on.
+      started: on the monotonic clock, in seconds.
     """
 
     config: C
@@ -84,6 +86,7 @@ class Setup(Generic[C]):
     teacher: StartingPoint | None
     sources: list[SourceRecord]
     device: torch.device
+    started: float
 
     @property
     def models(self) -> list[StartingPoint]:
@@ -107,9 +110,9 @@ class Setup(Generic[C]):
         bf16 is the products' alone: weights and sums stay float32.
         """
         names = {field.name for field in fields(LoopSettings)}
-        found: dict[str, Any] = {name: value for name, value in self.config if name in names}
+        values: dict[str, Any] = {name: value for name, value in self.config if name in names}
         bf16 = resolve_precision(self.config.precision, self.device) == "bf16"
-        return LoopSettings(bf16=bf16, **found)
+        return LoopSettings(bf16=bf16, **values)
 
 
 def set_up(config: C, *uses: str, teacher: str | None = None) -> Setup[C]:
@@ -123,13 +126,14 @@ def set_up(config: C, *uses: str, teacher: str | None = None) -> Setup[C]:
     Raises:
       UserError: something about them is wrong; nothing was done.
     """
+    started = time.monotonic()
     bill_to(config.billing_project)
     check_output(config)
     device = resolve_device(config.device)
     base = find_model(str(config.base or teacher))
-    found = find_model(teacher) if teacher else None
+    taught_by = find_model(teacher) if teacher else None
     read_config(base.folder)  # an encoder, or one line now
-    setup = Setup(config, base, found, declared_sources(config, *uses), device)
+    setup = Setup(config, base, taught_by, declared_sources(config, *uses), device, started)
     check_base_licence(config, *setup.models)
     return setup
 
@@ -150,9 +154,9 @@ def check_base_licence(config: TrainingConfig, *models: StartingPoint) -> None:
         shown = f"model {model.resolved.name}: licence {model.licence}"
         odd = unallowed_licences(model.licence, config.allowed_licences)
         if not odd:
-            say(shown)
+            tell(shown)
         elif config.accept_base_license or (config.accept_unlicensed and odd == [UNKNOWN_LICENCE]):
-            say(f"warning: {shown}, accepted as it is")
+            tell(f"warning: {shown}, accepted as it is")
         else:
             raise InputError(
                 f"{shown} (by its card); what is trained from it stands under that as well, and "
@@ -211,8 +215,3 @@ def declared_sources(config: TrainingConfig, *uses: str) -> list[SourceRecord]:
         allowed=config.allowed_licences,
         accept_unlicensed=config.accept_unlicensed,
     )
-
-
-def say(line: str) -> None:
-    """Tell the person who started the run."""
-    (TERMINAL.warn if line.startswith("warning: ") else TERMINAL.say)(line)

@@ -17,6 +17,7 @@ from typing import Any
 
 from torch import Tensor
 
+from beam_bert.terminal import tell
 from beam_bert.training.checkpoint import TrainingState, kept_as, read_state, write_state
 from beam_bert.training.loop import (
     Objective,
@@ -104,7 +105,6 @@ def train_soup(
     work: Path,
     key: str,
     progress: Sequence[Progress],
-    say: Callable[[str], None],
     start: Start | None = None,
     wise_ft_weight: WiseFtWeight | None = None,
 ) -> Progress:
@@ -116,7 +116,7 @@ def train_soup(
     share, where that makes the loss on dev less. Goes on from its last checkpoint.
 
     Args:
-      network, objective, work, key, say, start: see `beam_bert.training.loop.train`.
+      network, objective, work, key, start: see `beam_bert.training.loop.train`.
       plans: one for each training.
       progress: one for each training; filled in as they go.
       wise_ft_weight: what share the start may have; None: none.
@@ -128,8 +128,7 @@ def train_soup(
       RunFailed: as `train`.
     """
     if len(plans) == 1 and wise_ft_weight is None:
-        train(network, objective, plans[0], work=work, key=key, progress=progress[0], say=say,
-              start=start)  # fmt: skip
+        train(network, objective, plans[0], work=work, key=key, progress=progress[0], start=start)
         return progress[0]
     parameters = network.trained_parameters()
     pot = _Pot.read(work, key, parameters)
@@ -143,38 +142,37 @@ def train_soup(
         done.note_resumed()
     for number in range(len(pot.finished), len(plans)):
         if len(plans) > 1:
-            say(f"training {number + 1} of {len(plans)}")
+            tell(f"training {number + 1} of {len(plans)}")
         put(parameters, pot.start)
         own, now = work / f"training-{number + 1}", progress[number]
-        train(network, objective, plans[number], work=own, key=key, progress=now, say=say,
-              start=lambda: worth)  # fmt: skip
+        plan = plans[number]
+        train(network, objective, plan, work=own, key=key, progress=now, start=lambda: worth)
         pot = pot.add(parameters, now)
         if number + 1 < len(plans):  # the last one's own checkpoint says it all
             pot.write(work, key)
             shutil.rmtree(own, ignore_errors=True)
-    found = _all_of(progress)
-    _average(network, objective, pot, found, say)
+    whole = _all_of(progress)
+    _average(network, objective, pot, whole)
     if wise_ft_weight is not None:
-        _mix_in_start(network, objective, pot, wise_ft_weight, found, say)
-    return found
+        _mix_in_start(network, objective, pot, wise_ft_weight, whole)
+    return whole
 
 
 def _average(
     network: Trained,
     objective: Objective,
     pot: _Pot,
-    found: Progress,
-    say: Callable[[str], None],
+    whole: Progress,
 ) -> None:
     """Leave the network with what `train_soup` says of the finished trainings."""
     parameters, count = network.trained_parameters(), len(pot.finished)
     put(parameters, {name: total / count for name, total in pot.total.items()})
     if count == 1:
         return
-    value = _measured(objective, "average", found, say, f"weights of {count} trainings averaged")
+    value = _measured(objective, "average", whole, f"weights of {count} trainings averaged")
     if value < sum(each["kept_value"] for each in pot.finished) / count:
         best = f"{objective.metric} {pot.best_value:.4f}"
-        say(f"alone they do better: the best of them, with {best} on dev, is kept")
+        tell(f"alone they do better: the best of them, with {best} on dev, is kept")
         put(parameters, pot.best)
 
 
@@ -183,12 +181,11 @@ def _mix_in_start(
     objective: Objective,
     pot: _Pot,
     wise_ft_weight: WiseFtWeight,
-    found: Progress,
-    say: Callable[[str], None],
+    whole: Progress,
 ) -> None:
     """Give the start the share that makes dev's loss least."""
     if pot.worth is None:
-        say("the start, whose head is random, gets no share")
+        tell("the start, whose head is random, gets no share")
         return
     parameters = network.trained_parameters()
     alone = copied(parameters)
@@ -204,20 +201,18 @@ def _mix_in_start(
     mix(best)
     what = f"calibrated loss on dev {losses[best]:.4f} in place of {losses[0.0]:.4f}"
     if best:
-        _measured(objective, f"{best:g} of the start", found, say, f"{best:g} of the start: {what}")
+        _measured(objective, f"{best:g} of the start", whole, f"{best:g} of the start: {what}")
     else:
-        say("the start gets no share: with it the calibrated loss on dev is not less")
+        tell("the start gets no share: with it the calibrated loss on dev is not less")
 
 
-def _measured(
-    objective: Objective, training: str, found: Progress, say: Callable[[str], None], line: str
-) -> float:
+def _measured(objective: Objective, training: str, whole: Progress, line: str) -> float:
     """The metric of the network as it is; told, and noted as a point of the curves."""
     metrics = objective.evaluate()
-    found.curves["epochs"].append(
+    whole.curves["epochs"].append(
         {"training": training, "epoch": "", "step": ""} | as_point(metrics)
     )
-    say(f"{line}; dev {told(metrics)}")
+    tell(f"{line}; dev {told(metrics)}")
     return metrics[objective.metric]
 
 

@@ -271,7 +271,7 @@ def test_a_network_that_runs_away_unseen_is_told_with_step_and_loss(
     settings = LoopSettings(rate, "constant", 0.0, 0.0, seed=0, bf16=False)
     plan = Plan([[np.array([0])]], settings)
     with pytest.raises(RunFailed, match=r"the loss was [\d.e-]+ at step 1: .* lower learning_rate"):
-        train(Network(), Runaway(), plan, work=tmp_path, key="k", progress=Progress(), say=print)
+        train(Network(), Runaway(), plan, work=tmp_path, key="k", progress=Progress())
 
 
 @pytest.mark.parametrize("flag", ["--learning_rate", "--weight_decay", "--teacher_temperature"])
@@ -344,7 +344,7 @@ def test_of_two_of_the_same_training_at_once_one_is_told(
 ) -> None:
     work = tmp_path / "work"
     work.mkdir()
-    monkeypatch.setattr("beam_bert.training.finetune.work_folder", lambda *_: work)
+    monkeypatch.setattr("beam_bert.training.run.work_folder", lambda *_: work)
     with FileLock(tmp_path / "work.lock"):
         assert f"the same training is running already, in {work}" in refused(code=1)
         assert not any(work.iterdir())

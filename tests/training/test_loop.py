@@ -35,8 +35,7 @@ def run(folder: Path, ema_epochs: float, **more: Any) -> tuple[float, list[float
     objective = Pulled(network)
     epochs = [[np.array([i]) for i in range(40)]] * more.pop("epochs", 3)
     settings = LoopSettings(0.1, "constant", 0.0, 0.0, 0, False, ema_epochs=ema_epochs, **more)
-    train(network, objective, Plan(epochs, settings), work=folder, key="k", progress=Progress(),
-          say=lambda line: None)  # fmt: skip
+    train(network, objective, Plan(epochs, settings), work=folder, key="k", progress=Progress())
     return network.value, objective.seen
 
 
@@ -53,7 +52,7 @@ def test_a_start_that_no_epoch_betters_is_kept(tmp_path: Path) -> None:
         network, progress = OneNumber(), Progress()  # which starts where it is best
         settings = LoopSettings(0.1, "constant", 0.0, 0.0, 0, False)
         train(network, Pulled(network), Plan([[np.array([i]) for i in range(33)]] * 3, settings),
-              work=tmp_path / str(epoch), key="k", progress=progress, say=lambda line: None,
+              work=tmp_path / str(epoch), key="k", progress=progress,
               start=readied)  # fmt: skip
         assert (progress.kept_epoch == 0) == kept
         assert (network.value == 0) == kept
@@ -84,7 +83,7 @@ def test_the_latest_epoch_is_kept_that_is_as_good_as_the_best_but_for_chance(
     objective.dev_size = dev_size
     train(network, objective, Plan([[np.array([i]) for i in range(33)]] * 4,
           LoopSettings(0.1, "constant", 0.0, 0.0, 0, False)), work=tmp_path, key="k",
-          progress=progress, say=lambda line: None,
+          progress=progress,
           start=lambda: {"accuracy": accuracies[0]})  # fmt: skip
     assert (progress.kept_epoch, progress.kept_value) == (kept, accuracies[kept])
     assert network.value == [0.0, *objective.seen][kept]
@@ -108,7 +107,7 @@ def test_a_run_that_goes_on_has_the_same_average(tmp_path: Path) -> None:
     settings = LoopSettings(0.1, "constant", 0.0, 0.0, 0, False, ema_epochs=0.5)
     with pytest.raises(Stopped):
         train(network, Stops(network), Plan(epochs, settings), work=tmp_path / "on", key="k",
-              progress=Progress(), say=lambda line: None)  # fmt: skip
+              progress=Progress())  # fmt: skip
     after, seen_after = run(tmp_path / "on", 0.5)
     assert seen_after == seen[1:]
     assert after == whole
@@ -121,10 +120,11 @@ def test_a_checkpoint_of_another_network_is_told_and_left(
     # As where newer code cuts another network from the same base.
     monkeypatch.setattr(OneNumber, "trained_parameters", lambda self: {"other": self.number})
     network, said = OneNumber(), list[str]()
+    monkeypatch.setattr("beam_bert.training.loop.tell", said.append)
     objective = Pulled(network)
     settings = LoopSettings(0.1, "constant", 0.0, 0.0, 0, False)
     train(network, objective, Plan([[np.array([i]) for i in range(40)]] * 3, settings),
-          work=tmp_path, key="k", progress=Progress(), say=said.append)  # fmt: skip
+          work=tmp_path, key="k", progress=Progress())  # fmt: skip
     assert any("starts anew" in line for line in said)
     assert (network.value, objective.seen) == (whole, seen)
 

@@ -64,8 +64,9 @@ def test_what_is_fitted_is_bounded_by_rows_times_labels() -> None:
 def test_a_long_fit_tells_how_far_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(probe, "_TELL_S", 0.0)
     told: list[str] = []
+    monkeypatch.setattr(probe, "tell", told.append)
     features = torch.randn(50, 4, generator=torch.Generator().manual_seed(0))
-    fit_linear(torch.nn.Linear(4, 3), features, torch.arange(50) % 3, SINGLE_LABEL, say=told.append)
+    fit_linear(torch.nn.Linear(4, 3), features, torch.arange(50) % 3, SINGLE_LABEL)
     assert told[0].startswith("head: 1 looks at 50 rows of 75 at most")
 
 

@@ -54,17 +54,19 @@ def cook(
     objective = Pulled(network, *aims, stop_after=stop_after)
     settings = LoopSettings(0.1, "constant", 0.0, 0.0, 0, False)
     plans = [Plan([[np.array([pull])] * STEPS], settings) for pull in pulls]
-    found = train_soup(
-        network,
-        objective,
-        plans,
-        work=work,
-        key="k",
-        progress=[Progress() for _ in plans],
-        say=said.append,
-        start=lambda: {"nearness": -9.0} if start_shares else None,
-        wise_ft_weight=WiseFtWeight(start_shares, objective.dev_loss) if start_shares else None,
-    )
+    with pytest.MonkeyPatch.context() as patch:
+        for module in ("loop", "soup"):
+            patch.setattr(f"beam_bert.training.{module}.tell", said.append)
+        found = train_soup(
+            network,
+            objective,
+            plans,
+            work=work,
+            key="k",
+            progress=[Progress() for _ in plans],
+            start=lambda: {"nearness": -9.0} if start_shares else None,
+            wise_ft_weight=WiseFtWeight(start_shares, objective.dev_loss) if start_shares else None,
+        )
     return network.value, found, said
 
 

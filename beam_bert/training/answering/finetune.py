@@ -5,7 +5,6 @@ published model that answers. Everything but data, network and objective is what
 from __future__ import annotations
 
 import dataclasses
-import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,6 +23,7 @@ from beam_bert.labelled.rows import content_key
 from beam_bert.labelled.splitting import leaking_rows, split_holdout
 from beam_bert.settings.answer_training import AnswerFinetuneConfig
 from beam_bert.settings.naming import named
+from beam_bert.terminal import tell
 from beam_bert.training.answering.objective import SpanObjective
 from beam_bert.training.batches import plan_epoch
 from beam_bert.training.delivery import Delivered, deliver, documents
@@ -32,7 +32,7 @@ from beam_bert.training.network import load_span_network
 from beam_bert.training.reading import report_leaks
 from beam_bert.training.run import run_training
 from beam_bert.training.saving import save_model
-from beam_bert.training.setup import Setup, say, set_up, training_digest, work_folder
+from beam_bert.training.setup import Setup, set_up, training_digest
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,21 +59,18 @@ def finetune(config: AnswerFinetuneConfig) -> Delivered:
       UserError: something about settings, data, model or output is wrong; nothing was done.
       RunFailed: it did not finish; nothing was published.
     """
-    started = time.monotonic()
     setup = set_up(config, "train", "dev")
     questions = read_questions(config)
     key = setup.key("finetune")
     torch.manual_seed(config.seed)
     training = AnswerTraining(setup, questions)
     windows = training.windows
-    say(
+    tell(
         f"{len(questions.train):,} questions to train on in {len(windows.tokens):,} windows, "
         f"{int(windows.has_answer.sum()):,} of them with the answer; {len(questions.dev):,} to "
         f"choose on{' (held out)' if questions.held_out else ''}"
     )
-    delivered = run_training(training, work_folder(config, key), key)
-    say(f"model: {delivered.location} (in {time.monotonic() - started:,.0f} s)")
-    return delivered
+    return run_training(training, setup, key)
 
 
 def read_questions(config: AnswerFinetuneConfig) -> Questions:
@@ -138,7 +135,7 @@ class AnswerTraining:
             labels.show(asked.place, f"no window holds {asked.answers[0][1][:60]!r}: left out")
         if len(lost):
             labels.right, labels.left_out = labels.right - len(lost), labels.left_out + len(lost)
-            say(f"{len(lost):,} questions whose answers fit in no window: left out")
+            tell(f"{len(lost):,} questions whose answers fit in no window: left out")
             labels.check_rate(self.config.max_reject_rate, "train")
 
     def _epoch(self, epoch: int) -> list[np.ndarray]:
@@ -223,9 +220,9 @@ def _read(
         setting=use,
         need_places=need_places,
     )
-    say(f"{named(use)}: {labels}")
+    tell(f"{named(use)}: {labels}")
     for line in (*labels.units, *labels.shown):
-        say(f"  {line}")
+        tell(f"  {line}")
     return asked, labels
 
 
