@@ -27,7 +27,7 @@ def balance(
     language_column: str | None,
 ) -> report.Balance:
     """Put the counts together; `num_tokens` int [n] and `targets` are of the same rows."""
-    by_size = sorted(sources.items(), key=lambda item: (-item[1], item[0]))
+    by_size = list(_commonest_first(sources).items())
     counts = label_counts(targets, labels, problem_type)
     present = [count for count in counts.values() if count]
     classes = problem_type != REGRESSION
@@ -38,9 +38,13 @@ def balance(
         imbalance=max(present) / min(present) if classes and present else None,
         missing_labels=[label for label, count in counts.items() if not count] if classes else [],
         lengths=lengths(num_tokens, truncated),
-        languages=dict(sorted(languages.items(), key=lambda item: (-item[1], item[0]))),
+        languages=_commonest_first(languages),
         language_column=language_column,
     )
+
+
+def _commonest_first(counts: Mapping[str, int]) -> dict[str, int]:
+    return dict(sorted(counts.items(), key=lambda item: (-item[1], item[0])))
 
 
 def label_counts(targets: Array, labels: Sequence[str], problem_type: str) -> dict[str, int]:

@@ -12,7 +12,14 @@ import pyarrow as pa
 from beam_bert.errors import InputError
 from beam_bert.evaluation.audit import BiasAudit, shown_text
 from beam_bert.evaluation.data import POSITION, LabelledSource
-from beam_bert.evaluation.metrics import Array, FloatArray, given_labels, row_losses, true_labels
+from beam_bert.evaluation.metrics import (
+    Array,
+    BoolArray,
+    FloatArray,
+    given_labels,
+    row_losses,
+    true_labels,
+)
 from beam_bert.evaluation.scoring import Scored, Scorer
 from beam_bert.labelled.cells import CellReader, LabelColumn
 from beam_bert.labelled.labels import NO_LABEL, Meaning, Vocabulary, no_label_message
@@ -272,6 +279,9 @@ class Collector:
             loss = float(losses[row])
             if len(kept) == wanted and loss <= kept[0][0]:
                 break
+            one = slice(row, row + 1)
+            true = true_labels(targets[one], task.problem_type, len(task.labels))
+            given = given_labels(scores[one], task.problem_type, task.threshold)
             example = report.Example(
                 doc_id=rows["doc_id"][row].as_py(),
                 source_file=rows["source_file"][row].as_py(),
@@ -280,8 +290,8 @@ class Collector:
                     rows["text"][row].as_py(),
                     rows["text_pair"][row].as_py() if pair else None,
                 ),
-                truth=self._true_names(targets[row : row + 1]),
-                given=self._given_names(scores[row : row + 1]),
+                truth=self._names(true[0], float(np.ravel(targets[row])[0])),
+                given=self._names(given[0], scores[row, 0]),
                 score=float(
                     scores[row, 0] if task.problem_type == REGRESSION else scores[row].max()
                 ),
@@ -292,21 +302,12 @@ class Collector:
             if len(kept) > wanted:
                 heapq.heappop(kept)
 
-    def _true_names(self, targets: Array) -> list[str]:
-        """The labels of one row, from targets of it alone."""
+    def _names(self, labels: BoolArray, value: float) -> list[str]:
+        """The labels of one row, from bool [labels]; or the value of a regression."""
         task = self._scorer.task
         if task.problem_type == REGRESSION:
-            return [f"{np.ravel(targets)[0]:.4g}"]
-        mask = true_labels(targets, task.problem_type, len(task.labels))
-        return [task.labels[label] for label in np.flatnonzero(mask[0])]
-
-    def _given_names(self, scores: FloatArray) -> list[str]:
-        """The labels that the model gives one row, from scores [1, labels]."""
-        task = self._scorer.task
-        if task.problem_type == REGRESSION:
-            return [f"{scores[0, 0]:.4g}"]
-        mask = given_labels(scores, task.problem_type, task.threshold)
-        return [task.labels[label] for label in np.flatnonzero(mask[0])]
+            return [f"{value:.4g}"]
+        return [task.labels[label] for label in np.flatnonzero(labels)]
 
 
 def _as_text(value: object) -> str | None:

@@ -16,9 +16,8 @@ import json
 import os
 import re
 from collections.abc import Collection, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -57,20 +56,20 @@ class SourceRecord:
 
     Attributes:
       path: where it was read.
-      use: the flag that named it, without dashes.
-      size: bytes.
-      sha256: of its bytes.
+      use: the setting that named it.
       origin, licence, date: as declared; None where they were not.
+      sha256: of its bytes.
+      size: bytes.
       allowed: whether the licence is one of those allowed.
     """
 
     path: str
     use: str
-    size: int
-    sha256: str
     origin: str | None
     licence: str | None
     date: str | None
+    sha256: str
+    size: int
     allowed: bool
 
 
@@ -191,17 +190,9 @@ def unallowed_licences(licences: str, allowed: Iterable[str]) -> list[str]:
 
 def data_yaml(records: Sequence[SourceRecord]) -> str:
     """The sources as a data.yaml, digests included: it goes with the model."""
-    sources: list[dict[str, Any]] = [
-        {
-            "path": record.path,
-            "use": record.use,
-            "origin": record.origin,
-            "licence": record.licence,
-            "date": record.date,
-            "sha256": record.sha256,
-        }
-        for record in records
-    ]
+    sources = [asdict(record) for record in records]
+    for source in sources:
+        del source["size"], source["allowed"]
     return yaml.safe_dump({"sources": sources}, sort_keys=False, allow_unicode=True)
 
 

@@ -89,7 +89,3 @@ class AnswerEvaluation(_Document):
     inputs: list[str] = Field(description="Files that were read.")
     settings: dict[str, Any] = Field(description="The job's settings.")
     versions: dict[str, str] = Field(description="Software versions.")
-
-    def to_json(self) -> bytes:
-        """The document as it is stored."""
-        return self.model_dump_json(indent=1).encode()

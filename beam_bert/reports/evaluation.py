@@ -17,6 +17,10 @@ FEWEST_FOR_INTERVAL = 10  # rows; a normal interval around the mean of fewer is 
 class _Document(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
 
+    def to_json(self) -> bytes:
+        """The document as it is stored."""
+        return self.model_dump_json(indent=1).encode()
+
 
 class Metric(_Document):
     """One number, with its 95 % interval where there is one."""
@@ -268,7 +272,3 @@ class Evaluation(_Document):
     inputs: list[str] = Field(description="Files that were read.")
     settings: dict[str, Any] = Field(description="The job's settings.")
     versions: dict[str, str] = Field(description="Software versions.")
-
-    def to_json(self) -> bytes:
-        """The document as it is stored."""
-        return self.model_dump_json(indent=1).encode()

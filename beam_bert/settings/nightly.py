@@ -124,29 +124,33 @@ class NightlyConfig(Settings):
             raise ValueError(f"{value!r} is no day, YYYY-MM-DD")
         return value
 
-    @field_validator("finetune", mode="before")
+    @field_validator("finetune", "evaluate", "classify", mode="before")
     @classmethod
-    def _complete_finetune(cls, value: Any, info: ValidationInfo) -> Any:
-        ours = {"output": _store(info), "layout": "store", "alias": "candidate"}
-        return _completed("finetune", FinetuneConfig, value, ours, info)
-
-    @field_validator("evaluate", mode="before")
-    @classmethod
-    def _complete_evaluate(cls, value: Any, info: ValidationInfo) -> Any:
-        ours = {"model": f"{_store(info)}@candidate", "compare": None, "output": "nights"}
-        return _completed("evaluate", EvaluateConfig, value, ours, info)
-
-    @field_validator("classify", mode="before")
-    @classmethod
-    def _complete_classify(cls, value: Any, info: ValidationInfo) -> Any:
-        ours = {
-            "model": f"{_store(info)}@production",
-            "incremental": True,
-            "overwrite": False,
-            "run_id": None,
-            "dry_run": False,
+    def _complete_section(cls, value: Any, info: ValidationInfo) -> Any:
+        # "?": the store itself is refused already
+        store = str(info.data.get("store", "?")).rstrip("/")
+        sections: dict[str, tuple[type[Settings], dict[str, object]]] = {
+            "finetune": (
+                FinetuneConfig,
+                {"output": store, "layout": "store", "alias": "candidate"},
+            ),
+            "evaluate": (
+                EvaluateConfig,
+                {"model": f"{store}@candidate", "compare": None, "output": "nights"},
+            ),
+            "classify": (
+                ClassifyConfig,
+                {
+                    "model": f"{store}@production",
+                    "incremental": True,
+                    "overwrite": False,
+                    "run_id": None,
+                    "dry_run": False,
+                },
+            ),
         }
-        return _completed("classify", ClassifyConfig, value, ours, info)
+        section = str(info.field_name)
+        return _completed(section, *sections[section], value, info)
 
     @model_validator(mode="after")
     def _check_sections(self) -> NightlyConfig:
@@ -172,15 +176,11 @@ class NightlyConfig(Settings):
         )
 
 
-def _store(info: ValidationInfo) -> str:
-    return str(info.data.get("store", "?")).rstrip("/")  # "?": the store itself is refused already
-
-
 def _completed(
     section: str,
     config: type[Settings],
-    value: Any,
     ours: Mapping[str, object],
+    value: Any,
     info: ValidationInfo,
 ) -> Any:
     """A section with the settings that the nightly job makes itself, and the project that pays.

@@ -16,7 +16,7 @@ from beam_bert.software import software_versions
 from beam_bert.storage.paths import resolved
 from beam_bert.training.card import Card, render
 from beam_bert.training.loop import Progress
-from beam_bert.training.saving import TRAINING_FILE, as_json, new_folder, publish, put_in_place
+from beam_bert.training.saving import TRAINING_FILE, as_json, new_folder, put_in_place
 from beam_bert.training.setup import Setup
 
 
@@ -140,15 +140,11 @@ def deliver(
         with new_folder(work / "model") as made:
             make(made)
             parent = _parent(setup.base.resolved.name, store)
-            version = publish(
-                made,
-                store,
-                config.alias,
-                parent=parent,
-                metrics=metrics,
-                notes=notes,
-                trained_on=trained_on,
+            record = store.publish(
+                made, parent=parent, metrics=dict(metrics), notes=notes, trained_on=trained_on
             )
+            version = record.version
+            store.set_alias(config.alias, version, reason=notes)
         delivered = Delivered(f"{store.location}@{version}", version, metrics)
     shutil.rmtree(work, ignore_errors=True)
     return delivered

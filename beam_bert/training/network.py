@@ -69,7 +69,7 @@ class PackedNetwork(nn.Module):
         Words that no training row has get no gradient anyway, but AdamW walks over their rows at
         every step: with 30,522 of them and 2,500 used, a tenth of the time on a small model.
         """
-        table = self._weight(self._base("word").removesuffix(".weight"))
+        table = self._word_table
         table.requires_grad_(False)
         self.words = nn.Parameter(table[torch.from_numpy(used).to(table.device)].clone())
         place_of = torch.full((len(table),), -1, dtype=torch.int64)
@@ -81,7 +81,7 @@ class PackedNetwork(nn.Module):
         """Put the trained word embeddings into the model's own table, and read that from now on."""
         if self._place_of is not None:
             with torch.no_grad():
-                self._weight(self._base("word").removesuffix(".weight"))[self._used] = self.words
+                self._word_table[self._used] = self.words
             self._place_of = None
 
     def trained_parameters(self) -> dict[str, nn.Parameter]:
@@ -118,7 +118,7 @@ class PackedNetwork(nn.Module):
         return hidden
 
     def _embedded_words(self, input_ids: Tensor) -> Tensor:
-        table = self._weight(self._base("word").removesuffix(".weight"))
+        table = self._word_table
         if self._place_of is None:
             return F.embedding(input_ids, table)
         place = self._place_of[input_ids.long()]
@@ -181,6 +181,10 @@ class PackedNetwork(nn.Module):
 
     def _name(self, name: str) -> str:
         return f"{self._family.prefix}.{name}"
+
+    @property
+    def _word_table(self) -> nn.Parameter:
+        return self.model.get_parameter(self._base("word"))
 
     def _base(self, part: str) -> str:
         return self._name(self._family.embeddings.get(part, part))

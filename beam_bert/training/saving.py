@@ -197,21 +197,3 @@ def _swap(one: Path, other: Path) -> bool:
         return False
     first, second = os.fsencode(one), os.fsencode(other)
     return bool(renameat2(_AT_FDCWD, first, _AT_FDCWD, second, _RENAME_EXCHANGE) == 0)
-
-
-def publish(
-    made: Path,
-    store: ModelStore,
-    alias: str,
-    *,
-    parent: str | None,
-    metrics: Mapping[str, float],
-    notes: str,
-    trained_on: str | None,
-) -> str:
-    """Publish `made` as a version, point the alias at it; returns the version."""
-    record = store.publish(
-        made, parent=parent, metrics=dict(metrics), notes=notes, trained_on=trained_on
-    )
-    store.set_alias(alias, record.version, reason=notes)
-    return record.version

@@ -16,17 +16,18 @@ from __future__ import annotations
 import re
 import string
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 from itertools import pairwise
 
 import numpy as np
 import numpy.typing as npt
 
+from beam_bert.reports import answering as report
 from beam_bert.settings.answer_training import Definition
 
 FloatArray = npt.NDArray[np.float64]
 
+NO_ANSWERS = -1e9  # the threshold at which no question is answered, as a number that JSON has
 _PUNCTUATION = str.maketrans("", "", string.punctuation)
 _ARTICLES = re.compile(r"\b(a|an|the)\b")
 _HAN = re.compile("[\u4e00-\u9fa5]")
@@ -60,16 +61,6 @@ def has_no_word_breaks(text: str) -> bool:
     return _CHARACTERS.search(text) is not None
 
 
-def character_scores(predicted: str, right: str) -> tuple[float, float]:
-    """Exact match by SQuAD's words, and F1 over characters where words do not stand apart."""
-    exact, _ = squad_scores(predicted, right)
-    found, wanted = (_SEGMENTS.findall(" ".join(squad_words(each))) for each in (predicted, right))
-    if not found or not wanted:
-        return exact, exact
-    shared = sum((Counter(found) & Counter(wanted)).values())
-    return exact, _f1(shared, len(found), len(wanted))
-
-
 def cmrc_segments(text: str) -> list[str]:
     """The characters, and words of other scripts, that CMRC compares."""
     segments, other = [], ""
@@ -86,21 +77,33 @@ def cmrc_segments(text: str) -> list[str]:
 
 def squad_scores(predicted: str, right: str) -> tuple[float, float]:
     """Exact match and F1 of one answer against one that is right; "" is no answer."""
-    found, wanted = squad_words(predicted), squad_words(right)
-    exact = float(found == wanted)
-    if not found or not wanted:
-        return exact, exact
-    shared = sum((Counter(found) & Counter(wanted)).values())
-    return exact, _f1(shared, len(found), len(wanted))
+    given, wanted = squad_words(predicted), squad_words(right)
+    return _scores(given == wanted, given, wanted, _shared)
+
+
+def character_scores(predicted: str, right: str) -> tuple[float, float]:
+    """Exact match by SQuAD's words, and F1 over characters where words do not stand apart."""
+    words = squad_words(predicted), squad_words(right)
+    given, wanted = (_SEGMENTS.findall(" ".join(some)) for some in words)
+    return _scores(words[0] == words[1], given, wanted, _shared)
 
 
 def cmrc_scores(predicted: str, right: str) -> tuple[float, float]:
     """The same by CMRC's definition."""
-    found, wanted = cmrc_segments(predicted), cmrc_segments(right)
-    exact = float(_without_punctuation(predicted) == _without_punctuation(right))
-    if not found or not wanted:
-        return exact, exact
-    return exact, _f1(_longest_shared(found, wanted), len(found), len(wanted))
+    exact = _without_punctuation(predicted) == _without_punctuation(right)
+    return _scores(exact, cmrc_segments(predicted), cmrc_segments(right), _longest_shared)
+
+
+def _scores(
+    exact: bool,
+    given: Sequence[str],
+    wanted: Sequence[str],
+    shared_by: Callable[[Sequence[str], Sequence[str]], int],
+) -> tuple[float, float]:
+    """Exact match, and F1 over what both share; where nothing is left of one they are the same."""
+    if not given or not wanted:
+        return float(exact), float(exact)
+    return float(exact), 2 * shared_by(given, wanted) / (len(given) + len(wanted))
 
 
 def answer_scores(
@@ -140,17 +143,9 @@ def _usable(right: Sequence[str]) -> list[str]:
     return [each for each in right if squad_words(each)] or [""]
 
 
-@dataclass(frozen=True)
-class BestThreshold:
-    """The null threshold at which a metric is best, and what it then is."""
-
-    threshold: float
-    value: float
-
-
 def best_null_threshold(
     scores: FloatArray, gaps: FloatArray, has_answer: npt.NDArray[np.bool_]
-) -> BestThreshold:
+) -> report.BestNullThreshold:
     """Where to say "no answer": as evaluate-v2.0.py's find_best_thresh, on score gaps.
 
     Args:
@@ -161,7 +156,8 @@ def best_null_threshold(
 
     Returns:
       The mean over all questions at the best threshold, which lies midway between two gaps (the
-      last bits of a score differ from engine to engine); -inf: answer none, inf: all.
+      last bits of a score differ from engine to engine); `NO_ANSWERS`: answer none, or its
+      opposite: all.
     """
     order = np.argsort(gaps, kind="stable")
     # What answering the question adds: its score, or the loss of a right "no answer".
@@ -172,8 +168,9 @@ def best_null_threshold(
     places = np.append(0, ends[: len(gaps)])
     best = int(places[np.argmax(sums[places])])
     around = np.concatenate([[-np.inf], gaps[order], [np.inf]])[best : best + 2]
-    threshold = float(around.mean())
-    return BestThreshold(threshold, float(sums[best] / max(len(gaps), 1)))
+    threshold = float(np.clip(around.mean(), NO_ANSWERS, -NO_ANSWERS))
+    value = float(sums[best] / max(len(gaps), 1))
+    return report.BestNullThreshold(threshold=threshold, value=value)
 
 
 _ENGLISH_WORDS = frozenset(
@@ -210,8 +207,9 @@ def _without_punctuation(text: str) -> str:
     return "".join(each for each in text.lower().strip() if each not in _CMRC_PUNCTUATION)
 
 
-def _f1(shared: int, found: int, wanted: int) -> float:
-    return 2 * shared / (found + wanted) if shared else 0.0
+def _shared(first: Sequence[str], second: Sequence[str]) -> int:
+    """How many stand in both, each as often as it does."""
+    return sum((Counter(first) & Counter(second)).values())
 
 
 def _longest_shared(first: Sequence[str], second: Sequence[str]) -> int:

@@ -35,7 +35,6 @@ _TASK = AnswerTask(None, null_threshold=1e30)
 TOP_SPANS = _TASK.top_spans
 # Questions that go through the model together: enough to sort by length, few texts in memory.
 _QUESTIONS = 64
-_NONE = -1e9  # the threshold at which no question is answered, as a number that JSON has
 LENGTH_BOUNDS = (5, 10, 20)  # words of a question (Chinese: characters), up to and including
 
 
@@ -109,12 +108,10 @@ def best_thresholds(
     right = _right(asked)
     has_answer = np.array([bool(each) for each in right])
     values = answer_scores(predictions.answers, right, definition)
-    found = {}
-    for name, scores in zip(("exact", "f1"), values, strict=True):
-        best = best_null_threshold(scores, predictions.gaps, has_answer)
-        threshold = float(np.clip(best.threshold, _NONE, -_NONE))
-        found[name] = report.BestNullThreshold(threshold=threshold, value=best.value)
-    return found
+    return {
+        name: best_null_threshold(scores, predictions.gaps, has_answer)
+        for name, scores in zip(("exact", "f1"), values, strict=True)
+    }
 
 
 @dataclass(frozen=True)
