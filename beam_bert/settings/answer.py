@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from functools import partial
 from typing import Any, Literal
 
 from pydantic import field_validator, model_validator
@@ -27,6 +28,11 @@ _SURROGATE = re.compile("[\ud800-\udfff]")
 _NAMED = re.compile(r"\s*([^\s=]*)\s*=(\s*)(.*)", re.DOTALL)
 
 
+_question = partial(setting, "Questions", output=True)
+_model = partial(setting, "Model", output=True)
+_results = partial(setting, "Results", output=True)
+
+
 class AnswerConfig(JobConfig):
     """Ask every document: raw text in, answers and where they stand out, as Parquet."""
 
@@ -34,37 +40,24 @@ class AnswerConfig(JobConfig):
     text_pair_column: None = None
     long_documents: Literal["window"] = "window"
 
-    question: tuple[str, ...] = setting(
-        "Questions",
+    question: tuple[str, ...] = _question(
         "Asked of every document; several may be given, each as TEXT or name=TEXT (=TEXT where a "
         "question itself begins so). In YAML a list or a mapping of names to questions.",
-        output=True,
         default=(),
     )
-    question_column: str | None = setting(
-        "Questions",
-        "Column with the question, where each row has its own.",
-        output=True,
-        default=None,
+    question_column: str | None = _question(
+        "Column with the question, where each row has its own.", default=None
     )
     model: str = setting(
         "Model", "Folder, gs:// prefix, store@alias or Hugging Face id of a *ForQuestionAnswering."
     )
-    max_length: int | None = setting(
-        "Model",
+    max_length: int | None = _model(
         "Tokens of a window, the question and special ones included; default: the model's limit, "
         f"{DEFAULT_MAX_LENGTH} at most.",
-        output=True,
         default=None,
         ge=8,
     )
-    stride: int = setting(
-        "Model",
-        "Tokens that neighbouring windows share.",
-        output=True,
-        default=DEFAULT_STRIDE,
-        ge=0,
-    )
+    stride: int = _model("Tokens that neighbouring windows share.", default=DEFAULT_STRIDE, ge=0)
     slice_bytes: int | None = setting(
         "Work",
         "Input bytes of one unit of work and shard; default: 1 MiB on CPU, 16 MiB on a GPU.",
@@ -73,26 +66,17 @@ class AnswerConfig(JobConfig):
         ge=1,
         le=MOST_SLICE_BYTES // 4,
     )
-    answers: Literal["long", "wide"] = setting(
-        "Results",
-        "long: a row an answer; wide: a row a document, a column a named question.",
-        output=True,
-        default="long",
+    answers: Literal["long", "wide"] = _results(
+        "long: a row an answer; wide: a row a document, a column a named question.", default="long"
     )
-    top_k: int = setting(
-        "Results", "Answers to keep of each question.", output=True, default=1, ge=1, le=1_000
-    )
-    null_threshold: float | None = setting(
-        "Results",
+    top_k: int = _results("Answers to keep of each question.", default=1, ge=1, le=1_000)
+    null_threshold: float | None = _results(
         "A question has no answer where null_score - score is above this (SQuAD 2.0); 1e9: it "
         "always has one; default: the model's own, else 0.",
-        output=True,
         default=None,
         allow_inf_nan=False,
     )
-    max_answer_tokens: int = setting(
-        "Results", "Longest answer.", output=True, default=30, ge=1, le=512
-    )
+    max_answer_tokens: int = _results("Longest answer.", default=30, ge=1, le=512)
 
     @field_validator("question", mode="before")
     @classmethod

@@ -18,6 +18,11 @@ _QUESTIONS = "Questions with their answers, SQuAD's JSON (v1, v2) or flat rows: 
 Definition = Literal["auto", "squad", "cmrc", "characters"]
 
 
+_data = partial(setting, "Data")
+_training = partial(setting, "Training")
+_report = partial(setting, "Report")
+
+
 @dataclass(frozen=True)
 class AskedColumns:
     """Names of the columns of flat rows.
@@ -36,7 +41,7 @@ _same = partial(same_setting, AnswerConfig)
 
 
 def _column(name: str, what: str) -> Any:
-    return setting("Data", f"Flat rows: column with {what}.", default=name)
+    return _data(f"Flat rows: column with {what}.", default=name)
 
 
 class _FlatColumns(TaskConfig):
@@ -45,16 +50,15 @@ class _FlatColumns(TaskConfig):
     OF_OTHER_TASK: ClassVar[str] = "FinetuneConfig, EvaluateConfig"
 
     task: Literal["classify", "answer"] = task_field("answer")
-    format: Literal["auto", "text", "jsonl", "csv", "tsv", "parquet"] = setting(
-        "Data", "Format of flat rows; auto goes by the file name.", default="auto"
+    format: Literal["auto", "text", "jsonl", "csv", "tsv", "parquet"] = _data(
+        "Format of flat rows; auto goes by the file name.", default="auto"
     )
     question_column: str = _column("question", "the question")
     text_column: str = _column("context", "the text to find the answer in")
     answer_column: str = _column("answer_text", "the answer, or a list of them; null: none")
     start_column: str = _column("answer_start", "where it begins in the text, in code points")
-    id_column: str | None = setting("Data", "Flat rows: column with a name.", default=None)
-    max_reject_rate: float = setting(
-        "Data",
+    id_column: str | None = _data("Flat rows: column with a name.", default=None)
+    max_reject_rate: float = _data(
         "Share of flat rows without usable text or question, and in training of labels that stand "
         "nowhere, to go on without.",
         default=0.0,
@@ -84,51 +88,45 @@ class _FlatColumns(TaskConfig):
 class AnswerFinetuneConfig(_FlatColumns, SupervisedConfig):
     """Fine-tune an encoder on questions with their answers, and publish a model that answers."""
 
-    train: tuple[str, ...] = setting(
-        "Data", f"{_QUESTIONS}files, folders or globs, local or gs://.", min_length=1
+    train: tuple[str, ...] = _data(
+        f"{_QUESTIONS}files, folders or globs, local or gs://.", min_length=1
     )
-    dev: tuple[str, ...] = setting(
-        "Data", "The same to choose on; default: texts held out from train.", default=()
+    dev: tuple[str, ...] = _data(
+        "The same to choose on; default: texts held out from train.", default=()
     )
-    holdout: float = setting(
-        "Data",
+    holdout: float = _data(
         "Share of the texts of train held out, with all of their questions, where there is no dev.",
         default=0.1,
         gt=0,
         lt=1,
     )
-    train_dev_overlap: Literal["remove", "refuse"] = setting(
-        "Data",
-        "Questions of train that dev asks of the same text: leave out, or stop.",
-        default="remove",
+    train_dev_overlap: Literal["remove", "refuse"] = _data(
+        "Questions of train that dev asks of the same text: leave out, or stop.", default="remove"
     )
 
     max_length: int | None = _same("max_length", group="Training")
     stride: int = _same("stride", group="Training")
-    max_answer_tokens: int = setting(
-        "Training", "Longest answer that dev's questions get.", default=30, ge=1, le=512
+    max_answer_tokens: int = _training(
+        "Longest answer that dev's questions get.", default=30, ge=1, le=512
     )
-    without_answer: float = setting(
-        "Training",
+    without_answer: float = _training(
         "Windows without the answer to learn from, for each that has it; drawn anew each epoch.",
         default=1.0,
         ge=0,
     )
-    epochs: int = setting("Training", "Passes over the training windows.", default=3, ge=1)
-    learning_rate: float = setting("Training", "Its peak, at the head.", default=5e-5, gt=0)
-    batch_tokens: int = setting(
-        "Training", "Tokens of a batch; nothing is padded.", default=4096, ge=1
-    )
-    metric: Literal["f1", "exact"] = setting(
-        "Training", "Dev metric that chooses the epoch, at its best null threshold.", default="f1"
+    epochs: int = _training("Passes over the training windows.", default=3, ge=1)
+    learning_rate: float = _training("Its peak, at the head.", default=5e-5, gt=0)
+    batch_tokens: int = _training("Tokens of a batch; nothing is padded.", default=4096, ge=1)
+    metric: Literal["f1", "exact"] = _training(
+        "Dev metric that chooses the epoch, at its best null threshold.", default="f1"
     )
 
 
 class AnswerEvaluateConfig(ReportConfig, _FlatColumns):
     """Measure a question-answering model: how often it is right, and on which questions."""
 
-    input: tuple[str, ...] = setting(
-        "Data", f"{_QUESTIONS}files, folders or globs, local or gs://.", min_length=1
+    input: tuple[str, ...] = _data(
+        f"{_QUESTIONS}files, folders or globs, local or gs://.", min_length=1
     )
     model: str = _same("model")
     precision: Literal["auto", "fp32", "bf16", "int8", "fp8"] = _same("precision")
@@ -140,10 +138,9 @@ class AnswerEvaluateConfig(ReportConfig, _FlatColumns):
     null_threshold: float | None = _same("null_threshold")
     max_answer_tokens: int = _same("max_answer_tokens")
 
-    definition: Definition = setting(
-        "Report",
+    definition: Definition = _report(
         "What is right: squad compares words; cmrc (Chinese) and characters (scripts without word "
         "breaks, and Korean) what their names say; auto: by the script of the answers.",
         default="auto",
     )
-    examples: int = setting("Report", "Wrong answers to show.", default=20, ge=0, le=1_000)
+    examples: int = _report("Wrong answers to show.", default=20, ge=0, le=1_000)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any, ClassVar, Literal
 
 from pydantic import field_validator, model_validator
@@ -11,16 +12,19 @@ from beam_bert.settings.inference import ClassifyConfig, InputConfig, ModelConfi
 from beam_bert.settings.naming import named
 from beam_bert.settings.training import LabelConfig, TaskConfig
 
+_report = partial(setting, "Report")
+_audit = partial(setting, "Audit")
+
 
 class ReportConfig(Settings):
     """Where a report goes, and how sure its numbers are made."""
 
-    output: str = setting("Report", "Folder or gs:// prefix for evaluation.json and report.html.")
+    output: str = _report("Folder or gs:// prefix for evaluation.json and report.html.")
     billing_project: str | None = same_setting(ClassifyConfig, "billing_project", group="Report")
-    replicates: int = setting(
-        "Report", "Bootstrap replicates behind the intervals.", default=1_000, ge=100, le=100_000
+    replicates: int = _report(
+        "Bootstrap replicates behind the intervals.", default=1_000, ge=100, le=100_000
     )
-    seed: int = setting("Report", "The same seed draws the same replicates.", default=0, ge=0)
+    seed: int = _report("The same seed draws the same replicates.", default=0, ge=0)
 
 
 class EvaluateConfig(ReportConfig, ModelConfig, LabelConfig, PairConfig, InputConfig, TaskConfig):
@@ -40,28 +44,24 @@ class EvaluateConfig(ReportConfig, ModelConfig, LabelConfig, PairConfig, InputCo
     )
     threshold: float | None = same_setting(ClassifyConfig, "threshold")
     combine_windows: Literal["mean", "max"] = same_setting(ClassifyConfig, "combine_windows")
-    slices: tuple[str, ...] | None = setting(
-        "Report", "Columns by whose values to measure too, such as language,channel.", default=None
+    slices: tuple[str, ...] | None = _report(
+        "Columns by whose values to measure too, such as language,channel.", default=None
     )
-    language_column: str | None = setting(
-        "Report",
+    language_column: str | None = _report(
         "Column with the language, for the balance of the data; default: a column `language`, if "
         "there is one.",
         default=None,
     )
-    examples: int = setting("Report", "Hardest rows to show.", default=20, ge=0, le=1_000)
+    examples: int = _report("Hardest rows to show.", default=20, ge=0, le=1_000)
 
-    audit: bool = setting(
-        "Audit", "Swap identity terms in your rows, and see how the answers move.", default=False
+    audit: bool = _audit(
+        "Swap identity terms in your rows, and see how the answers move.", default=False
     )
-    audit_terms: str | None = setting(
-        "Audit", "YAML file with your own terms; default: the package's list.", default=None
+    audit_terms: str | None = _audit(
+        "YAML file with your own terms; default: the package's list.", default=None
     )
-    audit_variants: int = setting(
-        "Audit",
-        "Swapped texts to score at most; rows beyond are not audited.",
-        default=20_000,
-        ge=1,
+    audit_variants: int = _audit(
+        "Swapped texts to score at most; rows beyond are not audited.", default=20_000, ge=1
     )
 
     @field_validator("slices", mode="before")

@@ -7,6 +7,7 @@ written: such fields are part of every shard's key.
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any, Literal, Protocol
 
 from pydantic import model_validator
@@ -36,6 +37,15 @@ GPU_MACHINES = {
 
 # Names that are safe as one part of a path, locally and on gs://.
 RUN_ID = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,199}$"
+
+
+# Of each group of --help; `output`: settings that change what is written.
+_input = partial(setting, "Input", output=True)
+_model = partial(setting, "Model", output=True)
+_output = partial(setting, "Output")
+_work = partial(setting, "Work")
+_results = partial(setting, "Results", output=True)
+_bench = partial(setting, "Bench")
 
 
 class _HasStride(Protocol):
@@ -87,95 +97,63 @@ class InputConfig(Settings):
 class ReaderConfig(Settings):
     """How files are read, whatever they are read for."""
 
-    format: Literal["auto", "text", "jsonl", "csv", "tsv", "parquet"] = setting(
-        "Input",
-        "Input format; auto goes by the file name (.gz .bz2 .zst .zip included).",
-        output=True,
-        default="auto",
+    format: Literal["auto", "text", "jsonl", "csv", "tsv", "parquet"] = _input(
+        "Input format; auto goes by the file name (.gz .bz2 .zst .zip included).", default="auto"
     )
-    text_column: tuple[str, ...] = setting(
-        "Input",
+    text_column: tuple[str, ...] = _input(
         "Column that holds the text; several are joined by a space.",
-        output=True,
         default=("text",),
         min_length=1,
     )
-    column_names: tuple[str, ...] | None = setting(
-        "Input",
-        "Names of the columns of CSV or TSV files that have no header line.",
-        output=True,
-        default=None,
+    column_names: tuple[str, ...] | None = _input(
+        "Names of the columns of CSV or TSV files that have no header line.", default=None
     )
-    encoding: Encoding = setting(
-        "Input",
+    encoding: Encoding = _input(
         "Encoding of text, CSV, TSV and JSON lines, by Python's name, such as cp1252; auto: UTF-8, "
         "or UTF-16 and UTF-32 by their mark.",
-        output=True,
         default="auto",
     )
-    delimiter: OptionalCharacter = setting(
-        "Input",
+    delimiter: OptionalCharacter = _input(
         "Character between two fields of CSV or TSV, such as ';' or '\\t'; default: comma or tab; "
         "with --format auto ; and tab are seen in the first lines of CSV.",
-        output=True,
         default=None,
     )
-    quoting: bool | None = setting(
-        "Input",
-        "Whether quotes quote fields; default: true for CSV, false for TSV.",
-        output=True,
-        default=None,
+    quoting: bool | None = _input(
+        "Whether quotes quote fields; default: true for CSV, false for TSV.", default=None
     )
-    quote_char: Character = setting("Input", "The quote of CSV and TSV.", output=True, default='"')
-    escape_char: OptionalCharacter = setting(
-        "Input",
+    quote_char: Character = _input("The quote of CSV and TSV.", default='"')
+    escape_char: OptionalCharacter = _input(
         "Character of CSV and TSV that takes the meaning from the next, such as '\\' where Spark "
         "wrote them; default: there is none, a quote in quotes is doubled.",
-        output=True,
         default=None,
     )
-    max_document_bytes: int = setting(
-        "Input",
-        "A longer document becomes a reject.",
-        output=True,
-        default=16 * 2**20,
-        ge=1,
-        le=MOST_DOCUMENT_BYTES,
+    max_document_bytes: int = _input(
+        "A longer document becomes a reject.", default=16 * 2**20, ge=1, le=MOST_DOCUMENT_BYTES
     )
 
 
 class PairConfig(ReaderConfig):
     """As `ReaderConfig`, for models that may read two texts."""
 
-    text_pair_column: str | None = setting(
-        "Input",
-        "Column with the second segment, for models that read text pairs.",
-        output=True,
-        default=None,
+    text_pair_column: str | None = _input(
+        "Column with the second segment, for models that read text pairs.", default=None
     )
 
 
 class SourceConfig(PairConfig, InputConfig):
     """What everything that reads text takes: which files, and how."""
 
-    id_column: str | None = setting(
-        "Input",
-        "Column that becomes doc_id; default: <source_file>#<source_row>.",
-        output=True,
-        default=None,
+    id_column: str | None = _input(
+        "Column that becomes doc_id; default: <source_file>#<source_row>.", default=None
     )
-    keep_columns: tuple[str, ...] | None = setting(
-        "Input",
+    keep_columns: tuple[str, ...] | None = _input(
         "Columns to copy to the output; default: all but the text. No value: none.",
-        output=True,
         also="carry",
         default=None,
     )
-    keep_text: bool = setting(
-        "Input", "Copy the text to the output too.", output=True, default=False
-    )
-    text_unit: Literal["line", "file"] = setting(
-        "Input", "Format text: a document is a line, or a whole file.", output=True, default="line"
+    keep_text: bool = _input("Copy the text to the output too.", default=False)
+    text_unit: Literal["line", "file"] = _input(
+        "Format text: a document is a line, or a whole file.", default="line"
     )
 
     @property
@@ -198,47 +176,35 @@ class ModelConfig(Settings):
         "Folder, gs:// prefix, store@alias, Hugging Face id, or "
         f"{EMBEDDED_SENTIMENT} (in the package).",
     )
-    precision: Literal["auto", "fp32", "bf16", "int8", "fp8"] = setting(
-        "Model",
+    precision: Literal["auto", "fp32", "bf16", "int8", "fp8"] = _model(
         "Arithmetic; auto: bf16 where the hardware has it, else fp32; int8 (CPU) and fp8 (L4, "
         "H100) first have to say what fp32 says on 99.5 % of a sample of the input.",
-        output=True,
         default="auto",
     )
-    recheck_margin: float | None = setting(
-        "Model",
+    recheck_margin: float | None = _model(
         "Low margins are computed again at fp32: labels or answers whose logits are nearer than "
         "this; 0: never; default: 0, in 8 bits 0.1 (0.2 where several labels may be right), for "
         "answers 0.5 there and 0.4 at bf16.",
-        output=True,
         default=None,
         ge=0,
         allow_inf_nan=False,
     )
-    device: Literal["auto", "cpu", "cuda"] = setting(
-        "Model", "Where the model runs; auto: CUDA where there is one.", output=True, default="auto"
+    device: Literal["auto", "cpu", "cuda"] = _model(
+        "Where the model runs; auto: CUDA where there is one.", default="auto"
     )
-    max_length: int | None = setting(
-        "Model",
+    max_length: int | None = _model(
         "Tokens of a window, special ones included; default: the model's limit, 512 at most.",
-        output=True,
         default=None,
         ge=8,
     )
-    long_documents: Literal["truncate", "window"] = setting(
-        "Model",
+    long_documents: Literal["truncate", "window"] = _model(
         "Longer documents: read the start only, or all of it in overlapping windows.",
-        output=True,
         default="truncate",
     )
-    stride: int = setting(
-        "Model", "Tokens that neighbouring windows share.", output=True, default=64, ge=0
-    )
+    stride: int = _model("Tokens that neighbouring windows share.", default=64, ge=0)
     # Matrix products may round by their size, so this can move the last bits of a score.
-    batch_tokens: int | None = setting(
-        "Model",
+    batch_tokens: int | None = _model(
         "Tokens computed at once; default: what suits the device, measured on long inputs.",
-        output=True,
         default=None,
         ge=1,
     )
@@ -251,7 +217,7 @@ class InferenceConfig(ModelConfig, SourceConfig):
 class JobConfig(InferenceConfig):
     """What every inference job takes: text, the model, and where results go."""
 
-    output: str = setting("Output", "Folder or gs:// prefix of the dataset.")
+    output: str = _output("Folder or gs:// prefix of the dataset.")
     partition: str = setting(
         "Output",
         "Partition to write, such as run_date=2026-11-24 (levels joined by /).",
@@ -271,44 +237,37 @@ class JobConfig(InferenceConfig):
         output=True,
         default=False,
     )
-    evolve: Literal["refuse", "text"] = setting(
-        "Output",
+    evolve: Literal["refuse", "text"] = _output(
         "A carried column whose type does not go with the table's: refuse the run, or make the "
         "column text from now on.",
         default="refuse",
     )
-    overwrite: bool = setting("Output", "Replace what the partition holds.", default=False)
-    incremental: bool = setting(
-        "Output",
+    overwrite: bool = _output("Replace what the partition holds.", default=False)
+    incremental: bool = _output(
         "Read only files that are new or changed, or not yet read with this model and settings; "
         "their rows join the table, and replace what it held of those files.",
         default=False,
     )
-    clean_staging: bool = setting(
-        "Output",
+    clean_staging: bool = _output(
         "Remove what other runs left in staging and nobody goes on with (no other run may be under "
         "way there).",
         default=False,
     )
-    max_reject_rate: float = setting(
-        "Output",
+    max_reject_rate: float = _output(
         "Share of rejected rows above which the run fails and commits nothing.",
         default=0.05,
         ge=0,
         le=1,
     )
-    max_lost_files: int = setting(
-        "Output",
+    max_lost_files: int = _output(
         "Files that may be lost (cut short, damaged, not what their name says) before the run "
         "fails and commits nothing; what could be read of them is kept.",
         default=0,
         ge=0,
     )
 
-    limit: int | None = setting(
-        "Input",
+    limit: int | None = _input(
         "Only the first so many rows, in the order of the listing: for a trial of the real job.",
-        output=True,
         default=None,
         ge=1,
     )
@@ -326,25 +285,20 @@ class JobConfig(InferenceConfig):
         ge=1,
         le=MOST_SLICE_BYTES,
     )
-    billing_project: str | None = setting(
-        "Work",
-        "Project that pays for requests to buckets on gs:// whose requesters pay.",
-        default=None,
+    billing_project: str | None = _work(
+        "Project that pays for requests to buckets on gs:// whose requesters pay.", default=None
     )
-    run_id: str | None = setting(
-        "Work",
+    run_id: str | None = _work(
         "Name of this run, by which its manifest.json or failure.json is found; default: made "
         "from the time.",
         default=None,
         pattern=RUN_ID,
     )
-    dry_run: bool = setting(
-        "Work",
+    dry_run: bool = _work(
         "Print the plan, with duration and cost estimated from a sample, and run nothing.",
         default=False,
     )
-    prices: str | None = setting(
-        "Work",
+    prices: str | None = _work(
         "YAML file of machines, their prices and speeds, for --dry_run; default: the package's "
         "beam_bert/jobs/prices.yaml, to be replaced by your own.",
         default=None,
@@ -378,29 +332,19 @@ class JobConfig(InferenceConfig):
 class ClassifyConfig(JobConfig):
     """Classify every document: raw text in, labels and scores out, as Parquet."""
 
-    top_k: int = setting(
-        "Results", "Labels and scores to keep for each document.", output=True, default=1, ge=1
+    top_k: int = _results("Labels and scores to keep for each document.", default=1, ge=1)
+    all_scores: bool = _results(
+        "Keep the score of every label, in the model's order.", default=False
     )
-    all_scores: bool = setting(
-        "Results",
-        "Keep the score of every label, in the model's order.",
-        output=True,
-        default=False,
-    )
-    threshold: float | None = setting(
-        "Results",
+    threshold: float | None = _results(
         "Multi-label models: a label is given from this probability on; default: the model's "
         "own, else 0.5.",
-        output=True,
         default=None,
         ge=0,
         le=1,
     )
-    combine_windows: Literal["mean", "max"] = setting(
-        "Results",
-        "How the probabilities of a document's windows become one.",
-        output=True,
-        default="mean",
+    combine_windows: Literal["mean", "max"] = _results(
+        "How the probabilities of a document's windows become one.", default="mean"
     )
 
     @model_validator(mode="after")
@@ -421,10 +365,8 @@ class SentimentConfig(ClassifyConfig):
         default=EMBEDDED_SENTIMENT,
     )
     # A review's verdict may stand at its end; benchmarks/README.md has what was measured.
-    long_documents: Literal["truncate", "window"] = setting(
-        "Model",
+    long_documents: Literal["truncate", "window"] = _model(
         "Longer documents: read all of them in overlapping windows, or the start only.",
-        output=True,
         default="window",
     )
 
@@ -432,16 +374,16 @@ class SentimentConfig(ClassifyConfig):
 class BenchConfig(InferenceConfig):
     """Measure the model on your own text and machine: speed, agreement, cost."""
 
-    documents: int = setting(
-        "Bench", "Documents to measure with, taken from all over the input.", default=2_000, ge=1
+    documents: int = _bench(
+        "Documents to measure with, taken from all over the input.", default=2_000, ge=1
     )
-    precisions: tuple[Literal["bf16", "int8", "fp8"], ...] = setting(
-        "Bench", "What to measure beside fp32.", default=("bf16", "int8", "fp8")
+    precisions: tuple[Literal["bf16", "int8", "fp8"], ...] = _bench(
+        "What to measure beside fp32.", default=("bf16", "int8", "fp8")
     )
-    rounds: int = setting(
-        "Bench", "Times that each precision is measured; medians are shown.", default=3, ge=1
+    rounds: int = _bench(
+        "Times that each precision is measured; medians are shown.", default=3, ge=1
     )
-    price_an_hour: float | None = setting(
-        "Bench", "Price of this machine an hour, in your currency.", default=None, ge=0
+    price_an_hour: float | None = _bench(
+        "Price of this machine an hour, in your currency.", default=None, ge=0
     )
     billing_project: str | None = same_setting(JobConfig, "billing_project")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import datetime
+from functools import partial
 from typing import Any, Final, Literal, get_args
 
 from pydantic import Field, ValidationInfo, field_validator, model_validator
@@ -21,6 +22,10 @@ PROVABLE = 0.03  # a fall by so much beyond max_fall must show
 # What evaluate compares two models by.
 LabelMetric = Literal["accuracy", "macro_f1", "weighted_f1"]
 ValueMetric = Literal["spearman", "pearson", "mean_absolute_error", "root_mean_squared_error"]
+
+
+_night = partial(setting, "Night")
+_section = partial(setting, "Sections")
 
 
 class GateConfig(Settings):
@@ -70,41 +75,34 @@ class GateConfig(Settings):
 class NightlyConfig(Settings):
     """Refresh the model if that is due and helps, then classify what is new."""
 
-    store: str = setting("Night", "Model store of the versions: folder or gs:// prefix.")
-    date: str = setting(
-        "Night",
+    store: str = _night("Model store of the versions: folder or gs:// prefix.")
+    date: str = _night(
         f"Night, YYYY-MM-DD; stands for {DATE} in output and classify.partition; default: today.",
         default="",
     )
-    steps: tuple[Step, ...] = setting(
-        "Night",
+    steps: tuple[Step, ...] = _night(
         "Steps to take, for schedulers that run each as a job of its own.",
         default=STEPS,
         min_length=1,
     )
-    output: str | None = setting(
-        "Night",
+    output: str | None = _night(
         "Folder or gs:// prefix for the evaluation's report; default: nights/{date} below that of "
         "classify.",
         default=None,
     )
     billing_project: str | None = same_setting(ClassifyConfig, "billing_project", group="Night")
-    task: Literal["classify", "sentiment"] = setting(
-        "Night", "Which job classifies.", default="classify"
+    task: Literal["classify", "sentiment"] = _night("Which job classifies.", default="classify")
+    dry_run: bool = _night("Say what this night would do, and do nothing.", default=False)
+    finetune: FinetuneConfig | None = _section(
+        "As pipelines.finetune; left out: the model is not trained.", default=None
     )
-    dry_run: bool = setting("Night", "Say what this night would do, and do nothing.", default=False)
-    finetune: FinetuneConfig | None = setting(
-        "Sections", "As pipelines.finetune; left out: the model is not trained.", default=None
+    evaluate: EvaluateConfig | None = _section(
+        "As pipelines.evaluate; left out: nothing is promoted.", default=None
     )
-    evaluate: EvaluateConfig | None = setting(
-        "Sections", "As pipelines.evaluate; left out: nothing is promoted.", default=None
+    gate: GateConfig = _section(
+        "What a candidate must reach; docs/nightly.md says more.", default_factory=GateConfig
     )
-    gate: GateConfig = setting(
-        "Sections",
-        "What a candidate must reach; docs/nightly.md says more.",
-        default_factory=GateConfig,
-    )
-    classify: ClassifyConfig = setting("Sections", "As pipelines.classify.")
+    classify: ClassifyConfig = _section("As pipelines.classify.")
 
     @field_validator("store")
     @classmethod

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any, ClassVar, Literal
 
 from pydantic import ConfigDict, field_validator, model_validator
@@ -34,6 +35,15 @@ ALLOWED_LICENCES = (
 )
 
 
+_label = partial(setting, "Labels")
+_model = partial(setting, "Model")
+_output = partial(setting, "Output")
+_provenance = partial(setting, "Provenance")
+_training = partial(setting, "Training")
+_data = partial(setting, "Data")
+_distillation = partial(setting, "Distillation")
+
+
 def task_field(default: str) -> Any:
     """`--task`, with its default: the task whose settings a model has."""
     return setting(
@@ -62,41 +72,31 @@ class TaskConfig(Settings):
 class LabelConfig(Settings):
     """What a label is, and where it stands."""
 
-    label_column: str | None = setting(
-        "Labels", "Column with the label, the labels or the value.", default=None
+    label_column: str | None = _label(
+        "Column with the label, the labels or the value.", default=None
     )
-    label_columns: tuple[str, ...] = setting(
-        "Labels",
+    label_columns: tuple[str, ...] = _label(
         "Instead of it: columns that are each of a label of their name, and hold 0 or 1.",
         default=(),
     )
-    label_separator: str | None = setting(
-        "Labels",
-        "Text that parts several labels of a row, such as ','; lists need none.",
-        default=None,
+    label_separator: str | None = _label(
+        "Text that parts several labels of a row, such as ','; lists need none.", default=None
     )
-    label_names: str | None = setting(
-        "Labels",
+    label_names: str | None = _label(
         "File that names label 0, 1, 2, … line by line, where the rows have numbers or vectors.",
         default=None,
     )
-    keep_null_labels: bool = setting(
-        "Labels",
+    keep_null_labels: bool = _label(
         "NaN, None, NULL, N/A and the like are labels in CSV; default: rows of them have none.",
         default=False,
     )
-    blank_labels: Literal["missing", "none"] = setting(
-        "Labels",
+    blank_labels: Literal["missing", "none"] = _label(
         "What an empty cell says where rows have several labels; missing: the row cannot be used; "
         "none: none of the labels applies.",
         default="missing",
     )
-    max_reject_rate: float = setting(
-        "Labels",
-        "Share of rows without usable text or label to go on without.",
-        default=0.0,
-        ge=0,
-        le=1,
+    max_reject_rate: float = _label(
+        "Share of rows without usable text or label to go on without.", default=0.0, ge=0, le=1
     )
 
     @model_validator(mode="after")
@@ -157,71 +157,59 @@ class TrainingConfig(Settings):
         }
     )
 
-    base: str | None = setting(
-        "Model",
-        "Encoder to start from: folder, gs:// prefix, store@alias or Hugging Face id.",
-        default=None,
+    base: str | None = _model(
+        "Encoder to start from: folder, gs:// prefix, store@alias or Hugging Face id.", default=None
     )
-    output: str = setting(
-        "Output", "Model store (folder or gs:// prefix) or, see layout, a folder."
-    )
-    layout: Literal["store", "folder"] = setting(
-        "Output",
+    output: str = _output("Model store (folder or gs:// prefix) or, see layout, a folder.")
+    layout: Literal["store", "folder"] = _output(
         "store: publish a version there and point the alias at it; folder: write the model itself.",
         default="store",
     )
-    alias: str = setting("Output", "Alias that a published version gets.", default="candidate")
-    overwrite: bool = setting("Output", "Layout folder: replace a model there.", default=False)
-    work_folder: str | None = setting(
-        "Output",
+    alias: str = _output("Alias that a published version gets.", default="candidate")
+    overwrite: bool = _output("Layout folder: replace a model there.", default=False)
+    work_folder: str | None = _output(
         "Local folder for checkpoints; default: one of this run's own in the cache folder.",
         default=None,
     )
-    checkpoint_s: float = setting(
-        "Output", "Seconds between checkpoints within an epoch.", default=120.0, gt=0
+    checkpoint_s: float = _output(
+        "Seconds between checkpoints within an epoch.", default=120.0, gt=0
     )
     billing_project: str | None = same_setting(JobConfig, "billing_project", group="Output")
 
-    data: str | None = setting(
-        "Provenance",
-        "YAML file that declares the sources; default: data.yaml beside the files.",
-        default=None,
+    data: str | None = _provenance(
+        "YAML file that declares the sources; default: data.yaml beside the files.", default=None
     )
-    allowed_licences: tuple[str, ...] = setting(
-        "Provenance", "Licences that a source may have.", default=ALLOWED_LICENCES
+    allowed_licences: tuple[str, ...] = _provenance(
+        "Licences that a source may have.", default=ALLOWED_LICENCES
     )
-    accept_unlicensed: bool = setting(
-        "Provenance",
-        "Train although a source has no allowed licence; the model card says so.",
-        default=False,
+    accept_unlicensed: bool = _provenance(
+        "Train although a source has no allowed licence; the model card says so.", default=False
     )
-    accept_base_license: bool = setting(
-        "Provenance",
+    accept_base_license: bool = _provenance(
         "Train from a model whose own card names none of the allowed licences, such as a "
         "non-commercial one, or none at all; the model card says so.",
         default=False,
     )
 
-    seed: int = setting("Training", "The same seed gives the same model.", default=0, ge=0)
-    precision: Literal["auto", "fp32", "bf16"] = setting(
-        "Training", "Arithmetic; auto: bf16 where the hardware has it, else fp32.", default="auto"
+    seed: int = _training("The same seed gives the same model.", default=0, ge=0)
+    precision: Literal["auto", "fp32", "bf16"] = _training(
+        "Arithmetic; auto: bf16 where the hardware has it, else fp32.", default="auto"
     )
-    device: Literal["auto", "cpu", "cuda"] = setting(
-        "Training", "Where to train; auto: CUDA where there is one.", default="auto"
+    device: Literal["auto", "cpu", "cuda"] = _training(
+        "Where to train; auto: CUDA where there is one.", default="auto"
     )
-    gradient_accumulation: int = setting(
-        "Training", "Batches that one step of the optimizer sums up.", default=1, ge=1
+    gradient_accumulation: int = _training(
+        "Batches that one step of the optimizer sums up.", default=1, ge=1
     )
-    max_length: int | None = setting(
-        "Training",
+    max_length: int | None = _training(
         "Tokens read of a document, special ones too; default: the model's limit, 512 at most.",
         default=None,
         ge=8,
     )
-    schedule: Literal["linear", "cosine", "constant"] = setting(
-        "Training", "How the learning rate falls after the warm-up.", default="linear"
+    schedule: Literal["linear", "cosine", "constant"] = _training(
+        "How the learning rate falls after the warm-up.", default="linear"
     )
-    weight_decay: float = setting("Training", "AdamW's, on matrices.", default=0.01, ge=0)
+    weight_decay: float = _training("AdamW's, on matrices.", default=0.01, ge=0)
 
     @model_validator(mode="after")
     def _check_base(self) -> TrainingConfig:
@@ -233,33 +221,24 @@ class TrainingConfig(Settings):
 class SupervisedConfig(TrainingConfig):
     """What both kinds of fine-tuning take: files of examples, and how they are gone through."""
 
-    train: tuple[str, ...] = setting(
-        "Data", "Labelled rows: files, folders or globs, local or gs://.", min_length=1
+    train: tuple[str, ...] = _data(
+        "Labelled rows: files, folders or globs, local or gs://.", min_length=1
     )
-    dev: tuple[str, ...] = setting(
-        "Data",
-        "Labelled rows to choose and calibrate on; default: held out from train.",
-        default=(),
+    dev: tuple[str, ...] = _data(
+        "Labelled rows to choose and calibrate on; default: held out from train.", default=()
     )
-    holdout: float = setting(
-        "Data", "Share of train held out where there is no dev.", default=0.1, gt=0, lt=1
+    holdout: float = _data(
+        "Share of train held out where there is no dev.", default=0.1, gt=0, lt=1
     )
-    train_dev_overlap: Literal["remove", "refuse"] = setting(
-        "Data", "Training rows whose text stands in dev too: leave out, or stop.", default="remove"
+    train_dev_overlap: Literal["remove", "refuse"] = _data(
+        "Training rows whose text stands in dev too: leave out, or stop.", default="remove"
     )
-    layer_decay: float = setting(
-        "Training",
-        "Factor on the learning rate from each layer to the one below.",
-        default=1.0,
-        gt=0,
-        le=1,
+    layer_decay: float = _training(
+        "Factor on the learning rate from each layer to the one below.", default=1.0, gt=0, le=1
     )
-    warmup: float = setting("Training", "Share of the steps that warm up.", default=0.1, ge=0, lt=1)
-    early_stopping: int = setting(
-        "Training",
-        "Stop after so many epochs without a better dev metric; 0: never.",
-        default=0,
-        ge=0,
+    warmup: float = _training("Share of the steps that warm up.", default=0.1, ge=0, lt=1)
+    early_stopping: int = _training(
+        "Stop after so many epochs without a better dev metric; 0: never.", default=0, ge=0
     )
 
 
@@ -268,110 +247,81 @@ class FinetuneConfig(LabelConfig, PairConfig, SupervisedConfig, TaskConfig):
 
     OF_OTHER_TASK: ClassVar[str] = "AnswerFinetuneConfig"
 
-    pooling: Literal["auto", "cls", "mean"] = setting(
-        "Model",
+    pooling: Literal["auto", "cls", "mean"] = _model(
         "What a new head reads; mean: a layer is added that starts as the mean over all tokens. "
         "auto: mean where the base is a sentence encoder that pools so.",
         default="auto",
     )
-    head: Literal["fitted", "random"] = setting(
-        "Model",
+    head: Literal["fitted", "random"] = _model(
         "How a new head starts; fitted: as the best linear answer from the encoder as it is.",
         default="fitted",
     )
-    unlabelled: tuple[str, ...] = setting(
-        "Data", "With a teacher: more text, without labels, for the student.", default=()
+    unlabelled: tuple[str, ...] = _data(
+        "With a teacher: more text, without labels, for the student.", default=()
     )
-    problem_type: Literal["auto", "single_label", "multi_label", "regression"] = setting(
-        "Data",
+    problem_type: Literal["auto", "single_label", "multi_label", "regression"] = _data(
         "What a label is; auto: multi_label for lists or with a separator, else single_label.",
         default="auto",
     )
-    teacher: str | None = setting(
-        "Distillation", "Model whose answers the student learns, named as base is.", default=None
+    teacher: str | None = _distillation(
+        "Model whose answers the student learns, named as base is.", default=None
     )
-    student_layers: int | None = setting(
-        "Distillation",
-        "Layers of the student, spread over the base's; default: all.",
-        default=None,
-        ge=1,
+    student_layers: int | None = _distillation(
+        "Layers of the student, spread over the base's; default: all.", default=None, ge=1
     )
-    student_hidden: int | None = setting(
-        "Distillation",
+    student_hidden: int | None = _distillation(
         "Hidden size of the student, which then starts from random weights; default: the base's.",
         default=None,
         ge=8,
     )
-    student_vocabulary: int | None = setting(
-        "Distillation",
+    student_vocabulary: int | None = _distillation(
         "WordPieces that the student keeps, the commonest in the text; default: all.",
         default=None,
         ge=64,
     )
-    teacher_weight: float = setting(
-        "Distillation",
-        "Share of the teacher's answers in the loss; labels are the rest.",
-        default=0.7,
-        ge=0,
-        le=1,
+    teacher_weight: float = _distillation(
+        "Share of the teacher's answers in the loss; labels are the rest.", default=0.7, ge=0, le=1
     )
-    teacher_temperature: float = setting(
-        "Distillation", "Temperature of teacher and student in that loss.", default=2.0, gt=0
+    teacher_temperature: float = _distillation(
+        "Temperature of teacher and student in that loss.", default=2.0, gt=0
     )
-    hidden_weight: float = setting(
-        "Distillation",
-        "Weight of the loss between [CLS] states, where widths are equal.",
-        default=1.0,
-        ge=0,
+    hidden_weight: float = _distillation(
+        "Weight of the loss between [CLS] states, where widths are equal.", default=1.0, ge=0
     )
 
-    epochs: int = setting("Training", "Passes over the training rows.", default=6, ge=1)
-    learning_rate: float = setting("Training", "Its peak, at the head.", default=2e-4, gt=0)
-    batch_tokens: int = setting(
-        "Training", "Tokens of a batch; nothing is padded.", default=1024, ge=1
+    epochs: int = _training("Passes over the training rows.", default=6, ge=1)
+    learning_rate: float = _training("Its peak, at the head.", default=2e-4, gt=0)
+    batch_tokens: int = _training("Tokens of a batch; nothing is padded.", default=1024, ge=1)
+    label_smoothing: float = _training(
+        "Probability that single-label targets give to other labels.", default=0.0, ge=0, lt=1
     )
-    label_smoothing: float = setting(
-        "Training",
-        "Probability that single-label targets give to other labels.",
-        default=0.0,
-        ge=0,
-        lt=1,
+    r_drop_weight: float = _training(
+        "Weight of R-Drop: two dropout passes should agree; doubles the cost.", default=0.0, ge=0
     )
-    r_drop_weight: float = setting(
-        "Training",
-        "Weight of R-Drop: two dropout passes should agree; doubles the cost.",
-        default=0.0,
-        ge=0,
-    )
-    dropout: float | None = setting(
-        "Training",
+    dropout: float | None = _training(
         "Share of the hidden values that is dropped at each step; default: the base's own, as a "
         "rule 0.1. On a few thousand rows and a small encoder 0.3 may do better.",
         default=None,
         ge=0,
         lt=1,
     )
-    token_mask_rate: float = setting(
-        "Training",
+    token_mask_rate: float = _training(
         "Share of the tokens that is masked at each step, drawn anew: no word alone decides.",
         default=0.15,
         ge=0,
         lt=1,
     )
-    ema_epochs: float = setting(
-        "Training",
+    ema_epochs: float = _training(
         "Epochs over which the weights are averaged as they change; 0: the last ones as they are.",
         default=0.5,
         ge=0,
     )
-    soup: int = setting(
-        "Training",
+    soup: int = _training(
         "Trainings whose weights are averaged: as a rule better, as cheap to run as one.",
         default=1,
         ge=1,
     )
-    wise_ft_weight: float | None = setting(
-        "Training",
+    wise_ft_weight: float | None = _training(
         "Weight of the start (the base with its fitted head, or the model gone on from) in an "
         "average with what was learnt, where that makes the loss on dev less; default: the best of "
         "0 to 0.5.",
@@ -379,18 +329,16 @@ class FinetuneConfig(LabelConfig, PairConfig, SupervisedConfig, TaskConfig):
         ge=0,
         lt=1,
     )
-    class_weights: Literal["none", "balanced"] = setting(
-        "Training", "balanced: rare labels weigh more in the loss.", default="none"
+    class_weights: Literal["none", "balanced"] = _training(
+        "balanced: rare labels weigh more in the loss.", default="none"
     )
-    metric: Literal["auto", "accuracy", "macro_f1", "spearman"] = setting(
-        "Training",
+    metric: Literal["auto", "accuracy", "macro_f1", "spearman"] = _training(
         "Dev metric that chooses the epoch: the latest within a standard error of the best; auto: "
         "accuracy, macro_f1 (multi_label), spearman.",
         default="auto",
     )
 
-    audit_variants: int = setting(
-        "Output",
+    audit_variants: int = _output(
         "Dev rows with identity terms swapped, to score for the card's bias audit; 0: no audit.",
         default=1_000,
         ge=0,
@@ -407,24 +355,18 @@ class FinetuneConfig(LabelConfig, PairConfig, SupervisedConfig, TaskConfig):
 class PretrainConfig(ReaderConfig, InputConfig, TrainingConfig):
     """Go on with an encoder's masked-language-model training on raw text of a domain."""
 
-    input: tuple[str, ...] = setting(
-        "Data", "Raw text: files, folders or globs, local or gs://.", min_length=1
+    input: tuple[str, ...] = _data(
+        "Raw text: files, folders or globs, local or gs://.", min_length=1
     )
     text_unit: Literal["line", "file"] = same_setting(SourceConfig, "text_unit")
-    holdout: float = setting(
-        "Data", "Share of the texts that the loss is measured on.", default=0.02, gt=0, lt=1
+    holdout: float = _data(
+        "Share of the texts that the loss is measured on.", default=0.02, gt=0, lt=1
     )
-    max_reject_rate: float = setting(
-        "Data", "Share of rows without usable text to go on without.", default=0.05, ge=0, le=1
+    max_reject_rate: float = _data(
+        "Share of rows without usable text to go on without.", default=0.05, ge=0, le=1
     )
-    mask_rate: float = setting(
-        "Training", "Share of the tokens to guess.", default=0.15, gt=0, lt=1
-    )
-    epochs: int = setting("Training", "Passes over the text.", default=1, ge=1)
-    learning_rate: float = setting("Training", "Its peak.", default=1e-4, gt=0)
-    warmup: float = setting(
-        "Training", "Share of the steps that warm up.", default=0.06, ge=0, lt=1
-    )
-    batch_tokens: int = setting(
-        "Training", "Tokens of a batch; nothing is padded.", default=4096, ge=1
-    )
+    mask_rate: float = _training("Share of the tokens to guess.", default=0.15, gt=0, lt=1)
+    epochs: int = _training("Passes over the text.", default=1, ge=1)
+    learning_rate: float = _training("Its peak.", default=1e-4, gt=0)
+    warmup: float = _training("Share of the steps that warm up.", default=0.06, ge=0, lt=1)
+    batch_tokens: int = _training("Tokens of a batch; nothing is padded.", default=4096, ge=1)
