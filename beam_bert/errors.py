@@ -1,16 +1,4 @@
-"""The exceptions that users see: each says what was wrong, where, and what to do next.
-
-BeamBertError
-  UserError        the caller can mend it: exit code 2
-    ConfigError      a flag or a field of the YAML file
-    InputError       the input files
-      NoFilesError     there are none, where there may be some another day
-    ModelError       the model folder, prefix or id
-    OutputError      the output place
-  RunFailed        the run itself failed: exit code 1, nothing was committed
-  CommittedUnread  all is committed, only its manifest could not be read back: exit code 0
-  StoreConflict    somebody else moved a model's alias first: exit code 1, nothing was changed
-"""
+"""The exceptions that users see: each says what was wrong, where, and what to do next."""
 
 from __future__ import annotations
 
@@ -58,6 +46,7 @@ class BeamBertError(Exception):
     """Base of everything this package raises on purpose; `str()` is one line for a person.
 
     Attributes:
+      exit_code: of a command that ends with it.
       to_paste: lines that a person may want to copy into a file, where there are such.
     """
 

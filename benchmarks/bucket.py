@@ -28,8 +28,8 @@ from rich.table import Table
 
 from beam_bert.slices.plan import plan_units
 from beam_bert.sources import SourceSpec, cut_unit, inspect_source, list_files, read_slice
-from beam_bert.storage import open_storage
 from beam_bert.storage.kept_bytes import KEPT
+from beam_bert.storage.places import open_storage
 from tests.storage.faulty_proxy import FaultyProxy
 from tests.storage.servers import BUCKET, run_emulator
 

@@ -43,7 +43,7 @@ from beam_bert.encoder import SequenceClassifier, attention, load_classifier
 from beam_bert.jobs.benchmark import bench
 from beam_bert.models.resolve import EMBEDDED_FOLDER
 from beam_bert.settings.inference import EMBEDDED_SENTIMENT, BenchConfig
-from beam_bert.sinks import Manifest
+from beam_bert.sinks.manifest import Manifest
 
 PIPELINE_BATCHES = (32, 128, 512)
 TUNED_BATCH = 256

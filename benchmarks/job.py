@@ -28,7 +28,7 @@ from beam_bert.encoder import SequenceClassifier, load_classifier
 from beam_bert.jobs.run import classify
 from beam_bert.models.resolve import EMBEDDED_FOLDER
 from beam_bert.settings.inference import EMBEDDED_SENTIMENT, ClassifyConfig
-from beam_bert.sinks import Manifest
+from beam_bert.sinks.manifest import Manifest
 
 MAX_LENGTH = 256
 

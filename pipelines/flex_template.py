@@ -13,7 +13,8 @@ import sys
 from collections.abc import Sequence
 
 from beam_bert.jobs.command_line import exit_code_of, parse_config
-from beam_bert.jobs.flex_template import TASKS, task_of, to_flags
+from beam_bert.jobs.flex_template import task_of, to_flags
+from beam_bert.settings.answer import JOBS
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -21,11 +22,11 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     def check_and_submit() -> None:
         task, parameters = task_of(sys.argv[1:] if argv is None else argv)
-        flags = to_flags(parameters, TASKS[task])
+        flags = to_flags(parameters, JOBS[task])
         # The service refuses parameters that the template has not, so what is unknown here is the
         # launcher's own: Dataflow may give it flags that are newer than the Beam in this image.
         config, beam_flags = parse_config(
-            TASKS[task], flags, "python -m pipelines.flex_template", pass_on_unknown=True
+            JOBS[task], flags, "python -m pipelines.flex_template", pass_on_unknown=True
         )
         from beam_bert.jobs.run import launch  # Beam and torch: not before the flags are right
 

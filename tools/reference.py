@@ -9,9 +9,13 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Literal, get_args, get_origin
 
-from beam_bert.jobs.command_line import flags_table
+from pydantic import BaseModel
+
+from beam_bert.jobs.command_line import default_text
 from beam_bert.jobs.commands import COMMANDS
+from beam_bert.settings.fields import is_fixed
 from beam_bert.settings.inference import ClassifyConfig
 
 REFERENCE = Path(__file__).parents[1] / "docs" / "reference.md"
@@ -36,6 +40,30 @@ def reference() -> str:
             parts.append(f"### {name} --task {task}\n")
             parts.append(flags_table(settings, command.settings) + "\n")
     return "\n".join(parts)
+
+
+def flags_table(config: type[BaseModel], beside: type[BaseModel] | None = None) -> str:
+    """A Markdown table of the flags.
+
+    Args:
+      config: the settings.
+      beside: leave out the flags that these settings have, and say, too.
+    """
+    known = _flag_rows(beside) if beside is not None else []
+    rows = [row for row in _flag_rows(config) if row not in known]
+    return "\n".join(["| flag | default | what it does |", "| --- | --- | --- |", *rows])
+
+
+def _flag_rows(config: type[BaseModel]) -> list[str]:
+    lines = []
+    for name, field in config.model_fields.items():
+        if is_fixed(config, name):
+            continue
+        text = field.description or ""
+        if get_origin(field.annotation) is Literal:
+            text += " One of " + ", ".join(map(str, get_args(field.annotation))) + "."
+        lines.append(f"| `--{name}` | {default_text(field) or 'required'} | {text} |")
+    return lines
 
 
 def main(argv: Sequence[str]) -> int:

@@ -58,7 +58,7 @@ def _evaluation(folder: Path) -> Path:
 
 def _nights(folder: Path) -> Path:
     """Three nights: a first model is promoted, reviews come in, a second is no better."""
-    model, store = EMBEDDED_FOLDER / EMBEDDED_SENTIMENT, ModelStore.open(folder / "store")
+    model, store = EMBEDDED_FOLDER / EMBEDDED_SENTIMENT, ModelStore(folder / "store")
     config = {
         "store": "store",
         "task": "sentiment",

@@ -19,13 +19,8 @@ from safetensors import SafetensorError, safe_open
 from beam_bert.encoder.families import FAMILIES
 from beam_bert.errors import ModelError, shortened, shown
 from beam_bert.settings.limits import INDEX_BYTES, WEIGHTS_HEADER_BYTES
-from beam_bert.storage import (
-    is_model_file,
-    not_a_model_file,
-    open_regular,
-    read_json,
-    why_no_model,
-)
+from beam_bert.storage.model_files import is_model_file, not_a_model_file, why_no_model
+from beam_bert.storage.regular_files import open_regular, read_json
 
 WEIGHTS = "model.safetensors"
 INDEX = "model.safetensors.index.json"

@@ -16,7 +16,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from beam_bert.encoder.families import FAMILIES, Family
 from beam_bert.errors import ModelError, shortened, shown
 from beam_bert.settings.limits import CONFIG_JSON_BYTES, LABEL_CHARACTERS, LABELS
-from beam_bert.storage import not_a_model_file, read_json, why_no_model
+from beam_bert.storage.model_files import not_a_model_file, why_no_model
+from beam_bert.storage.regular_files import read_json
 
 # Hugging Face's names -> ours; the rest of their table never appears in published BERT encoders.
 ACTIVATIONS = {

@@ -9,9 +9,12 @@ from rich.table import Table
 from rich.text import Text
 
 from beam_bert.errors import OutputError, one_line, printable
-from beam_bert.reports import AnswerEvaluation, Evaluation, MissingExtra
+from beam_bert.reports.answering import AnswerEvaluation
+from beam_bert.reports.evaluation import Evaluation
+from beam_bert.reports.figures import MissingExtra
 from beam_bert.reports.wording import label_text, metric_text, name_text, share_text
-from beam_bert.storage import Wording, open_storage
+from beam_bert.storage.base import Wording
+from beam_bert.storage.places import open_storage
 from beam_bert.terminal import TERMINAL, after_commit
 
 Document = TypeVar("Document", Evaluation, AnswerEvaluation)

@@ -20,7 +20,7 @@ from beam_bert.evaluation.scoring import Scorer, check_comparable, load_scorer
 from beam_bert.labelled.labels import label_settings, model_labels
 from beam_bert.labelled.trained_rows import read_trained_rows
 from beam_bert.reports import evaluation as report
-from beam_bert.reports import render_evaluation
+from beam_bert.reports.pages import render_evaluation
 from beam_bert.reports.progress import Snapshot, show_progress
 from beam_bert.settings.evaluation import EvaluateConfig
 from beam_bert.storage.billing import bill_to

@@ -48,3 +48,6 @@ class ComputeOptions:
             return f"{resolve_precision(self.precision, device)} on {device.type}"
         except (BeamBertError, RuntimeError, AssertionError):  # the model runs on other machines
             return f"{self.precision} on {self.device}"
+
+
+DEFAULTS = ComputeOptions()

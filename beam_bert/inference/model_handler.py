@@ -20,6 +20,7 @@ from apache_beam.ml.inference.base import ModelHandler
 from beam_bert.encoder import PackedModel, load_classifier
 from beam_bert.encoder.plan import padded_tokens
 from beam_bert.encoder.replicas import Replicas, devices_of
+from beam_bert.inference.compute_options import DEFAULTS, ComputeOptions
 from beam_bert.inference.fp32_recheck import NAMESPACE, RecheckedModel
 from beam_bert.models import ResolvedModel, fetch_model
 from beam_bert.slices.batch import SliceBatch
@@ -39,10 +40,8 @@ class BertModelHandler(ModelHandler[SliceBatch, SliceBatch, Replicas[RecheckedMo
     Args:
       model: which model, as `beam_bert.models.resolve_model` found it.
       load: makes it from its folder, `beam_bert.encoder.load_classifier` or the like.
-      precision, device, batch_tokens: as in `beam_bert.encoder.load_classifier`.
       task: which calls are close, and so computed again at fp32; None: none is.
-      recheck_margin: gap in logits below which they are; None: the task's own for the precision.
-      accelerator: resource hint of this step, for runners that give GPUs to those who ask.
+      options: how and where it runs.
 
     Raises:
       ModelError: in `load_model`, when the checkpoint cannot be used.
@@ -53,36 +52,30 @@ class BertModelHandler(ModelHandler[SliceBatch, SliceBatch, Replicas[RecheckedMo
         model: ResolvedModel,
         *,
         load: Callable[..., PackedModel] = load_classifier,
-        precision: str = "auto",
-        device: str = "auto",
-        batch_tokens: int | None = None,
         task: Task | None = None,
-        recheck_margin: float | None = None,
-        accelerator: str | None = None,
+        options: ComputeOptions = DEFAULTS,
     ) -> None:
         super().__init__()
         self._task = task
-        self._recheck_margin = recheck_margin
         self._resolved = model
         self._load = load
-        self._precision = precision
-        self._device = device
-        self._batch_tokens = batch_tokens
-        self._accelerator = accelerator
+        self._options = options
 
     def load_model(self) -> Replicas[RecheckedModel]:
         """Bring the model to this worker and load it, once a process and GPU."""
         folder = fetch_model(self._resolved)
-        return Replicas([self._checked(folder, device) for device in devices_of(self._device)])
+        return Replicas(
+            [self._checked(folder, device) for device in devices_of(self._options.device)]
+        )
 
     def _checked(self, folder: Path, device: str) -> RecheckedModel:
-        load = partial(self._load, folder, device=device, batch_tokens=self._batch_tokens)
-        model = load(precision=self._precision)
+        options = self._options
+        load = partial(self._load, folder, device=device, batch_tokens=options.batch_tokens)
+        model = load(precision=options.precision)
         if self._task is None:
             return RecheckedModel(model)
-        return RecheckedModel.of(
-            model, self._task, lambda: load(precision="fp32"), self._recheck_margin
-        )
+        exact = partial(load, precision="fp32")
+        return RecheckedModel.of(model, self._task, exact, options.recheck_margin)
 
     def should_skip_batching(self) -> bool:
         """A slice is a batch already."""
@@ -90,7 +83,8 @@ class BertModelHandler(ModelHandler[SliceBatch, SliceBatch, Replicas[RecheckedMo
 
     def get_resource_hints(self) -> dict[str, str]:
         """The GPU that this step asks for, where it asks for one."""
-        return {"accelerator": self._accelerator} if self._accelerator else {}
+        accelerator = self._options.accelerator
+        return {"accelerator": accelerator} if accelerator else {}
 
     def get_num_bytes(self, batch: Sequence[SliceBatch]) -> int:
         """Bytes of a slice's columns; Beam's own way would pickle all of it to count."""

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import statistics
 import time
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -18,17 +17,18 @@ from rich.table import Table
 
 from beam_bert.encoder import SequenceClassifier, load_classifier
 from beam_bert.encoder.plan import PADDED_BATCH, padded_tokens
-from beam_bert.errors import ConfigError, InputError
+from beam_bert.errors import ConfigError
 from beam_bert.inference.fp32_recheck import Outputs, RecheckedModel
 from beam_bert.jobs.first_look import source_spec
 from beam_bert.jobs.plan import window_settings
 from beam_bert.jobs.precision_check import LEAST_AGREEMENT
-from beam_bert.jobs.sampling import SLICE_BYTES, Sample, sample_documents
+from beam_bert.jobs.sampling import SLICE_BYTES, sample_documents
 from beam_bert.models import fetch_model, resolve_model
+from beam_bert.pipeline.classify import task_of
 from beam_bert.settings.inference import BenchConfig
+from beam_bert.settings.naming import named
 from beam_bert.sources import inspect_source, list_files
 from beam_bert.storage.billing import bill_to
-from beam_bert.tasks import ClassificationTask
 from beam_bert.terminal import TERMINAL
 from beam_bert.tokenization import DocumentTokenizer
 
@@ -95,13 +95,11 @@ def bench(config: BenchConfig) -> BenchReport:
     reference = models["fp32"]
     windows = window_settings(config, reference.config)
     tokenizer = DocumentTokenizer(folder, windows, pair=config.text_pair_column is not None)
-    sample = _sample(config, tokenizer)
+    files = list_files(config.input)
+    spec = inspect_source(files, source_spec(config, SLICE_BYTES), ())
+    sample = sample_documents(files, spec, tokenizer, config.documents)
     rows, tokens = sample.rows, sample.tokens
-    task = ClassificationTask(
-        labels=reference.config.labels,
-        problem_type=reference.config.problem_type,
-        threshold=reference.config.threshold,
-    )
+    task = task_of(reference.config)
     checked = {
         precision: RecheckedModel.of(model, task, lambda: reference, config.recheck_margin)
         for precision, model in models.items()
@@ -129,15 +127,17 @@ def bench(config: BenchConfig) -> BenchReport:
         )
         for precision, model in models.items()
     )
+    lengths = np.diff(tokens.offsets)
+    sound = [row for row in measured if row.agreement >= LEAST_AGREEMENT]
     report = BenchReport(
         device=reference.device,
         documents=rows.num_rows,
         tokens=len(tokens.ids),
         broken=int((~np.isfinite(expected).all(axis=1)).sum()),
-        padding_saved=_padding_share(np.diff(tokens.offsets)),
+        padding_saved=float(1 - lengths.sum() / padded_tokens(lengths)),
         measured=measured,
         skipped=skipped,
-        recommended=_recommended(measured),
+        recommended=max(sound, key=lambda row: row.documents_per_s).precision,
         price_an_hour=config.price_an_hour,
     )
     _print(report)
@@ -164,30 +164,11 @@ def _load(
     return models, skipped
 
 
-def _sample(config: BenchConfig, tokenizer: DocumentTokenizer) -> Sample:
-    files = list_files(config.input)
-    spec = inspect_source(files, source_spec(config, SLICE_BYTES), ())
-    try:
-        return sample_documents(files, spec, tokenizer, config.documents)
-    except InputError as error:
-        raise InputError(f"{' '.join(config.input)}: {error}") from None
-
-
-def _padding_share(lengths: np.ndarray) -> float:
-    return float(1 - lengths.sum() / padded_tokens(lengths))
-
-
-def _recommended(measured: Sequence[Measured]) -> str:
-    sound = [row for row in measured if row.agreement >= LEAST_AGREEMENT]
-    return max(sound, key=lambda row: row.documents_per_s).precision
-
-
 def _print(report: BenchReport) -> None:
     TERMINAL.show(f"{report.documents:,} documents, {report.tokens:,} tokens, on {report.device}")
     table = Table()
     # So narrow that 80 columns hold all of it, which is what a file or a pipe is given.
-    names = ("", "docs/s", "tokens/s", "same", "recheck", "logit change", "batch")
-    for name in names:
+    for name in ("", "docs/s", "tokens/s", "same", "recheck", "logit change", "batch"):
         table.add_column(name, justify="right")
     if report.price_an_hour is not None:
         table.add_column("a million cost", justify="right")
@@ -211,14 +192,16 @@ def _print(report: BenchReport) -> None:
     padding = f"{report.padding_saved:.0%}"
     TERMINAL.show(f"padding in batches of {PADDED_BATCH}, in input order: {padding}; here none")
     TERMINAL.show("same: documents that get fp32's label; batch: tokens computed at once")
-    TERMINAL.show("recheck: windows with a low margin, computed again at fp32 (--recheck_margin)")
     TERMINAL.show(
-        f"use --precision {report.recommended}: the fastest that keeps "
+        f"recheck: windows with a low margin, computed again at fp32 ({named('recheck_margin')})"
+    )
+    TERMINAL.show(
+        f"use {named('precision', report.recommended)}: the fastest that keeps "
         f"{LEAST_AGREEMENT:.1%} of fp32's labels"
     )
     cost = report.cost_of_a_million(report.recommended)
     if cost is None:
-        TERMINAL.show("--price_an_hour N says what a million documents like these cost")
+        TERMINAL.show(f"{named('price_an_hour')} N says what a million documents like these cost")
     else:
         TERMINAL.show(f"a million documents like these cost {cost:,.2f} then")
-    TERMINAL.result("measured", asdict(report), f"use --precision {report.recommended}")
+    TERMINAL.result("measured", asdict(report), f"use {named('precision', report.recommended)}")

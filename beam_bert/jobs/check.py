@@ -19,8 +19,8 @@ from typing import Literal
 from rich.table import Table
 from rich.text import Text
 
-from beam_bert.errors import BeamBertError, one_line, printable
-from beam_bert.jobs.command_line import exit_code_of, parse_config
+from beam_bert.errors import BeamBertError, ConfigError, one_line, printable
+from beam_bert.jobs.command_line import parse_config
 from beam_bert.settings.inference import ClassifyConfig, SentimentConfig
 from beam_bert.software import software_versions
 from beam_bert.terminal import TERMINAL
@@ -44,32 +44,27 @@ class Finding:
     text: str
 
 
-def main(argv: Sequence[str], prog: str) -> int:
-    """Run the command; returns 0, or 2 where the run that the flags describe could not start."""
-    findings: list[Finding] = []
+def run(argv: Sequence[str], prog: str) -> None:
+    """Run the command.
 
-    def look() -> None:
-        if {"-h", "--help"} & set(argv):
-            print((__doc__ or "").strip())
-            return
-        words = _terminal_flags(argv)
-        findings.extend(_machine())
-        if words:
-            findings.extend(_run_of(argv, prog))
-        _show(findings)
-
-    code = exit_code_of(look)
-    return 2 if any(finding.status == "wrong" for finding in findings) else code
-
-
-def _terminal_flags(argv: Sequence[str]) -> list[str]:
+    Raises:
+      ConfigError: the run that the flags describe could not start.
+    """
+    if {"-h", "--help"} & set(argv):
+        print((__doc__ or "").strip())
+        return
     if "--log_format=json" in argv:
         TERMINAL.as_json = True
-    return [word for word in argv if word != "--log_format=json"]
+    findings = [*_machine()]
+    if set(argv) - {"--log_format=json"}:
+        findings += _run_of(argv, prog)
+    _show(findings)
+    if wrong := [finding.text for finding in findings if finding.status == "wrong"]:
+        raise ConfigError(wrong[0])
 
 
 def _machine() -> Iterator[Finding]:
-    versions = ", ".join(f"{name} {version}" for name, version in _versions().items())
+    versions = ", ".join(f"{n} {version}" for n, version in software_versions(beam=True).items())
     yield Finding("ok", "software", f"Python {platform.python_version()}, {versions}")
     import torch
 
@@ -79,7 +74,8 @@ def _machine() -> Iterator[Finding]:
         name for name, there in (("AMX", has_amx()), ("AVX-512 BF16", has_native_bf16())) if there
     ]
     precision = resolve_precision("auto", torch.device("cpu"))
-    memory = f"{_memory_bytes() / 2**30:,.0f} GiB of memory"
+    pages = os.sysconf("SC_PHYS_PAGES")
+    memory = f"{pages * os.sysconf('SC_PAGE_SIZE') / 2**30:,.0f} GiB of memory"
     yield Finding(
         "ok",
         "CPU",
@@ -108,14 +104,6 @@ def _machine() -> Iterator[Finding]:
         yield Finding(
             "ok" if path else "missing", program, path or f"not found; only {purpose} needs it"
         )
-
-
-def _versions() -> dict[str, str]:
-    return software_versions(beam=True)
-
-
-def _memory_bytes() -> int:
-    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
 
 
 def _is_installed(module: str) -> bool:
@@ -175,5 +163,3 @@ def _show(findings: Sequence[Finding]) -> None:
     wrong = [finding for finding in findings if finding.status == "wrong"]
     line = wrong[0].text if wrong else "nothing is missing that a run here would need"
     TERMINAL.result("checked", {"findings": [asdict(finding) for finding in findings]}, line)
-    if wrong:
-        TERMINAL.error(line)

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 import pyarrow as pa
 
 from beam_bert.settings.inference import JobConfig
-from beam_bert.sinks import check_partition_columns
+from beam_bert.settings.naming import named
 from beam_bert.sinks.column_names import name_notes, portable_names
-from beam_bert.sinks.run import partition_notes
+from beam_bert.sinks.run import check_partition_columns, partition_notes
 from beam_bert.sinks.table_schema import (
     CommittedTable,
     read_table,
@@ -20,7 +20,7 @@ from beam_bert.sinks.table_schema import (
 from beam_bert.sinks.table_types import file_columns, type_notes
 from beam_bert.slices.schema import output_schema, same_name
 from beam_bert.sources import SourceSpec
-from beam_bert.storage import open_storage
+from beam_bert.storage.places import open_storage
 
 
 @dataclass(frozen=True)
@@ -31,19 +31,15 @@ class PlannedColumns:
       spec: how to read, with the carried columns as they stand in the table.
       schema: of the table with this run in it.
       table: what was there before.
+      change_table: whether earlier files have to be written anew.
       notes: lines that a person should read once.
     """
 
     spec: SourceSpec
     schema: pa.Schema
     table: CommittedTable
-    notes: tuple[str, ...] = ()
-
-    @property
-    def change_table(self) -> bool:
-        """Whether earlier files have to be written anew."""
-        known = self.table.schema
-        return known is not None and not same_columns(known, self.schema)
+    change_table: bool
+    notes: tuple[str, ...]
 
 
 def plan_columns(
@@ -69,7 +65,7 @@ def plan_columns(
     if config.portable_names:
         others = output_schema(pa.schema([]), task_fields).names
         carried = portable_names(carried, others)
-    notes += name_notes(carried)
+    notes += name_notes(carried, f"; {named('portable_names')} renames")
     notes += name_notes(pa.schema(task_fields), "; give the question another name")
     table = read_table(open_storage(config.output), config.partition, config.overwrite)
     untyped = {
@@ -81,13 +77,13 @@ def plan_columns(
     check_partition_columns(config.partition, schema)
     by_name = {same_name(field.name): field for field in schema}
     spec = spec.written_as(pa.schema([by_name[same_name(field.name)] for field in carried]))
-    planned = PlannedColumns(spec, schema, table)
-    if planned.change_table and table.files:
+    change_table = table.schema is not None and not same_columns(table.schema, schema)
+    if change_table and table.files:
         notes.append(
             f"{_changes(table.schema, schema)}: the table's {len(table.files):,} files "
             f"({table.bytes / 2**20:,.1f} MiB) are written anew when this run is committed"
         )
-    return PlannedColumns(spec, schema, table, tuple(notes))
+    return PlannedColumns(spec, schema, table, change_table, tuple(notes))
 
 
 def _changes(before: pa.Schema | None, after: pa.Schema) -> str:

@@ -16,7 +16,7 @@ import logging
 import re
 import sys
 import typing
-from collections.abc import Callable, Container, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
@@ -24,9 +24,17 @@ from typing import Any, TypeVar
 from pydantic import BaseModel, ValidationError
 
 from beam_bert.errors import BeamBertError, ConfigError, one_line, printable, shortened, shown
-from beam_bert.settings.fields import field_group, is_fixed, is_rare, other_name
+from beam_bert.settings.fields import (
+    field_group,
+    is_fixed,
+    is_rare,
+    kind_of,
+    other_name,
+    takes_list,
+)
 from beam_bert.settings.inference import JobConfig
 from beam_bert.settings.naming import called_by_flags, named
+from beam_bert.storage.billing import bill_to
 from beam_bert.terminal import STOPPED, TERMINAL, stoppable
 
 Config = TypeVar("Config", bound=BaseModel)
@@ -62,6 +70,9 @@ def parse_config(
     flags = _with_dashed_values(with_underscores(argv, parser), parser)
     known, beam_flags = parser.parse_known_args(flags)
     values = {name: value for name, value in vars(known).items() if value is not None}
+    if values.pop("help_all", False):
+        settings_parser(config, prog, beam=beam, all_flags=True).print_help()
+        parser.exit()
     config_file = values.pop("config", None)
     _set_terminal(values)
     from_file = _read_yaml(config_file, values.get("billing_project")) if config_file else {}
@@ -78,50 +89,6 @@ def parse_config(
         return config.model_validate({**from_file, **values}), others
     except ValidationError as error:
         raise ConfigError(one_line_of(error, config, prog)) from None
-
-
-def run_from_command_line(
-    job: str,
-    config_type: type[BaseModel],
-    argv: Sequence[str],
-    prog: str,
-    *,
-    module: str = "beam_bert.jobs.run",
-    beam: bool = True,
-    tasks: Mapping[str, tuple[type[BaseModel], str]] | None = None,
-    first: Callable[[Any], None] | None = None,
-) -> int:
-    """Parse the flags of a command, run it, and say how it went.
-
-    Args:
-      job: name of the function that runs it.
-      config_type: its settings.
-      argv: the flags.
-      prog: how the command was called, for messages.
-      module: where that function is; imported once the flags are right.
-      beam: whether it is a Beam pipeline, which takes Beam's flags too.
-      tasks: settings and module of the other tasks that `--task` names.
-      first: what is done with the settings before the module is imported.
-
-    Returns:
-      The exit code: 0, 2 for a mistake that the user can mend, 1 for a failed run.
-    """
-
-    def parse_and_run() -> None:
-        of_task = tasks.get(_task_of(argv, prog)) if tasks else None
-        settings, where = of_task or (config_type, module)
-        config, beam_flags = parse_config(settings, argv, prog, beam=beam)
-        if first is not None:
-            first(config)
-        with importing():
-            run = getattr(importlib.import_module(where), job)
-        if not beam:
-            run(config)
-        else:
-            importlib.import_module("beam_bert.jobs.runners").quiet_beam(beam_flags)
-            run(config, beam_flags)
-
-    return exit_code_of(parse_and_run)
 
 
 @contextmanager
@@ -164,34 +131,21 @@ def exit_code_of(run: Callable[[], object], stopped: str = STOPPED) -> int:
         TERMINAL.level, TERMINAL.as_json = told_before
 
 
-def flags_table(config: type[BaseModel], beside: type[BaseModel] | None = None) -> str:
-    """A Markdown table of the flags: what the README shows (a test keeps them equal).
-
-    Args:
-      config: the settings.
-      beside: leave out the flags that these settings have, and say, too.
-    """
-    known = _flag_rows(beside) if beside is not None else []
-    rows = [row for row in _flag_rows(config) if row not in known]
-    return "\n".join(["| flag | default | what it does |", "| --- | --- | --- |", *rows])
-
-
-def _flag_rows(config: type[BaseModel]) -> list[str]:
-    lines = []
-    for name, field in config.model_fields.items():
-        if is_fixed(config, name):
-            continue
-        text = field.description or ""
-        if typing.get_origin(field.annotation) is typing.Literal:
-            text += " One of " + ", ".join(map(str, typing.get_args(field.annotation))) + "."
-        lines.append(f"| `--{name}` | {_default_text(field) or 'required'} | {text} |")
-    return lines
-
-
 def add_billing_flag(parser: argparse.ArgumentParser) -> None:
     """`--billing_project` as the jobs have it, for a command with arguments of its own."""
     text = JobConfig.model_fields["billing_project"].description
     parser.add_argument("--billing_project", metavar="PROJECT", help=text)
+
+
+def parse_words(parser: argparse.ArgumentParser, argv: Sequence[str]) -> argparse.Namespace:
+    """The arguments of such a command; its requests are billed as they say.
+
+    Raises:
+      ConfigError: they are none that it takes.
+    """
+    words = parser.parse_args(argv)
+    bill_to(words.billing_project)
+    return words
 
 
 class Parser(argparse.ArgumentParser):
@@ -228,9 +182,8 @@ def settings_parser(
     if rare:
         parser.add_argument(
             "--help_all",
-            action=_HelpAll,
-            config=config,
-            beam=beam,
+            action="store_true",
+            default=None,
             help=f"Show {len(rare)} more flags for special cases, too.",
         )
     groups: dict[str, argparse._ArgumentGroup] = {}
@@ -244,7 +197,7 @@ def settings_parser(
             about = f"{name}: {field.description}{_members(field.annotation)}"
             groups[group].description = "\n".join(filter(None, [groups[group].description, about]))
             continue
-        default = _default_text(field)
+        default = default_text(field)
         help_text = (field.description or "") + (
             f" [{default}]" if default not in ("", "none") else ""
         )
@@ -253,23 +206,9 @@ def settings_parser(
         groups[group].add_argument(
             *(f"--{each}" for each in (name, also) if each),
             help=argparse.SUPPRESS if name in rare and not all_flags else shown,
-            **_argument_kind(field.annotation),
+            **_argument_kind(field),
         )
     return parser
-
-
-class _HelpAll(argparse.Action):
-    """Prints the help with the rare flags in it, and ends."""
-
-    def __init__(
-        self, option_strings: Sequence[str], dest: str, *, config: Any, beam: bool, help: str
-    ) -> None:
-        super().__init__(option_strings, dest, nargs=0, default=argparse.SUPPRESS, help=help)
-        self._config, self._beam = config, beam
-
-    def __call__(self, parser: argparse.ArgumentParser, *_: Any) -> None:
-        settings_parser(self._config, parser.prog, beam=self._beam, all_flags=True).print_help()
-        parser.exit()
 
 
 def _add_terminal_flags(parser: argparse.ArgumentParser) -> None:
@@ -326,7 +265,7 @@ def _with_dashed_values(argv: Sequence[str], parser: argparse.ArgumentParser) ->
     return flags
 
 
-def _task_of(argv: Sequence[str], prog: str) -> str:
+def task_of(argv: Sequence[str], prog: str) -> str:
     """What `--task` says, in the flags or else in the YAML file; "" where it says nothing."""
     parser = Parser(prog=prog, add_help=False, allow_abbrev=False)
     parser.add_argument("--task")
@@ -340,9 +279,8 @@ def _task_of(argv: Sequence[str], prog: str) -> str:
 
 def _is_section(config: type[BaseModel], name: str) -> bool:
     """Whether a setting is a model of its own, which stands in the YAML file alone."""
-    annotation = config.model_fields[name].annotation
-    kinds = (annotation, *typing.get_args(annotation))
-    return any(isinstance(kind, type) and issubclass(kind, BaseModel) for kind in kinds)
+    kind = kind_of(config.model_fields[name])
+    return isinstance(kind, type) and issubclass(kind, BaseModel)
 
 
 def _members(section: Any) -> str:
@@ -354,16 +292,15 @@ def _members(section: Any) -> str:
     for name, field in fields:
         values = ", ".join(map(str, typing.get_args(field.annotation)))
         of = f" One of {values}." if typing.get_origin(field.annotation) is typing.Literal else ""
-        lines.append(f"\n  {name}: {field.description}{of} [{_default_text(field)}]")
+        lines.append(f"\n  {name}: {field.description}{of} [{default_text(field)}]")
     return "".join(lines)
 
 
-def _argument_kind(annotation: Any) -> dict[str, Any]:
+def _argument_kind(field: Any) -> dict[str, Any]:
     """How argparse reads a field: values stay text, pydantic converts and checks them."""
-    options = [each for each in typing.get_args(annotation) if each is not type(None)]
-    inner = options[0] if type(None) in typing.get_args(annotation) and options else annotation
-    if typing.get_origin(inner) is tuple:
-        nargs = "*" if inner is not annotation else "+"
+    inner = kind_of(field)
+    if takes_list(field):
+        nargs = "*" if inner is not field.annotation else "+"
         return {"nargs": nargs, "action": "extend", "metavar": "VALUE"}
     if inner is bool:
         return {"nargs": "?", "const": "true", "metavar": "BOOL"}
@@ -372,7 +309,8 @@ def _argument_kind(annotation: Any) -> dict[str, Any]:
     return {"metavar": {int: "N", float: "X"}.get(inner, "TEXT")}
 
 
-def _default_text(field: Any) -> str:
+def default_text(field: Any) -> str:
+    """A setting's default as a person reads it; "" where it has to be given."""
     if field.is_required():
         return ""
     default = field.default
@@ -385,7 +323,6 @@ def _default_text(field: Any) -> str:
 
 def _read_yaml(path: str, payer: str | None) -> dict[str, Any]:
     from beam_bert.sources.yaml_files import read_yaml  # not before --help was answered
-    from beam_bert.storage.billing import bill_to
 
     bill_to(payer)  # the file may lie in a bucket whose requesters pay
     data = read_yaml(path, f"--config {path}", ConfigError)
@@ -413,15 +350,13 @@ def _beam_flags(
     names = [f"--{name}" for name in (*config.model_fields, *_EVERYWHERE)]
     if not given:
         return []
-    if not beam:
-        raise _unknown(given[0], extra, names)
     if not pass_on_unknown:
-        spelled = _spelled_by_beam()  # its import takes seconds
-        for flag in given:
-            if flag.startswith("-") and flag.split("=")[0] not in spelled:
-                raise _unknown(flag, extra, names, spelled)
-        if not given[0].startswith("-"):
-            raise _unknown(given[0], extra, names)
+        spelled = _spelled_by_beam() if beam else []  # its import takes seconds
+        wrong = [
+            flag for flag in given if flag.startswith("-") and flag.split("=")[0] not in spelled
+        ]
+        if wrong or not given[0].startswith("-"):
+            raise _unknown((wrong or given)[0], extra, names, spelled)
     from apache_beam.options.pipeline_options import PipelineOptions, _BeamArgumentParser
 
     class BeamParser(_BeamArgumentParser):
@@ -457,18 +392,15 @@ def _flags_of(values: dict[str, Any], parser: argparse.ArgumentParser) -> list[s
 
     switches = [action for action in parser._actions if action.nargs == 0]
     on_or_off = {name.lstrip("-") for action in switches for name in action.option_strings}
-    says_no = {
-        action.dest: action.option_strings[0]
-        for action in switches
-        if isinstance(action, argparse._StoreFalseAction)
-    }
-    off = [says_no[name] for name, value in values.items() if value is False and name in says_no]
-    others = {
-        name: value if value is not False or name in on_or_off else "False"
-        for name, value in values.items()
-        if value is not None and (value is not False or name not in says_no)
-    }
-    return [*off, *PipelineOptions.from_dictionary(others)._flags]
+    stores_false = [s for s in switches if isinstance(s, argparse._StoreFalseAction)]
+    says_no = {switch.dest: switch.option_strings[0].lstrip("-") for switch in stores_false}
+    told: dict[str, Any] = {}
+    for name, value in values.items():
+        if value is False and name in says_no:
+            told[says_no[name]] = True
+        elif value is not None:
+            told[name] = "False" if value is False and name not in on_or_off else value
+    return list(PipelineOptions.from_dictionary(told)._flags)
 
 
 def _unknown(

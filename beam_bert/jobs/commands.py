@@ -18,7 +18,13 @@ from pydantic import BaseModel
 
 from beam_bert.errors import ConfigError, printable
 from beam_bert.jobs import quick_look
-from beam_bert.jobs.command_line import exit_code_of, run_from_command_line, settings_parser
+from beam_bert.jobs.command_line import (
+    exit_code_of,
+    importing,
+    parse_config,
+    settings_parser,
+    task_of,
+)
 from beam_bert.settings.answer import AnswerConfig
 from beam_bert.settings.answer_training import AnswerEvaluateConfig, AnswerFinetuneConfig
 from beam_bert.settings.evaluation import EvaluateConfig
@@ -26,7 +32,7 @@ from beam_bert.settings.inference import BenchConfig, ClassifyConfig, JobConfig,
 from beam_bert.settings.nightly import NightlyConfig
 from beam_bert.settings.training import FinetuneConfig, PretrainConfig
 from beam_bert.software import __version__
-from beam_bert.terminal import TERMINAL
+from beam_bert.terminal import STOPPED, TERMINAL
 
 _ABOUT = "Batch BERT: raw text in, Parquet out, no row lost or doubled."
 
@@ -40,28 +46,33 @@ class Command:
       module: where the function of its name is; imported once the flags are right.
       beam: whether it is a Beam pipeline, which takes Beam's flags too.
       tasks: settings and module of the other tasks that `--task` names.
-      answers_texts: whether it answers texts on the command line, too (`quick_look`).
+      is_inference: whether it answers texts, also those on the command line (`quick_look`).
     """
 
     settings: type[BaseModel]
     module: str = "beam_bert.jobs.run"
     beam: bool = True
     tasks: Mapping[str, tuple[type[BaseModel], str]] = field(default_factory=dict)
-    answers_texts: bool = False
+    is_inference: bool = False
+
+    def of_task(self, task: object) -> tuple[type[BaseModel], str]:
+        """Settings and module of the task that `--task` names."""
+        return self.tasks.get(str(task), (self.settings, self.module))
 
 
 @dataclass(frozen=True)
 class Program:
-    """A command with arguments of its own: `main(argv, prog)` in `module`, and what it is for."""
+    """A command with arguments of its own: `run(argv, prog)` in `module`, and what it is for."""
 
     module: str
     about: str
+    stopped: str = STOPPED
 
 
 COMMANDS = {
-    "classify": Command(ClassifyConfig, answers_texts=True),
-    "sentiment": Command(SentimentConfig, answers_texts=True),
-    "answer": Command(AnswerConfig, answers_texts=True),
+    "classify": Command(ClassifyConfig, is_inference=True),
+    "sentiment": Command(SentimentConfig, is_inference=True),
+    "answer": Command(AnswerConfig, is_inference=True),
     "finetune": Command(
         FinetuneConfig,
         "beam_bert.training.finetune",
@@ -81,7 +92,11 @@ COMMANDS = {
 
 
 PROGRAMS = {
-    "models": Program("beam_bert.jobs.models", "Look into a model store, and move its aliases."),
+    "models": Program(
+        "beam_bert.jobs.models",
+        "Look into a model store, and move its aliases.",
+        "stopped; an alias has moved wholly or not at all",
+    ),
     "init": Program("beam_bert.jobs.init", "Write a commented YAML file for what a folder holds."),
     "compact": Program(
         "beam_bert.jobs.compact", "Merge the small files of an output into fewer, larger ones."
@@ -124,31 +139,32 @@ def run_command(name: str, argv: Sequence[str] | None = None, prog: str | None =
     flags = sys.argv[1:] if argv is None else argv
     prog = prog or f"python -m pipelines.{name}"
     if name in PROGRAMS:
-        module = importlib.import_module(PROGRAMS[name].module)
-        return int(module.main(flags, prog))
+        program = importlib.import_module(PROGRAMS[name].module)
+        return exit_code_of(lambda: program.run(flags, prog), PROGRAMS[name].stopped)
     command = COMMANDS[name]
-    if command.answers_texts:
+    if command.is_inference:
         texts: list[str] = []
         with contextlib.suppress(ConfigError):  # which the job's own parsing tells
             texts, others = quick_look.wanted(command.settings, flags, prog)
         if texts:
             return exit_code_of(lambda: quick_look.run(name, command.settings, texts, others, prog))
-    return run_from_command_line(
-        name,
-        command.settings,
-        flags,
-        prog,
-        module=command.module,
-        beam=command.beam,
-        tasks=command.tasks,
-        first=_first_look if command.answers_texts else None,
-    )
+    return exit_code_of(lambda: _run(name, command, flags, prog))
 
 
-def _first_look(config: JobConfig) -> None:
-    from beam_bert.jobs.first_look import first_look  # which reads files: not for --help
+def _run(name: str, command: Command, argv: Sequence[str], prog: str) -> None:
+    settings, module = command.of_task(task_of(argv, prog) if command.tasks else "")
+    config, beam_flags = parse_config(settings, argv, prog, beam=command.beam)
+    if isinstance(config, JobConfig):
+        from beam_bert.jobs.first_look import first_look  # which reads files: not for --help
 
-    first_look(config)
+        first_look(config)
+    with importing():
+        run = getattr(importlib.import_module(module), name)
+    if not command.beam:
+        run(config)
+    else:
+        importlib.import_module("beam_bert.jobs.runners").quiet_beam(beam_flags)
+        run(config, beam_flags)
 
 
 def _overview() -> str:

@@ -6,39 +6,33 @@ import argparse
 from collections.abc import Sequence
 
 from beam_bert.errors import ConfigError
-from beam_bert.jobs.command_line import Parser, add_billing_flag, exit_code_of
+from beam_bert.jobs.command_line import Parser, add_billing_flag, parse_words
 from beam_bert.settings.limits import COMPACTED_MIB
-from beam_bert.storage.billing import bill_to
 from beam_bert.terminal import TERMINAL, after_commit
 
 _MIB = 1 << 20
 
 
-def main(argv: Sequence[str], prog: str) -> int:
-    """Run the command; returns the exit code."""
+def run(argv: Sequence[str], prog: str) -> None:
+    """Run the command."""
+    words = parse_words(parser(prog), argv)
+    if words.target_mib < 1:
+        raise ConfigError(f"--target_mib={words.target_mib}: give 1 or more")
+    # Only now: --help answers at once.
+    from beam_bert.sinks.compacting import compact
+    from beam_bert.software import software_versions
 
-    def run() -> None:
-        words = parser(prog).parse_args(argv)
-        bill_to(words.billing_project)
-        if words.target_mib < 1:
-            raise ConfigError(f"--target_mib={words.target_mib}: give 1 or more")
-        # Only now: --help answers at once.
-        from beam_bert.sinks.compacting import compact
-        from beam_bert.software import software_versions
-
-        manifest = compact(words.output, words.target_mib * _MIB, software_versions())
-        with after_commit("what was merged"):
-            if manifest is None:
-                TERMINAL.show("nothing to merge: no two neighbours go into one file")
-                return
-            files = {each.kept.path: each.kept for each in manifest.replaced if each.kept}
-            TERMINAL.show(
-                f"{len(manifest.replaced):,} files are {len(files):,} now, "
-                f"{sum(file.bytes for file in files.values()) / _MIB:,.1f} MiB; "
-                f"run {manifest.run_id}"
-            )
-
-    return exit_code_of(run)
+    manifest = compact(words.output, words.target_mib * _MIB, software_versions())
+    with after_commit("what was merged"):
+        if manifest is None:
+            TERMINAL.show("nothing to merge: no two neighbours go into one file")
+            return
+        files = {each.kept.path: each.kept for each in manifest.replaced if each.kept}
+        TERMINAL.show(
+            f"{len(manifest.replaced):,} files are {len(files):,} now, "
+            f"{sum(file.bytes for file in files.values()) / _MIB:,.1f} MiB; "
+            f"run {manifest.run_id}"
+        )
 
 
 def parser(prog: str) -> argparse.ArgumentParser:

@@ -13,9 +13,9 @@ from rich.text import Text
 
 from beam_bert.errors import printable
 from beam_bert.reports.pages import Examples
-from beam_bert.sinks import Manifest
-from beam_bert.sinks.manifest import OutputFile
-from beam_bert.storage import open_storage
+from beam_bert.reports.wording import by_size, cell_text
+from beam_bert.sinks.manifest import Manifest, OutputFile
+from beam_bert.storage.places import open_storage
 from beam_bert.terminal import TERMINAL, after_commit
 
 SHOWN_LABELS = 10
@@ -72,13 +72,13 @@ def summary(
         share = again / max(manifest.stats.get("windows", 0.0), 1.0)
         row("low margins rechecked at fp32", f"{again:,.0f} windows, {share:.1%}")
     row("rows rejected", f"{counts.rows_rejected:,}")
-    for reason, rows in _largest(counts.rejects_by_reason):
+    for reason, rows in by_size(counts.rejects_by_reason):
         row(f"  {reason}", f"{rows:,}")
     if counts.files_lost:
         row("files lost", f"{counts.files_lost:,}")
     if manifest.files_left_out:
         row("files left out", f"{manifest.files_left_out:,}")
-    for label, rows in _largest(counts.label_counts)[:SHOWN_LABELS]:
+    for label, rows in by_size(counts.label_counts)[:SHOWN_LABELS]:
         row(f"label {label}", f"{rows:,}")
     if len(counts.label_counts) > SHOWN_LABELS:
         row("other labels", f"{len(counts.label_counts) - SHOWN_LABELS:,} more, in the manifest")
@@ -180,9 +180,5 @@ def example_table(
 
 
 def _short(value: Any) -> str:
-    text = "" if value is None else f"{value:.3f}" if isinstance(value, float) else str(value)
+    text = cell_text(value)
     return text if len(text) <= _EXAMPLE_CHARACTERS else text[: _EXAMPLE_CHARACTERS - 1] + "…"
-
-
-def _largest(counts: dict[str, int]) -> list[tuple[str, int]]:
-    return sorted(counts.items(), key=lambda item: (-item[1], item[0]))

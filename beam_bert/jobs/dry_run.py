@@ -17,10 +17,11 @@ from apache_beam.options.pipeline_options import WorkerOptions
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from beam_bert.encoder import EncoderConfig
-from beam_bert.errors import ConfigError, InputError, shortened
+from beam_bert.errors import ConfigError, shortened
 from beam_bert.jobs.plan import JobPlan, runner_of
 from beam_bert.jobs.runners import MAX_WORKERS, parse_gpu
 from beam_bert.jobs.sampling import SLICE_BYTES, Sample, sample_documents
+from beam_bert.settings.naming import named
 from beam_bert.slices.plan import FileEntry
 from beam_bert.sources.yaml_files import read_yaml
 from beam_bert.terminal import TERMINAL
@@ -67,6 +68,7 @@ class Estimate:
       workers: machines (Dataflow), or 1.
       tokens_a_second: of all workers together; None where nothing is known of the machine.
       seconds, cost: None where nothing is known of the machine; cost also on machines of one's own.
+      basis: what these rest on.
     """
 
     files: int
@@ -77,13 +79,13 @@ class Estimate:
     is_exact_sample: bool
     slices: int
     runner: str
-    machine: str
-    workers: int
-    tokens_a_second: float | None
-    seconds: float | None
-    cost: float | None
     currency: str
-    basis: str
+    machine: str = "this machine"
+    workers: int = 1
+    tokens_a_second: float | None = None
+    seconds: float | None = None
+    cost: float | None = None
+    basis: str = ""
 
 
 def read_prices(path: str | None) -> PriceTable:
@@ -92,7 +94,7 @@ def read_prices(path: str | None) -> PriceTable:
     Raises:
       ConfigError: the file cannot be read or is no price table.
     """
-    name = f"--prices {path}"
+    name = named("prices", path)
     own = str(resources.files("beam_bert.jobs").joinpath("prices.yaml"))
     try:
         return PriceTable.model_validate(read_yaml(path or own, name, ConfigError))
@@ -121,12 +123,8 @@ def estimate(plan: JobPlan, files: Sequence[FileEntry]) -> Estimate:
     """
     prices = read_prices(plan.config.prices)
     total = sum(file.size for file in files)
-    tokenizer = plan.predict.tokenizer()
     spec = dataclasses.replace(plan.spec, slice_bytes=SLICE_BYTES)
-    try:
-        sample = sample_documents(files, spec, tokenizer, SAMPLED_DOCUMENTS)
-    except InputError as error:
-        raise InputError(f"{' '.join(plan.config.input)}: {error}") from None
+    sample = sample_documents(files, spec, plan.predict.tokenizer(), SAMPLED_DOCUMENTS)
     documents = round(sample.rows_read * total / max(sample.stored_bytes, 1))
     tokens = round(documents * len(sample.tokens.ids) / sample.rows.num_rows)
     known = Estimate(
@@ -138,13 +136,7 @@ def estimate(plan: JobPlan, files: Sequence[FileEntry]) -> Estimate:
         is_exact_sample=sample.is_exact,
         slices=max(math.ceil(total / plan.spec.slice_bytes), 1),
         runner=runner_of(plan.options),
-        machine="this machine",
-        workers=1,
-        tokens_a_second=None,
-        seconds=None,
-        cost=None,
         currency=prices.currency,
-        basis="",
     )
     if known.runner == "DataflowRunner":
         return _on_dataflow(known, plan, prices)
@@ -170,7 +162,9 @@ def _on_dataflow(known: Estimate, plan: JobPlan, prices: PriceTable) -> Estimate
     known = dataclasses.replace(known, machine=machine, workers=workers)
     if entry is None:
         return dataclasses.replace(
-            known, basis=f"the price table of {prices.date} does not hold {machine}: see --prices"
+            known,
+            basis=f"the price table of {prices.date} does not hold {machine}: see "
+            f"{named('prices')}",
         )
     speed = entry.tokens_a_second * prices.mflop_a_token * 1e6 / flop_a_token(plan.encoder)
     seconds = prices.start_s + known.tokens / (speed * workers)
@@ -205,23 +199,20 @@ def _measured(plan: JobPlan, sample: Sample) -> float:
 
 def show(estimate: Estimate) -> None:
     """Print an estimate for a person."""
+    machines = f"{estimate.workers} x " if estimate.workers > 1 else ""
     lines = [
         ("files", f"{estimate.files:,}, {estimate.bytes:,} bytes"),
         ("documents", f"about {estimate.documents:,}"),
         ("tokens", f"about {estimate.tokens:,}"),
         ("slices", f"about {estimate.slices:,}"),
         ("runner", estimate.runner),
-        (
-            "machine",
-            f"{estimate.workers} x {estimate.machine}"
-            if estimate.workers > 1
-            else estimate.machine,
-        ),
+        ("machine", machines + estimate.machine),
     ]
     if estimate.tokens_a_second is not None and estimate.seconds is not None:
+        left = math.ceil(estimate.seconds)
         lines += [
             ("speed", f"about {estimate.tokens_a_second:,.0f} tokens/s"),
-            ("duration", f"about {_duration(estimate.seconds)}"),
+            ("duration", f"about {left // 3600}:{left // 60 % 60:02}:{left % 60:02} (h:mm:ss)"),
         ]
     if estimate.cost is not None:
         lines.append(("cost", f"about {estimate.cost:,.2f} {estimate.currency}"))
@@ -236,8 +227,3 @@ def show(estimate: Estimate) -> None:
     TERMINAL.result(
         "dry_run", dataclasses.asdict(estimate), "; ".join(f"{n} {text}" for n, text in lines)
     )
-
-
-def _duration(seconds: float) -> str:
-    whole = math.ceil(seconds)
-    return f"{whole // 3600}:{whole // 60 % 60:02}:{whole % 60:02} (h:mm:ss)"

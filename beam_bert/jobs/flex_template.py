@@ -27,15 +27,10 @@ from typing import Any
 from pydantic import BaseModel
 
 from beam_bert.errors import ConfigError
-from beam_bert.settings.answer import AnswerConfig
-from beam_bert.settings.fields import field_group, is_fixed
-from beam_bert.settings.inference import ClassifyConfig, JobConfig, SentimentConfig
+from beam_bert.settings.answer import JOBS
+from beam_bert.settings.fields import field_group, is_fixed, kind_of, takes_list
+from beam_bert.settings.inference import ClassifyConfig
 
-TASKS: dict[str, type[JobConfig]] = {
-    "classify": ClassifyConfig,
-    "sentiment": SentimentConfig,
-    "answer": AnswerConfig,
-}
 DEFAULT_TASK = "classify"
 
 NO_ITEMS = "[]"
@@ -67,21 +62,9 @@ _DIGEST = re.compile(r"\S+@sha256:[0-9a-f]{64}")
 
 def metadata(task: str = DEFAULT_TASK) -> dict[str, Any]:
     """A template's metadata: a parameter for each setting of the job, its name, and the image."""
-    config = TASKS[task]
-    return {
-        "name": f"beam_bert {task}",
-        "description": " ".join((config.__doc__ or "").split()),
-        "parameters": [
-            *(_parameter(config, n) for n in config.model_fields if not is_fixed(config, n)),
-            _task_parameter(task),
-            _IMAGE_PARAMETER,
-        ],
-    }
-
-
-def _task_parameter(task: str) -> dict[str, Any]:
-    """Which job the image starts. Whether the service fills defaults in is not documented."""
-    return {
+    config = JOBS[task]
+    # Which job the image starts. Whether the service fills defaults in is not documented.
+    task_parameter = {
         "name": "task",
         "label": "Task",
         "helpText": f"The job that this template is for: {task}.",
@@ -91,6 +74,15 @@ def _task_parameter(task: str) -> dict[str, Any]:
         "enumOptions": [{"value": task, "label": task}],
         "defaultValue": task,
     }
+    return {
+        "name": f"beam_bert {task}",
+        "description": " ".join((config.__doc__ or "").split()),
+        "parameters": [
+            *(_parameter(config, n) for n in config.model_fields if not is_fixed(config, n)),
+            task_parameter,
+            _IMAGE_PARAMETER,
+        ],
+    }
 
 
 def container_spec(image: str, task: str = DEFAULT_TASK) -> dict[str, Any]:
@@ -99,7 +91,7 @@ def container_spec(image: str, task: str = DEFAULT_TASK) -> dict[str, Any]:
     Args:
       image: the image that both launches and works, by digest: a tag could be moved under a
         template that was tested.
-      task: one of TASKS.
+      task: one of JOBS.
 
     Raises:
       ConfigError: the image is not given by its digest.
@@ -125,8 +117,8 @@ def task_of(parameters: Sequence[str]) -> tuple[str, list[str]]:
     """
     given = [parameter for parameter in parameters if parameter.startswith("--task=")]
     task = given[-1].partition("=")[2] if given else DEFAULT_TASK
-    if task not in TASKS:
-        raise ConfigError(f"task {task!r}: it is one of {', '.join(TASKS)}")
+    if task not in JOBS:
+        raise ConfigError(f"task {task!r}: it is one of {', '.join(JOBS)}")
     return task, [parameter for parameter in parameters if parameter not in given]
 
 
@@ -142,7 +134,7 @@ def to_flags(parameters: Sequence[str], config: type[BaseModel] = ClassifyConfig
     for parameter in parameters:
         name, equals, text = parameter.removeprefix("--").partition("=")
         field = config.model_fields.get(name)
-        if equals and field is not None and _is_list(field.annotation):
+        if equals and field is not None and takes_list(field):
             flags += [f"--{name}={item}" for item in split_list(text)] or [f"--{name}"]
         else:
             flags.append(parameter)
@@ -173,7 +165,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         prog="python -m beam_bert.jobs.flex_template", description=(__doc__ or "").split("\n")[0]
     )
     parser.add_argument("--image", help="Image of the template, by digest: print the whole file.")
-    parser.add_argument("--task", choices=TASKS, default=DEFAULT_TASK, help="Which job's.")
+    parser.add_argument("--task", choices=JOBS, default=DEFAULT_TASK, help="Which job's.")
     given = parser.parse_args(argv)
     try:
         document = container_spec(given.image, given.task) if given.image else metadata(given.task)
@@ -186,7 +178,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _parameter(config: type[BaseModel], name: str) -> dict[str, Any]:
     field = config.model_fields[name]
-    kind = _inner(field.annotation)
+    kind = kind_of(field)
     help_text = field.description or ""
     parameter: dict[str, Any] = {
         "name": name,
@@ -196,7 +188,7 @@ def _parameter(config: type[BaseModel], name: str) -> dict[str, Any]:
         "paramType": "TEXT",
         "groupName": field_group(config, name),
     }
-    if _is_list(field.annotation):
+    if takes_list(field):
         parameter["helpText"] += f" Commas between items; {NO_ITEMS} for none; \\, is a comma."
         parameter["regexes"] = [_LIST]
     elif kind is bool:
@@ -221,16 +213,6 @@ def _text(value: Any) -> str:
     if isinstance(value, tuple):
         return join_list(value)
     return str(value).lower() if isinstance(value, bool) else str(value)
-
-
-def _inner(annotation: Any) -> Any:
-    """The type of a setting, with `| None` taken off."""
-    options = [kind for kind in typing.get_args(annotation) if kind is not type(None)]
-    return options[0] if type(None) in typing.get_args(annotation) else annotation
-
-
-def _is_list(annotation: Any) -> bool:
-    return typing.get_origin(_inner(annotation)) is tuple
 
 
 if __name__ == "__main__":

@@ -10,34 +10,26 @@ from pathlib import Path
 import yaml
 
 from beam_bert.errors import OutputError
-from beam_bert.jobs.command_line import Parser, add_billing_flag, exit_code_of
+from beam_bert.jobs.command_line import Parser, add_billing_flag, parse_words
 from beam_bert.settings.inference import ClassifyConfig
-from beam_bert.storage.billing import bill_to
 from beam_bert.terminal import TERMINAL
 
-KINDS = ("job", "nightly", "data")
 # What people call them; the first that is there is taken.
 TEXT_NAMES = ("text", "body", "review", "comment", "message", "content", "sentence", "document")
 ID_NAMES = ("id", "doc_id", "uuid", "key")
 LABEL_NAMES = ("label", "labels", "category", "class", "sentiment", "stars", "rating", "target")
 
 
-def main(argv: Sequence[str], prog: str) -> int:
-    """Run the command; returns the exit code."""
-
-    def write() -> None:
-        words = parser(prog).parse_args(argv)
-        bill_to(words.billing_project)
-        target = Path(words.output or f"{words.kind}.yaml")
-        if target.exists():
-            raise OutputError(f"{target} is there already; --output names another file")
-        text = _TEXTS[words.kind](words.input)
-        target.write_text(text, encoding="utf-8")
-        command = {"job": "sentiment", "nightly": "nightly"}.get(words.kind)
-        then = f"; beam-bert {command} --config {target}" if command else ""
-        TERMINAL.show(f"{target} is written{then}")
-
-    return exit_code_of(write)
+def run(argv: Sequence[str], prog: str) -> None:
+    """Run the command."""
+    words = parse_words(parser(prog), argv)
+    target = Path(words.output or f"{words.kind}.yaml")
+    if target.exists():
+        raise OutputError(f"{target} is there already; --output names another file")
+    target.write_text(_TEXTS[words.kind](words.input), encoding="utf-8")
+    command = {"job": "sentiment", "nightly": "nightly"}.get(words.kind)
+    then = f"; beam-bert {command} --config {target}" if command else ""
+    TERMINAL.show(f"{target} is written{then}")
 
 
 def parser(prog: str) -> argparse.ArgumentParser:
@@ -46,7 +38,7 @@ def parser(prog: str) -> argparse.ArgumentParser:
     words.add_argument("input", nargs="+", help="Files, folders or globs with your text or labels.")
     words.add_argument(
         "--kind",
-        choices=KINDS,
+        choices=_TEXTS,
         default="job",
         help="job: settings of an inference job; nightly: of the nightly job; data: the origin and "
         "licence of files to train on. [job]",

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from beam_bert.settings.answer import AnswerConfig
     from beam_bert.settings.inference import ClassifyConfig, SentimentConfig
     from beam_bert.settings.nightly import NightlyConfig
-    from beam_bert.sinks import Manifest
+    from beam_bert.sinks.manifest import Manifest
 
 
 def classify(
@@ -118,9 +118,7 @@ def _call(
     if config is not None and settings:
         raise ConfigError(f"beam_bert.{name} takes a config or keyword arguments, not both")
     command = COMMANDS[name]
-    kind, module = command.settings, command.module
-    task = getattr(config, "task", settings.get("task")) if command.tasks else None
-    kind, module = command.tasks.get(str(task), (kind, module))
+    kind, module = command.of_task(getattr(config, "task", settings.get("task")))
     if config is None:
         try:
             config = kind.model_validate(settings)

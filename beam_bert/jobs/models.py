@@ -3,67 +3,37 @@
 from __future__ import annotations
 
 import argparse
-import json
 from collections.abc import Sequence
 
 from beam_bert.errors import ConfigError
-from beam_bert.jobs.command_line import Parser, add_billing_flag, exit_code_of
+from beam_bert.jobs.command_line import Parser, add_billing_flag, parse_words
 from beam_bert.models import ModelStore, display
 from beam_bert.models.store import ANY, PRODUCTION, split_reference
-from beam_bert.storage.billing import bill_to
 from beam_bert.terminal import after_commit
 
 _UNSET = "none"
 
 
-def main(argv: Sequence[str] | None, prog: str) -> int:
-    """Run the command; returns the exit code: 0, 2 for what the user can mend, 1 for the rest."""
-
-    def look_or_move() -> None:
-        arguments = parser(prog).parse_args(argv)
-        bill_to(arguments.billing_project)
-        store = ModelStore.open(arguments.store)
-        reference = split_reference(arguments.store)
-        if reference is not None and not store.exists():
-            raise ConfigError(
-                f"{arguments.store}: give the store alone ({reference[0]}); a version or alias "
-                "stands after it"
-            )
-        if arguments.command == "list":
-            _list(store, arguments.json)
-        elif arguments.command == "history":
-            _history(store, arguments.json)
-        elif arguments.command == "show":
-            _show(store, arguments.version, arguments.json)
-        else:
-            _move(store, arguments)
-
-    return exit_code_of(look_or_move, "stopped; an alias has moved wholly or not at all")
-
-
-def _list(store: ModelStore, as_json: bool) -> None:
-    store.require()
-    if as_json:
-        print(json.dumps(display.store_as_json(store)))
+def run(argv: Sequence[str], prog: str) -> None:
+    """Run the command."""
+    arguments = parse_words(parser(prog), argv)
+    store = ModelStore(arguments.store)
+    reference = split_reference(arguments.store)
+    if reference is not None and not store.exists():
+        raise ConfigError(
+            f"{arguments.store}: give the store alone ({reference[0]}); a version or alias stands "
+            "after it"
+        )
+    if arguments.command in ("promote", "rollback"):
+        _move(store, arguments)
+    elif arguments.command == "show":
+        record = store.resolve(arguments.version)
+        store.verify(record)
+        display.show_version(store, record, as_json=arguments.json)
     else:
-        display.print_store(store)
-
-
-def _history(store: ModelStore, as_json: bool) -> None:
-    store.require()
-    if as_json:
-        print(json.dumps([display.move_as_json(move) for move in store.history()]))
-    else:
-        display.print_history(store)
-
-
-def _show(store: ModelStore, version: str, as_json: bool) -> None:
-    record = store.resolve(version)
-    store.verify(record)
-    if as_json:
-        print(json.dumps(display.version_as_json(store, record)))
-    else:
-        display.print_version(store, record)
+        store.require()
+        show = display.show_store if arguments.command == "list" else display.show_history
+        show(store, as_json=arguments.json)
 
 
 def _move(store: ModelStore, arguments: argparse.Namespace) -> None:
@@ -74,10 +44,7 @@ def _move(store: ModelStore, arguments: argparse.Namespace) -> None:
     else:
         move = store.rollback(reason=arguments.reason, expected_current=expected)
     with after_commit("what was moved"):
-        if arguments.json:
-            print(json.dumps({**display.move_as_json(move), "changed": move.aliases != before}))
-        else:
-            display.print_move(before, move)
+        display.show_move(before, move, as_json=arguments.json)
 
 
 def parser(prog: str) -> argparse.ArgumentParser:

@@ -35,16 +35,12 @@ from beam_bert.jobs.runners import (
 from beam_bert.jobs.sampling import first_documents
 from beam_bert.models import ResolvedModel, fetch_model, resolve_model
 from beam_bert.pipeline.answer import Answer
-from beam_bert.pipeline.classify import Classify
+from beam_bert.pipeline.classify import Classify, task_of
 from beam_bert.pipeline.predict import Predict
-from beam_bert.settings.answer import CPU_SLICE_BYTES as ANSWER_CPU_SLICE_BYTES
 from beam_bert.settings.answer import DEFAULT_MAX_LENGTH as ANSWER_MAX_LENGTH
-from beam_bert.settings.answer import GPU_SLICE_BYTES as ANSWER_GPU_SLICE_BYTES
 from beam_bert.settings.answer import AnswerConfig
 from beam_bert.settings.inference import (
-    CPU_SLICE_BYTES,
     DEFAULT_MAX_LENGTH,
-    GPU_SLICE_BYTES,
     ClassifyConfig,
     InferenceConfig,
     JobConfig,
@@ -52,9 +48,8 @@ from beam_bert.settings.inference import (
     window_length,
 )
 from beam_bert.settings.naming import named
-from beam_bert.sinks import RunSpec
 from beam_bert.sinks.manifest import encoded_schema, utc_now
-from beam_bert.sinks.run import new_run_id
+from beam_bert.sinks.run import RunSpec, new_run_id
 from beam_bert.slices.plan import FileEntry
 from beam_bert.slices.schema import ID_FIELDS, ORIGIN_FIELDS, SCHEMA_VERSION, same_name
 from beam_bert.software import software_versions
@@ -107,7 +102,9 @@ def plan_job(job: str, config: JobConfig, beam_flags: Sequence[str] = ()) -> Job
             precision = "fp32" if gpu.type in _WITHOUT_BF16 else "bf16"
             compute = dataclasses.replace(compute, precision=precision)
     elif gpu is not None:
-        raise ConfigError(f"--gpu is for --runner=DataflowRunner, not {runner_of(options)}")
+        raise ConfigError(
+            f"{named('gpu')} is for --runner=DataflowRunner, not {runner_of(options)}"
+        )
     elif runner_of(options) in LOCAL_RUNNERS:
         resolve_device(config.device)  # or one line now, not of every worker
         if runner_of(options) == LOCAL_RUNNER and runs_on_cuda(config.device):
@@ -123,7 +120,8 @@ def plan_job(job: str, config: JobConfig, beam_flags: Sequence[str] = ()) -> Job
     reserved = [field.name for field in (*ID_FIELDS, *predict.task.fields(), *ORIGIN_FIELDS)]
     if isinstance(predict.task, ClassificationTask):
         reserved.append("label")  # a regression writes none, and the input's is no answer of ours
-    spec = _inspected(config, files, reserved)
+    spec = source_spec(config, _slice_bytes(config))
+    spec = inspect_source(files, spec, reserved, asked_by(config))
     if config.limit is not None:
         spec = first_rows(files, spec, config.limit)
         names = {name for name, _ in spec.row_limits or ()}
@@ -157,12 +155,12 @@ def _classify(
 ) -> tuple[Predict, EncoderConfig]:
     # Loading it here finds a damaged checkpoint before a single worker starts; once more is cheap.
     encoder = load_classifier(folder, precision="fp32", device="cpu").config
-    task = task_type(
-        labels=encoder.labels,
-        problem_type=encoder.problem_type,
+    task = task_of(
+        encoder,
+        task_type,
         top_k=config.top_k,
         all_scores=config.all_scores,
-        threshold=encoder.threshold if config.threshold is None else config.threshold,
+        threshold=config.threshold,
         combine=config.combine_windows,
     )
     predict = Classify(
@@ -185,7 +183,7 @@ def _answer(
     )
     taken = [name for name in config.names or () if name and same_name(name) in ours]
     if taken and config.answers == "wide":
-        raise ConfigError(f"--question: {taken[0]} is a column already, use another name")
+        raise ConfigError(f"{named('question')}: {taken[0]} is a column already, use another name")
     task = AnswerTask(
         questions=config.questions,
         names=config.names,
@@ -211,15 +209,17 @@ def _warn_of_borders(tokenizer: QuestionTokenizer, config: AnswerConfig) -> None
     if shared < longest:
         TERMINAL.warn(
             f"neighbouring windows share {shared} tokens, so a longer answer (up to "
-            f"--max_answer_tokens {longest}) is missed where no window holds all of it; raise "
-            "--stride or --max_length, or shorten the question"
+            f"{named('max_answer_tokens', longest)}) is missed where no window holds all of it; "
+            f"raise {named('stride')} or {named('max_length')}, or shorten the question"
         )
 
 
 def _paid_for(device: str) -> str:
     """The device of workers with a GPU: a missing driver must not end in a night on their CPUs."""
     if device == "cpu":
-        raise ConfigError("--device cpu would leave the workers' GPU idle: leave one of them out")
+        raise ConfigError(
+            f"{named('device')} cpu would leave the workers' GPU idle: leave one of them out"
+        )
     return "cuda"
 
 
@@ -242,16 +242,7 @@ def _slice_bytes(config: JobConfig) -> int:
     if config.slice_bytes is not None:
         return config.slice_bytes
     on_gpu = config.gpu is not None or runs_on_cuda(config.device)
-    if isinstance(config, AnswerConfig):
-        return ANSWER_GPU_SLICE_BYTES if on_gpu else ANSWER_CPU_SLICE_BYTES
-    return GPU_SLICE_BYTES if on_gpu else CPU_SLICE_BYTES
-
-
-def _inspected(
-    config: JobConfig, files: Sequence[FileEntry], reserved: Sequence[str]
-) -> SourceSpec:
-    spec = source_spec(config, _slice_bytes(config))
-    return inspect_source(files, spec, reserved, asked_by(config))
+    return config.GPU_SLICE_BYTES if on_gpu else config.CPU_SLICE_BYTES
 
 
 def window_settings(
@@ -288,19 +279,11 @@ def _settings_digest(job: str, config: JobConfig, model: ResolvedModel, schema: 
         "schema": str(schema),
         "versions": software_versions(beam=True),
     }
-    return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()
+    return _digest(settings)
 
 
-def _answers_digest(job: str, config: JobConfig, model: ResolvedModel) -> str:
-    """Stands for what an incremental run does over: not for software, which moves last bits."""
-    decisive = [job, config.answer_settings(), model.version, SCHEMA_VERSION]
-    return hashlib.sha256(json.dumps(decisive, sort_keys=True).encode()).hexdigest()[:16]
-
-
-def _model_record(model: ResolvedModel) -> dict[str, Any]:
-    record = dataclasses.asdict(model)
-    del record["billing_project"]  # it stands among the settings
-    return record
+def _digest(what: object) -> str:
+    return hashlib.sha256(json.dumps(what, sort_keys=True).encode()).hexdigest()
 
 
 def _run_spec(
@@ -312,8 +295,11 @@ def _run_spec(
     columns: PlannedColumns,
     left_out: Sequence[str],
 ) -> RunSpec:
-    work = json.dumps([config.partition, list(config.input), digest])
-    run_key = hashlib.sha256(work.encode()).hexdigest()[:16]
+    # What an incremental run does over where it changes: no software, which moves last bits.
+    decisive = [job, config.answer_settings(), model.version, SCHEMA_VERSION]
+    run_key = _digest([config.partition, list(config.input), digest])[:16]
+    told = dataclasses.asdict(model)
+    del told["billing_project"]  # it stands among the settings
     return RunSpec(
         run_id=config.run_id or new_run_id(run_key),
         run_key=run_key,
@@ -321,7 +307,7 @@ def _run_spec(
         partition=config.partition,
         overwrite=config.overwrite,
         incremental=config.incremental,
-        answers_digest=_answers_digest(job, config, model),
+        answers_digest=_digest(decisive)[:16],
         max_reject_rate=config.max_reject_rate,
         max_lost_files=config.max_lost_files,
         files_left_out=len(left_out),
@@ -330,7 +316,7 @@ def _run_spec(
         changes_columns=columns.change_table,
         job=job,
         config=config.model_dump(mode="json"),
-        model=_model_record(model) | proof,
+        model=told | proof,
         versions=software_versions(beam=True),
         started_at=utc_now(),
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -16,6 +16,7 @@ from beam_bert.inference.fp32_recheck import RecheckedModel
 from beam_bert.jobs.sampling import SLICE_BYTES, Sample, sample_documents
 from beam_bert.pipeline.predict import Predict
 from beam_bert.settings.inference import JobConfig
+from beam_bert.settings.naming import named
 from beam_bert.slices.plan import FileEntry
 from beam_bert.sources import SourceSpec
 
@@ -27,29 +28,14 @@ LEAST_AGREEMENT = 0.995
 FP8_GPUS = ("nvidia-l4", "nvidia-h100-80gb")
 
 
-@dataclass(frozen=True)
-class PrecisionCheck:
-    """How a precision compares with fp32 on a sample of the input.
-
-    Attributes:
-      documents: how many were compared.
-      agreement: share of them (of the questions asked of them) on which it says what fp32 says,
-        low margins rechecked as in the job.
-      computed_again: share of their windows that were.
-      largest_logit_change: over those that were not.
-    """
-
-    precision: str
-    documents: int
-    agreement: float
-    computed_again: float
-    largest_logit_change: float
-
-
 def check_precision(
     config: JobConfig, predict: Predict, files: Sequence[FileEntry], spec: SourceSpec
 ) -> dict[str, Any]:
     """What the manifest keeps of a precision's proof; nothing for precisions that need none.
+
+    That is, of a sample of the input: how many documents were compared with fp32; the share of
+    them (of the questions asked of them) on which the precision says what fp32 says, low margins
+    rechecked as in the job; the share of their windows that were; the largest change of a logit.
 
     Raises:
       ConfigError: it agrees with fp32 on less than `LEAST_AGREEMENT`, or does not run here.
@@ -66,22 +52,23 @@ def check_precision(
     )
     rows = _few(sample)
     expected, outputs = RecheckedModel(exact).outputs(rows), checked.outputs(rows)
-    proof = PrecisionCheck(
-        precision=config.precision,
-        documents=len(rows),
-        agreement=float(task.same(rows, outputs.values, expected.values).mean()),
-        computed_again=outputs.again / len(outputs.values),
-        largest_logit_change=float(
-            np.nanmax(np.abs(task.logits(outputs.values) - task.logits(expected.values)))
-        ),
-    )
-    if proof.agreement < LEAST_AGREEMENT:
+    agreement = float(task.same(rows, outputs.values, expected.values).mean())
+    changes = np.abs(task.logits(outputs.values) - task.logits(expected.values))
+    if agreement < LEAST_AGREEMENT:
         raise ConfigError(
-            f"--precision {proof.precision} says what fp32 says on {proof.agreement:.2%} of "
-            f"{proof.documents} documents from all over the input, fewer than "
-            f"{LEAST_AGREEMENT:.1%}; raise --recheck_margin, or use --precision auto"
+            f"{named('precision', config.precision)} says what fp32 says on {agreement:.2%} "
+            f"of {len(rows)} documents from all over the input, fewer than "
+            f"{LEAST_AGREEMENT:.1%}; raise {named('recheck_margin')}, or use {named('precision')} "
+            "auto"
         )
-    return {"precision_check": asdict(proof)}
+    proof = {
+        "precision": config.precision,
+        "documents": len(rows),
+        "agreement": agreement,
+        "computed_again": outputs.again / len(outputs.values),
+        "largest_logit_change": float(np.nanmax(changes)),
+    }
+    return {"precision_check": proof}
 
 
 def _few(sample: Sample) -> pa.RecordBatch:
@@ -94,11 +81,15 @@ def _few(sample: Sample) -> pa.RecordBatch:
 def _check_gpu(precision: str, gpu: str) -> None:
     """Refuse what would fail on the workers, or cannot be proved where the job is started."""
     if precision == "int8":
-        raise ConfigError("--precision int8 runs on CPUs; with --gpu use auto or fp8")
+        raise ConfigError(
+            f"{named('precision')} int8 runs on CPUs; with {named('gpu')} use auto or fp8"
+        )
     if gpu not in FP8_GPUS:
-        raise ConfigError(f"{gpu} has no fp8; use --precision auto, or {' or '.join(FP8_GPUS)}")
+        raise ConfigError(
+            f"{gpu} has no fp8; use {named('precision')} auto, or {' or '.join(FP8_GPUS)}"
+        )
     if not torch.cuda.is_available():
         raise ConfigError(
-            "--precision fp8 has to be compared with fp32 before the job starts, which takes a GPU "
-            "here; start the job where there is one, or use --precision auto"
+            f"{named('precision')} fp8 has to be compared with fp32 before the job starts, which "
+            f"takes a GPU here; start the job where there is one, or use {named('precision')} auto"
         )

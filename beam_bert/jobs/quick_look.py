@@ -24,6 +24,7 @@ from beam_bert.jobs.command_line import (
     settings_parser,
     with_underscores,
 )
+from beam_bert.settings.naming import named
 from beam_bert.terminal import TERMINAL
 
 BATCH_TEXTS = 1_024
@@ -95,7 +96,8 @@ def _stdin(config: Any) -> Iterator[str]:
             text = json.loads(line)[column]
         except (ValueError, KeyError, TypeError):
             raise InputError(
-                f"line {number} of stdin is no JSON object with {column!r}; --text_column names it"
+                f"line {number} of stdin is no JSON object with {column!r}; {named('text_column')} "
+                "names it"
             ) from None
         yield text if isinstance(text, str) else ""
 

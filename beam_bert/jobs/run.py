@@ -1,17 +1,16 @@
 """A whole job: check everything that can be checked, build one pipeline, run it, tell how it went.
 
-`classify`, `sentiment` and `answer` are what `python -m pipelines.classify` and its siblings call;
-they take the same settings from Python.
+`run_job` is what `python -m pipelines.classify` and its siblings call, `launch` a flex template.
 """
 
 from __future__ import annotations
 
 import re
-import threading
 import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future, wait
+from concurrent.futures import wait
 from contextlib import suppress
+from functools import partial
 from typing import Any, TypeVar
 
 import apache_beam as beam
@@ -37,29 +36,28 @@ from beam_bert.jobs.runners import LOCAL_RUNNERS, check_places
 from beam_bert.pipeline.commit import CommitRun
 from beam_bert.pipeline.read import DONE, REUSED_METRIC, ReadDocuments
 from beam_bert.pipeline.write import WriteShards
-from beam_bert.reports import Examples, MissingExtra, render_failure, render_run_report
+from beam_bert.reports.figures import MissingExtra
+from beam_bert.reports.pages import REPORT, Examples, render_failure, render_run_report
 from beam_bert.reports.progress import Snapshot, show_progress
 from beam_bert.settings.answer import AnswerConfig
-from beam_bert.settings.inference import ClassifyConfig, JobConfig, SentimentConfig
-from beam_bert.sinks import (
+from beam_bert.settings.inference import JobConfig
+from beam_bert.settings.naming import named
+from beam_bert.sinks.committed_files import read_committed_files
+from beam_bert.sinks.manifest import (
     Manifest,
-    PreparedOutput,
-    RunSpec,
-    clean_staging,
-    failure_path,
-    prepare_output,
-    read_committed_files,
+    decoded_schema,
     read_failure,
     read_manifest,
-    staged_progress,
     write_failure,
 )
-from beam_bert.sinks.manifest import decoded_schema
-from beam_bert.sinks.run import manifest_path
+from beam_bert.sinks.prepare import PreparedOutput, clean_staging, prepare_output
+from beam_bert.sinks.records import staged_progress
+from beam_bert.sinks.run import RunSpec, failure_path, manifest_path
 from beam_bert.sinks.table_schema import read_table, same_columns
 from beam_bert.slices.live_counts import LIVE
 from beam_bert.slices.plan import FileEntry
-from beam_bert.storage import open_storage
+from beam_bert.storage.base import in_thread
+from beam_bert.storage.places import open_storage
 from beam_bert.terminal import STOPPED, TERMINAL, after_commit
 
 T = TypeVar("T")
@@ -67,73 +65,66 @@ _STOPPING_S = 5.0
 _STEP = re.compile(r" \[while running .*")  # what Beam adds to a worker's error
 
 
-def classify(config: ClassifyConfig, beam_flags: Sequence[str] = ()) -> Manifest | None:
-    """Run the classification job.
-
-    Returns:
-      The manifest of the committed run; None where an incremental run had nothing to do, and
-      after a dry run.
-
-    Raises:
-      UserError: something about the settings, input, model or output is wrong; nothing was done.
-      RunFailed: the run did not finish, or too many rows were rejected; nothing was committed.
-      CommittedUnread: all is committed, but the manifest could not be read back.
-    """
-    return _run("classify", config, beam_flags)
-
-
-def answer(config: AnswerConfig, beam_flags: Sequence[str] = ()) -> Manifest | None:
-    """Run the question-answering job; as `classify`, with answers in the output."""
-    return _run("answer", config, beam_flags)
-
-
-def sentiment(config: SentimentConfig, beam_flags: Sequence[str] = ()) -> Manifest | None:
-    """Run the sentiment job; as `classify`, with `sentiment` and `polarity` in the output."""
-    return _run("sentiment", config, beam_flags)
-
-
-def _run(job: str, asked: JobConfig, beam_flags: Sequence[str]) -> Manifest | None:
+def run_job(job: str, asked: JobConfig, beam_flags: Sequence[str] = ()) -> Manifest | None:
+    """Run classify, sentiment or answer: check, compute, commit, tell; as `library.classify`."""
     started = time.monotonic()
     is_single = single_file.is_single(asked.output)
     config = single_file.dataset_of(asked) if is_single else asked
-    plan = plan_job(job, config, beam_flags)
-    _tell_notes(plan)
-    if config.dry_run:
-        _show_estimate(plan)
+    plan = _checked_plan(job, config, beam_flags)
+    if plan is None:
         return None
-    _check_places(plan)
-    _check_run_id(plan)
     prepared = _prepare(plan)
-    _check_columns(plan, prepared)
-    is_done = not _pending(plan)
-    if is_done and prepared.finished_run_id is None:
+    pending = _pending(plan)
+    if not pending and prepared.finished_run_id is None:
         _tell_nothing_to_do(plan)
         return None
     measured = console.RunnerMetrics()
-    manifest = _finished_before(plan, prepared.finished_run_id, is_done)
+    manifest = _finished_before(plan, prepared.finished_run_id, is_done=not pending)
     if manifest is None:
-        measured = _execute(plan)
-        manifest = _read_back(plan, is_single)
+        measured = _execute(plan, pending)
+        try:
+            manifest = _read_back(plan)
+        except CommittedUnread:
+            if is_single:  # it needs the committed shards alone
+                single_file.write(asked, config.output)
+            raise
     columns = [field.name for field in plan.predict.task.fields()]
     examples = Examples()
     with after_commit("the first rows"):
         examples = console.examples(manifest, config.output, columns)
     lines = console.places(manifest, config.output)
     if is_single:
-        files = single_file.write(asked, config.output, manifest)
+        files = single_file.write(asked, config.output)
         lines = [f"output:      {file}" for file in files]
     if asked.output == single_file.STDOUT:
         return manifest  # nothing but rows on stdout
     console.summary(manifest, lines, time.monotonic() - started, measured)
     console.show_examples(examples)
     if not is_single:
-        _write_report(manifest, config.output, examples)
+        with after_commit("the report"):
+            page = _put_page(config.output, manifest.run_id, render_run_report, manifest, examples)
+            TERMINAL.show(*(f"report:      {place}" for place in page))
     return manifest
 
 
-def _tell_notes(plan: JobPlan) -> None:
+# As functions of the command's name, as every module of a command has one.
+classify, sentiment, answer = (partial(run_job, job) for job in ("classify", "sentiment", "answer"))
+
+
+def _checked_plan(job: str, config: JobConfig, beam_flags: Sequence[str]) -> JobPlan | None:
+    """What the job will do, and that it may; None after a dry run, which is shown."""
+    plan = plan_job(job, config, beam_flags)
     for note in plan.notes:
         TERMINAL.say(f"note: {note}")
+    if config.dry_run:
+        if pending := _pending(plan):
+            show(estimate(plan, pending))
+        else:
+            _tell_nothing_to_do(plan)
+        return None
+    _check_places(plan)
+    _check_run_id(plan)
+    return plan
 
 
 def _check_columns(plan: JobPlan, prepared: PreparedOutput) -> None:
@@ -157,7 +148,7 @@ def _prepare(plan: JobPlan) -> PreparedOutput:
     elif prepared.other_staging:
         TERMINAL.say(
             f"{len(prepared.other_staging)} uncommitted runs of other work wait in staging, such "
-            f"as {prepared.other_staging[0]}; --clean_staging removes them"
+            f"as {prepared.other_staging[0]}; {named('clean_staging')} removes them"
         )
     if prepared.staged_shards:
         shards = "1 shard" if prepared.staged_shards == 1 else f"{prepared.staged_shards:,} shards"
@@ -165,15 +156,8 @@ def _prepare(plan: JobPlan) -> PreparedOutput:
             f"an earlier launch left {shards} in staging; where the input is the same, they are "
             "not made again"
         )
+    _check_columns(plan, prepared)
     return prepared
-
-
-def _show_estimate(plan: JobPlan) -> None:
-    pending = _pending(plan)
-    if pending:
-        show(estimate(plan, pending))
-    else:
-        _tell_nothing_to_do(plan)
 
 
 def _tell_nothing_to_do(plan: JobPlan) -> None:
@@ -189,8 +173,8 @@ def _check_places(plan: JobPlan) -> None:
             f"model {plan.model.name} is a folder of this machine; jobs on other machines need a "
             "gs:// prefix, a Hugging Face id or an embedded model"
         )
-    paths = {"--input": plan.config.input, "--output": (plan.config.output,)}
-    check_places(plan.options, paths)
+    config = plan.config
+    check_places(plan.options, {named("input"): config.input, named("output"): (config.output,)})
 
 
 def _check_run_id(plan: JobPlan) -> None:
@@ -200,23 +184,22 @@ def _check_run_id(plan: JobPlan) -> None:
         return
     if read_manifest(plan.run.output, run_id) is not None:
         raise OutputError(
-            f"{plan.run.output} holds a committed run {run_id} already; give another --run_id"
+            f"{plan.run.output} holds a committed run {run_id} already; give another "
+            f"{named('run_id')}"
         )
     # What an earlier launch of that name failed of would be told as this one's reason.
     open_storage(plan.run.output).delete(failure_path(run_id))
 
 
-@after_commit("the report")
-def _write_report(manifest: Manifest, output: str, examples: Examples) -> None:
-    """Put a page about the run beside its manifest, where the extra [report] is installed."""
+def _put_page(output: str, run_id: str, render: Callable[..., str], *about: Any) -> list[str]:
+    """Put a page beside a run's manifest or failure, and say where; no extra [report]: nowhere."""
     try:
-        page = render_run_report(manifest, examples)
+        page = render(*about)
     except MissingExtra:
-        return
-    path = f"runs/{manifest.run_id}/report.html"
-    storage = open_storage(output)
+        return []
+    storage, path = open_storage(output), f"runs/{run_id}/{REPORT}"
     storage.write(path, page.encode())
-    TERMINAL.show(f"report:      {storage.uri(path)}")
+    return [storage.uri(path)]
 
 
 def _pending(plan: JobPlan) -> list[FileEntry]:
@@ -240,7 +223,7 @@ def _finished_before(plan: JobPlan, run_id: str | None, is_done: bool) -> Manife
     if {file.path for file in manifest.inputs} != listed:
         raise OutputError(
             f"{plan.run.output} holds run {run_id}, whose commit was finished now; its input was "
-            "another: give --overwrite to replace it, or another --partition"
+            f"another: give {named('overwrite')} to replace it, or another {named('partition')}"
         )
     return manifest
 
@@ -257,14 +240,10 @@ def launch(job: str, config: JobConfig, beam_flags: Sequence[str] = ()) -> Pipel
     Raises:
       UserError: something about the settings, input, model or output is wrong; nothing was done.
     """
-    plan = plan_job(job, config, beam_flags)
-    _tell_notes(plan)
-    if config.dry_run:
-        _show_estimate(plan)
+    plan = _checked_plan(job, config, beam_flags)
+    if plan is None:
         return None
-    _check_places(plan)
-    _check_run_id(plan)
-    _check_columns(plan, _prepare(plan))
+    _prepare(plan)
     return submit(plan)
 
 
@@ -284,11 +263,11 @@ def submit(plan: JobPlan) -> PipelineResult:
     return pipeline.run()
 
 
-def _execute(plan: JobPlan) -> console.RunnerMetrics:
+def _execute(plan: JobPlan, pending: Sequence[FileEntry]) -> console.RunnerMetrics:
     """Run the pipeline up to its commit; what the runner measured."""
     result: PipelineResult | None = None
     try:
-        with show_progress(_snapshots(plan)):
+        with show_progress(_snapshots(plan, pending)):
             if runner_of(plan.options) in LOCAL_RUNNERS:
                 result = _apart(lambda: _finished(submit(plan)))
             else:
@@ -321,16 +300,8 @@ def _apart(work: Callable[[], T]) -> T:
     Beam and native code make something else of a KeyboardInterrupt, or abort. The work is told to
     stop, which it does at the next count, and waited for a little: it may be committing.
     """
-    done: Future[T] = Future()
-
-    def run() -> None:
-        try:
-            done.set_result(work())
-        except BaseException as error:
-            done.set_exception(error)
-
     LIVE.stopped = False
-    threading.Thread(target=run, name="pipeline", daemon=True).start()
+    done = in_thread(work)
     try:
         return done.result()
     except KeyboardInterrupt:
@@ -357,13 +328,11 @@ def _is_committed(run: RunSpec) -> bool:
         return False
 
 
-def _read_back(plan: JobPlan, is_single: bool) -> Manifest:
+def _read_back(plan: JobPlan) -> Manifest:
     """The manifest of the run that has just been committed, whatever happens here."""
     try:
         manifest = read_manifest(plan.run.output, plan.run.run_id)
     except BeamBertError as error:
-        if is_single:  # whose one file is made of it
-            raise
         raise CommittedUnread(
             f"all is committed, but its manifest cannot be read back: {one_line(error)}"
         ) from error
@@ -404,8 +373,8 @@ def build(pipeline: beam.Pipeline, plan: JobPlan) -> Any:
     return records | "Commit" >> CommitRun(plan.run, plan.schema)
 
 
-def _snapshots(plan: JobPlan) -> Callable[[], Snapshot]:
-    total_bytes = max(sum(file.size for file in _pending(plan)), 1)
+def _snapshots(plan: JobPlan, pending: Sequence[FileEntry]) -> Callable[[], Snapshot]:
+    total_bytes = max(sum(file.size for file in pending), 1)
     begun: list[float] = []  # share that an earlier run, which was killed, had done
 
     def snapshot() -> Snapshot:
@@ -429,17 +398,11 @@ def _snapshots(plan: JobPlan) -> Callable[[], Snapshot]:
 def _write_failure_report(run: RunSpec) -> None:
     """Put a page about a run that committed nothing beside its failure.json."""
     try:
-        failure = read_failure(run.output, run.run_id)
-        if failure is None:
-            return
-        path = f"runs/{run.run_id}/report.html"
-        storage = open_storage(run.output)
-        storage.write(path, render_failure(failure).encode())
-        TERMINAL.say(f"report: {storage.uri(path)}")
-    except MissingExtra:
-        return
+        if failure := read_failure(run.output, run.run_id):
+            for place in _put_page(run.output, run.run_id, render_failure, failure):
+                TERMINAL.say(f"report: {place}")
     except Exception as error:  # the reason of the failure is told all the same
-        TERMINAL.warn(f"the report could not be written: {errors.one_line(error)}")
+        TERMINAL.warn(f"the report could not be written: {one_line(error)}")
 
 
 def _failure(run: RunSpec, error: Exception) -> BeamBertError:

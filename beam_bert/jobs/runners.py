@@ -37,6 +37,7 @@ from apache_beam.runners.worker import sdk_worker
 from beam_bert.encoder.replicas import devices_of
 from beam_bert.errors import BeamBertError, ConfigError, shown
 from beam_bert.settings.inference import GPU_MACHINES
+from beam_bert.settings.naming import named
 from beam_bert.terminal import TERMINAL
 
 LOCAL_RUNNER = "FnApiRunner"
@@ -201,11 +202,6 @@ class Gpu:
     machine_type: str
 
     @property
-    def accelerator(self) -> str:
-        """The value of the service option `worker_accelerator`."""
-        return f"type:{self.type};count:{self.count};{DRIVER}"
-
-    @property
     def hint(self) -> str:
         """The value of the resource hint `accelerator`: its machine is the one that carries it.
 
@@ -223,10 +219,12 @@ def parse_gpu(text: str) -> Gpu:
     type_, _, count = text.partition(":")
     machines = GPU_MACHINES.get(type_)
     if machines is None:
-        raise ConfigError(f"--gpu {text}: no such type; it is one of {', '.join(GPU_MACHINES)}")
+        raise ConfigError(
+            f"{named('gpu', text)}: no such type; it is one of {', '.join(GPU_MACHINES)}"
+        )
     if not (count or "1").isdigit() or int(count or 1) not in machines:
         counts = ", ".join(map(str, machines))
-        raise ConfigError(f"--gpu {text}: a machine has {counts} of {type_}")
+        raise ConfigError(f"{named('gpu', text)}: a machine has {counts} of {type_}")
     return Gpu(type_, int(count or 1), machines[int(count or 1)])
 
 
@@ -264,15 +262,15 @@ def configure(options: PipelineOptions, gpu: Gpu | None, job: str) -> str | None
         worker.disk_size_gb = GPU_DISK_GB if gpu else DISK_GB
     if asks_for_gpu(options):  # the user's own way of asking goes before ours, machine and all
         return None
-    hint = _ask_for(gpu, worker, cloud) if gpu else None
-    if worker.machine_type is None and not _chooses_machines(cloud):
+    services = cloud.dataflow_service_options or []
+    if gpu and cloud.flexrs_goal:
+        # All workers have the GPU there, so all are the machine that carries it.
+        accelerator = f"worker_accelerator=type:{gpu.type};count:{gpu.count};{DRIVER}"
+        cloud.dataflow_service_options = [*services, accelerator]
+        worker.machine_type = worker.machine_type or gpu.machine_type
+    if worker.machine_type is None and "enable_prime" not in services:  # which sizes the workers
         worker.machine_type = MACHINE_TYPE
-    return hint
-
-
-def _chooses_machines(cloud: GoogleCloudOptions) -> bool:
-    """Whether it is Dataflow that sizes the workers (Prime)."""
-    return "enable_prime" in (cloud.dataflow_service_options or [])
+    return gpu.hint if gpu and not cloud.flexrs_goal else None
 
 
 def asks_for_gpu(options: PipelineOptions) -> bool:
@@ -286,23 +284,14 @@ def asks_for_gpu(options: PipelineOptions) -> bool:
     )
 
 
-def _ask_for(gpu: Gpu, worker: WorkerOptions, cloud: GoogleCloudOptions) -> str | None:
-    if not cloud.flexrs_goal:
-        return gpu.hint
-    # All workers have the GPU there, so all are the machine that carries it.
-    services = cloud.dataflow_service_options or []
-    cloud.dataflow_service_options = [*services, f"worker_accelerator={gpu.accelerator}"]
-    worker.machine_type = worker.machine_type or gpu.machine_type
-    return None
-
-
 def _require_package(setup: SetupOptions, worker: WorkerOptions, gpu: Gpu | None) -> None:
     if worker.sdk_container_image:
         return
     if gpu is not None:
         raise ConfigError(
-            "--gpu needs the project's container, which has CUDA: give --sdk_container_image="
-            "REGION-docker.pkg.dev/PROJECT/REPOSITORY/beam-bert:TAG (cloudbuild.yaml builds it)"
+            f"{named('gpu')} needs the project's container, which has CUDA: give "
+            "--sdk_container_image=REGION-docker.pkg.dev/PROJECT/REPOSITORY/beam-bert:TAG "
+            "(cloudbuild.yaml builds it)"
         )
     if not (setup.setup_file or setup.extra_packages or setup.requirements_file):
         raise ConfigError(

@@ -82,7 +82,9 @@ def sample_documents(
         for batch in filled:
             parts.append(tokenizer.tokenize(_spread(batch, -(-share // len(filled)))).rows)
     if not sum(part.num_rows for part in parts):
-        raise InputError("no usable document to measure with")
+        raise InputError(
+            f"no usable document to measure with in {len(files):,} files, such as {files[0].path}"
+        )
     return Sample(pa.concat_batches(parts).slice(0, documents), rows_read, stored_bytes, is_exact)
 
 

@@ -12,8 +12,7 @@ import shutil
 import sys
 import tempfile
 from collections.abc import Iterator
-from datetime import date, datetime, time
-from decimal import Decimal
+from datetime import date, time
 from pathlib import Path
 from typing import Any
 
@@ -22,8 +21,10 @@ import pyarrow.parquet as pq
 
 from beam_bert.errors import ConfigError, OutputError
 from beam_bert.settings.inference import JobConfig
-from beam_bert.sinks import Manifest
-from beam_bert.storage import Storage, open_storage
+from beam_bert.settings.naming import named
+from beam_bert.sinks.run import TABLES
+from beam_bert.storage.base import Storage
+from beam_bert.storage.places import open_storage
 
 STDOUT = "-"
 SUFFIXES = (".parquet", ".csv", ".jsonl")
@@ -43,18 +44,20 @@ def dataset_of(config: JobConfig) -> JobConfig:
     """
     for name in ("partition", "incremental"):
         if getattr(config, name):
-            raise ConfigError(f"--{name} is for a dataset; {config.output} is one file")
+            raise ConfigError(f"{named(name)} is for a dataset; {config.output} is one file")
     if config.output == STDOUT:
         place = tempfile.mkdtemp(prefix="beam_bert-")
     else:
         folder, name = _split(config.output)
         if not config.overwrite and open_storage(folder).size(name) is not None:
-            raise OutputError(f"{config.output} is there already: give --overwrite to replace it")
+            raise OutputError(
+                f"{config.output} is there already: give {named('overwrite')} to replace it"
+            )
         place = f"{folder}/.{name}.run"
     return config.model_copy(update={"output": place, "overwrite": True})
 
 
-def write(config: JobConfig, place: str, manifest: Manifest) -> list[str]:
+def write(config: JobConfig, place: str) -> list[str]:
     """Write what a run committed at `place` as the one file, and its rejects beside it.
 
     Returns:
@@ -63,10 +66,11 @@ def write(config: JobConfig, place: str, manifest: Manifest) -> list[str]:
     storage = open_storage(place)
     written = []
     with tempfile.TemporaryDirectory(prefix="beam_bert-") as scratch:
-        for table, files in (("predictions", manifest.outputs), ("rejects", manifest.rejects)):
-            if table == "rejects" and not any(file.rows for file in files):
-                continue
-            batches = _batches(storage, [file.path for file in files], Path(scratch))
+        for table in TABLES:
+            paths = [file.path for file in storage.list_files(table)]
+            if not paths:
+                continue  # nothing was rejected
+            batches = _batches(storage, paths, Path(scratch))
             if config.output == STDOUT:
                 out = sys.stdout if table == "predictions" else sys.stderr
                 for batch in batches:
@@ -154,10 +158,6 @@ def _plain(value: Any) -> Any:
             return value.decode()
         except UnicodeDecodeError:
             return base64.b64encode(value).decode()
-    if isinstance(value, datetime | date | time):
-        return value.isoformat()
-    return str(value) if isinstance(value, Decimal) or not _is_json(value) else value
-
-
-def _is_json(value: Any) -> bool:
-    return value is None or isinstance(value, str | int | bool)
+    if value is None or isinstance(value, str | int):
+        return value
+    return value.isoformat() if isinstance(value, date | time) else str(value)

@@ -10,7 +10,7 @@ from datetime import datetime, timezone
 
 from beam_bert.errors import ConfigError, ModelError, StoreConflict
 from beam_bert.models.records import Action, AliasMove, create_record, parse_record
-from beam_bert.storage import Storage, in_parallel
+from beam_bert.storage.base import Storage, in_parallel
 
 _ATTEMPTS = 20
 

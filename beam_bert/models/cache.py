@@ -33,7 +33,9 @@ from filelock import FileLock
 from beam_bert.errors import ModelError
 from beam_bert.models.digest import folder_checksums, model_digest
 from beam_bert.settings.limits import INDEX_BYTES
-from beam_bert.storage import is_model_file, make_folder, move, read_regular, sync_file, sync_folder
+from beam_bert.storage.durable import make_folder, move, sync_file, sync_folder
+from beam_bert.storage.model_files import is_model_file
+from beam_bert.storage.regular_files import read_regular
 
 _WRITE_FOR_OTHERS = stat.S_IWGRP | stat.S_IWOTH
 

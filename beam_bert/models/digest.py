@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import base64
 import hashlib
 from collections.abc import Mapping
 from pathlib import Path
 
-import google_crc32c
-
 from beam_bert.errors import ModelError
-from beam_bert.storage import is_model_file, open_regular
-
-_READ_BYTES = 2**20
+from beam_bert.storage.base import crc32c_of_file
+from beam_bert.storage.model_files import is_model_file
 
 
 def model_digest(checksums: Mapping[str, str]) -> str:
@@ -26,14 +22,10 @@ def file_checksum(path: Path) -> str:
     Raises:
       ModelError: the file cannot be read.
     """
-    checksum = google_crc32c.Checksum()
     try:
-        with open_regular(path) as file:
-            for _ in checksum.consume(file, _READ_BYTES):
-                pass
+        return crc32c_of_file(path)
     except OSError as error:
         raise ModelError(f"model file {path} cannot be read: {error.strerror}") from None
-    return base64.b64encode(checksum.digest()).decode()
 
 
 def folder_checksums(folder: Path) -> dict[str, str]:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import sys
+from collections.abc import Sequence
 from typing import Any
 
 from rich.console import Console
@@ -18,33 +20,20 @@ _SHOWN_METRICS = 4
 _NEVER_SET = "not set"
 
 
-def store_as_json(store: ModelStore) -> dict[str, Any]:
-    """The whole store: aliases, versions, history."""
-    aliases = store.aliases()
-    return {
-        "store": store.location,
-        "aliases": aliases,
-        "versions": [_version_as_json(store, record, aliases) for record in store.versions()],
-        "history": [move_as_json(move) for move in store.history()],
-    }
-
-
-def version_as_json(store: ModelStore, record: VersionRecord) -> dict[str, Any]:
-    """One version: its record, where it lies, what points at it, and which moves made it so."""
-    moves = [move_as_json(move) for move in _moves_of(store, record)]
-    return {**_version_as_json(store, record, store.aliases()), "history": moves}
-
-
-def move_as_json(move: AliasMove) -> dict[str, Any]:
-    """One move of the aliases."""
-    return move.model_dump(mode="json", exclude={"format", "id"})
-
-
-def print_store(store: ModelStore) -> None:
-    """A line for each version, newest first."""
-    aliases = store.aliases()
+def show_store(store: ModelStore, *, as_json: bool) -> None:
+    """A line for each version, newest first; as JSON aliases and history too."""
+    aliases, versions = store.aliases(), store.versions()
+    if as_json:
+        document = {
+            "store": store.location,
+            "aliases": aliases,
+            "versions": [_version_as_json(store, record, aliases) for record in versions],
+            "history": _as_json(store.history()),
+        }
+        print(json.dumps(document))
+        return
     table = _table("version", "aliases", "published", "size", "parent", "metrics")
-    for record in reversed(store.versions()):
+    for record in reversed(versions):
         _add_row(
             table,
             record.version,
@@ -57,12 +46,16 @@ def print_store(store: ModelStore) -> None:
     _print(table)
 
 
-def print_version(store: ModelStore, record: VersionRecord) -> None:
-    """All that is known of a version."""
+def show_version(store: ModelStore, record: VersionRecord, *, as_json: bool) -> None:
+    """All that is known of a version, and which moves made it so."""
+    aliases, moves = store.aliases(), _moves_of(store, record)
+    if as_json:
+        known = _version_as_json(store, record, aliases)
+        print(json.dumps({**known, "history": _as_json(moves)}))
+        return
     facts = Table.grid(padding=(0, 2))
-    aliases = ", ".join(_aliases_of(record, store.aliases())) or "none"
     _add_row(facts, "version", record.version)
-    _add_row(facts, "aliases", aliases)
+    _add_row(facts, "aliases", ", ".join(_aliases_of(record, aliases)) or "none")
     _add_row(facts, "published", _time(record.created_at))
     _add_row(facts, "location", store.folder(record.version))
     _add_row(facts, "digest", record.digest)
@@ -72,19 +65,29 @@ def print_version(store: ModelStore, record: VersionRecord) -> None:
     files = _table("file", "size", "crc32c")
     for file in record.files:
         _add_row(files, file.path, _size(file.size), file.crc32c)
-    _print(facts, files, _history(_moves_of(store, record)))
+    _print(facts, files, _history(moves))
 
 
-def print_history(store: ModelStore) -> None:
-    """Every move of an alias and every verdict, newest first."""
-    _print(_history(store.history()[::-1]))
+def show_history(store: ModelStore, *, as_json: bool) -> None:
+    """Every move of an alias and every verdict: newest first; as JSON oldest first."""
+    if as_json:
+        print(json.dumps(_as_json(store.history())))
+    else:
+        _print(_history(store.history()[::-1]))
 
 
-def print_move(before: dict[str, str], move: AliasMove) -> None:
+def show_move(before: dict[str, str], move: AliasMove, *, as_json: bool) -> None:
     """What a promotion or rollback changed."""
+    if as_json:
+        print(json.dumps({**_as_json([move])[0], "changed": move.aliases != before}))
+        return
     for alias in (PRODUCTION, PREVIOUS):
         now, was = move.aliases.get(alias, _NEVER_SET), before.get(alias, _NEVER_SET)
         print(f"{alias}: {now}" + (f" (was {was})" if now != was else " (as it was)"))
+
+
+def _as_json(moves: Sequence[AliasMove]) -> list[dict[str, Any]]:
+    return [move.model_dump(mode="json", exclude={"format", "id"}) for move in moves]
 
 
 def _version_as_json(

@@ -13,8 +13,10 @@ from beam_bert.errors import ModelError, shortened, shown
 from beam_bert.models.digest import file_checksum
 from beam_bert.models.records import PublishedFile
 from beam_bert.settings.limits import CONFIG_JSON_BYTES, INDEX_BYTES
-from beam_bert.settings.paths import path_fault
-from beam_bert.storage import PICKLES, is_safe_path, not_a_model_file, read_json, why_no_model
+from beam_bert.settings.paths import not_utf8, path_fault
+from beam_bert.storage.base import is_safe_path
+from beam_bert.storage.model_files import PICKLES, not_a_model_file, why_no_model
+from beam_bert.storage.regular_files import read_json
 
 _TRAINER_STATE = re.compile(r"checkpoint-\d+")
 
@@ -60,7 +62,7 @@ def _walk(root: Path, folder: Path) -> Iterator[tuple[str, Path]]:
         path = here.relative_to(root).as_posix()
         if entry.name.startswith(".") or entry.name.lower().endswith(PICKLES):
             continue
-        if not is_safe_path(path) or not _is_text(path):
+        if not is_safe_path(path) or not_utf8(path):
             raise ModelError(f"cannot publish {root}: its file {path!r} has a name not for others")
         if entry.is_symlink() and not _stays_below(root, here):
             raise ModelError(
@@ -76,15 +78,6 @@ def _walk(root: Path, folder: Path) -> Iterator[tuple[str, Path]]:
             yield path, here
         else:
             raise ModelError(f"cannot publish {root}: {path} is not a regular file")
-
-
-def _is_text(path: str) -> bool:
-    """Whether the name is UTF-8 (Python shows other bytes as lone surrogates)."""
-    try:
-        path.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
 
 
 def _stays_below(root: Path, link: Path) -> bool:

@@ -13,32 +13,21 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, JsonValue, Va
 
 from beam_bert.errors import ModelError
 from beam_bert.models.digest import model_digest
-from beam_bert.storage import Storage, is_model_file, is_safe_path
+from beam_bert.storage.base import Storage, is_safe_path
+from beam_bert.storage.model_files import is_model_file
 
-_VERSION = re.compile(r"\d{8}T\d{6}-[0-9a-f]{6}")
-_ALIAS = re.compile(r"[A-Za-z][A-Za-z0-9_.-]{0,63}")
+_VERSION = r"^[0-9]{8}T[0-9]{6}-[0-9a-f]{6}$"
+_ALIAS = r"^[A-Za-z][A-Za-z0-9_.-]{0,63}$"
 
 
 def is_version(name: str) -> bool:
     """Whether `name` is shaped as a version's: 20261123T020000-ab12cd."""
-    return _VERSION.fullmatch(name) is not None
+    return re.fullmatch(_VERSION, name) is not None
 
 
 def is_alias(name: str) -> bool:
     """Whether an alias may have this name: a letter, then up to 63 of letters, digits and _ . -"""
-    return _ALIAS.fullmatch(name) is not None
-
-
-def _checked_version(name: str) -> str:
-    if not is_version(name):
-        raise ValueError(f"{name!r} is not the name of a version")
-    return name
-
-
-def _checked_alias(name: str) -> str:
-    if not is_alias(name):
-        raise ValueError(f"{name!r} is not the name of an alias")
-    return name
+    return re.fullmatch(_ALIAS, name) is not None
 
 
 def _checked_path(path: str) -> str:
@@ -47,8 +36,8 @@ def _checked_path(path: str) -> str:
     return path
 
 
-VersionName = Annotated[str, AfterValidator(_checked_version)]
-AliasName = Annotated[str, AfterValidator(_checked_alias)]
+VersionName = Annotated[str, Field(pattern=_VERSION)]
+AliasName = Annotated[str, Field(pattern=_ALIAS)]
 
 
 class _Record(BaseModel):

@@ -18,17 +18,10 @@ from beam_bert.models.cache import cached_model
 from beam_bert.models.digest import folder_checksums, model_digest
 from beam_bert.models.store import ModelStore, split_reference
 from beam_bert.settings.paths import path_fault
-from beam_bert.storage import (
-    MODEL_FILES,
-    Storage,
-    Wording,
-    in_parallel,
-    is_model_file,
-    not_a_model_file,
-    open_storage,
-    why_no_model,
-)
+from beam_bert.storage.base import Wording, in_parallel
 from beam_bert.storage.billing import bill_to, billed_project
+from beam_bert.storage.model_files import MODEL_FILES, is_model_file, not_a_model_file, why_no_model
+from beam_bert.storage.places import open_storage
 
 EMBEDDED_FOLDER = Path(__file__).parent / "embedded"
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[\w.-]+)?")
@@ -83,7 +76,7 @@ def resolve_model(name: str) -> ResolvedModel:
     reference = split_reference(name)
     if name.startswith("gs://"):
         # A prefix may have an @ in its name and still be no store.
-        if reference is not None and ModelStore.open(reference[0]).exists():
+        if reference is not None and ModelStore(reference[0]).exists():
             return _store_model(name, *reference)
         location = name if name.endswith("://") else name.rstrip("/")
         version = model_digest(_gcs_checksums(location))
@@ -160,7 +153,7 @@ def _check_version(model: ResolvedModel, folder: Path) -> None:
 
 def _store_model(name: str, location: str, reference: str) -> ResolvedModel:
     """The version that a store's alias or version name stands for, checked against its record."""
-    store = ModelStore.open(location)
+    store = ModelStore(location)
     record = store.resolve(reference)
     store.verify(record)
     folder = store.folder(record.version)
@@ -177,16 +170,16 @@ def _gcs_checksums(location: str) -> dict[str, str]:
       RunFailed: the bucket does not answer.
     """
     storage = open_storage(location, _MODEL)
-    names = [file.name for file in storage.list_files("", recursive=False)]
-    if why := why_no_model(names):
+    files = [file.name for file in storage.list_files("", recursive=False)]
+    if why := why_no_model(files):
         raise ModelError(f"model {location} {why}")
-    if "config.json" not in names:
-        if _holds_store(storage):
+    if "config.json" not in files:
+        if "versions" in storage.list_folders(""):
             raise _names_no_version(location)
         reference = split_reference(location)
         no_store = f", nor a model store at {reference[0]}" if reference else ""
         raise ModelError(f"model {location}: there is no config.json under that prefix{no_store}")
-    return storage.checksums("", [name for name in names if is_model_file(name)])
+    return storage.checksums("", [name for name in files if is_model_file(name)])
 
 
 def _from_gcs(model: ResolvedModel) -> Path:
@@ -204,12 +197,8 @@ def _from_gcs(model: ResolvedModel) -> Path:
     return cached_model(model.version, download, place)
 
 
-def _holds_store(storage: Storage) -> bool:
-    return "versions" in storage.list_folders("")
-
-
 def _names_no_version(location: str) -> ModelError:
-    aliases = ModelStore.open(location).aliases()
+    aliases = ModelStore(location).aliases()
     shown = ", ".join(f"{location}@{alias}" for alias in aliases) or f"{location}@<version>"
     return ModelError(f"model {location} is a model store, say which version: {shown}")
 

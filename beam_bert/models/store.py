@@ -31,7 +31,8 @@ from beam_bert.models.publishable import publishable_files
 from beam_bert.models.records import AliasMove, VersionRecord, is_alias, is_version
 from beam_bert.models.versions import Versions, new_version_name
 from beam_bert.settings.paths import path_fault
-from beam_bert.storage import Wording, open_storage
+from beam_bert.storage.base import Wording
+from beam_bert.storage.places import open_storage
 
 PRODUCTION: Final = "production"
 PREVIOUS: Final = "previous"
@@ -45,7 +46,7 @@ _WORDING = Wording(
 _SHOWN_NAMES = 8
 
 
-class ModelStore:
+class ModelStore(Versions):
     """Versions of one model and their aliases, in a local folder or below a gs:// prefix.
 
     Every method raises ModelError for what the caller can mend (a name that is not there, a store
@@ -53,7 +54,8 @@ class ModelStore:
     full, no answer); the store is then as it was.
     """
 
-    def __init__(self, location: str) -> None:
+    def __init__(self, location: str | Path) -> None:
+        location = str(location)
         fault = path_fault(location) if location.strip() else "has no name"
         if fault:
             raise ModelError(
@@ -63,26 +65,17 @@ class ModelStore:
             location = str(Path(location).expanduser())
         self.location = location if location.endswith("://") else location.rstrip("/") or "/"
         storage = open_storage(self.location, _WORDING)
-        self._versions = Versions(storage)
+        super().__init__(storage)
         self._aliases = AliasTable(self.location, storage)
-
-    @classmethod
-    def open(cls, location: str | Path) -> ModelStore:
-        """The store at a local folder or gs:// prefix; what is not there yet, `publish` makes."""
-        return cls(str(location))
 
     def exists(self) -> bool:
         """Whether a version was ever published here."""
-        return bool(self._versions.names())
+        return bool(self.version_names())
 
     def require(self) -> None:
         """Raise ModelError where no version was ever published."""
         if not self.exists():
             raise ModelError(f"{self.location}: there is no model store")
-
-    def versions(self) -> list[VersionRecord]:
-        """Records of all whole versions, oldest first."""
-        return self._versions.records()
 
     def aliases(self) -> Table:
         """Every alias and the version that it points at, by name."""
@@ -96,7 +89,7 @@ class ModelStore:
     def resolve(self, reference: str) -> VersionRecord:
         """The whole version that an alias or a version's own name stands for."""
         if is_version(reference):
-            record = self._versions.read(reference)
+            record = self.read_version(reference)
             if record is None:
                 raise self._no_version(reference)
             return record
@@ -107,27 +100,13 @@ class ModelStore:
         aliases = self.aliases()
         if reference not in aliases:
             raise self._no_alias(reference, aliases)
-        record = self._versions.read(aliases[reference])
+        record = self.read_version(aliases[reference])
         if record is None:
             raise ModelError(
                 f"{self.location}@{reference} is {aliases[reference]}, whose record is gone; "
                 "promote another version"
             )
         return record
-
-    def folder(self, version: str) -> str:
-        """Where the files of a version lie: a local path or a gs:// prefix."""
-        return self._versions.folder(version)
-
-    def verify(self, record: VersionRecord) -> None:
-        """Compare size and crc32c of every file of a version with its record.
-
-        On gs:// one listing tells both; a local folder is read.
-
-        Raises:
-          ModelError: a file is missing or differs; the message names it.
-        """
-        self._versions.verify(record)
 
     def publish(
         self,
@@ -168,7 +147,7 @@ class ModelStore:
         for known in reversed(self.versions()):
             if known.model_copy(update=ours) == record:
                 return known
-        self._versions.add(record, files)
+        self.add(record, files)
         return record
 
     def promote(
@@ -249,12 +228,12 @@ class ModelStore:
             )
 
     def _no_version(self, version: str) -> ModelError:
-        if self._versions.is_begun(version):
+        if self.is_begun(version):
             return ModelError(
                 f"{self.location}@{version} was never finished: its upload was cut short or is "
                 "still going on"
             )
-        names = self._versions.names()
+        names = self.version_names()
         if not names:
             return ModelError(f"{self.location}: there is no model store")
         return ModelError(f"{self.location} has no version {version}{_suggestion(version, names)}")

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Iterable
 from contextlib import suppress
 from datetime import datetime, timedelta, timezone
 
 from beam_bert.errors import BeamBertError, ModelError, StoreConflict
 from beam_bert.models.publishable import Publishable
 from beam_bert.models.records import VersionRecord, create_record, is_version, parse_record
-from beam_bert.storage import Storage, in_parallel
+from beam_bert.storage.base import Storage, in_parallel
 
 _UNFINISHED_AGE = timedelta(days=2)
 _TIME_FORMAT = "%Y%m%dT%H%M%S"
@@ -22,18 +21,18 @@ class Versions:
     def __init__(self, storage: Storage) -> None:
         self._storage = storage
 
-    def names(self) -> list[str]:
+    def version_names(self) -> list[str]:
         """Names of the whole versions, oldest first."""
         files = self._storage.list_files("versions", recursive=False)
         names = [file.name.removesuffix(".json") for file in files if file.name.endswith(".json")]
         return sorted(name for name in names if is_version(name))
 
-    def records(self) -> list[VersionRecord]:
-        """Records of the whole versions, oldest first."""
-        records = in_parallel(self.read, self.names(), self._storage.parallelism)
+    def versions(self) -> list[VersionRecord]:
+        """Records of all whole versions, oldest first."""
+        records = in_parallel(self.read_version, self.version_names(), self._storage.parallelism)
         return [record for record in records if record is not None]
 
-    def read(self, version: str) -> VersionRecord | None:
+    def read_version(self, version: str) -> VersionRecord | None:
         """The record of a version; None where there is none."""
         path = _record_path(version)
         record = parse_record(self._storage, path, VersionRecord)
@@ -50,23 +49,31 @@ class Versions:
         return bool(self._storage.list_files(_folder(version)))
 
     def verify(self, record: VersionRecord) -> None:
-        """Compare size and crc32c of every file with the record; see `ModelStore.verify`."""
+        """Compare size and crc32c of every file of a version with its record.
+
+        On gs:// one listing tells both; a local folder is read.
+
+        Raises:
+          ModelError: a file is missing or differs; the message names it.
+        """
         root = _folder(record.version)
-        sizes = {file.path: file.size for file in self._storage.list_files(root)}
-        checksums = self._checksums(root, (file.path for file in record.files))
-        for file in record.files:
-            path = f"{root}/{file.path}"
-            if path not in sizes:
+        listed = {file.path: file for file in self._storage.list_files(root)}
+        there = [listed.get(f"{root}/{file.path}") for file in record.files]
+        checksums = in_parallel(
+            lambda file: file and self._storage.checksum(file), there, self._storage.parallelism
+        )
+        for file, found, crc32c in zip(record.files, there, checksums, strict=True):
+            if found is None:
                 what = "is missing"
-            elif sizes[path] != file.size:
-                what = f"has {sizes[path]:,} bytes, its record says {file.size:,}"
-            elif checksums.get(file.path) != file.crc32c:
-                what = f"has crc32c {checksums.get(file.path)}, its record says {file.crc32c}"
+            elif found.size != file.size:
+                what = f"has {found.size:,} bytes, its record says {file.size:,}"
+            elif crc32c != file.crc32c:
+                what = f"has crc32c {crc32c}, its record says {file.crc32c}"
             else:
                 continue
             raise ModelError(
-                f"{self._storage.uri(path)} {what}: version {record.version} is damaged; use "
-                "another one"
+                f"{self._storage.uri(f'{root}/{file.path}')} {what}: version {record.version} is "
+                "damaged; use another one"
             )
 
     def add(self, record: VersionRecord, files: list[Publishable]) -> None:
@@ -109,26 +116,11 @@ class Versions:
 
     def _clear_unfinished(self) -> None:
         begun = [name for name in self._storage.list_folders("versions") if is_version(name)]
-        finished = set(self.names())  # listed later: what was finished meanwhile is in it
+        finished = set(self.version_names())  # listed later: what was finished meanwhile is in it
         long_ago = datetime.now(timezone.utc) - _UNFINISHED_AGE
         for version in begun:
             if version not in finished and version < f"{long_ago:{_TIME_FORMAT}}":
                 self._clear(version)
-
-    def _checksums(self, root: str, paths: Iterable[str]) -> dict[str, str]:
-        """crc32c by path below `root`."""
-        names: dict[str, set[str]] = {}
-        for path in paths:
-            folder, _, name = path.rpartition("/")
-            names.setdefault(folder, set()).add(name)
-        checksums = {}
-        for folder, wanted in names.items():
-            below = f"{folder}/" if folder else ""
-            for name, crc32c in self._storage.checksums(
-                f"{root}/{folder}".rstrip("/"), wanted
-            ).items():
-                checksums[below + name] = crc32c
-        return checksums
 
 
 def new_version_name() -> str:

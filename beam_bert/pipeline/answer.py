@@ -17,11 +17,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from beam_bert.encoder import load_span_finder
-from beam_bert.inference.compute_options import ComputeOptions
+from beam_bert.inference.compute_options import DEFAULTS, ComputeOptions
 from beam_bert.models import ResolvedModel
-from beam_bert.pipeline.predict import DEFAULTS, Predict
+from beam_bert.pipeline.predict import Predict, output_rows
 from beam_bert.slices.batch import SliceBatch
-from beam_bert.slices.schema import output_schema
 from beam_bert.slices.token_arrays import logits_array
 from beam_bert.tasks.answering import (
     AnswerTask,
@@ -91,7 +90,7 @@ def decode(batch: SliceBatch, task: AnswerTask, model: ResolvedModel) -> SliceBa
     columns = answer_arrays(shown, char_spans, answers)
     if task.layout == "wide":
         owners = np.arange(len(batch))
-        structs = pa.StructArray.from_arrays(columns, fields=_struct_fields(task))
+        structs = pa.StructArray.from_arrays(columns, fields=list(task.fields()[0].type))
         columns = [
             structs.take(pa.array(owners * per_document + place)) for place in range(per_document)
         ]
@@ -105,8 +104,10 @@ def decode(batch: SliceBatch, task: AnswerTask, model: ResolvedModel) -> SliceBa
         ]
     if task.shows_text:
         columns.append(batch.rows["text"].take(pa.array(owners)))
+    # Not with the logits, which would be copied for each answer of a document.
+    rows = batch.rows.select(_SHOWN).take(pa.array(owners))
     return batch.with_rows_of(
-        _rows(batch.rows, owners, columns, windows, task, model),
+        output_rows(rows, columns, pa.array(windows, pa.int32()), task, model),
         owners,
         questions_answered=float(len(np.unique(shown.pair[char_spans[:, 0] >= 0]))),
     )
@@ -123,33 +124,3 @@ def _asked(rows: pa.RecordBatch, task: AnswerTask, pairs: np.ndarray) -> list[pa
         pa.array(named, pa.string()).take(number),
         pa.array(task.questions, pa.string()).take(number),
     ]
-
-
-def _struct_fields(task: AnswerTask) -> list[pa.Field]:
-    return list(task.fields()[0].type)
-
-
-def _rows(
-    rows: pa.RecordBatch,
-    owners: np.ndarray,
-    columns: list[pa.Array],
-    windows: np.ndarray,
-    task: AnswerTask,
-    model: ResolvedModel,
-) -> pa.RecordBatch:
-    schema = output_schema(pa.schema(list(rows.schema.field("carried").type)), task.fields())
-    # Not with the logits, which would be copied for each answer of a document.
-    rows = rows.select(_SHOWN).take(pa.array(owners))
-    constant = (model.name, model.shown_version)
-    arrays = [
-        rows["doc_id"],
-        *rows["carried"].flatten(),
-        *columns,
-        rows["num_tokens"],
-        pa.array(windows, pa.int32()),
-        rows["truncated"],
-        rows["source_file"],
-        rows["source_row"],
-        *(pa.repeat(pa.scalar(value), len(rows)) for value in constant),
-    ]
-    return pa.RecordBatch.from_arrays(arrays, schema=schema)

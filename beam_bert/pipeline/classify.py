@@ -4,20 +4,19 @@ from __future__ import annotations
 
 import logging
 from functools import partial
+from typing import Any
 
 import numpy as np
-import pyarrow as pa
 import pyarrow.compute as pc
 
-from beam_bert.encoder import load_classifier
+from beam_bert.encoder import EncoderConfig, load_classifier
 from beam_bert.encoder.config import read_config
 from beam_bert.encoder.precision import EIGHT_BITS
 from beam_bert.inference.compute_options import ComputeOptions
 from beam_bert.models import ResolvedModel, fetch_model, resolve_model
-from beam_bert.pipeline.predict import Predict
+from beam_bert.pipeline.predict import Predict, output_rows
 from beam_bert.settings.inference import window_length
 from beam_bert.slices.batch import SliceBatch
-from beam_bert.slices.schema import output_schema
 from beam_bert.slices.token_arrays import logits_array
 from beam_bert.tasks import ClassificationTask
 from beam_bert.tokenization import DocumentTokenizer, WindowSettings
@@ -58,11 +57,7 @@ class Classify(Predict):
             warn_if_unchecked(options.precision)
         if task is None or windows is None:
             encoder = read_config(fetch_model(model))
-            task = task or ClassificationTask(
-                labels=encoder.labels,
-                problem_type=encoder.problem_type,
-                threshold=encoder.threshold,
-            )
+            task = task or task_of(encoder)
             windows = windows or WindowSettings(window_length(None, encoder.max_length))
         super().__init__(
             model,
@@ -72,6 +67,22 @@ class Classify(Predict):
             task=task,
             options=options,
         )
+
+
+def task_of(
+    encoder: EncoderConfig,
+    kind: type[ClassificationTask] = ClassificationTask,
+    *,
+    threshold: float | None = None,
+    **settings: Any,
+) -> ClassificationTask:
+    """What a model's logits mean, as its config says; `settings`: what is shown of them."""
+    return kind(
+        labels=encoder.labels,
+        problem_type=encoder.problem_type,
+        threshold=encoder.threshold if threshold is None else threshold,
+        **settings,
+    )
 
 
 def warn_if_unchecked(precision: str) -> None:
@@ -88,20 +99,8 @@ def decode(batch: SliceBatch, task: ClassificationTask, model: ResolvedModel) ->
     rows = batch.rows
     windows = pc.list_value_length(rows["logits"])
     counts = windows.to_numpy(zero_copy_only=False).astype(np.int64)
-    constant = {"model": model.name, "model_version": model.shown_version}
-    columns = [
-        rows["doc_id"],
-        *rows["carried"].flatten(),
-        *task.decode(logits_array(rows), counts),
-        rows["num_tokens"],
-        windows,
-        rows["truncated"],
-        rows["source_file"],
-        rows["source_row"],
-        *(pa.repeat(pa.scalar(value), len(batch)) for value in constant.values()),
-    ]
-    schema = output_schema(pa.schema(list(rows.schema.field("carried").type)), task.fields())
+    columns = task.decode(logits_array(rows), counts)
     truncated = pc.sum(rows["truncated"]).as_py() or 0
     return batch.with_rows(
-        pa.RecordBatch.from_arrays(columns, schema=schema), truncated=float(truncated)
+        output_rows(rows, columns, windows, task, model), truncated=float(truncated)
     )

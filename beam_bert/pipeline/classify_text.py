@@ -21,7 +21,7 @@ from apache_beam.typehints.schemas import named_fields_from_element_type
 from beam_bert.encoder.config import read_config
 from beam_bert.inference.compute_options import ComputeOptions
 from beam_bert.models import fetch_model, resolve_model
-from beam_bert.pipeline.classify import Classify, warn_if_unchecked
+from beam_bert.pipeline.classify import Classify, task_of, warn_if_unchecked
 from beam_bert.settings.fields import check_values
 from beam_bert.settings.inference import ClassifyConfig, window_length
 from beam_bert.slices.batch import SliceBatch
@@ -75,13 +75,12 @@ class ClassifyText(beam.PTransform):
         warn_if_unchecked(precision)
         resolved = resolve_model(model)
         encoder = read_config(fetch_model(resolved))
-        task_type = SentimentTask if sentiment else ClassificationTask
-        self._task = task_type(
-            labels=encoder.labels,
-            problem_type=encoder.problem_type,
+        self._task = task_of(
+            encoder,
+            SentimentTask if sentiment else ClassificationTask,
             top_k=top_k,
             all_scores=all_scores,
-            threshold=encoder.threshold if threshold is None else threshold,
+            threshold=threshold,
         )
         window = window_length(max_length, encoder.max_length)
         self._classify = Classify(

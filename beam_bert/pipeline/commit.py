@@ -8,7 +8,10 @@ from typing import Any
 import apache_beam as beam
 import pyarrow as pa
 
-from beam_bert.sinks import Manifest, RunSpec, ShardRecord, commit_run
+from beam_bert.sinks.commit import commit_run
+from beam_bert.sinks.manifest import Manifest
+from beam_bert.sinks.records import ShardRecord
+from beam_bert.sinks.run import RunSpec
 from beam_bert.storage.billing import bill_to
 
 
@@ -16,7 +19,7 @@ class CommitRun(beam.PTransform):
     """All ShardRecords -> the published dataset: the last step of the pipeline itself.
 
     It stands in the pipeline, since the launcher of a template does not wait for the job. A runner
-    may run it twice; `beam_bert.sinks.commit_run` is safe to repeat.
+    may run it twice; `commit_run` is safe to repeat.
     """
 
     def __init__(self, run: RunSpec, schema: pa.Schema) -> None:

@@ -2,27 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from dataclasses import asdict
+from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import apache_beam as beam
+import pyarrow as pa
 from apache_beam.metrics import Metrics
 from apache_beam.ml.inference.base import RunInference
 from apache_beam.utils.shared import Shared
 
 from beam_bert.encoder import PackedModel
-from beam_bert.inference.compute_options import ComputeOptions
+from beam_bert.inference.compute_options import DEFAULTS, ComputeOptions
 from beam_bert.inference.fp32_recheck import NAMESPACE, RecheckedModel
 from beam_bert.inference.model_handler import BertModelHandler
 from beam_bert.models import ResolvedModel, fetch_model
 from beam_bert.slices.batch import SliceBatch
+from beam_bert.slices.schema import output_schema
 from beam_bert.tasks import Task
 from beam_bert.tokenization import Tokenizer
-
-DEFAULTS = ComputeOptions()
 
 
 class Predict(beam.PTransform):
@@ -50,7 +49,7 @@ class Predict(beam.PTransform):
         super().__init__()
         self.model = model
         self.task = task
-        self._make_tokenizer = partial(_tokenizer, tokenizer_of, model)
+        self.tokenizer = partial(_tokenizer, tokenizer_of, model)  # here and now
         self._load = load
         self.decode = decode
         self.options = options
@@ -58,18 +57,14 @@ class Predict(beam.PTransform):
     def expand(self, batches: Any) -> Any:
         """Tokenize, run the model, decode."""
         handler = BertModelHandler(
-            self.model, load=self._load, task=self.task, **asdict(self.options)
+            self.model, load=self._load, task=self.task, options=self.options
         )
         return (
             batches
-            | "Tokenize" >> beam.ParDo(_Tokenize(self._make_tokenizer))
+            | "Tokenize" >> beam.ParDo(_Tokenize(self.tokenizer))
             | "RunInference" >> RunInference(handler)
             | "Decode" >> beam.Map(self.decode)
         )
-
-    def tokenizer(self) -> Tokenizer:
-        """The tokenizer, here and now."""
-        return self._make_tokenizer()
 
     def load_model(self, precision: str | None = None) -> PackedModel:
         """The model, here and now; in another precision than the workers' where one is given."""
@@ -103,3 +98,27 @@ class _Tokenize(beam.DoFn):
 
 def _tokenizer(tokenizer_of: Callable[[Path], Tokenizer], model: ResolvedModel) -> Tokenizer:
     return tokenizer_of(fetch_model(model))
+
+
+def output_rows(
+    rows: pa.RecordBatch,
+    columns: Iterable[pa.Array],
+    windows: pa.Array,
+    task: Task,
+    model: ResolvedModel,
+) -> pa.RecordBatch:
+    """Rows of a ScoreBatch as the user reads them, with the task's columns and int32 windows."""
+    carried = rows.schema.field("carried")
+    arrays = [
+        rows["doc_id"],
+        *rows["carried"].flatten(),
+        *columns,
+        rows["num_tokens"],
+        windows,
+        rows["truncated"],
+        rows["source_file"],
+        rows["source_row"],
+        *(pa.repeat(pa.scalar(value), len(rows)) for value in (model.name, model.shown_version)),
+    ]
+    schema = output_schema(pa.schema(list(carried.type)), task.fields())
+    return pa.RecordBatch.from_arrays(arrays, schema=schema)

@@ -13,7 +13,10 @@ import apache_beam as beam
 from apache_beam.metrics import Metrics
 
 from beam_bert.inference.model_handler import NAMESPACE
-from beam_bert.sinks import RunSpec, find_record, read_committed_files, source_files
+from beam_bert.sinks.committed_files import read_committed_files
+from beam_bert.sinks.records import find_record
+from beam_bert.sinks.run import RunSpec
+from beam_bert.sinks.shards import source_files
 from beam_bert.slices.live_counts import LIVE
 from beam_bert.slices.plan import Slice, Unit, plan_units
 from beam_bert.sources import SourceSpec, cut_unit, inspect_source, list_files, read_slice

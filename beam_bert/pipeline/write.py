@@ -10,7 +10,9 @@ import pyarrow as pa
 from apache_beam.metrics import Metrics
 
 from beam_bert.inference.model_handler import NAMESPACE
-from beam_bert.sinks import RunSpec, ShardRecord, write_shard
+from beam_bert.sinks.records import ShardRecord
+from beam_bert.sinks.run import RunSpec
+from beam_bert.sinks.shards import write_shard
 from beam_bert.slices.batch import SliceBatch
 from beam_bert.storage.billing import bill_to
 

@@ -8,27 +8,3 @@
 
 All need the extra [report] (jinja2; evaluations matplotlib), imported when they are called.
 """
-
-from beam_bert.reports.answering import AnswerEvaluation
-from beam_bert.reports.evaluation import Evaluation
-from beam_bert.reports.pages import (
-    Examples,
-    MissingExtra,
-    render_answer_evaluation,
-    render_evaluation,
-    render_failure,
-    render_night,
-    render_run_report,
-)
-
-__all__ = [
-    "AnswerEvaluation",
-    "Evaluation",
-    "Examples",
-    "MissingExtra",
-    "render_answer_evaluation",
-    "render_evaluation",
-    "render_failure",
-    "render_night",
-    "render_run_report",
-]

@@ -9,7 +9,8 @@ from __future__ import annotations
 import json
 import sys
 
-from beam_bert.reports import AnswerEvaluation, Evaluation
+from beam_bert.reports.answering import AnswerEvaluation
+from beam_bert.reports.evaluation import Evaluation
 
 if __name__ == "__main__":
     document = AnswerEvaluation if sys.argv[1:] == ["answer"] else Evaluation

@@ -29,11 +29,22 @@ _SETTINGS: Any = {
 _LABEL_CHARACTERS = 28
 
 
-def _figure(width: float, height: float, title: str, draw: Callable[[Any], None]) -> str:
-    import matplotlib
-    from matplotlib.backends.backend_svg import FigureCanvasSVG
-    from matplotlib.figure import Figure
+class MissingExtra(ImportError):
+    """The extra [report] is not installed."""
 
+    @classmethod
+    def of(cls, error: ImportError) -> MissingExtra:
+        """What to do where one of its packages is not there."""
+        return cls(f"{error.name} is not installed; pip install 'beam-bert[report]'")
+
+
+def _figure(width: float, height: float, title: str, draw: Callable[[Any], None]) -> str:
+    try:
+        import matplotlib
+        from matplotlib.backends.backend_svg import FigureCanvasSVG
+        from matplotlib.figure import Figure
+    except ImportError as error:
+        raise MissingExtra.of(error) from None
     with matplotlib.rc_context(_SETTINGS):
         figure = Figure(figsize=(width, height), layout="constrained")
         FigureCanvasSVG(figure)
@@ -138,15 +149,9 @@ def histogram(edges: Sequence[int], counts: Sequence[int], label: str) -> str:
         axes.bar(lefts, counts, width=widths, align="edge", color=BLUE, edgecolor="white")
         axes.set_xlabel(label)
         axes.set_ylabel("rows")
-        axes.yaxis.set_major_locator(_integers())
+        axes.locator_params(axis="y", integer=True)
 
     return _figure(6.4, 2.4, f"Rows by {label}", draw)
-
-
-def _integers() -> Any:
-    from matplotlib.ticker import MaxNLocator
-
-    return MaxNLocator(integer=True)
 
 
 def _short(name: str) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from beam_bert.reports.evaluation import Evaluation, LabelResult
 from beam_bert.reports.wording import metric_text, name_text, share_text
-from beam_bert.sinks import Manifest
+from beam_bert.sinks.manifest import Manifest
 
 FEWEST_ROWS = 10  # of a label or slice, to say anything of it
 

@@ -1,7 +1,8 @@
 """HTML pages that stand alone: one file each, styles and figures inside, no script, no network.
 
 Everything that comes from documents goes through jinja's autoescaping; only the SVG of
-`beam_bert.reports.figures` is marked safe, and that escapes what it is given itself.
+`beam_bert.reports.figures` is marked safe, and that escapes what it is given itself. Each raises
+MissingExtra where jinja2, or the matplotlib that its figures need, is not installed.
 """
 
 from __future__ import annotations
@@ -17,67 +18,53 @@ from beam_bert.models.records import AliasMove
 from beam_bert.reports import figures
 from beam_bert.reports.answering import AnswerEvaluation
 from beam_bert.reports.evaluation import FEWEST_FOR_INTERVAL, Evaluation
+from beam_bert.reports.figures import MissingExtra
 from beam_bert.reports.headlines import evaluation_headline, run_headline
 from beam_bert.reports.night import DRIFT_ERRORS, DRIFT_SHARE, headline, run_lines, shown_labels
-from beam_bert.reports.wording import label_text, metric_text, name_text, share_text
-from beam_bert.settings.answer import AnswerConfig
-from beam_bert.settings.inference import ClassifyConfig, SentimentConfig
-from beam_bert.sinks import Manifest
-from beam_bert.sinks.manifest import Failure
+from beam_bert.reports.wording import (
+    by_size,
+    cell_text,
+    label_text,
+    metric_text,
+    name_text,
+    share_text,
+)
+from beam_bert.settings.answer import JOBS
+from beam_bert.sinks.manifest import Failure, Manifest
 
-SETTINGS: dict[str, type[ClassifyConfig] | type[AnswerConfig]] = {
-    "classify": ClassifyConfig,
-    "sentiment": SentimentConfig,
-    "answer": AnswerConfig,
-}
+REPORT = "report.html"  # of a run, and of an evaluation
 TEMPLATES = Path(__file__).parent / "templates"
 MOST_ROWS = 100  # of a table or figure; the JSON has all
 MOST_MOVED = 25  # the same for groups and terms of the audit
 _CONFUSIONS = 20
 
 
-class MissingExtra(ImportError):
-    """The extra [report] is not installed."""
-
-
 def render_evaluation(evaluation: Evaluation) -> str:
-    """report.html of an evaluation.
-
-    Raises:
-      MissingExtra: jinja2 or matplotlib is not installed.
-    """
+    """report.html of an evaluation."""
     shown, few = _by_rows(evaluation.per_label, lambda label: label.support)
     # Worst first; errors are worst where they are large.
     slices = sorted(evaluation.slices, key=lambda part: part.metrics[evaluation.main_metric].value)
     slices_shown, slices_few = _by_rows(slices, lambda part: part.rows)
-    return _finished(
-        _environment(drawn=True)
-        .get_template("evaluation.html")
-        .render(
-            e=evaluation,
-            headline=evaluation_headline(evaluation),
-            labels_shown=shown,
-            labels_few=few,
-            slices_shown=slices_shown,
-            slices_few=slices_few,
-            balance=_by_size(evaluation.balance.labels),
-            figures=_evaluation_figures(evaluation),
-            confusions=_largest_confusions(evaluation),
-            most_rows=MOST_ROWS,
-            most_moved=MOST_MOVED,
-            drawn_labels=figures.MOST_CONFUSION_LABELS,
-            fewest=FEWEST_FOR_INTERVAL,
-        )
+    return _page(
+        "evaluation.html",
+        e=evaluation,
+        headline=evaluation_headline(evaluation),
+        labels_shown=shown,
+        labels_few=few,
+        slices_shown=slices_shown,
+        slices_few=slices_few,
+        balance=by_size(evaluation.balance.labels),
+        figures=_evaluation_figures(evaluation),
+        confusions=_largest_confusions(evaluation),
+        most_rows=MOST_ROWS,
+        most_moved=MOST_MOVED,
+        drawn_labels=figures.MOST_CONFUSION_LABELS,
+        fewest=FEWEST_FOR_INTERVAL,
     )
 
 
 def render_answer_evaluation(evaluation: AnswerEvaluation) -> str:
-    """report.html of an evaluation of question answering.
-
-    Raises:
-      MissingExtra: jinja2 or matplotlib is not installed.
-    """
-    template = _environment(drawn=True).get_template("answering.html")
+    """report.html of an evaluation of question answering."""
     scores = evaluation.scores
     groups = [(name, group) for name, group in scores.by_word.items() if group.questions]
     drawn = figures.intervals(
@@ -86,7 +73,7 @@ def render_answer_evaluation(evaluation: AnswerEvaluation) -> str:
         "F1 by what is asked for (questions)",
         whole=scores.overall.f1.value,
     )
-    return _finished(template.render(e=evaluation, s=scores, figure=drawn))
+    return _page("answering.html", e=evaluation, s=scores, figure=drawn)
 
 
 @dataclass(frozen=True)
@@ -99,48 +86,34 @@ class Examples:
 
 
 def render_run_report(manifest: Manifest, examples: Examples | None = None) -> str:
-    """report.html of a run, from its manifest and the first of its rows.
-
-    Raises:
-      MissingExtra: jinja2 is not installed.
-    """
+    """report.html of a run, from its manifest and the first of its rows."""
     counts = manifest.counts
     changed, unchanged = _settings_of(manifest)
     paths = [file.path for file in manifest.inputs]
-    return _finished(
-        _environment()
-        .get_template("run.html")
-        .render(
-            m=manifest,
-            headline=run_headline(manifest),
-            inputs=", ".join(paths[:3]) + (f" and {len(paths) - 3:,} more" * (len(paths) > 3)),
-            examples=examples or Examples(),
-            labels=_by_size(counts.label_counts),
-            rejects=_by_size(counts.rejects_by_reason),
-            lost=[file for file in manifest.inputs if file.lost],
-            speed=_speed(manifest),
-            changed=changed,
-            unchanged=unchanged,
-            most_rows=MOST_ROWS,
-        )
+    return _page(
+        "run.html",
+        m=manifest,
+        headline=run_headline(manifest),
+        inputs=", ".join(paths[:3]) + (f" and {len(paths) - 3:,} more" * (len(paths) > 3)),
+        examples=examples or Examples(),
+        labels=by_size(counts.label_counts),
+        rejects=by_size(counts.rejects_by_reason),
+        lost=[file for file in manifest.inputs if file.lost],
+        speed=_speed(manifest),
+        changed=changed,
+        unchanged=unchanged,
+        most_rows=MOST_ROWS,
     )
 
 
 def render_failure(failure: Failure) -> str:
-    """report.html of a run that committed nothing.
-
-    Raises:
-      MissingExtra: jinja2 is not installed.
-    """
+    """report.html of a run that committed nothing."""
     counts = failure.counts
-    return _finished(
-        _environment()
-        .get_template("failed.html")
-        .render(
-            f=failure,
-            rejects=_by_size(counts.rejects_by_reason) if counts else [],
-            most_rows=MOST_ROWS,
-        )
+    return _page(
+        "failed.html",
+        f=failure,
+        rejects=by_size(counts.rejects_by_reason) if counts else [],
+        most_rows=MOST_ROWS,
     )
 
 
@@ -159,34 +132,27 @@ def render_night(
       store: the model store.
       links: to other pages, text and target.
       moves: of the store's history, newest first.
-      runs: the last runs of the output, oldest first.
-
-    Raises:
-      MissingExtra: jinja2 is not installed.
-    """
+      runs: the last runs of the output, oldest first."""
     word, why = headline(night)
     lines = run_lines(runs)
-    return _finished(
-        _environment()
-        .get_template("night.html")
-        .render(
-            n=night,
-            word=word,
-            why=why,
-            store=store,
-            links=links,
-            moves=moves,
-            lines=lines,
-            labels=shown_labels(lines),
-            drift_share=DRIFT_SHARE,
-            drift_errors=DRIFT_ERRORS,
-        )
+    return _page(
+        "night.html",
+        n=night,
+        word=word,
+        why=why,
+        store=store,
+        links=links,
+        moves=moves,
+        lines=lines,
+        labels=shown_labels(lines),
+        drift_share=DRIFT_SHARE,
+        drift_errors=DRIFT_ERRORS,
     )
 
 
 def _settings_of(manifest: Manifest) -> tuple[dict[str, Any], dict[str, Any]]:
     """The settings that somebody gave, and those at their defaults."""
-    fields = SETTINGS[manifest.job].model_fields if manifest.job in SETTINGS else {}
+    fields = JOBS[manifest.job].model_fields if manifest.job in JOBS else {}
     defaults = {name: field.get_default() for name, field in fields.items()}
     changed: dict[str, Any] = {}
     unchanged: dict[str, Any] = {}
@@ -206,8 +172,8 @@ def _by_rows(parts: Sequence[T], rows: Callable[[T], int]) -> tuple[list[T], lis
     return enough, [part for part in parts if rows(part) < FEWEST_FOR_INTERVAL]
 
 
-def _finished(page: str) -> str:
-    """The page with a place to jump to at each heading, and a list of them at the top."""
+def _page(template: str, **values: Any) -> str:
+    """A page with a place to jump to at each heading, and a list of them at the top."""
     headings: list[tuple[str, str]] = []
 
     def with_anchor(heading: re.Match[str]) -> str:
@@ -215,14 +181,11 @@ def _finished(page: str) -> str:
         headings.append((anchor, heading[1]))
         return f'<h2 id="{anchor}">{heading[1]}</h2>'
 
+    page = _environment().get_template(template).render(**values)
     page = re.sub(r"<h2>(.*?)</h2>", with_anchor, page)
     links = "".join(f'<a href="#{anchor}">{text}</a>' for anchor, text in headings)
     contents = f'<nav aria-label="contents">{links}</nav>\n'
     return page.replace("<h2 ", contents + "<h2 ", 1) if len(headings) > 2 else page
-
-
-def _cell(value: Any) -> str:
-    return "" if value is None else f"{value:.3f}" if isinstance(value, float) else str(value)
 
 
 def _setting(value: Any) -> str:
@@ -235,16 +198,12 @@ def _p_value(value: float) -> str:
     return "<0.001" if value < 0.001 else f"{value:.3f}"
 
 
-def _environment(*, drawn: bool = False) -> Any:
+def _environment() -> Any:
     try:
-        if drawn:  # say so before any work
-            import matplotlib  # noqa: F401
         from jinja2 import Environment, FileSystemLoader, StrictUndefined
         from markupsafe import Markup
     except ImportError as error:
-        raise MissingExtra(
-            f"{error.name} is not installed; pip install 'beam-bert[report]'"
-        ) from None
+        raise MissingExtra.of(error) from None
     environment = Environment(
         loader=FileSystemLoader(TEMPLATES),
         autoescape=True,
@@ -263,7 +222,7 @@ def _environment(*, drawn: bool = False) -> Any:
         "count": lambda value: f"{value:,}",
         "percent": lambda value: f"{100 * value:.1f} %",
         "svg": Markup,
-        "cell": _cell,
+        "cell": cell_text,
         "setting": _setting,
         "pvalue": _p_value,
     }
@@ -349,7 +308,3 @@ def _speed(manifest: Manifest) -> Sequence[tuple[str, str]]:
                 (f"documents computed in {name[5:].replace('_', ' on ')}", f"{value:,.0f}")
             )
     return lines
-
-
-def _by_size(counts: Mapping[str, int]) -> list[tuple[str, int]]:
-    return sorted(counts.items(), key=lambda item: (-item[1], item[0]))

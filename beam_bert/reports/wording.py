@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from beam_bert.reports.answering import LabelTotals
 from beam_bert.reports.evaluation import Metric
 
@@ -35,6 +37,16 @@ def label_text(labels: LabelTotals) -> str:
             *labels.units,
         ]
     )
+
+
+def by_size(counts: Mapping[str, int]) -> list[tuple[str, int]]:
+    """Names and their counts, the largest first."""
+    return sorted(counts.items(), key=lambda item: (-item[1], item[0]))
+
+
+def cell_text(value: object) -> str:
+    """A value of a row."""
+    return "" if value is None else f"{value:.3f}" if isinstance(value, float) else str(value)
 
 
 def share_text(metric: Metric) -> str:

@@ -10,16 +10,17 @@ from typing import Any, Literal
 from pydantic import field_validator, model_validator
 
 from beam_bert.settings.fields import setting
-from beam_bert.settings.inference import MOST_SLICE_BYTES, JobConfig
+from beam_bert.settings.inference import (
+    MOST_SLICE_BYTES,
+    ClassifyConfig,
+    JobConfig,
+    SentimentConfig,
+)
 from beam_bert.settings.naming import named
 
 # A window and the overlap that published models were fine-tuned with (run_squad.py's defaults).
 DEFAULT_MAX_LENGTH = 384
 DEFAULT_STRIDE = 128
-
-# Every question reads all of the text, in overlapping windows: a quarter of the other jobs' bytes.
-CPU_SLICE_BYTES = 2**20
-GPU_SLICE_BYTES = 16 * 2**20
 
 # What Python makes of bytes of the command line that are not UTF-8; no tokenizer takes it.
 _SURROGATE = re.compile("[\ud800-\udfff]")
@@ -28,13 +29,17 @@ _SURROGATE = re.compile("[\ud800-\udfff]")
 _NAMED = re.compile(r"\s*([^\s=]*)\s*=(\s*)(.*)", re.DOTALL)
 
 
-_question = partial(setting, "Questions", output=True)
-_model = partial(setting, "Model", output=True)
-_results = partial(setting, "Results", output=True)
+_question = partial(setting, "Questions")
+_model = partial(setting, "Model")
+_results = partial(setting, "Results")
 
 
 class AnswerConfig(JobConfig):
     """Ask every document: raw text in, answers and where they stand out, as Parquet."""
+
+    # Every question reads all of the text, in windows that overlap: a quarter of the other jobs'.
+    CPU_SLICE_BYTES = 2**20
+    GPU_SLICE_BYTES = 16 * 2**20
 
     # Fixed here, so no flags: what comes second is the text itself, and it is read whole.
     text_pair_column: None = None
@@ -61,7 +66,6 @@ class AnswerConfig(JobConfig):
     slice_bytes: int | None = setting(
         "Work",
         "Input bytes of one unit of work and shard; default: 1 MiB on CPU, 16 MiB on a GPU.",
-        output=True,
         default=None,
         ge=1,
         le=MOST_SLICE_BYTES // 4,
@@ -142,6 +146,14 @@ class AnswerConfig(JobConfig):
 
     def _parted(self) -> list[tuple[str | None, str]]:
         return [parted(item) for item in self.question]
+
+
+# The inference jobs by name.
+JOBS: dict[str, type[JobConfig]] = {
+    "classify": ClassifyConfig,
+    "sentiment": SentimentConfig,
+    "answer": AnswerConfig,
+}
 
 
 def parted(question: str) -> tuple[str | None, str]:

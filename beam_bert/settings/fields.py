@@ -26,20 +26,18 @@ def setting(
     group: str,
     description: str,
     *,
-    output: bool = False,
     also: str | None = None,
     **kwargs: Any,
 ) -> Any:
-    """A setting: how the command line, YAML and the documents show it, and what it changes.
+    """A setting: how the command line, YAML and the documents show it.
 
     Args:
       group: of --help.
       description: its help text.
-      output: it changes what is written, and so is part of every shard's key.
       also: another name for it that people try.
       kwargs: pydantic's.
     """
-    extra: dict[str, Any] = {"group": group, "output": output, "also": also}
+    extra: dict[str, Any] = {"group": group, "also": also}
     return Field(description=description, json_schema_extra=extra, **kwargs)
 
 
@@ -47,7 +45,7 @@ def same_setting(config: type[BaseModel], name: str, group: str | None = None) -
     """The setting of that name as another job has it, in a group of its own where one is given."""
     field = copy(config.model_fields[name])
     if group is not None:
-        field.json_schema_extra = {**_extra(field), "group": group, "output": True}
+        field.json_schema_extra = {**_extra(field), "group": group}
     return field
 
 
@@ -88,9 +86,18 @@ class Settings(BaseModel):
         field = cls.model_fields.get(name)
         if field is None:
             return value
-        kinds = (field.annotation, *get_args(field.annotation))
-        takes_list = any(get_origin(kind) is tuple for kind in kinds)
-        return (value,) if takes_list and isinstance(value, str) else value
+        return (value,) if takes_list(field) and isinstance(value, str) else value
+
+
+def kind_of(field: Any) -> Any:
+    """The type of a setting, with `| None` taken off."""
+    options = [kind for kind in get_args(field.annotation) if kind is not type(None)]
+    return options[0] if type(None) in get_args(field.annotation) else field.annotation
+
+
+def takes_list(field: Any) -> bool:
+    """Whether a setting has several values."""
+    return get_origin(kind_of(field)) is tuple
 
 
 def check_values(config: type[BaseModel], **values: Any) -> None:
@@ -135,10 +142,5 @@ def other_name(field: Any) -> str | None:
     return name
 
 
-def changes_output(field: Any) -> bool:
-    """Whether a setting is part of every shard's key."""
-    return bool(_extra(field)["output"])
-
-
 def _extra(field: Any) -> dict[str, Any]:
-    return field.json_schema_extra or {"group": "Other", "output": False}
+    return field.json_schema_extra or {"group": "Other"}

@@ -1,26 +1,23 @@
 """The settings of every job: one pydantic model a job, the only place with defaults.
 
 The command line (`beam_bert.jobs.command_line`), the YAML file and the README's table of flags are
-all made from these models. A field says by `setting(group, …, output=True)` that it changes what is
-written: such fields are part of every shard's key.
+all made from these models.
 """
 
 from __future__ import annotations
 
 from functools import partial
-from typing import Any, Literal, Protocol
+from typing import Any, ClassVar, Literal, Protocol
 
 from pydantic import model_validator
 
 from beam_bert.errors import ConfigError
-from beam_bert.settings.fields import Settings, changes_output, same_setting, setting
+from beam_bert.settings.fields import Settings, is_fixed, same_setting, setting
 from beam_bert.settings.naming import named
 from beam_bert.settings.text_files import Character, Encoding, OptionalCharacter
 
 EMBEDDED_SENTIMENT = "sentiment-small-en"
 
-CPU_SLICE_BYTES = 4 * 2**20
-GPU_SLICE_BYTES = 64 * 2**20
 # A column of a slice holds up to so much, and one document or record beyond it; Arrow's offsets
 # have 31 bits, and a record of JSON lines may have four bytes for each of its document's.
 MOST_SLICE_BYTES = 256 * 2**20
@@ -40,11 +37,11 @@ RUN_ID = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,199}$"
 
 
 # Of each group of --help; `output`: settings that change what is written.
-_input = partial(setting, "Input", output=True)
-_model = partial(setting, "Model", output=True)
+_input = partial(setting, "Input")
+_model = partial(setting, "Model")
 _output = partial(setting, "Output")
 _work = partial(setting, "Work")
-_results = partial(setting, "Results", output=True)
+_results = partial(setting, "Results")
 _bench = partial(setting, "Bench")
 
 
@@ -161,12 +158,6 @@ class SourceConfig(PairConfig, InputConfig):
         """Column of a second text beside each text, where there is one."""
         return self.text_pair_column
 
-    def output_settings(self) -> dict[str, Any]:
-        """The settings that change what is written, by name, JSON types only."""
-        fields = type(self).model_fields
-        values = self.model_dump(mode="json")
-        return {name: values[name] for name in sorted(values) if changes_output(fields[name])}
-
 
 class ModelConfig(Settings):
     """Which model runs, how it reads and how it computes."""
@@ -214,27 +205,34 @@ class InferenceConfig(ModelConfig, SourceConfig):
     """What everything that runs a model takes: text, the model, how it reads and computes."""
 
 
+# What changes nothing that is written: all other settings of a job are part of every shard's key.
+_NOT_IN_KEYS = {
+    *("input", "output", "model", "evolve", "overwrite", "incremental", "clean_staging", "run_id"),
+    *("max_reject_rate", "max_lost_files", "billing_project", "dry_run", "prices"),
+}
+
+
 class JobConfig(InferenceConfig):
     """What every inference job takes: text, the model, and where results go."""
+
+    CPU_SLICE_BYTES: ClassVar[int] = 4 * 2**20
+    GPU_SLICE_BYTES: ClassVar[int] = 64 * 2**20
 
     output: str = _output("Folder or gs:// prefix of the dataset.")
     partition: str = setting(
         "Output",
         "Partition to write, such as run_date=2026-11-24 (levels joined by /).",
-        output=True,
         default="",
     )
     types: Literal["portable", "as_is"] = setting(
         "Output",
         "Types of carried columns: what Spark, DuckDB, BigQuery and other readers share, or as "
         "Arrow has them.",
-        output=True,
         default="portable",
     )
     portable_names: bool = setting(
         "Output",
         "Rename carried columns and fields whose names some reader refuses or mixes up.",
-        output=True,
         default=False,
     )
     evolve: Literal["refuse", "text"] = _output(
@@ -274,13 +272,11 @@ class JobConfig(InferenceConfig):
     gpu: str | None = setting(
         "Work",
         f"GPU of Dataflow's workers, TYPE or TYPE:COUNT: {', '.join(GPU_MACHINES)}.",
-        output=True,
         default=None,
     )
     slice_bytes: int | None = setting(
         "Work",
         "Input bytes of one unit of work and shard; default: 4 MiB on CPU, 64 MiB on a GPU.",
-        output=True,
         default=None,
         ge=1,
         le=MOST_SLICE_BYTES,
@@ -322,6 +318,11 @@ class JobConfig(InferenceConfig):
     def not_input(self) -> tuple[str, str]:
         """Places whose files are not input, should they lie in it."""
         return self.output, self.model
+
+    def output_settings(self) -> dict[str, Any]:
+        """The settings that change what is written, by name, JSON types only."""
+        values = self.model_dump(mode="json", exclude=_NOT_IN_KEYS)
+        return {name: values[name] for name in sorted(values) if not is_fixed(type(self), name)}
 
     def answer_settings(self) -> dict[str, Any]:
         """The settings that decide what a row says, and not where it is put."""

@@ -10,7 +10,7 @@ from typing import Any, Final, Literal, get_args
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from beam_bert.settings.evaluation import EvaluateConfig
-from beam_bert.settings.fields import Settings, same_setting, setting
+from beam_bert.settings.fields import Settings, kind_of, same_setting, setting
 from beam_bert.settings.inference import ClassifyConfig
 from beam_bert.settings.training import FinetuneConfig
 
@@ -124,31 +124,36 @@ class NightlyConfig(Settings):
 
     @field_validator("finetune", "evaluate", "classify", mode="before")
     @classmethod
-    def _complete_section(cls, value: Any, info: ValidationInfo) -> Any:
-        # "?": the store itself is refused already
-        store = str(info.data.get("store", "?")).rstrip("/")
-        sections: dict[str, tuple[type[Settings], dict[str, object]]] = {
-            "finetune": (
-                FinetuneConfig,
-                {"output": store, "layout": "store", "alias": "candidate"},
-            ),
-            "evaluate": (
-                EvaluateConfig,
-                {"model": f"{store}@candidate", "compare": None, "output": "nights"},
-            ),
-            "classify": (
-                ClassifyConfig,
-                {
-                    "model": f"{store}@production",
-                    "incremental": True,
-                    "overwrite": False,
-                    "run_id": None,
-                    "dry_run": False,
-                },
-            ),
-        }
+    def _complete(cls, value: Any, info: ValidationInfo) -> Any:
+        """A section with the settings that this job makes itself, and the project that pays.
+
+        A config object cannot leave out what its own job requires (a model, an output): that is
+        replaced. What it need not have said is refused, as it is in a mapping.
+        """
+        store = str(info.data.get("store", "?")).rstrip("/")  # "?": it is refused already
         section = str(info.field_name)
-        return _completed(section, *sections[section], value, info)
+        sections: dict[str, dict[str, object]] = {
+            "finetune": {"output": store, "layout": "store", "alias": "candidate"},
+            "evaluate": {"model": f"{store}@candidate", "compare": None, "output": "nights"},
+            "classify": {
+                "model": f"{store}@production",
+                "incremental": True,
+                "overwrite": False,
+                "run_id": None,
+                "dry_run": False,
+            },
+        }
+        ours = sections[section]
+        config: type[Settings] = kind_of(cls.model_fields[section])
+        given = value.model_dump(exclude_unset=True) if isinstance(value, config) else value
+        if not isinstance(given, Mapping):
+            return value
+        for name in ours:
+            unavoidable = given is not value and config.model_fields[name].is_required()
+            if name in given and not unavoidable and (given is value or given[name] != ours[name]):
+                raise ValueError(f"{section}.{name} is the nightly job's to set; leave it out")
+        completed = {"billing_project": info.data.get("billing_project"), **given, **ours}
+        return type(value)(**completed) if given is not value else completed
 
     @model_validator(mode="after")
     def _check_sections(self) -> NightlyConfig:
@@ -172,27 +177,3 @@ class NightlyConfig(Settings):
                 "classify": self.classify.model_copy(update={"partition": partition}),
             }
         )
-
-
-def _completed(
-    section: str,
-    config: type[Settings],
-    ours: Mapping[str, object],
-    value: Any,
-    info: ValidationInfo,
-) -> Any:
-    """A section with the settings that the nightly job makes itself, and the project that pays.
-
-    A config object cannot leave out what its own job requires (a model, an output): that is
-    replaced. What it need not have said is refused, as it is in a mapping.
-    """
-    given = value.model_dump(exclude_unset=True) if isinstance(value, config) else value
-    if not isinstance(given, Mapping):
-        return value
-    for name in ours:
-        unavoidable = given is not value and config.model_fields[name].is_required()
-        if name in given and not unavoidable and (given is value or given[name] != ours[name]):
-            raise ValueError(f"{section}.{name} is the nightly job's to set; leave it out")
-    paid = {"billing_project": info.data.get("billing_project")}
-    completed = {**paid, **given, **ours}
-    return type(value)(**completed) if given is not value else completed

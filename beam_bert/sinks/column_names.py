@@ -70,7 +70,7 @@ def _renamed_inside(type_: pa.DataType) -> pa.DataType:
     return type_
 
 
-def name_notes(columns: pa.Schema, more: str = "; --portable_names renames") -> list[str]:
+def name_notes(columns: pa.Schema, more: str) -> list[str]:
     """Which names some reader suffers from, a line for each kind; `more` says what helps."""
     notes: dict[str, list[str]] = {}
     for field in columns:

@@ -13,6 +13,7 @@ from collections.abc import Iterable, Set
 import pyarrow as pa
 
 from beam_bert.errors import BeamBertError, RunFailed
+from beam_bert.settings.naming import named
 from beam_bert.sinks.commit_journal import (
     CommitJournal,
     Withdrawn,
@@ -22,12 +23,10 @@ from beam_bert.sinks.commit_journal import (
     sweep,
 )
 from beam_bert.sinks.committed_files import (
-    CommittedFiles,
     committed_runs,
     read_committed_files,
 )
 from beam_bert.sinks.manifest import (
-    Counts,
     Manifest,
     OutputFile,
     Replaced,
@@ -37,9 +36,9 @@ from beam_bert.sinks.manifest import (
     utc_now,
     write_failure,
 )
-from beam_bert.sinks.records import ShardFile, ShardRecord
+from beam_bert.sinks.records import Counts, ShardRecord
 from beam_bert.sinks.replacing import replace_file
-from beam_bert.sinks.run import TABLES, RunSpec, Table
+from beam_bert.sinks.run import TABLES, RunFacts, RunSpec, Table
 from beam_bert.sinks.shards import stage_file
 from beam_bert.sinks.table_schema import (
     CommittedTable,
@@ -47,9 +46,15 @@ from beam_bert.sinks.table_schema import (
     read_table,
     same_columns,
 )
-from beam_bert.sinks.totals import Totals, check_lost_files, check_reject_rate, close_totals
+from beam_bert.sinks.totals import (
+    Totals,
+    check_lost_files,
+    check_reject_rate,
+    close_totals,
+)
 from beam_bert.slices.schema import all_nullable
-from beam_bert.storage import Storage, in_parallel, open_storage
+from beam_bert.storage.base import Storage, in_parallel
+from beam_bert.storage.places import open_storage
 
 _REWRITERS = 4  # each holds one shard in memory, or two
 
@@ -123,7 +128,7 @@ def _judge(
     reason = "totals"
     try:
         totals = close_totals(records)
-        counts = Counts.of(totals)
+        counts = totals.counts
         reason = "lost_files"
         check_lost_files(totals, run.max_lost_files)
         reason = "reject_rate"
@@ -137,54 +142,42 @@ def _judge(
         check_columns(committed, run, schema)
         reason = "partition"
         manifest = _manifest(storage, run, totals, schema)
-        replaced: tuple[Replaced, ...] = ()
-        if run.incremental:
-            committed_files = read_committed_files(run.output)
-            replaced = _replaced(storage, manifest, run, committed_files, schema)
-        elif (foreign := foreign_files(storage, run, manifest)) and not run.overwrite:
+        if (
+            not run.incremental
+            and (foreign := foreign_files(storage, run, manifest))
+            and not run.overwrite
+        ):
             raise RunFailed(
                 "another run has committed into this partition meanwhile: "
-                f"{storage.uri(foreign[0].path)}; give --overwrite or another --partition: the "
-                "shards in staging are used again"
+                f"{storage.uri(foreign[0].path)}; give {named('overwrite')} or another "
+                f"{named('partition')}: the shards in staging are used again"
             )
-        reason = "columns"
         if not same_columns(committed.schema, schema):
-            replaced += _rewritten(
-                storage, run, committed, {file.path for file in replaced}, schema
-            )
-        manifest = manifest.model_copy(
-            update={"replaced": tuple(sorted(replaced, key=lambda file: file.path))}
-        )
+            reason = "columns"
+        replaced = _replaced(storage, run, manifest, committed, schema)
+        manifest = manifest.model_copy(update={"replaced": replaced})
     except RunFailed as error:
         raise _failed(run, reason, str(error), counts) from error
     return CommitJournal(run=run, manifest=manifest, runs_before=runs_before)
 
 
-def _rewritten(
-    storage: Storage, run: RunSpec, table: CommittedTable, done: Set[str], schema: pa.Schema
-) -> tuple[Replaced, ...]:
-    """Every other file of the table with this run's columns."""
-    others = [file for file in table.files if file.path not in done]
-    return tuple(
-        in_parallel(
-            lambda file: replace_file(storage, run, file, frozenset(), schema), others, _REWRITERS
-        )
-    )
-
-
 def _replaced(
-    storage: Storage,
-    manifest: Manifest,
-    run: RunSpec,
-    committed_files: CommittedFiles,
-    schema: pa.Schema,
+    storage: Storage, run: RunSpec, manifest: Manifest, table: CommittedTable, schema: pa.Schema
 ) -> tuple[Replaced, ...]:
-    """What earlier runs made of the files that this one read, unless it made the very same."""
-    ours = {file.path for file in (*manifest.outputs, *manifest.rejects)}
-    held = committed_files.holding(manifest.inputs)
-    old = [(file, sources) for file, sources in held if file.path not in ours]
+    """What becomes of earlier files: rows of files read again go, other columns are made the run's.
+
+    A file that this run made itself, the very same, stays.
+    """
+    due: dict[str, tuple[OutputFile, Set[str]]] = {}
+    if run.incremental:
+        ours = {file.path for file in (*manifest.outputs, *manifest.rejects)}
+        held = read_committed_files(run.output).holding(manifest.inputs)
+        due = {file.path: (file, sources) for file, sources in held if file.path not in ours}
+    if not same_columns(table.schema, schema):
+        due = {file.path: (file, frozenset()) for file in table.files} | due
+    files = [due[path] for path in sorted(due)]
     return tuple(
-        in_parallel(lambda shard: replace_file(storage, run, *shard, schema), old, _REWRITERS)
+        in_parallel(lambda file: replace_file(storage, run, *file, schema), files, _REWRITERS)
     )
 
 
@@ -222,23 +215,13 @@ def _manifest(storage: Storage, run: RunSpec, totals: Totals, schema: pa.Schema)
     if not outputs:
         outputs = (_empty_shard(storage, run, schema),)
     return Manifest(
-        run_id=run.run_id,
-        run_key=run.run_key,
-        answers_digest=run.answers_digest,
-        job=run.job,
-        partition=run.partition,
-        started_at=run.started_at,
+        **run.model_dump(include={*RunFacts.model_fields}),
         committed_at=utc_now(),
-        counts=Counts.of(totals),
+        counts=totals.counts,
         inputs=totals.inputs,
-        files_left_out=run.files_left_out,
-        left_out=run.left_out,
         outputs=outputs,
         rejects=_outputs(run, "rejects", totals),
         stats=totals.stats,
-        config=run.config,
-        model=run.model,
-        versions=run.versions,
         schema=describe_columns(schema),
         arrow_schema=encoded_schema(schema),
     )
@@ -247,18 +230,9 @@ def _manifest(storage: Storage, run: RunSpec, totals: Totals, schema: pa.Schema)
 def _outputs(run: RunSpec, table: Table, totals: Totals) -> tuple[OutputFile, ...]:
     folder = run.published(table)
     return tuple(
-        _output(folder, file, record.key, tuple(source.path for source in record.files))
+        OutputFile.of(file, folder, record.key, tuple(source.path for source in record.files))
         for record in totals.records
         if (file := record.file(table)) is not None
-    )
-
-
-def _output(folder: str, file: ShardFile, key: str, sources: tuple[str, ...] = ()) -> OutputFile:
-    return OutputFile(
-        path=f"{folder}/{file.name}",
-        key=key,
-        sources=sources,
-        **file.model_dump(exclude={"name"}),
     )
 
 
@@ -267,4 +241,4 @@ def _empty_shard(storage: Storage, run: RunSpec, schema: pa.Schema) -> OutputFil
     key = hashlib.sha256(run.run_key.encode()).hexdigest()[:16]
     rows = pa.RecordBatch.from_pylist([], schema=schema)
     file = stage_file(storage, run, "predictions", f"part-00000-0000-{key}", rows, schema)
-    return _output(run.published("predictions"), file, key)
+    return OutputFile.of(file, run.published("predictions"), key)

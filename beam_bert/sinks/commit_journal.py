@@ -17,20 +17,22 @@ import logging
 import uuid
 from collections.abc import Iterable
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 from typing_extensions import Self
 
 from beam_bert.errors import BeamBertError, OutputError, RunFailed
+from beam_bert.settings.naming import named
 from beam_bert.sinks.committed_files import committed_runs
 from beam_bert.sinks.manifest import (
     Manifest,
     OutputFile,
     decoded_schema,
-    parse_manifest,
-    parse_run_document,
+    manifest_of,
+    read_document,
 )
 from beam_bert.sinks.run import (
     TABLES,
+    Document,
     PathPart,
     RunSpec,
     Table,
@@ -38,7 +40,7 @@ from beam_bert.sinks.run import (
     manifest_path,
 )
 from beam_bert.sinks.table_schema import check_columns, read_table
-from beam_bert.storage import Storage, StoredFile, in_parallel
+from beam_bert.storage.base import Storage, StoredFile, in_parallel
 
 logger = logging.getLogger(__name__)
 
@@ -47,19 +49,15 @@ class Withdrawn(RunFailed):
     """A commit was given up before anything was published; its shards in staging stay."""
 
 
-class Decision(BaseModel):
+class Decision(Document):
     """What becomes of a commit that has begun."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     forward: bool = Field(description="Whether it is finished; else it was withdrawn.")
     reason: str = Field(default="", description="Why it was withdrawn.")
 
 
-class CommitJournal(BaseModel):
+class CommitJournal(Document):
     """What a begun commit will have done in the end."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     run: RunSpec = Field(description="The run that is being committed.")
     manifest: Manifest = Field(description="Its manifest, as it will be written.")
@@ -110,11 +108,8 @@ def read_commit_journal(storage: Storage, path: str) -> CommitJournal | None:
     Raises:
       OutputError: it is damaged, or asks for what its run has no business with.
     """
-    data = storage.read(path)
-    if data is None:
-        return None
-    journal = parse_run_document(CommitJournal, data, storage.uri(path))
-    if journal.run.journal != path:
+    journal = read_document(storage, path, CommitJournal)
+    if journal is not None and journal.run.journal != path:
         raise OutputError(
             f"{storage.uri(path)} is the journal of {journal.run.run_key}, which is another "
             "folder; remove it"
@@ -157,7 +152,7 @@ def roll_forward(storage: Storage, journal: CommitJournal) -> Manifest:
     # A twin may have finished while we slept, and a later run own what was listed. Until there is a
     # manifest no other run may publish, so what was listed before this look is nobody else's; and
     # if it is replaced after it, another version than the listed one is not deleted.
-    if committed := _committed(storage, run):
+    if committed := manifest_of(storage, run.run_id):
         sweep(storage, run)
         return committed
     if not decision.forward:
@@ -175,37 +170,23 @@ def roll_forward(storage: Storage, journal: CommitJournal) -> Manifest:
         _publish(storage, journal, table)
     storage.delete(failure_path(run.run_id))
     if not storage.create(manifest_path(run.run_id), manifest.to_json()):
-        manifest = _committed(storage, run) or manifest  # by a twin of this commit
+        manifest = manifest_of(storage, run.run_id) or manifest  # by a twin of this commit
     sweep(storage, run, [file.path for file in manifest.replaced])
     return manifest
 
 
-def _committed(storage: Storage, run: RunSpec) -> Manifest | None:
-    """The run's manifest, which is the last thing that its commit writes."""
-    path = manifest_path(run.run_id)
-    data = storage.read(path)
-    return None if data is None else parse_manifest(data, run.run_id, storage.uri(path))
-
-
 def _decide(storage: Storage, journal: CommitJournal) -> Decision:
     """Whether the commit goes forward: the first who asks decides, and all others do as it says."""
-    decision = _read_decision(storage, journal)
-    if decision is None and _committed(storage, journal.run) is not None:
+    decision = read_document(storage, journal.decision, Decision)
+    if decision is None and manifest_of(storage, journal.run.run_id) is not None:
         return Decision(forward=True)
     if decision is None:
         reason = _obstacle(storage, journal)
         decision = Decision(forward=not reason, reason=reason)
         if not storage.create(journal.decision, decision.model_dump_json().encode()):
             # None: it went forward, and is swept up already.
-            decision = _read_decision(storage, journal) or Decision(forward=True)
+            decision = read_document(storage, journal.decision, Decision) or Decision(forward=True)
     return decision
-
-
-def _read_decision(storage: Storage, journal: CommitJournal) -> Decision | None:
-    data = storage.read(journal.decision)
-    if data is None:
-        return None
-    return parse_run_document(Decision, data, storage.uri(journal.decision))
 
 
 def _obstacle(storage: Storage, journal: CommitJournal) -> str:
@@ -218,12 +199,13 @@ def _obstacle(storage: Storage, journal: CommitJournal) -> str:
         same_place = rival.run.partition == run.partition or run.has_whole_table
         if not (same_place or rival.run.has_whole_table) or rival.run.run_key == run.run_key:
             continue
-        decision = _read_decision(storage, rival)
+        decision = read_document(storage, rival.decision, Decision)
         is_withdrawn = decision is not None and not decision.forward
-        if not is_withdrawn and _committed(storage, rival.run) is None:
+        if not is_withdrawn and manifest_of(storage, rival.run.run_id) is None:
             return (
                 f"run {rival.run.run_id} is committing into the same partition; wait for it, then "
-                "give --overwrite or another --partition: the shards in staging are used again"
+                f"give {named('overwrite')} or another {named('partition')}: the shards in staging "
+                "are used again"
             )
     if committed_runs(storage) == list(journal.runs_before):
         return ""
@@ -235,8 +217,8 @@ def _obstacle(storage: Storage, journal: CommitJournal) -> str:
     if not run.overwrite and (foreign := foreign_files(storage, run, journal.manifest)):
         return (
             "another run has committed into this partition meanwhile: "
-            f"{storage.uri(foreign[0].path)}; give --overwrite or another --partition: the shards "
-            "in staging are used again"
+            f"{storage.uri(foreign[0].path)}; give {named('overwrite')} or another "
+            f"{named('partition')}: the shards in staging are used again"
         )
     try:
         table = read_table(storage, run.partition, run.overwrite)
@@ -294,7 +276,7 @@ def _publish(storage: Storage, journal: CommitJournal, table: Table) -> None:
             return
         # Gone from staging: a twin has just published it, or is done, and a later run replaced it.
         crc32c = storage.checksums(file.folder, [file.name]).get(file.name)
-        if crc32c != file.crc32c and _committed(storage, run) is None:
+        if crc32c != file.crc32c and manifest_of(storage, run.run_id) is None:
             raise RunFailed(
                 f"{storage.uri(file.path)} is missing and its staged shard is gone; remove "
                 f"{storage.uri(run.journal)} and run again: whole shards are not made again"

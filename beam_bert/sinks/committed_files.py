@@ -11,12 +11,13 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from beam_bert.errors import OutputError
-from beam_bert.sinks.manifest import Manifest, OutputFile, parse_manifest
+from beam_bert.sinks.manifest import Manifest, OutputFile, manifest_of
 from beam_bert.sinks.records import SourceFile
-from beam_bert.sinks.run import TABLES, manifest_path
+from beam_bert.sinks.run import TABLES
 from beam_bert.slices.plan import FileEntry
-from beam_bert.storage import Storage, in_parallel, open_storage
+from beam_bert.storage.base import Storage, in_parallel
 from beam_bert.storage.paths import resolved
+from beam_bert.storage.places import open_storage
 
 
 @dataclass
@@ -71,13 +72,11 @@ class CommittedFiles:
     """The committed runs of an output.
 
     Attributes:
-      runs: their ids, sorted.
       shards: the files in the tables, by path.
     """
 
-    runs: tuple[str, ...] = ()
-    shards: dict[str, OutputFile] = field(default_factory=dict)
-    _known: _Known = field(default_factory=lambda: _Known())
+    shards: dict[str, OutputFile]
+    _known: _Known
 
     def pending(self, files: Iterable[FileEntry], answers_digest: str) -> list[FileEntry]:
         """The files that are new, have changed, or were read with another model or settings."""
@@ -119,10 +118,8 @@ def read_committed_files(output: str) -> CommittedFiles:
       OutputError: the tables hold files of no committed run: their rows might come twice.
     """
     storage = open_storage(output)
-    manifests = read_manifests(storage)
-    runs = sorted(manifest.run_id for manifest in manifests)
     known = _Known()
-    for manifest in manifests:
+    for manifest in read_manifests(storage):
         known.enter(manifest)
     there = [
         file.path
@@ -137,20 +134,15 @@ def read_committed_files(output: str) -> CommittedFiles:
             f"{storage.uri('runs')}, so its rows might come twice; wait if another run is "
             "committing just now, else remove it or bring its manifest back"
         )
-    shards = {path: known.shards[path] for path in sorted(there)}
-    return CommittedFiles(tuple(runs), shards, known)
+    return CommittedFiles({path: known.shards[path] for path in sorted(there)}, known)
 
 
 def read_manifests(storage: Storage) -> list[Manifest]:
     """The manifests of all runs of an output, in the order of their commits."""
-    runs = committed_runs(storage)
-    paths = [manifest_path(run) for run in runs]
-    read = in_parallel(storage.read, paths, storage.parallelism)
-    manifests = [
-        parse_manifest(data, run, storage.uri(path))
-        for run, path, data in zip(runs, paths, read, strict=True)
-        if data is not None
-    ]
+    read = in_parallel(
+        lambda run: manifest_of(storage, run), committed_runs(storage), storage.parallelism
+    )
+    manifests = [manifest for manifest in read if manifest is not None]
     return sorted(manifests, key=lambda manifest: (manifest.committed_at, manifest.run_id))
 
 

@@ -9,19 +9,16 @@ kill loses nothing. What is merged follows from names and sizes alone.
 from __future__ import annotations
 
 import hashlib
-import io
 from collections.abc import Iterable
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
-from beam_bert.errors import OutputError, RunFailed
+from beam_bert.errors import OutputError
 from beam_bert.settings.limits import COMPACTED_MIB
 from beam_bert.sinks.commit import finish_commit
 from beam_bert.sinks.commit_journal import CommitJournal, pending_commit_journals, roll_forward
 from beam_bert.sinks.committed_files import committed_runs, read_committed_files
 from beam_bert.sinks.manifest import (
-    Counts,
     Manifest,
     OutputFile,
     Replaced,
@@ -29,11 +26,13 @@ from beam_bert.sinks.manifest import (
     encoded_schema,
     utc_now,
 )
-from beam_bert.sinks.run import RunSpec, Table, new_run_id
-from beam_bert.sinks.shards import stage_file
+from beam_bert.sinks.records import Counts
+from beam_bert.sinks.replacing import read_rows, stage_again
+from beam_bert.sinks.run import RunFacts, RunSpec, new_run_id
 from beam_bert.sinks.table_schema import read_table
 from beam_bert.slices.schema import REJECT_SCHEMA
-from beam_bert.storage import Storage, open_storage
+from beam_bert.storage.base import Storage
+from beam_bert.storage.places import open_storage
 
 Group = tuple[OutputFile, ...]
 
@@ -73,6 +72,7 @@ def compact(
         run_id=new_run_id(run_key),
         run_key=run_key,
         output=output,
+        partition="",
         incremental=True,
         job="compact",
         config={"target_bytes": target_bytes},
@@ -81,8 +81,7 @@ def compact(
     )
     replaced = [each for group in groups for each in _merge(storage, run, group, table.schema)]
     manifest = Manifest(
-        **run.model_dump(include={"run_id", "run_key", "job", "partition", "started_at"}),
-        **run.model_dump(include={"config", "versions"}),
+        **run.model_dump(include={*RunFacts.model_fields}),
         committed_at=utc_now(),
         counts=Counts(),
         inputs=(),
@@ -111,30 +110,12 @@ def plan_groups(files: Iterable[OutputFile], target_bytes: int) -> list[Group]:
 
 def _merge(storage: Storage, run: RunSpec, group: Group, schema: pa.Schema) -> list[Replaced]:
     """Stage one file with the rows of all; the same files give the same name and bytes."""
-    is_predictions = group[0].path.startswith("predictions/")
-    columns = schema if is_predictions else REJECT_SCHEMA
-    parts = [_rows(storage, file) for file in group]
-    rows = pa.concat_tables(parts, promote_options="default").combine_chunks()
-    batches = rows.to_batches() or [pa.RecordBatch.from_pylist([], schema=rows.schema)]
-    key = hashlib.sha256(repr([file.key for file in group]).encode()).hexdigest()[:16]
-    name = f"{group[0].name.rsplit('-', 1)[0]}-{key}"
-    table: Table = "predictions" if is_predictions else "rejects"
+    first = group[0]
+    columns = schema if first.table == "predictions" else REJECT_SCHEMA
+    parts = [read_rows(storage, file) for file in group]
+    rows = pa.concat_tables(parts, promote_options="default")
+    made_of = [file.key for file in group]
+    sources = tuple(dict.fromkeys(source for file in group for source in file.sources))
     stored = sum(file.bytes for file in group)
-    kept = stage_file(storage, run, table, name, batches[0], columns, stored)
-    sources = dict.fromkeys(source for file in group for source in file.sources)
-    merged = OutputFile(
-        path=f"{group[0].folder}/{kept.name}",
-        key=key,
-        sources=tuple(sources),
-        **kept.model_dump(exclude={"name"}),
-    )
+    merged = stage_again(storage, run, first, rows, columns, made_of, sources, stored)
     return [Replaced(path=file.path, kept=merged) for file in group]
-
-
-def _rows(storage: Storage, file: OutputFile) -> pa.Table:
-    data = storage.read(file.path)
-    if data is None:
-        raise RunFailed(
-            f"{storage.uri(file.path)} was removed by somebody else; nothing was changed, run again"
-        )
-    return pq.read_table(io.BytesIO(data))

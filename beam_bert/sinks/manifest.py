@@ -13,8 +13,6 @@ from typing import Any, TypeVar
 
 import pyarrow as pa
 from pydantic import (
-    BaseModel,
-    ConfigDict,
     Field,
     SerializerFunctionWrapHandler,
     ValidationError,
@@ -23,57 +21,29 @@ from pydantic import (
 )
 
 from beam_bert.errors import OutputError, shortened
-from beam_bert.sinks.records import SourceFile
-from beam_bert.sinks.run import PathPart, RunSpec, TablePath, failure_path, manifest_path
-from beam_bert.sinks.totals import Totals
+from beam_bert.sinks.records import Counts, ShardFile, SourceFile
+from beam_bert.sinks.run import (
+    Document,
+    RunFacts,
+    RunName,
+    RunSpec,
+    Table,
+    TablePath,
+    failure_path,
+    manifest_path,
+)
 from beam_bert.slices.schema import SCHEMA_VERSION
-from beam_bert.storage import open_storage
+from beam_bert.storage.base import Storage
+from beam_bert.storage.places import open_storage
 
-Document = TypeVar("Document", bound=BaseModel)
+DocumentType = TypeVar("DocumentType", bound=Document)
 
 # Raise it when a field of the manifest is renamed, removed or changes its meaning.
 MANIFEST_VERSION = 1
 
 
-class Counts(BaseModel):
-    """The totals of a run: rows_read = rows_predicted + rows_rejected."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    rows_read: int = Field(default=0, description="Rows of all inputs.")
-    rows_predicted: int = Field(default=0, description="Rows read that have a prediction.")
-    rows_written: int = Field(
-        default=0, description="Rows in predictions/: as many, or several of each one predicted."
-    )
-    rows_rejected: int = Field(default=0, description="Rows in rejects/.")
-    files_lost: int = Field(
-        default=0, description="Files that could not be read to their end; `inputs` says why."
-    )
-    rejects_by_reason: dict[str, int] = Field(
-        default_factory=dict, description="Rejected rows by the stable code of what was wrong."
-    )
-    label_counts: dict[str, int] = Field(
-        default_factory=dict, description="Predicted rows by label, where the task gives one."
-    )
-
-    @classmethod
-    def of(cls, totals: Totals) -> Counts:
-        """The counts of closed totals."""
-        return cls(
-            rows_read=totals.rows_read,
-            rows_predicted=totals.rows_predicted,
-            rows_written=totals.rows_written,
-            rows_rejected=totals.rows_rejected,
-            files_lost=len(totals.lost_files),
-            rejects_by_reason=totals.rejects_by_reason,
-            label_counts=totals.label_counts,
-        )
-
-
-class OutputFile(BaseModel):
+class OutputFile(Document):
     """One committed Parquet file."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     path: TablePath = Field(description="Path relative to the output.")
     rows: int = Field(description="Rows in the file.")
@@ -83,6 +53,19 @@ class OutputFile(BaseModel):
     sources: tuple[str, ...] = Field(
         default=(), description="Paths of the input files whose rows it holds."
     )
+
+    @classmethod
+    def of(
+        cls, file: ShardFile, folder: str, key: str, sources: tuple[str, ...] = ()
+    ) -> OutputFile:
+        """A shard in its place."""
+        written = file.model_dump(exclude={"name"})
+        return cls(path=f"{folder}/{file.name}", key=key, sources=sources, **written)
+
+    @property
+    def table(self) -> Table:
+        """Which table it is in."""
+        return "predictions" if self.path.startswith("predictions/") else "rejects"
 
     @property
     def folder(self) -> str:
@@ -95,10 +78,8 @@ class OutputFile(BaseModel):
         return self.path.rsplit("/", 1)[-1]
 
 
-class Replaced(BaseModel):
+class Replaced(Document):
     """A file that left the table: its sources were read again, or its rows are in another one."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     path: TablePath = Field(description="Path relative to the output.")
     kept: OutputFile | None = Field(
@@ -106,10 +87,8 @@ class Replaced(BaseModel):
     )
 
 
-class Column(BaseModel):
+class Column(Document):
     """One column of the predictions table."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     name: str = Field(description="Column name.")
     type: str = Field(description="Arrow type.")
@@ -129,35 +108,16 @@ class Column(BaseModel):
         }
 
 
-class Manifest(BaseModel):
+class Manifest(RunFacts):
     """What a committed run read, wrote, and was made with."""
-
-    model_config = ConfigDict(
-        frozen=True, extra="forbid", protected_namespaces=(), populate_by_name=True
-    )
 
     manifest_version: int = Field(default=MANIFEST_VERSION, description="Layout of this document.")
     schema_version: int = Field(
         default=SCHEMA_VERSION, description="Meaning of the output's columns."
     )
-    run_id: PathPart = Field(description="Name of the launch.")
-    run_key: PathPart = Field(
-        description="Digest of partition, settings, model version and schema version."
-    )
-    answers_digest: str = Field(
-        default="",
-        description="Digest of all that decides an answer beside the text: job, settings, model.",
-    )
-    job: str = Field(description="Which job this was.")
-    partition: str = Field(description="key=value levels below predictions/; may be empty.")
-    started_at: str = Field(description="Start of the run, ISO 8601, UTC.")
     committed_at: str = Field(description="When the commit began, ISO 8601, UTC.")
     counts: Counts = Field(description="The totals of the run.")
     inputs: tuple[SourceFile, ...] = Field(description="Every input file, by path.")
-    files_left_out: int = Field(
-        default=0, description="Files of input folders that were skipped: names without a format."
-    )
-    left_out: tuple[str, ...] = Field(default=(), description="The first of them, by path.")
     outputs: tuple[OutputFile, ...] = Field(description="The files of predictions/, by path.")
     rejects: tuple[OutputFile, ...] = Field(description="The files of rejects/, by path.")
     replaced: tuple[Replaced, ...] = Field(
@@ -167,9 +127,6 @@ class Manifest(BaseModel):
         default_factory=dict,
         description="Sums over all slices; names that end in _s are seconds, in _us microseconds.",
     )
-    config: dict[str, Any] = Field(default_factory=dict, description="The job's settings.")
-    model: dict[str, Any] = Field(default_factory=dict, description="Name, version and so on.")
-    versions: dict[str, str] = Field(default_factory=dict, description="Software versions.")
     columns: tuple[Column, ...] = Field(
         alias="schema", description="Columns of predictions/, in order."
     )
@@ -208,16 +165,9 @@ class Manifest(BaseModel):
         return json.dumps(document, ensure_ascii=False).encode()
 
 
-class Failure(BaseModel):
+class Failure(RunName):
     """Why a run committed nothing."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    run_id: PathPart = Field(description="Name of the launch.")
-    run_key: PathPart = Field(description="As in the manifest; names the staging folder.")
-    job: str = Field(description="Which job this was.")
-    partition: str = Field(description="Where it would have been published.")
-    started_at: str = Field(description="Start of the run, ISO 8601, UTC.")
     failed_at: str = Field(description="When it gave up, ISO 8601, UTC.")
     reason: str = Field(description="Stable code, such as reject_rate.")
     message: str = Field(description="The same for a person, one line.")
@@ -225,12 +175,15 @@ class Failure(BaseModel):
     staged_rejects: str | None = Field(default=None, description="Where the rejects can be read.")
 
 
-def parse_run_document(kind: type[Document], data: bytes, place: str) -> Document:
-    """What `data` says, which was read from `place` and may be damaged or hostile.
+def read_document(storage: Storage, path: str, kind: type[DocumentType]) -> DocumentType | None:
+    """The document at `path`, which may be damaged or hostile; None where there is none.
 
     Raises:
       OutputError: it is no such document, or names a path that is not its own.
     """
+    data = storage.read(path)
+    if data is None:
+        return None
     try:
         return kind.model_validate_json(data)
     except (ValidationError, OutputError) as error:
@@ -239,51 +192,43 @@ def parse_run_document(kind: type[Document], data: bytes, place: str) -> Documen
             first = error.errors(include_input=False, include_url=False)[0]
             why = f"{'.'.join(map(str, first['loc']))}: {first['msg']}".removeprefix(": ")
         raise OutputError(
-            f"{place} is damaged, or another version's ({shortened(why)}); bring it back, or "
-            "remove it if you know it is not wanted"
+            f"{storage.uri(path)} is damaged, or another version's ({shortened(why)}); bring it "
+            "back, or remove it if you know it is not wanted"
         ) from None
 
 
-def parse_manifest(data: bytes, run_id: str, place: str) -> Manifest:
-    """The manifest of run `run_id`, which was read from `place`.
+def manifest_of(storage: Storage, run_id: str) -> Manifest | None:
+    """The manifest of a run, the last thing that its commit writes; None: it is not committed.
 
     Raises:
-      OutputError: as `parse_run_document`, or it is another run's.
+      OutputError: as `read_document`, or it is another run's.
     """
-    manifest = parse_run_document(Manifest, data, place)
-    if manifest.run_id != run_id:
+    path = manifest_path(run_id)
+    manifest = read_document(storage, path, Manifest)
+    if manifest is not None and manifest.run_id != run_id:
         raise OutputError(
-            f"{place} is the manifest of run {manifest.run_id}; bring this one's own back"
+            f"{storage.uri(path)} is the manifest of run {manifest.run_id}; bring this one's own "
+            "back"
         )
     return manifest
 
 
 def read_manifest(output: str, run_id: str) -> Manifest | None:
     """The manifest of a committed run; None where `run_id` has committed nothing."""
-    storage, path = open_storage(output), manifest_path(run_id)
-    data = storage.read(path)
-    if data is None:
-        return None
-    return parse_manifest(data, run_id, storage.uri(path))
+    return manifest_of(open_storage(output), run_id)
 
 
 def read_failure(output: str, run_id: str) -> Failure | None:
     """What a failed run left; None where `run_id` has not failed."""
-    storage, path = open_storage(output), failure_path(run_id)
-    data = storage.read(path)
-    return None if data is None else parse_run_document(Failure, data, storage.uri(path))
+    return read_document(open_storage(output), failure_path(run_id), Failure)
 
 
-def write_failure(run: RunSpec, reason: str, message: str, counts: Counts | None = None) -> Failure:
+def write_failure(run: RunSpec, reason: str, message: str, counts: Counts | None = None) -> None:
     """Leave runs/<run_id>/failure.json, for entry points and schedulers to read."""
     storage = open_storage(run.output)
     rejected = counts is not None and counts.rows_rejected > 0
     failure = Failure(
-        run_id=run.run_id,
-        run_key=run.run_key,
-        job=run.job,
-        partition=run.partition,
-        started_at=run.started_at,
+        **run.model_dump(include={*RunName.model_fields}),
         failed_at=utc_now(),
         reason=reason,
         message=message,
@@ -291,7 +236,6 @@ def write_failure(run: RunSpec, reason: str, message: str, counts: Counts | None
         staged_rejects=storage.uri(run.staged("rejects")) if rejected else None,
     )
     storage.write(failure_path(run.run_id), failure.model_dump_json().encode())
-    return failure
 
 
 def describe_columns(schema: pa.Schema) -> tuple[Column, ...]:

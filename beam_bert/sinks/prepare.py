@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass
 
 from beam_bert.errors import OutputError
+from beam_bert.settings.naming import named
 from beam_bert.sinks.commit_journal import (
-    CommitJournal,
     Withdrawn,
     foreign_files,
     pending_commit_journals,
@@ -14,7 +15,8 @@ from beam_bert.sinks.commit_journal import (
 )
 from beam_bert.sinks.records import forget_listings
 from beam_bert.sinks.run import TABLES, RunSpec, partition_levels
-from beam_bert.storage import Storage, open_storage
+from beam_bert.storage.base import Storage
+from beam_bert.storage.places import open_storage
 
 
 @dataclass(frozen=True)
@@ -49,12 +51,20 @@ def prepare_output(run: RunSpec) -> PreparedOutput:
     storage = open_storage(run.output)
     _probe(storage, run)
     forget_listings()
-    pending = pending_commit_journals(storage)
-    finished = [journal for journal in pending if _finish(storage, journal)]
+    finished = []
+    for journal in pending_commit_journals(storage):
+        with suppress(Withdrawn):  # there is a rival
+            roll_forward(storage, journal)
+            finished.append(journal)
     own = [journal.run.run_id for journal in finished if journal.run.run_key == run.run_key]
     _check_levels(storage, run)
-    if not run.overwrite and not run.incremental and not own:
-        _check_free(storage, run)
+    is_apart = not run.overwrite and not run.incremental and not own
+    if is_apart and (foreign := foreign_files(storage, run, None)):
+        raise OutputError(
+            f"{storage.uri(foreign[0].path)} ({len(foreign)} such): the partition holds committed "
+            f"output; give {named('overwrite')} to replace it, {named('incremental')} to add to "
+            f"it, or another {named('partition')}"
+        )
     return PreparedOutput(
         staged_shards=sum(file.name.endswith(".json") for file in storage.list_files(run.records)),
         finished_run_id=own[0] if own else None,
@@ -80,31 +90,12 @@ def clean_staging(output: str, prepared: PreparedOutput) -> None:
     storage.prune("staging")
 
 
-def _finish(storage: Storage, journal: CommitJournal) -> bool:
-    """Whether a commit that has begun is over now; False: it was withdrawn, there is a rival."""
-    try:
-        roll_forward(storage, journal)
-    except Withdrawn:
-        return False
-    return True
-
-
 def _probe(storage: Storage, run: RunSpec) -> None:
     """Write and remove a file, as the commit will have to."""
     probe = f"{run.staging}/probe-{run.run_id}"
     storage.write(probe, b"beam_bert was here to see whether it may write")
     storage.delete(probe)
     storage.prune("staging")
-
-
-def _check_free(storage: Storage, run: RunSpec) -> None:
-    foreign = foreign_files(storage, run, None)
-    if foreign:
-        raise OutputError(
-            f"{storage.uri(foreign[0].path)} ({len(foreign)} such): the partition holds committed "
-            "output; give --overwrite to replace it, --incremental to add to it, or another "
-            "--partition"
-        )
 
 
 def _check_levels(storage: Storage, run: RunSpec) -> None:
@@ -116,9 +107,9 @@ def _check_levels(storage: Storage, run: RunSpec) -> None:
             if name.endswith(".parquet") and _keys(folders) != keys:
                 place = storage.uri("/".join([table, *folders]))
                 raise OutputError(
-                    f"--partition={run.partition!r} does not fit {place}: all partitions of a "
-                    f"table have the same keys, here {', '.join(_keys(folders)) or 'none'}; use "
-                    "those or another --output"
+                    f"{named('partition', run.partition)} does not fit {place}: all partitions of "
+                    f"a table have the same keys, here {', '.join(_keys(folders)) or 'none'}; use "
+                    f"those or another {named('output')}"
                 )
 
 

@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable
+from collections.abc import Callable
 from functools import lru_cache
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import Field, ValidationError
 
-from beam_bert.sinks.run import TABLES, PathPart, RunSpec, ShardFileName, Table
-from beam_bert.storage import Storage, in_parallel, open_storage
+from beam_bert.sinks.run import TABLES, Document, PathPart, RunSpec, ShardFileName, Table
+from beam_bert.storage.base import Storage, in_parallel
 from beam_bert.storage.paths import resolved
+from beam_bert.storage.places import open_storage
 
 
-class SourceFile(BaseModel):
+class SourceFile(Document):
     """What was read of one input file."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     path: str = Field(description="The file as it was matched.")
     rows: int = Field(description="Rows read of it, used and rejected.")
@@ -40,10 +39,8 @@ class SourceFile(BaseModel):
         return self.identity or resolved(self.path)
 
 
-class ShardFile(BaseModel):
+class ShardFile(Document):
     """One Parquet file as it was written."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     name: ShardFileName = Field(description="File name, the same in staging and in the table.")
     rows: int = Field(description="Rows in the file.")
@@ -51,27 +48,37 @@ class ShardFile(BaseModel):
     crc32c: str = Field(description="CRC32C as Cloud Storage shows it: base64, big-endian.")
 
 
-class ShardRecord(BaseModel):
+class Counts(Document):
+    """The totals of a run or of a shard: rows_read = rows_predicted + rows_rejected."""
+
+    rows_read: int = Field(default=0, description="Rows of all inputs.")
+    rows_predicted: int = Field(default=0, description="Rows read that have a prediction.")
+    rows_written: int = Field(
+        default=0, description="Rows in predictions/: as many, or several of each one predicted."
+    )
+    rows_rejected: int = Field(default=0, description="Rows in rejects/.")
+    files_lost: int = Field(
+        default=0, description="Files that could not be read to their end; `inputs` says why."
+    )
+    rejects_by_reason: dict[str, int] = Field(
+        default_factory=dict, description="Rejected rows by the stable code of what was wrong."
+    )
+    label_counts: dict[str, int] = Field(
+        default_factory=dict, description="Predicted rows by label, where the task gives one."
+    )
+
+
+class ShardRecord(Counts):
     """One slice's result: its totals, its files and what was measured.
 
     All but `stats` is a function of the slice, the model and the settings.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     name: PathPart = Field(description="Shard name without suffix.")
     key: str = Field(description="Key of the slice (see beam_bert.slices.plan.slice_key).")
     ordinal: int = Field(description="Place of the planned unit in the listing.")
     cut: int = Field(description="Segment within the unit.")
     piece: int = Field(default=0, description="Part of that, where it was cut further.")
-    rows_read: int = Field(description="Rows that the source counted.")
-    rows_predicted: int = Field(description="Rows read that have a prediction.")
-    rows_written: int = Field(
-        description="Rows in the predictions shard: as many, or several of each one predicted."
-    )
-    rows_rejected: int = Field(description="Rows in the rejects shard.")
-    rejects_by_reason: dict[str, int] = Field(default_factory=dict)
-    label_counts: dict[str, int] = Field(default_factory=dict)
     files: tuple[SourceFile, ...] = Field(
         default=(), description="What was read of each input file."
     )
@@ -98,24 +105,21 @@ def find_record(run: RunSpec, slice_name: str) -> ShardRecord | None:
     On gs:// staging is listed once a process, since most slices of a fresh run are not there and
     each question is a round trip; what another worker writes later is made again, the same.
     """
-    storage = open_storage(run.output)
+    storage, path = open_storage(run.output), record_path(run, slice_name)
+    size_of: Callable[[str], int | None] = storage.size
     if storage.is_remote:
-        sizes = _staged_sizes(run.output, run.run_key, run.run_id)
-        if record_path(run, slice_name) not in sizes:
+        with _listing_lock:  # the harness's threads would all list at once
+            size_of = _list_staged(run.output, run.run_key, run.run_id).get
+        if size_of(path) is None:
             return None
-    else:
-        sizes = None
-    record = _read_record(storage, record_path(run, slice_name))
+    record = _read_record(storage, path)
     if record is None:
         return None
-    for table in TABLES:
-        file = record.file(table)
-        if file is None:
-            continue
-        path = f"{run.staged(table)}/{file.name}"
-        if (sizes.get(path) if sizes is not None else storage.size(path)) != file.bytes:
-            return None
-    return record
+    files = [(table, file) for table in TABLES if (file := record.file(table)) is not None]
+    is_whole = all(
+        size_of(f"{run.staged(table)}/{file.name}") == file.bytes for table, file in files
+    )
+    return record if is_whole else None
 
 
 def write_record(storage: Storage, run: RunSpec, record: ShardRecord) -> None:
@@ -129,21 +133,16 @@ def staged_progress(run: RunSpec) -> tuple[int, int, int]:
     Cheap enough to ask every few seconds: each record is read once a process.
     """
     storage = open_storage(run.output)
-    paths = [file.path for file in storage.list_files(run.records) if _is_record(file.name)]
+    names = (file.name for file in storage.list_files(run.records))
+    paths = [f"{run.records}/{n}" for n in names if n.endswith(".json") and n[0] != "."]
     known = _progress.setdefault((run.output, run.run_key), {})
     new = [path for path in paths if path not in known]
-    for path, record in zip(new, _read_records(storage, new), strict=True):
+    read = in_parallel(lambda path: _read_record(storage, path), new, storage.parallelism)
+    for path, record in zip(new, read, strict=True):
         if record is not None:
             known[path] = (record.rows_read, sum(file.bytes for file in record.files))
     counts = [known[path] for path in paths if path in known]
     return len(counts), sum(rows for rows, _ in counts), sum(size for _, size in counts)
-
-
-def staged_records(run: RunSpec) -> list[ShardRecord]:
-    """Every record in staging, by name: also those of an older plan."""
-    storage = open_storage(run.output)
-    paths = [file.path for file in storage.list_files(run.records) if _is_record(file.name)]
-    return [record for record in _read_records(storage, paths) if record is not None]
 
 
 _progress: dict[tuple[str, str], dict[str, tuple[int, int]]] = {}
@@ -156,23 +155,10 @@ def forget_listings() -> None:
     _progress.clear()
 
 
-def _staged_sizes(output: str, run_key: str, run_id: str) -> dict[str, int]:
-    with _listing_lock:  # the harness's threads would all list at once
-        return _list_staged(output, run_key, run_id)
-
-
 @lru_cache(maxsize=4)
 def _list_staged(output: str, run_key: str, run_id: str) -> dict[str, int]:
     files = open_storage(output).list_files(f"staging/{run_key}")
     return {file.path: file.size for file in files}
-
-
-def _is_record(name: str) -> bool:
-    return name.endswith(".json") and not name.startswith(".")
-
-
-def _read_records(storage: Storage, paths: Iterable[str]) -> list[ShardRecord | None]:
-    return in_parallel(lambda path: _read_record(storage, path), paths, storage.parallelism)
 
 
 def _read_record(storage: Storage, path: str) -> ShardRecord | None:

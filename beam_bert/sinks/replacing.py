@@ -16,10 +16,10 @@ import pyarrow.parquet as pq
 
 from beam_bert.errors import RunFailed
 from beam_bert.sinks.manifest import OutputFile, Replaced
-from beam_bert.sinks.run import TABLES, RunSpec
+from beam_bert.sinks.run import RunSpec
 from beam_bert.sinks.shards import stage_file
 from beam_bert.slices.schema import REJECT_SCHEMA
-from beam_bert.storage import Storage
+from beam_bert.storage.base import Storage
 
 
 def replace_file(
@@ -42,38 +42,56 @@ def replace_file(
     others = tuple(source for source in file.sources if source not in read_again)
     if file.sources and not others:
         return Replaced(path=file.path)
+    rows = read_rows(storage, file)
+    if others != file.sources:
+        rows = rows.filter(pc.is_in(rows["source_file"], value_set=pa.array(others)))
+        if rows.num_rows == 0:
+            return Replaced(path=file.path)
+    columns = schema if file.table == "predictions" else REJECT_SCHEMA
+    made_of = (file.key, others, str(columns))
+    try:
+        return Replaced(
+            path=file.path, kept=stage_again(storage, run, file, rows, columns, made_of, others)
+        )
+    except pa.ArrowException as error:
+        raise RunFailed(
+            f"{storage.uri(file.path)} does not go into the table's new columns ({error}); nothing "
+            "was committed"
+        ) from error
+
+
+def read_rows(storage: Storage, file: OutputFile) -> pa.Table:
+    """The rows of a committed file.
+
+    Raises:
+      RunFailed: it has gone.
+    """
     data = storage.read(file.path)
     if data is None:
         raise RunFailed(
             f"{storage.uri(file.path)} was removed by somebody else; nothing was committed, run "
             "again: the shards in staging are used again"
         )
-    rows = pq.read_table(io.BytesIO(data))
-    if others != file.sources:
-        rows = rows.filter(pc.is_in(rows["source_file"], value_set=pa.array(others)))
-        if rows.num_rows == 0:
-            return Replaced(path=file.path)
-    (table,) = (table for table in TABLES if file.path.startswith(f"{table}/"))
-    columns = schema if table == "predictions" else REJECT_SCHEMA
-    made_of = (file.key, others, str(columns))
+    return pq.read_table(io.BytesIO(data))
+
+
+def stage_again(
+    storage: Storage,
+    run: RunSpec,
+    first: OutputFile,
+    rows: pa.Table,
+    columns: pa.Schema,
+    made_of: object,
+    sources: tuple[str, ...],
+    stored_bytes: int = 0,
+) -> OutputFile:
+    """Stage rows of committed files, the first of which is `first`, as a new file beside it.
+
+    `made_of` is all that the rows hang on: the same gives the same name.
+    """
     key = hashlib.sha256(repr(made_of).encode()).hexdigest()[:16]
-    name = f"{file.name.rsplit('-', 1)[0]}-{key}"
-    batch = pa.RecordBatch.from_arrays(
-        [column.combine_chunks() for column in rows.columns], schema=rows.schema
-    )
-    try:
-        kept = stage_file(storage, run, table, name, batch, columns)
-    except pa.ArrowException as error:
-        raise RunFailed(
-            f"{storage.uri(file.path)} does not go into the table's new columns ({error}); nothing "
-            "was committed"
-        ) from error
-    return Replaced(
-        path=file.path,
-        kept=OutputFile(
-            path=f"{file.folder}/{kept.name}",
-            key=key,
-            sources=others,
-            **kept.model_dump(exclude={"name"}),
-        ),
-    )
+    name = f"{first.name.rsplit('-', 1)[0]}-{key}"
+    arrays = [column.combine_chunks() for column in rows.columns]
+    batch = pa.RecordBatch.from_arrays(arrays, schema=rows.schema)
+    kept = stage_file(storage, run, first.table, name, batch, columns, stored_bytes)
+    return OutputFile.of(kept, first.folder, key, sources)

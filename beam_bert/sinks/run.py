@@ -19,6 +19,7 @@ import pyarrow as pa
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from beam_bert.errors import OutputError
+from beam_bert.settings.naming import named
 from beam_bert.slices.schema import same_name
 
 Table = Literal["predictions", "rejects"]
@@ -41,30 +42,53 @@ _GUESSED = re.compile(
 _SHARD_FILE = re.compile(r"^[A-Za-z0-9][A-Za-z0-9._-]{0,199}\.parquet$")
 
 
-class RunSpec(BaseModel):
-    """One run, as every worker knows it: small, frozen, picklable.
+class Document(BaseModel):
+    """What is written beside the tables: never changed, and nothing unknown in it."""
+
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", protected_namespaces=(), populate_by_name=True
+    )
+
+
+class RunName(Document):
+    """Which run a document is of.
 
     `run_id` names this launch; `run_key` names its work (a digest of partition, settings, model
     version and schema version), so that two launches of the same work share staged shards.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
-
-    run_id: PathPart = Field(description="Name of this launch.")
+    run_id: PathPart = Field(description="Name of the launch.")
     run_key: PathPart = Field(
         description="Digest of partition, settings, model version and schema version."
     )
-    output: str = Field(min_length=1, description="Folder or gs:// prefix of the whole output.")
-    partition: str = Field(
-        default="", description="key=value levels below predictions/; may be empty."
-    )
-    overwrite: bool = Field(default=False, description="Replace what the partition holds.")
-    incremental: bool = Field(
-        default=False, description="Add to the table, and replace the rows of files read again."
-    )
+    job: str = Field(description="Which job this was.")
+    partition: str = Field(description="key=value levels below predictions/; may be empty.")
+    started_at: str = Field(description="Start of the run, ISO 8601, UTC.")
+
+
+class RunFacts(RunName):
+    """What a launch knows of its run, and the manifest tells of it."""
+
     answers_digest: str = Field(
         default="",
         description="Digest of all that decides an answer beside the text: job, settings, model.",
+    )
+    files_left_out: int = Field(
+        default=0, description="Files of input folders that were skipped: names without a format."
+    )
+    left_out: tuple[str, ...] = Field(default=(), description="The first of them, by path.")
+    config: dict[str, Any] = Field(default_factory=dict, description="The job's settings.")
+    model: dict[str, Any] = Field(default_factory=dict, description="Name, version and so on.")
+    versions: dict[str, str] = Field(default_factory=dict, description="Software versions.")
+
+
+class RunSpec(RunFacts):
+    """One run, as every worker knows it: small, frozen, picklable."""
+
+    output: str = Field(min_length=1, description="Folder or gs:// prefix of the whole output.")
+    overwrite: bool = Field(default=False, description="Replace what the partition holds.")
+    incremental: bool = Field(
+        default=False, description="Add to the table, and replace the rows of files read again."
     )
     max_reject_rate: float = Field(
         default=0.05,
@@ -75,17 +99,6 @@ class RunSpec(BaseModel):
     max_lost_files: int = Field(
         default=0, ge=0, description="Files that may be lost before the run fails."
     )
-    files_left_out: int = Field(
-        default=0,
-        description="Files of input folders that are skipped: names without a format.",
-    )
-    left_out: tuple[str, ...] = Field(default=(), description="The first of them, by path.")
-    job: str = Field(default="classify", description="Which job this is.")
-    config: dict[str, Any] = Field(default_factory=dict, description="The job's settings.")
-    model: dict[str, Any] = Field(default_factory=dict, description="Name, version and so on.")
-    versions: dict[str, str] = Field(default_factory=dict, description="Software versions.")
-    started_at: str = Field(default="", description="Start of the run, ISO 8601, UTC.")
-
     table_columns: str = Field(
         default="", description="The table's columns when the run was planned, as manifests do."
     )
@@ -157,18 +170,18 @@ def partition_levels(partition: str) -> list[str]:
         match = _PARTITION_LEVEL.fullmatch(level)
         if match is None or level != level.strip() or len(level.encode()) > _MAX_LEVEL_BYTES:
             raise OutputError(
-                f"--partition={partition!r}: {level!r} is not key=value (letters, digits and "
+                f"{named('partition', partition)}: {level!r} is not key=value (letters, digits and "
                 "'_' in the key; no '/', '=', '%' or quotes in the value), such as "
                 "run_date=2026-11-23"
             )
         if match[2].casefold() in _NULLS:
             raise OutputError(
-                f"--partition={partition!r}: some readers take the value {match[2]!r} for null; "
-                "give another"
+                f"{named('partition', partition)}: some readers take the value {match[2]!r} for "
+                "null; give another"
             )
         key = match[1].casefold()
         if key in keys:
-            raise OutputError(f"--partition={partition!r}: the key {match[1]!r} stands twice")
+            raise OutputError(f"{named('partition', partition)}: the key {match[1]!r} stands twice")
         keys.add(key)
     return levels
 
@@ -177,8 +190,9 @@ def partition_notes(partition: str) -> list[str]:
     """What readers see differently in a partition's values."""
     values = [level.split("=", 1)[1] for level in partition_levels(partition)]
     return [
-        f"--partition: not all readers see the text {value!r}: Spark, DuckDB, Polars and pyarrow "
-        "guess types, each its own way; a value that is no number, time or boolean is one for all"
+        f"{named('partition')}: not all readers see the text {value!r}: Spark, DuckDB, Polars and "
+        "pyarrow guess types, each its own way; a value that is no number, time or boolean is one "
+        "for all"
         for value in values
         if _GUESSED.fullmatch(value)
     ]
@@ -210,6 +224,6 @@ def check_partition_columns(partition: str, schema: pa.Schema) -> None:
         column = columns.get(same_name(level.split("=")[0]))
         if column is not None:
             raise OutputError(
-                f"--partition={partition!r}: the output has a column {column!r} of the same name; "
-                "use another key or leave that column out of --keep_columns"
+                f"{named('partition', partition)}: the output has a column {column!r} of the same "
+                f"name; use another key or leave that column out of {named('keep_columns')}"
             )

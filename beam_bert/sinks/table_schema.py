@@ -16,12 +16,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from beam_bert.errors import OutputError, RunFailed
+from beam_bert.settings.naming import named
 from beam_bert.sinks.committed_files import read_manifests
 from beam_bert.sinks.manifest import OutputFile, decoded_schema
 from beam_bert.sinks.run import RunSpec, partition_levels
 from beam_bert.slices.conversion import is_list, is_text
 from beam_bert.slices.schema import all_nullable, same_name
-from beam_bert.storage import Storage
+from beam_bert.storage.base import Storage
 
 _EXACT_IN_DOUBLES = 2**53
 
@@ -48,12 +49,7 @@ class CommittedTable:
 
     def holds_only_nulls(self, column: str) -> bool:
         """Whether no file has a value in a column, as their footers say."""
-        for chunk in self._chunks(column):
-            if chunk.statistics is None or not chunk.statistics.has_null_count:
-                return False
-            if chunk.statistics.null_count < chunk.num_values:
-                return False
-        return True
+        return all(map(_has_only_nulls, self._chunks(column)))
 
     def fits_doubles(self, column: str) -> bool:
         """Whether doubles hold all integers of a column exactly, as the footers say."""
@@ -61,11 +57,7 @@ class CommittedTable:
             statistics = chunk.statistics
             if chunk.physical_type not in ("INT32", "INT64") or chunk.num_values == 0:
                 continue
-            if (
-                statistics is not None
-                and statistics.has_null_count
-                and statistics.null_count == chunk.num_values
-            ):
+            if _has_only_nulls(chunk):
                 continue
             if statistics is None or not statistics.has_min_max:
                 return False
@@ -83,6 +75,13 @@ class CommittedTable:
                 for chunk in map(group.column, range(metadata.num_columns)):
                     if chunk.path_in_schema.split(".")[0] == column.split(".")[0]:
                         yield chunk
+
+
+def _has_only_nulls(chunk: pq.ColumnChunkMetaData) -> bool:
+    statistics = chunk.statistics
+    if statistics is None or not statistics.has_null_count:
+        return False
+    return bool(statistics.null_count >= chunk.num_values)
 
 
 def read_table(storage: Storage, partition: str, overwrite: bool) -> CommittedTable:
@@ -172,7 +171,7 @@ def _united(
         if field.type != own.type and not table.holds_only_nulls(field.name):
             raise OutputError(
                 f"the table's column {field.name} is {field.type}, and this job's is {own.type}; "
-                "use another --output"
+                f"use another {named('output')}"
             )
         return own.type
     if field.type == own.type or carried[own.name]:
@@ -189,8 +188,8 @@ def _united(
         return pa.string()
     raise OutputError(
         f"column {own.name} is {own.type} in this input and {field.type} in the table: give "
-        "--evolve text to make it text from now on, leave it out of --keep_columns, or use "
-        "another --output"
+        f"{named('evolve')} text to make it text from now on, leave it out of "
+        f"{named('keep_columns')}, or use another {named('output')}"
     )
 
 
@@ -208,7 +207,10 @@ def widened(table: pa.DataType, night: pa.DataType) -> pa.DataType | None:
     if pa.types.is_struct(table) and pa.types.is_struct(night):
         return _widened_struct(table, night)
     kinds = (pa.types.is_integer, pa.types.is_floating)
-    if any(is_kind(table) and is_kind(night) for is_kind in kinds) or _are_times(table, night):
+    are_times = pa.types.is_timestamp(table) and pa.types.is_timestamp(night)
+    if are_times and table.tz != night.tz:
+        return None
+    if are_times or any(is_kind(table) and is_kind(night) for is_kind in kinds):
         return _promoted(table, night)
     numbers = (*kinds, pa.types.is_decimal)
     if not all(any(is_kind(type_) for is_kind in numbers) for type_ in (table, night)):
@@ -217,10 +219,6 @@ def widened(table: pa.DataType, night: pa.DataType) -> pa.DataType | None:
         floats = pa.types.is_floating(table) or pa.types.is_floating(night)
         return None if floats else _promoted(table, night)
     return pa.float64()
-
-
-def _are_times(one: pa.DataType, other: pa.DataType) -> bool:
-    return all(map(pa.types.is_timestamp, (one, other))) and one.tz == other.tz
 
 
 def _promoted(one: pa.DataType, other: pa.DataType) -> pa.DataType | None:

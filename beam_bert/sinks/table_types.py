@@ -16,6 +16,7 @@ from typing import Literal
 
 import pyarrow as pa
 
+from beam_bert.settings.naming import named
 from beam_bert.slices.conversion import (
     INTERVAL,
     is_bytes,
@@ -210,7 +211,9 @@ def _reasons(type_: pa.DataType, written: pa.DataType, types: Types) -> list[str
     def note(part: pa.DataType) -> pa.DataType:
         rule = rule_of(part, types)
         if rule is not None and rule.why:
-            reasons[f"{part} is written as {rule.becomes} ({rule.why}; --types as_is)"] = None
+            reasons[f"{part} is written as {rule.becomes} ({rule.why}; {named('types')} as_is)"] = (
+                None
+            )
         return part if rule is None else rule.file_type(part)
 
     rebuilt(type_, note)

@@ -9,9 +9,11 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from beam_bert.errors import RunFailed
-from beam_bert.sinks.records import ShardRecord, SourceFile
+from beam_bert.settings.naming import named
+from beam_bert.sinks.records import Counts, ShardRecord, SourceFile
 
 N = TypeVar("N", int, float)
+_SHOWN_REASONS = 5
 _SLICE = re.compile(r"part-\d+-\d+-")  # a shard's name without its key
 
 
@@ -20,30 +22,15 @@ class Totals:
     """Checked records, by name, and their sums."""
 
     records: tuple[ShardRecord, ...]
-    rows_read: int
-    rows_predicted: int
-    rows_written: int
-    rows_rejected: int
-    rejects_by_reason: dict[str, int]
-    label_counts: dict[str, int]
+    counts: Counts
     stats: dict[str, float]
     inputs: tuple[SourceFile, ...]
-
-    @property
-    def lost_files(self) -> tuple[SourceFile, ...]:
-        """Files that could not be read, or not to their end."""
-        return tuple(file for file in self.inputs if file.lost)
 
     @property
     def reject_rate(self) -> float:
         """Share of the rows that was rejected; the marks of lost files are no rows."""
         lost = sum(bool(file.lost) for record in self.records for file in record.files)
-        return max(self.rows_rejected - lost, 0) / max(self.rows_read - lost, 1)
-
-    def top_reasons(self, most: int = 5) -> str:
-        """The most frequent reasons, such as `bad_json 8, empty_text 4`."""
-        common = Counter(self.rejects_by_reason).most_common(most)
-        return ", ".join(f"{reason} {count:,}" for reason, count in common)
+        return max(self.counts.rows_rejected - lost, 0) / max(self.counts.rows_read - lost, 1)
 
 
 def close_totals(records: Iterable[ShardRecord]) -> Totals:
@@ -70,7 +57,7 @@ def close_totals(records: Iterable[ShardRecord]) -> Totals:
             raise RunFailed(
                 f"one slice was made twice and differs, as {other} and as {record.name}: the input "
                 "changed while it was read, or machines compute in different precisions (give "
-                "--precision); nothing was committed"
+                f"{named('precision')}); nothing was committed"
             )
     for record in ordered:
         _check(record)
@@ -78,17 +65,15 @@ def close_totals(records: Iterable[ShardRecord]) -> Totals:
     for file in (file for record in ordered for file in record.files):
         known_file = files.get(file.path)
         files[file.path] = file if known_file is None else _sum_of(known_file, file)
-    return Totals(
-        records=ordered,
-        rows_read=sum(record.rows_read for record in ordered),
-        rows_predicted=sum(record.rows_predicted for record in ordered),
-        rows_written=sum(record.rows_written for record in ordered),
-        rows_rejected=sum(record.rows_rejected for record in ordered),
+    inputs = tuple(files[path] for path in sorted(files))
+    numbers = ("rows_read", "rows_predicted", "rows_written", "rows_rejected")
+    counts = Counts(
+        **{name: sum(getattr(record, name) for record in ordered) for name in numbers},
+        files_lost=sum(bool(file.lost) for file in inputs),
         rejects_by_reason=_sum(record.rejects_by_reason for record in ordered),
         label_counts=_sum(record.label_counts for record in ordered),
-        stats=_sum(record.stats for record in ordered),
-        inputs=tuple(files[path] for path in sorted(files)),
     )
+    return Totals(ordered, counts, _sum(record.stats for record in ordered), inputs)
 
 
 def _sum_of(first: SourceFile, second: SourceFile) -> SourceFile:
@@ -110,10 +95,14 @@ def check_reject_rate(totals: Totals, max_reject_rate: float, staged_rejects: st
       RunFailed: more than `max_reject_rate` of the rows were rejected.
     """
     if totals.reject_rate > max_reject_rate:
+        counts = totals.counts
+        common = Counter(counts.rejects_by_reason).most_common(_SHOWN_REASONS)
+        reasons = ", ".join(f"{reason} {count:,}" for reason, count in common)
         raise RunFailed(
-            f"{totals.rows_rejected:,} of {totals.rows_read:,} rows ({totals.reject_rate:.2%}) "
-            f"were rejected, --max_reject_rate={max_reject_rate:g} allows {max_reject_rate:.2%}: "
-            f"{totals.top_reasons()}; nothing was committed, see the rejects in {staged_rejects}"
+            f"{counts.rows_rejected:,} of {counts.rows_read:,} rows ({totals.reject_rate:.2%}) "
+            f"were rejected, {named('max_reject_rate', max_reject_rate)} allows "
+            f"{max_reject_rate:.2%}: {reasons}; nothing was committed, see the rejects in "
+            f"{staged_rejects}"
         )
 
 
@@ -123,13 +112,13 @@ def check_lost_files(totals: Totals, max_lost_files: int) -> None:
     Raises:
       RunFailed: more than `max_lost_files` of the files were lost.
     """
-    lost = totals.lost_files
+    lost = [file for file in totals.inputs if file.lost]
     if len(lost) > max_lost_files:
         raise RunFailed(
             f"{len(lost):,} of {len(totals.inputs):,} files could not be read to their end, "
-            f"--max_lost_files={max_lost_files} allows {max_lost_files}: {lost[0].path}: "
-            f"{lost[0].lost}; nothing was committed; mend the files, or raise --max_lost_files to "
-            "keep what could be read of them"
+            f"{named('max_lost_files', max_lost_files)} allows {max_lost_files}: {lost[0].path}: "
+            f"{lost[0].lost}; nothing was committed; mend the files, or raise "
+            f"{named('max_lost_files')} to keep what could be read of them"
         )
 
 

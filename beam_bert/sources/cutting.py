@@ -24,7 +24,7 @@ from beam_bert.sources.parquet import open_parquet, read_footer, row_groups
 from beam_bert.sources.records import Splitter
 from beam_bert.sources.spec import Format, SourceSpec
 from beam_bert.sources.stream import BLOCK_BYTES, Oversized, RecordStream
-from beam_bert.storage import crc32c_text
+from beam_bert.storage.base import crc32c_text
 
 _SCAN_BYTES = 4 << 20
 # Of one file, over all its slices: what is more is read again by each of them.

@@ -8,7 +8,7 @@ from typing_extensions import override
 
 from beam_bert.slices.plan import FileEntry
 from beam_bert.sources.lost import ChangedFileError
-from beam_bert.storage import INPUT, StoredFile
+from beam_bert.storage.base import INPUT, StoredFile
 from beam_bert.storage.gcs import GcsStorage, open_gcs_storage
 from beam_bert.storage.object_reader import ObjectReader
 

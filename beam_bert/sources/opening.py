@@ -14,8 +14,8 @@ from typing import Any, BinaryIO, cast
 from beam_bert.errors import BeamBertError, InputError
 from beam_bert.slices.plan import FileEntry
 from beam_bert.sources.lost import ChangedFileError
-from beam_bert.storage import read_regular
 from beam_bert.storage.paths import without_scheme
+from beam_bert.storage.regular_files import read_regular
 
 _GZIP_ROOM = 64 << 10  # what little text is packed may be longer than it
 AHEAD_BYTES = 8 << 20

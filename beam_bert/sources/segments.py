@@ -39,7 +39,7 @@ from beam_bert.sources.rejects import MESSAGES, Rejects
 from beam_bert.sources.spec import Format, SourceSpec
 from beam_bert.sources.stream import BLOCK_BYTES, Block, Oversized, RecordStream
 from beam_bert.sources.text import parse_text, text_splitter, whole_file
-from beam_bert.storage import crc32c_text, wrong_bytes
+from beam_bert.storage.base import crc32c_text, wrong_bytes
 
 Parse = Callable[[Block, SourceSpec], tuple[Columns, Rejects]]
 

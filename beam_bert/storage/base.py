@@ -10,19 +10,22 @@ import base64
 import re
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Iterable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
+from threading import Thread
 from typing import TypeVar
 
 import google_crc32c
 
 from beam_bert.errors import InputError, OutputError, RunFailed, UserError
 from beam_bert.settings.naming import named
+from beam_bert.storage.regular_files import open_regular
 
 T = TypeVar("T")
 R = TypeVar("R")
 
+_READ_BYTES = 1 << 20
 # What no path of ours has in it: it would end elsewhere on some machine.
 _HOSTILE = re.compile(r"[\\\x00-\x1f\x7f]")
 
@@ -122,8 +125,15 @@ class Storage(ABC):
         """Names of the folders directly below `folder`, sorted."""
 
     @abstractmethod
+    def checksum(self, file: StoredFile) -> str | None:
+        """crc32c of a listed file, unpacked; None where it has gone."""
+
     def checksums(self, folder: str, names: Collection[str]) -> dict[str, str]:
         """crc32c of those of `names` that stand directly in `folder`."""
+        wanted = set(names)
+        files = [file for file in self.list_files(folder, recursive=False) if file.name in wanted]
+        values = in_parallel(self.checksum, files, self.parallelism)
+        return {file.name: crc for file, crc in zip(files, values, strict=True) if crc is not None}
 
     @abstractmethod
     def write(self, path: str, data: bytes) -> None:
@@ -171,11 +181,34 @@ def crc32c_text(checksum: google_crc32c.Checksum) -> str:
     return base64.b64encode(checksum.digest()).decode()
 
 
+def crc32c_of_file(path: Path) -> str:
+    """The same of a local file; raises OSError as `open_regular`."""
+    checksum = google_crc32c.Checksum()
+    with open_regular(path) as file:
+        for _ in checksum.consume(file, _READ_BYTES):
+            pass
+    return crc32c_text(checksum)
+
+
 def wrong_bytes(url: str, came: str, stored: str) -> RunFailed:
     """What to raise where bytes came, several times, that are not those that are stored."""
     return RunFailed(
         f"{url}: the bytes that came have crc32c {came}, what is stored has {stored}; {INPUT.again}"
     )
+
+
+def in_thread(call: Callable[[], T]) -> Future[T]:
+    """What `call` returns or raises, in a thread that keeps no process alive."""
+    result: Future[T] = Future()
+
+    def run() -> None:
+        try:
+            result.set_result(call())
+        except BaseException as error:  # raised again where it is waited for
+            result.set_exception(error)
+
+    Thread(target=run, daemon=True).start()
+    return result
 
 
 def in_parallel(function: Callable[[T], R], items: Iterable[T], workers: int) -> list[R]:

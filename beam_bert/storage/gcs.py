@@ -12,11 +12,11 @@ import contextlib
 import errno
 import gzip
 import zlib
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 from io import BytesIO
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import google_crc32c
 from google.api_core import exceptions
@@ -225,59 +225,50 @@ class GcsStorage(Storage):
         return sorted({name.rstrip("/").rsplit("/", 1)[-1] for _, names in pages for name in names})
 
     @override
-    def checksums(self, folder: str, names: Collection[str]) -> dict[str, str]:
-        def checksum(file: StoredFile) -> str:
-            if file.encoding != "gzip":
-                return file.crc32c
-            # Listed is that of the packed bytes.
-            return crc32c_base64(_unpacked(self.read(file.path) or b"", file.encoding))
-
-        wanted = set(names)
-        files = [file for file in self.list_files(folder, recursive=False) if file.name in wanted]
-        return {file.name: checksum(file) for file in files}
+    def checksum(self, file: StoredFile) -> str:
+        if file.encoding != "gzip":
+            return file.crc32c
+        # Listed is that of the packed bytes.
+        return crc32c_base64(self.read(file.path) or b"")
 
     @override
     def write(self, path: str, data: bytes) -> None:
-        self._upload(path, data)
+        self._send(path, len(data), lambda: BytesIO(data))
 
     @override
     def create(self, path: str, data: bytes) -> bool:
         try:
-            self._upload(path, data, if_generation_match=0)
+            self._send(path, len(data), lambda: BytesIO(data), if_generation_match=0)
         except exceptions.PreconditionFailed:
             return False
         return True
-
-    def _upload(self, path: str, data: bytes, **conditions: int) -> None:
-        content_type = "application/json" if path.endswith(".json") else "application/octet-stream"
-        # Every write of ours may be repeated, so each failure may be tried again.
-        options = {"content_type": content_type, "checksum": "crc32c", **conditions}
-        self._send(
-            path,
-            len(data),
-            lambda blob, retry: blob.upload_from_string(data, retry=retry, **options),
-        )
 
     @override
     def upload(self, source: Path, path: str) -> None:
         with self._explained("write", path):
             size = source.stat().st_size
-        self._send(
-            path,
-            size,
-            lambda blob, retry: blob.upload_from_filename(
-                str(source), checksum="crc32c", retry=retry
-            ),
-        )
+        self._send(path, size, lambda: source.open("rb"))
 
-    def _send(self, path: str, size: int, send: Callable[[storage.Blob, Any], None]) -> None:
+    def _send(
+        self, path: str, size: int, opened: Callable[[], BinaryIO], **conditions: int
+    ) -> None:
         # What takes several requests must not begin anew for the last of them.
         several = size > _SINGLE_UPLOAD_BYTES
         blob = self._blob(path, chunk_size=_RANGE_BYTES if several else None)
+        content_type = "application/json" if path.endswith(".json") else "application/octet-stream"
 
         def attempt() -> None:
             try:
-                send(blob, RETRY if several else None)
+                with opened() as file:  # anew: an attempt that was given up may still read its own
+                    blob.upload_from_file(
+                        file,
+                        size=size,
+                        content_type=content_type,
+                        checksum="crc32c",
+                        # Every write of ours may be repeated, so each failure may be tried again.
+                        retry=RETRY if several else None,
+                        **conditions,
+                    )
             except _BROKEN_SESSION as error:
                 if not several:
                     raise

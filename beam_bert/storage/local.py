@@ -2,23 +2,28 @@
 
 from __future__ import annotations
 
-import base64
 import contextlib
 import errno
 import os
 import shutil
 import uuid
-from collections.abc import Collection, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
 
-import google_crc32c
 from filelock import FileLock
 from typing_extensions import override
 
 from beam_bert.errors import RunFailed
 from beam_bert.settings.limits import RUN_DOCUMENT_BYTES
-from beam_bert.storage.base import OUTPUT, Storage, StoredFile, Wording, in_parallel, is_safe_path
+from beam_bert.storage.base import (
+    OUTPUT,
+    Storage,
+    StoredFile,
+    Wording,
+    crc32c_of_file,
+    is_safe_path,
+)
 from beam_bert.storage.durable import make_folder, move, sync_names
 from beam_bert.storage.regular_files import open_regular, read_regular
 
@@ -112,24 +117,12 @@ class LocalStorage(Storage):
                 return []
 
     @override
-    def checksums(self, folder: str, names: Collection[str]) -> dict[str, str]:
-        wanted = set(names)
-        files = [file for file in self.list_files(folder, recursive=False) if file.name in wanted]
-        values = in_parallel(lambda file: self._checksum(file.path), files, self.parallelism)
-        return {
-            file.name: value for file, value in zip(files, values, strict=True) if value is not None
-        }
-
-    def _checksum(self, path: str) -> str | None:
-        checksum = google_crc32c.Checksum()
-        with self._explained("read", path):
+    def checksum(self, file: StoredFile) -> str | None:
+        with self._explained("read", file.path):
             try:
-                with open_regular(self._at(path)) as file:
-                    while chunk := file.read(_READ_BYTES):
-                        checksum.update(chunk)
+                return crc32c_of_file(self._at(file.path))
             except FileNotFoundError:
                 return None
-        return base64.b64encode(checksum.digest()).decode()
 
     @override
     def write(self, path: str, data: bytes) -> None:

@@ -8,16 +8,16 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeout
 from io import BytesIO
-from threading import Thread
 from typing import TypeVar
 
 from google.api_core.retry import Retry
 from google.cloud.storage.exceptions import DataCorruption
 from google.cloud.storage.retry import DEFAULT_RETRY
 from requests.exceptions import JSONDecodeError
+
+from beam_bert.storage.base import in_thread
 
 T = TypeVar("T")
 
@@ -67,21 +67,12 @@ def _limit_s(moved: int) -> float:
 def within(limit_s: Callable[[], float], call: Callable[[], T]) -> T:
     """What `call` returns, if it does so before `limit_s`, which may grow meanwhile.
 
-    Else it is left to itself, in a thread that keeps no process alive.
+    Else it is left to itself.
 
     Raises:
       TimeoutError: it did not.
     """
-    result: Future[T] = Future()
-
-    def run() -> None:
-        try:
-            result.set_result(call())
-        except BaseException as error:  # raised again where it is waited for
-            result.set_exception(error)
-
-    began = time.monotonic()
-    Thread(target=run, daemon=True).start()
+    began, result = time.monotonic(), in_thread(call)
     while (left := began + limit_s() - time.monotonic()) > 0:
         try:
             return result.result(left)

@@ -29,7 +29,8 @@ from beam_bert.settings.limits import (
     WORD_CHARACTERS,
     WORDS_GROWTH,
 )
-from beam_bert.storage import is_model_file, not_a_model_file, read_json, read_regular
+from beam_bert.storage.model_files import is_model_file, not_a_model_file
+from beam_bert.storage.regular_files import read_json, read_regular
 from beam_bert.tokenization import trial
 from beam_bert.tokenization.growth import growth_by, growth_in_words, growth_of, slow_rule
 

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from beam_bert.errors import RunFailed
 from beam_bert.settings.naming import named
-from beam_bert.storage import make_folder, move, sync_file
+from beam_bert.storage.durable import make_folder, move, sync_file
 
 NAME = "state.safetensors"
 

@@ -136,7 +136,7 @@ def deliver(
             put_in_place(made, target)
         delivered = Delivered(str(target), None, metrics)
     else:
-        store = ModelStore.open(config.output)
+        store = ModelStore(config.output)
         with new_folder(work / "model") as made:
             make(made)
             parent = _parent(setup.base.resolved.name, store)

@@ -20,7 +20,7 @@ from beam_bert.encoder.families import FAMILIES
 from beam_bert.errors import ConfigError
 from beam_bert.settings.limits import CONFIG_JSON_BYTES
 from beam_bert.settings.naming import named
-from beam_bert.storage import read_json
+from beam_bert.storage.regular_files import read_json
 
 # Against the one [CLS] state that the residual connection adds.
 _WEIGHT_OF_MEAN = 8.0

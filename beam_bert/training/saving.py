@@ -23,7 +23,7 @@ from beam_bert.models import ModelStore
 from beam_bert.models.store import split_reference
 from beam_bert.settings.naming import named
 from beam_bert.settings.training import TrainingConfig
-from beam_bert.storage import make_folder, move, sync_folder, sync_names
+from beam_bert.storage.durable import make_folder, move, sync_folder, sync_names
 from beam_bert.tokenization.loading import quiet_transformers
 from beam_bert.training.network import PackedNetwork
 
@@ -154,7 +154,7 @@ def check_output(config: TrainingConfig) -> None:
                 f"{given}: name the store alone; {named('alias')} says which alias the version "
                 f"gets ({config.alias})"
             )
-        store = ModelStore.open(config.output)
+        store = ModelStore(config.output)
         store.check_alias(config.alias)
         store.aliases()
         store.versions()  # a damaged record would stop the publication

@@ -21,7 +21,7 @@ from beam_bert.errors import ConfigError, ModelError
 from beam_bert.settings.limits import TOKENIZER_BYTES
 from beam_bert.settings.naming import named
 from beam_bert.settings.training import FinetuneConfig
-from beam_bert.storage import read_json
+from beam_bert.storage.regular_files import read_json
 from beam_bert.training.network import from_pretrained
 from beam_bert.training.saving import save_model
 

@@ -18,7 +18,7 @@ from beam_bert.encoder.checkpoint import Checkpoint, weight_files
 from beam_bert.encoder.config import parse_config, read_config
 from beam_bert.errors import ModelError
 from beam_bert.models.digest import folder_checksums
-from beam_bert.storage import is_model_file
+from beam_bert.storage.model_files import is_model_file
 
 NESTED: Any = json.loads("[" * 100 + "]" * 100)
 

@@ -22,10 +22,11 @@ from beam_bert.evaluation.gate import judge
 from beam_bert.evaluation.run import measure
 from beam_bert.labelled.rows import content_key
 from beam_bert.labelled.trained_rows import TRAINED_ROWS, trained_rows_bytes
-from beam_bert.reports import Evaluation, pages
+from beam_bert.reports import pages
+from beam_bert.reports.evaluation import Evaluation
 from beam_bert.settings.evaluation import EvaluateConfig
 from beam_bert.settings.nightly import GateConfig
-from beam_bert.storage import open_storage
+from beam_bert.storage.places import open_storage
 from pipelines.evaluate import main
 from tests.training.conftest import labelled_rows
 

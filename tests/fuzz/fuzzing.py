@@ -33,7 +33,10 @@ from beam_bert.errors import printable
 from beam_bert.jobs.command_line import exit_code_of, parse_config
 from beam_bert.models import resolve_model
 from beam_bert.settings.inference import ClassifyConfig
-from beam_bert.sinks import commit_run, prepare_output, read_committed_files, read_manifest
+from beam_bert.sinks.commit import commit_run
+from beam_bert.sinks.committed_files import read_committed_files
+from beam_bert.sinks.manifest import read_manifest
+from beam_bert.sinks.prepare import prepare_output
 from beam_bert.tokenization import DocumentTokenizer, WindowSettings, loading
 from tests.sinks.shard_factory import SCHEMA, make_run, stage
 from tests.tokenization.test_documents import documents

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from beam_bert.encoder import load_classifier
 from beam_bert.encoder.spans import best_spans
+from beam_bert.inference.compute_options import ComputeOptions
 from beam_bert.inference.fp32_recheck import RecheckedModel
 from beam_bert.inference.model_handler import BertModelHandler
 from beam_bert.models import resolve_model
@@ -199,10 +200,8 @@ def test_the_job_runs_int8_and_makes_close_calls_at_fp32(bert: Path) -> None:
     def run(recheck_margin: float | None) -> tuple[np.ndarray, float]:
         handler = BertModelHandler(
             resolve_model(str(bert)),
-            precision="int8",
-            device="cpu",
             task=task,
-            recheck_margin=recheck_margin,
+            options=ComputeOptions("int8", "cpu", recheck_margin=recheck_margin),
         )
         (scored,) = handler.run_inference(batch, handler.load_model())
         again = scored.stats["windows_rechecked"]

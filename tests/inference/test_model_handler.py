@@ -18,10 +18,11 @@ from transformers import AutoModelForSequenceClassification, AutoTokenizer
 from beam_bert.encoder import SequenceClassifier, engine, load_classifier
 from beam_bert.encoder.replicas import Replicas
 from beam_bert.errors import RunFailed
+from beam_bert.inference.compute_options import ComputeOptions
 from beam_bert.inference.fp32_recheck import RecheckedModel
 from beam_bert.inference.model_handler import BertModelHandler, score
 from beam_bert.models import resolve_model
-from beam_bert.sinks import Manifest
+from beam_bert.sinks.manifest import Manifest
 from beam_bert.tokenization import DocumentTokenizer, WindowSettings
 from tests.tokenization.test_documents import TEXTS, documents
 
@@ -168,7 +169,9 @@ def test_a_process_keeps_every_gpu_of_its_machine_busy(
         assert free is used[0]
     for device in ("cuda:1", "cpu"):
         asked.clear()
-        BertModelHandler(resolve_model(str(bert)), load=load, device=device).load_model()
+        BertModelHandler(
+            resolve_model(str(bert)), load=load, options=ComputeOptions(device=device)
+        ).load_model()
         assert asked == [device]
 
 

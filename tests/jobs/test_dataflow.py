@@ -24,11 +24,11 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from beam_bert.errors import ConfigError, ModelError
 from beam_bert.inference.model_handler import BertModelHandler
 from beam_bert.jobs.dry_run import read_prices
-from beam_bert.jobs.flex_template import TASKS
 from beam_bert.jobs.run import build, launch, plan_job
 from beam_bert.jobs.runners import parse_gpu
+from beam_bert.settings.answer import JOBS
 from beam_bert.settings.inference import ClassifyConfig, SentimentConfig
-from beam_bert.storage import open_storage
+from beam_bert.storage.places import open_storage
 from tests.jobs.test_run_gs import upload
 from tests.pipeline.answering.conftest import reader
 
@@ -103,7 +103,7 @@ def job(
     ) -> tuple[dict[str, Any], dict[str, Any]]:
         template = tmp_path / "template.json"
         open_storage(place).upload(Path("examples/reviews.jsonl"), "in/reviews.jsonl")
-        config = TASKS[task](input=(f"{place}/in/",), output=f"{place}/out", **settings)
+        config = JOBS[task](input=(f"{place}/in/",), output=f"{place}/out", **settings)
         launch(
             task,
             config,
@@ -294,7 +294,7 @@ def test_a_gpu_that_does_not_exist_is_refused_with_those_that_do(gpu: str, messa
 @pytest.mark.parametrize(
     ("flags", "settings", "error", "message"),
     [
-        ([], {"gpu": "nvidia-l4"}, ConfigError, "--gpu is for --runner=DataflowRunner"),
+        ([], {"gpu": "nvidia-l4"}, ConfigError, "gpu is for --runner=DataflowRunner"),
         (GPU_FLAGS[:3], {"gpu": "nvidia-l4"}, ConfigError, "--sdk_container_image"),
         (GPU_FLAGS[:3], {}, ConfigError, "--extra_package"),
         (GPU_FLAGS, {"gpu": "nvidia-l4", "precision": "int8"}, ConfigError, "runs on CPUs"),

@@ -16,7 +16,7 @@ import pytest
 from apache_beam.runners.dataflow import dataflow_runner
 
 from beam_bert.jobs.runners import check_places, pipeline_options
-from beam_bert.storage import open_storage
+from beam_bert.storage.places import open_storage
 from pipelines import classify, nightly
 from tests.jobs.fake_dataflow import JOB_ID, FakeDataflow, serve
 from tests.jobs.test_dataflow import GPU_FLAGS, credentials

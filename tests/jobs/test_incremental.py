@@ -12,12 +12,15 @@ import pyarrow as pa
 import pytest
 
 from beam_bert.jobs.commands import run_command
-from beam_bert.sinks import RunSpec, commit_run, prepare_output, write_shard
+from beam_bert.sinks.commit import commit_run
+from beam_bert.sinks.prepare import prepare_output
+from beam_bert.sinks.run import RunSpec
+from beam_bert.sinks.shards import write_shard
 from beam_bert.slices.plan import FileEntry
 from beam_bert.sources import list_files, reading
 from beam_bert.sources.opening import open_listed
-from beam_bert.storage import open_storage
 from beam_bert.storage.local import LocalStorage
+from beam_bert.storage.places import open_storage
 from tests.jobs.test_run import ROWS, run, shards, table, write_jsonl
 from tests.sinks.committed import table as committed_table
 from tests.sinks.shard_factory import SCHEMA, make_batch, make_run

@@ -63,12 +63,12 @@ def test_a_small_result_is_one_file_and_its_rejects_stand_beside_it(
         lines = target.read_text().splitlines()
         assert len(lines) == (3 if suffix == "csv" else 2)
         assert "empty_text" in (target.parent / names[1]).read_text()
-    with pytest.raises(beam_bert.BeamBertError, match="is there already: give --overwrite"):
+    with pytest.raises(beam_bert.BeamBertError, match="is there already: give overwrite"):
         beam_bert.sentiment(**settings)
     before = target.read_bytes()
     beam_bert.sentiment(**settings, overwrite=True)
     assert target.read_bytes() == before
-    with pytest.raises(ConfigError, match="--partition is for a dataset"):
+    with pytest.raises(ConfigError, match="partition is for a dataset"):
         beam_bert.sentiment(**settings, partition="d=1")
 
 

@@ -440,6 +440,9 @@ def test_what_fails_after_the_commit_is_a_warning_and_the_run_stays_committed(
         patch.setattr("beam_bert.jobs.run.read_manifest", fails)
         told = committed("unread")
         assert "warning: all is committed, but its manifest cannot be read back: no answer" in told
+        assert run(source, tmp_path / "one.csv", bert) == 0
+        assert "its manifest cannot be read back: no answer" in capsys.readouterr().err
+    assert len((tmp_path / "one.csv").read_text().splitlines()) == 5
     with monkeypatch.context() as patch:
         patch.setattr("beam_bert.sinks.commit_journal.drop_staging", fails)
         assert "error" not in committed("swept later")

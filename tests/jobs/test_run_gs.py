@@ -10,7 +10,7 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
-from beam_bert.storage import open_storage
+from beam_bert.storage.places import open_storage
 from pipelines import classify as classify_command
 from tests.jobs.test_run import ROWS, flags, table, write_jsonl
 from tests.storage.servers import both_servers

@@ -86,13 +86,13 @@ def test_the_command_models_stops_in_one_line(
     capfd: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    ModelStore.open(str(tmp_path / "store")).publish(bert)
+    ModelStore(str(tmp_path / "store")).publish(bert)
 
-    def stop(store: object) -> None:
+    def stop(*_: object, **__: object) -> None:
         os.kill(os.getpid(), signal.SIGTERM)
         time.sleep(5)
 
-    monkeypatch.setattr(display, "print_store", stop)
+    monkeypatch.setattr(display, "show_store", stop)
     assert models.main(["list", str(tmp_path / "store")]) == 143
     assert capfd.readouterr().err == "stopped; an alias has moved wholly or not at all\n"
 

@@ -17,7 +17,7 @@ from tests.models.model_folders import make_model
 def test_a_published_model_is_listed_with_what_was_said_about_it(
     location: str, model: Path
 ) -> None:
-    store = ModelStore.open(location)
+    store = ModelStore(location)
     assert (store.exists(), store.versions(), store.aliases(), store.history()) == (
         False,
         [],
@@ -41,7 +41,7 @@ def test_a_published_model_is_listed_with_what_was_said_about_it(
 
 
 def test_the_same_model_has_the_same_digest_wherever_it_lies(location: str, model: Path) -> None:
-    record = ModelStore.open(location).publish(model)
+    record = ModelStore(location).publish(model)
     here, there = resolve_model(str(model)), resolve_model(f"{location}@{record.version}")
     assert here.version == there.version == record.digest
     assert (here.store_version, here.shown_version) == (None, here.version)
@@ -51,7 +51,7 @@ def test_the_same_model_has_the_same_digest_wherever_it_lies(location: str, mode
 def test_publishing_the_very_same_again_gives_the_version_that_is_there(
     location: str, model: Path, other_model: Path
 ) -> None:
-    store = ModelStore.open(location)
+    store = ModelStore(location)
     first = store.publish(model, metrics={"f1": 0.5, "classes": [1, 2]})
     assert store.publish(model, metrics={"f1": 0.5, "classes": [1, 2]}) == first
     assert store.publish(model, metrics={"f1": 0.6}).version != first.version
@@ -68,7 +68,7 @@ def test_subfolders_come_along_and_pickles_hidden_files_and_training_states_do_n
     (model / "training_args.bin").write_bytes(b"pickle")
     (model / "optimizer.pt").write_bytes(b"pickle")
     (model / "link.txt").symlink_to("vocab.txt")
-    record = ModelStore.open(location).publish(model)
+    record = ModelStore(location).publish(model)
     assert [file.path for file in record.files] == [
         "1_Pooling/config.json",
         "README.md",
@@ -82,7 +82,7 @@ def test_subfolders_come_along_and_pickles_hidden_files_and_training_states_do_n
 def test_promoting_moves_production_to_previous_and_rolling_back_swaps_them(
     location: str, model: Path
 ) -> None:
-    store = ModelStore.open(location)
+    store = ModelStore(location)
     one, two, three = (store.publish(model, notes=str(n)).version for n in range(3))
     assert store.promote(one, reason="first").aliases == {"production": one}
     store.set_alias("candidate", two, reason="trained tonight")
@@ -108,7 +108,7 @@ def test_promoting_moves_production_to_previous_and_rolling_back_swaps_them(
 
 
 def test_promoting_what_is_in_production_changes_nothing(location: str, model: Path) -> None:
-    store = ModelStore.open(location)
+    store = ModelStore(location)
     one, two = (store.publish(model, notes=str(n)).version for n in range(2))
     store.promote(one, reason="first")
     moved = store.promote(two, reason="second", expected_current=one)
@@ -119,7 +119,7 @@ def test_promoting_what_is_in_production_changes_nothing(location: str, model: P
 
 def test_a_promotion_that_expects_something_else_is_refused(location: str, model: Path) -> None:
     other = "20260101T000000-abcdef"
-    store = ModelStore.open(location)
+    store = ModelStore(location)
     one, two = (store.publish(model, notes=str(n)).version for n in range(2))
     with pytest.raises(StoreConflict, match=f"production is not set, not {two} as expected"):
         store.promote(one, reason="first", expected_current=two)
@@ -135,7 +135,7 @@ def test_a_version_and_an_alias_resolve_to_the_folder_of_the_version(
     location: str, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("BEAM_BERT_CACHE", str(tmp_path / "cache"))
-    store = ModelStore.open(location)
+    store = ModelStore(location)
     version = store.publish(model).version
     store.promote(version, reason="first")
     for name in (f"{location}@production", f"{location}@{version}"):
@@ -147,7 +147,7 @@ def test_a_version_and_an_alias_resolve_to_the_folder_of_the_version(
 
 
 def test_what_was_resolved_stays_when_the_alias_moves_on(location: str, model: Path) -> None:
-    store = ModelStore.open(location)
+    store = ModelStore(location)
     one, two = (store.publish(model, notes=str(n)).version for n in range(2))
     store.promote(one, reason="first")
     resolved = resolve_model(f"{location}@production")
@@ -158,7 +158,7 @@ def test_what_was_resolved_stays_when_the_alias_moves_on(location: str, model: P
 
 def test_transformers_loads_a_version_from_its_folder(tmp_path: Path, bert: Path) -> None:
     transformers = pytest.importorskip("transformers")
-    store = ModelStore.open(str(tmp_path / "store"))
+    store = ModelStore(str(tmp_path / "store"))
     folder = store.folder(store.publish(bert).version)
     loaded = transformers.AutoModelForSequenceClassification.from_pretrained(folder)
     assert loaded.config.id2label == {0: "negative", 1: "neutral", 2: "positive"}
@@ -169,8 +169,8 @@ def test_a_relative_location_and_one_with_a_slash_are_the_same_store(
     tmp_path: Path, model: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    version = ModelStore.open("store/banking/").publish(model).version
-    ModelStore.open(tmp_path / "store" / "banking").promote(version, reason="first")
+    version = ModelStore("store/banking/").publish(model).version
+    ModelStore(tmp_path / "store" / "banking").promote(version, reason="first")
     resolved = resolve_model("store/banking@production")
     assert resolved.location == str(tmp_path / "store" / "banking" / "versions" / version)
 
@@ -179,7 +179,7 @@ def test_a_relative_location_and_one_with_a_slash_are_the_same_store(
 
 
 def test_a_missing_alias_lists_those_that_exist_and_the_nearest(location: str, model: Path) -> None:
-    store = ModelStore.open(location)
+    store = ModelStore(location)
     with pytest.raises(ModelError, match=r"banking: there is no model store"):
         store.resolve("production")
     version = store.publish(model).version
@@ -193,7 +193,7 @@ def test_a_missing_alias_lists_those_that_exist_and_the_nearest(location: str, m
 
 
 def test_a_missing_version_names_the_nearest(location: str, model: Path) -> None:
-    store = ModelStore.open(location)
+    store = ModelStore(location)
     with pytest.raises(ModelError, match="there is no model store"):
         store.resolve("20260101T000000-abcdef")
     version = store.publish(model).version
@@ -203,7 +203,7 @@ def test_a_missing_version_names_the_nearest(location: str, model: Path) -> None
 
 
 def test_a_store_without_a_version_says_which_it_has(location: str, model: Path) -> None:
-    store = ModelStore.open(location)
+    store = ModelStore(location)
     store.promote(store.publish(model).version, reason="first")
     with pytest.raises(ModelError, match=r"is a model store, say which version: .*@production"):
         resolve_model(location)
@@ -217,9 +217,9 @@ def test_a_folder_with_an_at_in_its_name_is_a_folder(tmp_path: Path) -> None:
 def test_a_prefix_with_an_at_in_its_name_is_a_prefix(
     new_gs_location: Callable[[], str], model: Path
 ) -> None:
-    store = ModelStore.open(new_gs_location())
+    store = ModelStore(new_gs_location())
     record = store.publish(model)
-    from beam_bert.storage import open_storage
+    from beam_bert.storage.places import open_storage
 
     prefix = f"{store.location}-flat@v2"
     for file in record.files:
@@ -241,14 +241,14 @@ def test_a_prefix_that_is_neither_model_nor_store_says_both(
 
 
 def test_rolling_back_without_a_previous_version_says_so(location: str, model: Path) -> None:
-    store = ModelStore.open(location)
+    store = ModelStore(location)
     store.promote(store.publish(model).version, reason="first")
     with pytest.raises(ModelError, match="no previous version to go back to"):
         store.rollback(reason="back")
 
 
 def test_a_move_without_a_reason_is_refused(location: str, model: Path) -> None:
-    store = ModelStore.open(location)
+    store = ModelStore(location)
     version = store.publish(model).version
     with pytest.raises(ConfigError, match="promote needs a reason"):
         store.promote(version, reason=" \n")
@@ -256,7 +256,7 @@ def test_a_move_without_a_reason_is_refused(location: str, model: Path) -> None:
 
 
 def test_records_are_small_json_files_that_people_can_read(tmp_path: Path, model: Path) -> None:
-    store = ModelStore.open(tmp_path)
+    store = ModelStore(tmp_path)
     record = store.publish(model, metrics={"f1": 0.5})
     store.promote(record.version, reason="first")
     text = (tmp_path / "versions" / f"{record.version}.json").read_text()

@@ -15,7 +15,7 @@ from beam_bert.errors import BeamBertError, ModelError, RunFailed
 from beam_bert.models import ModelStore, ResolvedModel, fetch_model, resolve_model
 from beam_bert.models.cache import cache_key, cached_model
 from beam_bert.models.digest import folder_checksums, model_digest
-from beam_bert.storage import crc32c_base64
+from beam_bert.storage.base import crc32c_base64
 from beam_bert.storage.gcs import GcsStorage
 
 MODEL_FILES = ["config.json", "model.safetensors", "vocab.txt"]
@@ -43,7 +43,7 @@ def downloads(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 @pytest.fixture
 def resolved(new_gs_location: Callable[[], str], model: Path, cache: Path) -> ResolvedModel:
-    store = ModelStore.open(new_gs_location())
+    store = ModelStore(new_gs_location())
     store.promote(store.publish(model).version, reason="first")
     return resolve_model(f"{store.location}@production")
 
@@ -91,7 +91,7 @@ def test_the_same_model_under_another_name_is_not_downloaded_again(
     resolved: ResolvedModel, model: Path, downloads: list[str]
 ) -> None:
     fetch_model(resolved)
-    store = ModelStore.open(resolved.name.split("@")[0])
+    store = ModelStore(resolved.name.split("@")[0])
     again = store.publish(model, notes="the same files")
     fetch_model(resolve_model(f"{store.location}@{again.version}"))
     assert len(downloads) == 3

@@ -14,7 +14,7 @@ from pipelines.models import main
 @pytest.fixture
 def store(location: str, model: Path) -> ModelStore:
     """A store with two versions, the first in production."""
-    store = ModelStore.open(location)
+    store = ModelStore(location)
     first = store.publish(
         model, metrics={"accuracy": 0.91234567, "rows": 500}, notes="[red] one\x1b]0;x\x07"
     )
@@ -134,7 +134,7 @@ def test_a_lost_race_is_one_line_and_exit_code_1(
 def test_a_damaged_version_is_told_by_show(
     store: ModelStore, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from beam_bert.storage import open_storage
+    from beam_bert.storage.places import open_storage
 
     version = store.aliases()["production"]
     open_storage(store.location).write(f"versions/{version}/vocab.txt", b"[PAD]\n[UNk]\n")

@@ -15,8 +15,9 @@ from safetensors.numpy import save_file
 from beam_bert.errors import BeamBertError, ModelError, RunFailed
 from beam_bert.models import ModelStore, fetch_model, resolve_model
 from beam_bert.models.records import is_alias, is_version
-from beam_bert.storage import Storage, is_safe_path, open_storage
+from beam_bert.storage.base import Storage, is_safe_path
 from beam_bert.storage.local import LocalStorage
+from beam_bert.storage.places import open_storage
 
 # Names
 
@@ -39,7 +40,7 @@ from beam_bert.storage.local import LocalStorage
     ],
 )
 def test_a_hostile_alias_is_neither_set_nor_looked_up(tmp_path: Path, name: str) -> None:
-    store = ModelStore.open(tmp_path)
+    store = ModelStore(tmp_path)
     with pytest.raises(ModelError, match="neither an alias nor a version"):
         store.resolve(name)
     with pytest.raises(ModelError, match="cannot be an alias"):
@@ -61,7 +62,7 @@ def test_a_hostile_model_name_is_an_error(
 @pytest.mark.parametrize("location", ["", " ", "a\0b", "s3://bucket/store", "gs://", "http://x"])
 def test_a_location_that_cannot_be_a_store_is_an_error(location: str) -> None:
     with pytest.raises(ModelError):
-        ModelStore.open(location)
+        ModelStore(location)
 
 
 def test_only_plain_names_are_names() -> None:
@@ -86,7 +87,7 @@ def _nothing_changed(store: ModelStore) -> None:
 
 
 def _refused(tmp_path: Path, folder: Path, message: str) -> None:
-    store = ModelStore.open(tmp_path / "store")
+    store = ModelStore(tmp_path / "store")
     with pytest.raises(ModelError, match=message):
         store.publish(folder)
     _nothing_changed(store)
@@ -181,20 +182,20 @@ def test_what_is_no_file_is_not_published(tmp_path: Path, model: Path) -> None:
 def test_a_store_without_write_permission_says_so(tmp_path: Path, model: Path) -> None:
     (tmp_path / "store").mkdir(mode=0o500)
     with pytest.raises(ModelError, match="Permission denied; check the model store"):
-        ModelStore.open(tmp_path / "store").publish(model)
+        ModelStore(tmp_path / "store").publish(model)
 
 
 def test_a_store_whose_place_is_a_file_says_so(tmp_path: Path, model: Path) -> None:
     (tmp_path / "store").write_text("not a folder")
     with pytest.raises(ModelError, match="check the model store and its permissions"):
-        ModelStore.open(tmp_path / "store").publish(model)
+        ModelStore(tmp_path / "store").publish(model)
 
 
 def test_a_bucket_that_is_not_there_says_so(
     new_gs_location: Callable[[], str], model: Path
 ) -> None:
     new_gs_location()
-    store = ModelStore.open("gs://no-such-bucket/store")
+    store = ModelStore("gs://no-such-bucket/store")
     with pytest.raises(BeamBertError, match="no-such-bucket"):
         store.publish(model)
 
@@ -202,7 +203,7 @@ def test_a_bucket_that_is_not_there_says_so(
 def test_a_copy_that_differs_from_its_source_is_never_a_version(
     location: str, model: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    store = ModelStore.open(location)
+    store = ModelStore(location)
     kind = type(open_storage(location))
     real = kind.upload
 
@@ -231,7 +232,7 @@ def test_a_source_that_changes_while_it_is_read_is_never_a_version(
 
     monkeypatch.setattr(kind, "upload", change)
     with pytest.raises(ModelError, match=r"vocab.txt has 6 bytes, its record says 12"):
-        ModelStore.open(location).publish(model)
+        ModelStore(location).publish(model)
     assert open_storage(location).list_files("") == []
 
 
@@ -241,7 +242,7 @@ def test_a_source_that_changes_while_it_is_read_is_never_a_version(
 @pytest.fixture
 def published(tmp_path: Path, model: Path) -> tuple[ModelStore, Path]:
     """A local store with a model in production, and the model's folder."""
-    store = ModelStore.open(tmp_path / "store")
+    store = ModelStore(tmp_path / "store")
     version = store.publish(model).version
     store.promote(version, reason="first")
     return store, Path(store.folder(version))
@@ -294,7 +295,7 @@ def test_a_half_written_version_is_invisible(published: tuple[ModelStore, Path])
 def test_an_unfinished_version_is_cleared_away_after_two_days(
     location: str, model: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    storage, store = open_storage(location), ModelStore.open(location)
+    storage, store = open_storage(location), ModelStore(location)
     finished = store.publish(model, notes="finished")
     storage.write("versions/20200101T000000-abcdef/config.json", b"{}")
     storage.write("versions/29990101T000000-abcdef/config.json", b"{}")
@@ -394,7 +395,7 @@ def test_a_local_version_that_changes_under_a_job_stops_it(
 
 @pytest.mark.parametrize("name", ["a\0b", "~nosuchuser_/x", "x" * 300, "a/" * 3_000, "\ud800"])
 def test_what_cannot_be_a_path_is_no_model_and_no_store(name: str, tmp_path: Path) -> None:
-    for use in (resolve_model, ModelStore.open, lambda _: ModelStore.open(tmp_path).publish(name)):
+    for use in (resolve_model, ModelStore, lambda _: ModelStore(tmp_path).publish(name)):
         with pytest.raises(ModelError) as caught:
             use(name)
         assert len(str(caught.value)) < 400

@@ -11,7 +11,7 @@ import pytest
 
 from beam_bert.errors import ModelError
 from beam_bert.models import ModelStore, resolve_model
-from beam_bert.storage import open_storage
+from beam_bert.storage.places import open_storage
 from pipelines import classify
 
 
@@ -23,7 +23,7 @@ def test_rows_and_manifest_name_the_version_that_the_alias_stood_for(
 ) -> None:
     location = new_gs_location()
     monkeypatch.setenv("BEAM_BERT_CACHE", str(tmp_path / "cache"))
-    store = ModelStore.open(location)
+    store = ModelStore(location)
     record = store.publish(bert)
     store.promote(record.version, reason="first")
     rows, output = tmp_path / "rows.txt", tmp_path / "out"
@@ -60,7 +60,7 @@ def test_a_missing_alias_is_exit_code_2_before_any_work(
     bert: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     location = str(tmp_path / "store")
-    ModelStore.open(location).publish(bert)
+    ModelStore(location).publish(bert)
     rows, output = tmp_path / "rows.txt", tmp_path / "out"
     rows.write_text("I love this\n")
     name = f"{location}@production"

@@ -15,9 +15,10 @@ import pytest
 
 from beam_bert.errors import BeamBertError, RunFailed, StoreConflict
 from beam_bert.models import ModelStore
-from beam_bert.storage import StoredFile, open_storage
+from beam_bert.storage.base import StoredFile
 from beam_bert.storage.gcs import GcsStorage
 from beam_bert.storage.local import LocalStorage
+from beam_bert.storage.places import open_storage
 
 MUTATIONS = ("write", "create", "upload", "delete", "publish")
 NEVER = 10**6
@@ -86,7 +87,7 @@ def files(location: str) -> list[StoredFile]:
 def test_a_publication_killed_anywhere_leaves_the_versions_or_one_whole_more(
     location: str, model: Path, other_model: Path, after: bool
 ) -> None:
-    store = ModelStore.open(location)
+    store = ModelStore(location)
     old = store.publish(model)
     store.promote(old.version, reason="first")
     mutations = count_mutations(lambda: store.publish(other_model, notes="to count"))
@@ -97,7 +98,7 @@ def test_a_publication_killed_anywhere_leaves_the_versions_or_one_whole_more(
         assert isinstance(failing(lambda: store.publish(other_model), at, Killed, after), Killed), (
             at
         )
-        fresh = ModelStore.open(location)
+        fresh = ModelStore(location)
         made = [record for record in fresh.versions() if record not in before]
         assert len(made) == (1 if after and at == mutations else 0), at
         assert fresh.resolve("production") == old
@@ -112,7 +113,7 @@ def test_a_publication_killed_anywhere_leaves_the_versions_or_one_whole_more(
 def test_a_publication_that_fails_anywhere_leaves_not_one_file(
     location: str, model: Path, other_model: Path, after: bool
 ) -> None:
-    store = ModelStore.open(location)
+    store = ModelStore(location)
     store.promote(store.publish(model).version, reason="first")
     before = files(location)
     uploads = len(store.resolve("production").files)
@@ -123,7 +124,7 @@ def test_a_publication_that_fails_anywhere_leaves_not_one_file(
 
 
 def test_a_record_that_cannot_be_written_takes_its_files_along(tmp_path: Path, model: Path) -> None:
-    store = ModelStore.open(tmp_path)
+    store = ModelStore(tmp_path)
     mutations = count_mutations(lambda: store.publish(model, notes="to count"))
     before = files(str(tmp_path))
     raised = failing(lambda: store.publish(model), mutations, RunFailed, after=False)
@@ -135,7 +136,7 @@ def test_a_record_whose_answer_was_lost_keeps_its_files(
     new_gs_location: Callable[[], str], model: Path
 ) -> None:
     location = new_gs_location()
-    store = ModelStore.open(location)
+    store = ModelStore(location)
     mutations = count_mutations(lambda: store.publish(model, notes="to count"))
     raised = failing(lambda: store.publish(model), mutations, RunFailed, after=True)
     assert isinstance(raised, RunFailed)
@@ -149,7 +150,7 @@ def test_a_record_whose_answer_was_lost_keeps_its_files(
 def test_a_move_killed_anywhere_leaves_the_old_aliases_or_the_new_ones(
     location: str, model: Path, action: str, after: bool
 ) -> None:
-    store = ModelStore.open(location)
+    store = ModelStore(location)
     one, two, three = (store.publish(model, notes=str(n)).version for n in range(3))
     store.promote(one, reason="first")
     store.promote(two, reason="second")
@@ -171,7 +172,7 @@ def test_a_move_killed_anywhere_leaves_the_old_aliases_or_the_new_ones(
 
     raised = failing(move, 1, Killed, after)
     assert isinstance(raised, Killed)
-    fresh = ModelStore.open(location)
+    fresh = ModelStore(location)
     assert fresh.aliases() == (new if after else old)
     assert [each.reason for each in fresh.history()][2:] == (["third"] if after else [])
     if after and action == "rollback":
@@ -184,7 +185,7 @@ def test_a_move_killed_anywhere_leaves_the_old_aliases_or_the_new_ones(
 
 
 def test_a_move_is_one_mutation(location: str, model: Path) -> None:
-    store = ModelStore.open(location)
+    store = ModelStore(location)
     version = store.publish(model).version
     assert count_mutations(lambda: store.promote(version, reason="first")) == 1
     assert count_mutations(lambda: store.promote(version, reason="again")) == 0
@@ -193,7 +194,7 @@ def test_a_move_is_one_mutation(location: str, model: Path) -> None:
 def test_a_write_whose_answer_was_lost_and_that_was_sent_again_is_ours(
     location: str, model: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    store = ModelStore.open(location)
+    store = ModelStore(location)
     version = store.publish(model).version
     kind = type(open_storage(location))
     real = kind.create
@@ -217,7 +218,7 @@ def test_sigkill_in_the_middle_of_a_large_upload_leaves_nothing_to_see(
         "    real(number)\n"
         "    if stat.S_ISREG(os.fstat(number).st_mode):\n"
         "        print('synced', flush=True); time.sleep(60)\n"
-        "os.fsync = slow; ModelStore.open(sys.argv[1]).publish(sys.argv[2])"
+        "os.fsync = slow; ModelStore(sys.argv[1]).publish(sys.argv[2])"
     )
     process = subprocess.Popen(
         [sys.executable, "-c", script, str(location), str(model)], stdout=subprocess.PIPE
@@ -226,7 +227,7 @@ def test_sigkill_in_the_middle_of_a_large_upload_leaves_nothing_to_see(
     process.stdout.readline()
     process.send_signal(signal.SIGKILL)
     process.wait()
-    store = ModelStore.open(location)
+    store = ModelStore(location)
     assert files(str(location)) != []
     assert not store.exists()
     store.verify(store.publish(model))
@@ -238,7 +239,7 @@ def test_sigkill_in_the_middle_of_a_large_upload_leaves_nothing_to_see(
 def test_of_two_promotions_at_once_one_wins_and_the_other_is_told(
     location: str, model: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    store = ModelStore.open(location)
+    store = ModelStore(location)
     versions = [store.publish(model, notes=str(n)).version for n in range(3)]
     store.promote(versions[0], reason="first")
     kind = type(open_storage(location))
@@ -251,7 +252,7 @@ def test_of_two_promotions_at_once_one_wins_and_the_other_is_told(
 
     def promote(version: str) -> str | StoreConflict:
         try:
-            ModelStore.open(location).promote(version, reason=f"it is {version}")
+            ModelStore(location).promote(version, reason=f"it is {version}")
         except StoreConflict as conflict:
             return conflict
         return version
@@ -270,13 +271,13 @@ def test_of_two_promotions_at_once_one_wins_and_the_other_is_told(
 def test_of_many_promotions_that_expect_the_same_exactly_one_wins(
     location: str, model: Path
 ) -> None:
-    store = ModelStore.open(location)
+    store = ModelStore(location)
     versions = [store.publish(model, notes=str(n)).version for n in range(7)]
     store.promote(versions[0], reason="first")
 
     def promote(version: str) -> bool:
         try:
-            ModelStore.open(location).promote(version, reason="race", expected_current=versions[0])
+            ModelStore(location).promote(version, reason="race", expected_current=versions[0])
         except StoreConflict:
             return False
         return True
@@ -291,7 +292,7 @@ def test_of_many_promotions_that_expect_the_same_exactly_one_wins(
 
 
 def test_moves_of_different_aliases_at_once_all_succeed(location: str, model: Path) -> None:
-    store = ModelStore.open(location)
+    store = ModelStore(location)
     version = store.publish(model).version
     names = [f"team-{number}" for number in range(6)]
     with ThreadPoolExecutor(7) as racers:
@@ -304,7 +305,7 @@ def test_moves_of_different_aliases_at_once_all_succeed(location: str, model: Pa
 
 
 def test_processes_that_promote_at_once_leave_one_winner(tmp_path: Path, model: Path) -> None:
-    store = ModelStore.open(tmp_path / "store")
+    store = ModelStore(tmp_path / "store")
     versions = [store.publish(model, notes=str(n)).version for n in range(4)]
     store.promote(versions[0], reason="first")
     script = (
@@ -338,18 +339,16 @@ def test_processes_that_promote_at_once_leave_one_winner(tmp_path: Path, model: 
 def test_jobs_that_publish_at_once_get_versions_of_their_own(location: str, model: Path) -> None:
     with ThreadPoolExecutor(4) as publishers:
         made = list(
-            publishers.map(
-                lambda n: ModelStore.open(location).publish(model, notes=str(n)), range(4)
-            )
+            publishers.map(lambda n: ModelStore(location).publish(model, notes=str(n)), range(4))
         )
-    store = ModelStore.open(location)
+    store = ModelStore(location)
     assert {record.version for record in store.versions()} == {record.version for record in made}
     for record in made:
         store.verify(record)
 
 
 def test_readers_see_a_whole_table_while_aliases_move(tmp_path: Path, model: Path) -> None:
-    store = ModelStore.open(tmp_path)
+    store = ModelStore(tmp_path)
     one, two = (store.publish(model, notes=str(n)).version for n in range(2))
     store.promote(one, reason="0")
     store.promote(two, reason="1")

@@ -19,7 +19,6 @@ from beam_bert.jobs import run as jobs
 from beam_bert.jobs.command_line import parse_config
 from beam_bert.jobs.flex_template import (
     DEFAULT_TASK,
-    TASKS,
     container_spec,
     join_list,
     main,
@@ -28,9 +27,10 @@ from beam_bert.jobs.flex_template import (
     task_of,
     to_flags,
 )
+from beam_bert.settings.answer import JOBS
 from beam_bert.settings.fields import is_fixed
 from beam_bert.settings.inference import ClassifyConfig
-from beam_bert.storage import open_storage
+from beam_bert.storage.places import open_storage
 from pipelines import flex_template as launcher
 from tests.platform.terraform_files import ROOT
 
@@ -43,7 +43,7 @@ def parameters_of(task: str) -> dict[str, dict[str, Any]]:
 
 
 PARAMETERS = parameters_of(DEFAULT_TASK)
-each_task = pytest.mark.parametrize("task", TASKS)
+each_task = pytest.mark.parametrize("task", JOBS)
 
 
 def accepts(name: str, value: str, parameters: dict[str, dict[str, Any]] = PARAMETERS) -> bool:
@@ -52,7 +52,7 @@ def accepts(name: str, value: str, parameters: dict[str, dict[str, Any]] = PARAM
 
 @each_task
 def test_every_setting_is_a_parameter_with_words_for_a_person(task: str) -> None:
-    config, parameters = TASKS[task], parameters_of(task)
+    config, parameters = JOBS[task], parameters_of(task)
     settings = {n: f for n, f in config.model_fields.items() if not is_fixed(config, n)}
     assert list(parameters) == [*settings, "task", "sdk_container_image"]
     for name, field in settings.items():
@@ -104,7 +104,7 @@ def test_a_parameter_is_checked_before_a_machine_starts(
 
 @each_task
 def test_the_defaults_pass_their_own_checks_and_mean_the_same(task: str) -> None:
-    config, parameters = TASKS[task], parameters_of(task)
+    config, parameters = JOBS[task], parameters_of(task)
     needed = [*NEEDED, *(["--question=Who\\, and when?"] if task == "answer" else [])]
     defaults = {n: p["defaultValue"] for n, p in parameters.items() if "defaultValue" in p}
     assert all(accepts(name, value, parameters) for name, value in defaults.items())
@@ -191,7 +191,7 @@ def test_the_committed_metadata_is_what_the_settings_say() -> None:
         capture_output=True, text=True, check=True, cwd=ROOT,
     )  # fmt: skip
     assert done.stdout == committed, "run: python terraform/generate.py"
-    for task in set(TASKS) - {DEFAULT_TASK}:
+    for task in set(JOBS) - {DEFAULT_TASK}:
         committed = (ROOT / f"terraform/flex_template/metadata-{task}.json").read_text("utf-8")
         assert json.loads(committed) == metadata(task), "run: python terraform/generate.py"
 

@@ -348,7 +348,7 @@ def test_the_costs_reckon_with_the_examples_defaults(monkeypatch: pytest.MonkeyP
     monkeypatch.syspath_prepend(str(TERRAFORM))
     import cost
 
-    from beam_bert.settings.inference import CPU_SLICE_BYTES, GPU_SLICE_BYTES
+    from beam_bert.settings.inference import ClassifyConfig
 
     variables = (TERRAFORM / "examples/nightly/variables.tf").read_text(encoding="utf-8")
     defaults = dict(re.findall(r"(\w+) += optional\(\w+, \"?([\w-]+)\"?\)", variables))
@@ -357,9 +357,9 @@ def test_the_costs_reckon_with_the_examples_defaults(monkeypatch: pytest.MonkeyP
     assert int(defaults["poll_s"]) == cost.POLL_S
     machines = dict(cost.MACHINES)
     (gpu,) = (name for name in machines if name.startswith("nvidia"))
-    assert machines.pop(gpu) == GPU_SLICE_BYTES
+    assert machines.pop(gpu) == ClassifyConfig.GPU_SLICE_BYTES
     cpu = "n2-standard-4"
-    assert machines == {cpu: CPU_SLICE_BYTES}
+    assert machines == {cpu: ClassifyConfig.CPU_SLICE_BYTES}
     assert f'machine_type = optional(string, "{cpu}")' in variables
     # The defaults finish a million documents of 64 tokens well within the classification's time.
     prices = cost.yaml.safe_load(cost.PRICES.read_text(encoding="utf-8"))

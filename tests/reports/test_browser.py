@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from beam_bert.reports import Examples, render_evaluation, render_run_report
+from beam_bert.reports.pages import Examples, render_evaluation, render_run_report
 from tests.reports.test_pages import evaluation, manifest, night_page
 
 CHROMIUM = shutil.which("chromium")

@@ -11,26 +11,23 @@ from xml.etree import ElementTree
 import pytest
 
 from beam_bert.models.records import AliasMove
-from beam_bert.reports import (
-    AnswerEvaluation,
-    Evaluation,
+from beam_bert.reports import answering, figures, headlines, pages
+from beam_bert.reports import evaluation as report
+from beam_bert.reports.answering import AnswerEvaluation
+from beam_bert.reports.evaluation import Evaluation
+from beam_bert.reports.figures import MissingExtra
+from beam_bert.reports.night import run_lines
+from beam_bert.reports.pages import (
     Examples,
-    MissingExtra,
-    answering,
-    figures,
-    headlines,
-    pages,
     render_answer_evaluation,
     render_evaluation,
     render_failure,
     render_night,
     render_run_report,
 )
-from beam_bert.reports import evaluation as report
-from beam_bert.reports.night import run_lines
 from beam_bert.reports.wording import metric_text, name_text, share_text
-from beam_bert.sinks import Manifest
-from beam_bert.sinks.manifest import Counts, Failure
+from beam_bert.sinks.manifest import Failure, Manifest
+from beam_bert.sinks.records import Counts
 
 STEERING = "\x1b\x07\x9b\u061c\u200f\u202e\u2028\u2066\ufeff"  # terminals, and directions
 HOSTILE = f"</td><script>alert('x')</script><img src=http://evil/x>&amp; $\\frac{{ {STEERING}"

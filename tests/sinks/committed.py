@@ -8,7 +8,7 @@ import json
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from beam_bert.storage import open_storage
+from beam_bert.storage.places import open_storage
 
 
 def snapshot(output: str) -> dict[str, object]:

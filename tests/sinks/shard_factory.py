@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import pyarrow as pa
 
-from beam_bert.sinks import RunSpec, ShardRecord, write_shard
+from beam_bert.sinks.records import ShardRecord
+from beam_bert.sinks.run import RunSpec
+from beam_bert.sinks.shards import write_shard
 from beam_bert.slices.batch import FileRead, SliceBatch
 from beam_bert.slices.plan import Segment, Slice
 from beam_bert.slices.schema import described, output_schema, rejects_batch
+from beam_bert.storage.places import open_storage
 
 SCHEMA = output_schema(
     pa.schema([("stars", pa.int64())]),
@@ -23,6 +26,7 @@ def make_run(output: object, **changes: object) -> RunSpec:
     fields: dict = {
         "run_id": "run-1",
         "run_key": "work-1",
+        "job": "classify",
         "output": str(output),
         "partition": "run_date=2026-11-23",
         "max_reject_rate": 0.9,
@@ -82,3 +86,10 @@ def stage(run: RunSpec, sizes: list[tuple[int, int]]) -> list[ShardRecord]:
         write_shard(run, make_batch(ordinal, rows, rejects), SCHEMA)
         for ordinal, (rows, rejects) in enumerate(sizes)
     ]
+
+
+def staged_records(run: RunSpec) -> list[ShardRecord]:
+    """Every record in staging, by name."""
+    storage = open_storage(run.output)
+    documents = [storage.read(file.path) for file in storage.list_files(run.records)]
+    return [ShardRecord.model_validate_json(document) for document in documents if document]

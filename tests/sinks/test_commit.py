@@ -14,16 +14,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from beam_bert.errors import RunFailed
-from beam_bert.sinks import (
-    ShardRecord,
-    commit_run,
-    find_record,
-    prepare_output,
-    read_failure,
-    read_manifest,
-    write_shard,
-)
-from beam_bert.storage import crc32c_base64, open_storage
+from beam_bert.sinks.commit import commit_run
+from beam_bert.sinks.manifest import read_failure, read_manifest
+from beam_bert.sinks.prepare import prepare_output
+from beam_bert.sinks.records import ShardRecord, find_record
+from beam_bert.sinks.shards import write_shard
+from beam_bert.storage.base import crc32c_base64
+from beam_bert.storage.places import open_storage
 from tests.sinks.committed import doc_ids, snapshot, table
 from tests.sinks.shard_factory import SCHEMA, make_batch, make_run, stage
 
@@ -146,7 +143,7 @@ def test_one_slice_under_two_keys_fails_the_run_and_doubles_no_row(output: str) 
         write_shard(run, dataclasses.replace(batch, key=key), SCHEMA)
         for key in ("a" * 16, "b" * 16)
     ]
-    with pytest.raises(RunFailed, match=r"one slice was made twice .*give --precision"):
+    with pytest.raises(RunFailed, match=r"one slice was made twice .*give precision"):
         commit_run(run, records, SCHEMA)
 
 
@@ -186,7 +183,7 @@ def test_too_many_rejects_publish_nothing_and_say_why_and_where(output: str) -> 
 
     staged_rejects = open_storage(output).uri("staging/work-1/rejects")
     assert str(caught.value) == (
-        "3 of 20 rows (15.00%) were rejected, --max_reject_rate=0.05 allows 5.00%: bad_json 2, "
+        "3 of 20 rows (15.00%) were rejected, max_reject_rate=0.05 allows 5.00%: bad_json 2, "
         f"empty_text 1; nothing was committed, see the rejects in {staged_rejects}"
     )
     failure = read_failure(output, "run-1")

@@ -12,11 +12,12 @@ import pytest
 
 from beam_bert.errors import OutputError
 from beam_bert.jobs.commands import run_command
-from beam_bert.sinks import commit_run, read_committed_files, write_shard
+from beam_bert.sinks.commit import commit_run
+from beam_bert.sinks.committed_files import read_committed_files
 from beam_bert.sinks.compacting import compact, plan_groups
 from beam_bert.sinks.manifest import OutputFile
-from beam_bert.sinks.shards import GROUP_BYTES, row_group_rows
-from beam_bert.storage import open_storage
+from beam_bert.sinks.shards import GROUP_BYTES, row_group_rows, write_shard
+from beam_bert.storage.places import open_storage
 from tests.sinks.committed import doc_ids, snapshot, table
 from tests.sinks.shard_factory import SCHEMA, make_batch, make_run, stage
 from tests.sinks.test_kill import killed

@@ -11,10 +11,12 @@ from typing import Any
 import pytest
 
 from beam_bert.errors import OutputError, UserError
-from beam_bert.sinks import commit_run, prepare_output, read_committed_files, read_manifest
-from beam_bert.sinks.manifest import read_failure
+from beam_bert.sinks.commit import commit_run
+from beam_bert.sinks.committed_files import read_committed_files
+from beam_bert.sinks.manifest import read_failure, read_manifest
+from beam_bert.sinks.prepare import prepare_output
 from beam_bert.sinks.records import find_record, record_path
-from beam_bert.storage import open_storage
+from beam_bert.storage.places import open_storage
 from tests.sinks.shard_factory import SCHEMA, make_run, stage
 
 Change = Callable[[dict[str, Any]], object]

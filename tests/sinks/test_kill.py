@@ -13,20 +13,17 @@ from pathlib import Path
 import pytest
 
 from beam_bert.errors import BeamBertError
-from beam_bert.sinks import (
-    RunSpec,
-    commit_run,
-    find_record,
-    prepare_output,
-    read_manifest,
-    staged_records,
-    write_shard,
-)
-from beam_bert.storage import open_storage
+from beam_bert.sinks.commit import commit_run
+from beam_bert.sinks.manifest import read_manifest
+from beam_bert.sinks.prepare import prepare_output
+from beam_bert.sinks.records import find_record
+from beam_bert.sinks.run import RunSpec
+from beam_bert.sinks.shards import write_shard
 from beam_bert.storage.gcs import GcsStorage
 from beam_bert.storage.local import LocalStorage
+from beam_bert.storage.places import open_storage
 from tests.sinks.committed import snapshot, table
-from tests.sinks.shard_factory import SCHEMA, make_batch, make_run, stage
+from tests.sinks.shard_factory import SCHEMA, make_batch, make_run, stage, staged_records
 
 OLD = [(6, 1), (4, 0), (0, 2)]
 NEW = [(10, 1), (7, 0), (0, 3), (5, 2)]
@@ -120,7 +117,7 @@ def relaunch_without_overwrite(run: RunSpec, records: list) -> None:
     try:
         found = prepare_output(again)
     except BeamBertError as error:
-        assert "--overwrite" in str(error)
+        assert "overwrite" in str(error)
         commit_run(run, records, SCHEMA)
     else:
         assert found.finished_run_id == run.run_id
@@ -236,9 +233,10 @@ def test_shards_of_a_killed_run_are_found_by_the_next_launch(output: str) -> Non
 
 SLOW_COMMIT = """
 import sys, time
-from beam_bert.sinks import RunSpec, commit_run, staged_records
+from beam_bert.sinks.commit import commit_run
+from beam_bert.sinks.run import RunSpec
 from beam_bert.storage.local import LocalStorage
-from tests.sinks.shard_factory import SCHEMA
+from tests.sinks.shard_factory import SCHEMA, staged_records
 
 publish = LocalStorage.publish
 LocalStorage.publish = lambda *args: (time.sleep(0.01), publish(*args))[1]

@@ -9,7 +9,10 @@ import pandas as pd
 import pyarrow.dataset as ds
 import pytest
 
-from beam_bert.sinks import RunSpec, commit_run, prepare_output, write_shard
+from beam_bert.sinks.commit import commit_run
+from beam_bert.sinks.prepare import prepare_output
+from beam_bert.sinks.run import RunSpec
+from beam_bert.sinks.shards import write_shard
 from tests.sinks.shard_factory import SCHEMA, make_batch, make_run, stage
 
 DAYS = ("2026-11-22", "2026-11-23")

@@ -9,10 +9,12 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from beam_bert.errors import OutputError, RunFailed
-from beam_bert.sinks import commit_run, prepare_output, write_shard
+from beam_bert.sinks.commit import commit_run
 from beam_bert.sinks.commit_journal import pending_commit_journals
+from beam_bert.sinks.prepare import prepare_output
 from beam_bert.sinks.run import RunSpec, partition_levels
-from beam_bert.storage import open_storage
+from beam_bert.sinks.shards import write_shard
+from beam_bert.storage.places import open_storage
 from tests.sinks.committed import snapshot
 from tests.sinks.shard_factory import SCHEMA, make_batch, make_run, stage
 
@@ -27,7 +29,7 @@ def test_committed_output_is_in_the_way_unless_overwrite_or_another_partition(ou
     run = make_run(output)
     commit_run(run, stage(run, [(3, 1)]), SCHEMA)
     again = make_run(output, run_id="run-2", run_key="work-2")
-    with pytest.raises(OutputError, match=r"part-00000.*--overwrite .*or another --partition"):
+    with pytest.raises(OutputError, match=r"part-00000.*overwrite .*or another partition"):
         prepare_output(again)
     prepare_output(again.model_copy(update={"overwrite": True}))
     prepare_output(again.model_copy(update={"partition": "run_date=2026-11-24"}))
@@ -87,7 +89,7 @@ def test_a_malformed_partition_is_refused_before_anything_is_written(
     tmp_path: Path, partition: str
 ) -> None:
     run = make_run(tmp_path / "out", partition=partition)
-    with pytest.raises(OutputError, match="--partition=") as caught:
+    with pytest.raises(OutputError, match="partition=") as caught:
         prepare_output(run)
     with pytest.raises(OutputError):
         write_shard(run, make_batch(0, 1), SCHEMA)

@@ -12,22 +12,20 @@ from pathlib import Path
 import pytest
 
 from beam_bert.errors import BeamBertError, RunFailed
-from beam_bert.sinks import (
-    RunSpec,
-    ShardRecord,
-    commit_run,
-    prepare_output,
-    read_manifest,
-    write_shard,
-)
 from beam_bert.sinks import commit as commit_module
+from beam_bert.sinks.commit import commit_run
 from beam_bert.sinks.commit_journal import (
     CommitJournal,
     pending_commit_journals,
     roll_forward,
 )
-from beam_bert.storage import open_storage
+from beam_bert.sinks.manifest import read_manifest
+from beam_bert.sinks.prepare import prepare_output
+from beam_bert.sinks.records import ShardRecord
+from beam_bert.sinks.run import RunSpec
+from beam_bert.sinks.shards import write_shard
 from beam_bert.storage.local import LocalStorage
+from beam_bert.storage.places import open_storage
 from tests.sinks.committed import doc_ids, snapshot
 from tests.sinks.shard_factory import SCHEMA, make_batch, make_run, stage
 

@@ -13,24 +13,20 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from beam_bert.errors import OutputError, RunFailed
-from beam_bert.sinks import (
-    find_record,
-    prepare_output,
-    staged_progress,
-    staged_records,
-    write_shard,
-)
-from beam_bert.sinks.records import record_path
+from beam_bert.sinks.prepare import prepare_output
+from beam_bert.sinks.records import find_record, record_path, staged_progress
 from beam_bert.sinks.shards import (
     HAS_BLOOM_FILTERS,
     ROW_GROUP_ROWS,
     parquet_bytes,
     row_group_rows,
+    write_shard,
 )
 from beam_bert.slices.batch import FileRead
 from beam_bert.slices.schema import REJECT_SCHEMA
-from beam_bert.storage import crc32c_base64, open_storage
-from tests.sinks.shard_factory import SCHEMA, make_batch, make_run
+from beam_bert.storage.base import crc32c_base64
+from beam_bert.storage.places import open_storage
+from tests.sinks.shard_factory import SCHEMA, make_batch, make_run, staged_records
 
 
 def test_a_slice_becomes_a_shard_its_rejects_and_a_record_in_staging(output: str) -> None:

@@ -97,7 +97,7 @@ def test_what_was_changed_stands_in_the_columns_metadata_and_is_said_once() -> N
 def test_names_that_some_reader_refuses(name: str, renamed: str) -> None:
     assert portable_name(name) == renamed
     columns = pa.schema([(name, pa.int64())])
-    assert bool(name_notes(columns)) == (name != renamed)
+    assert bool(name_notes(columns, "; rename it")) == (name != renamed)
     (field,) = portable_names(columns, ["doc_id"])
     assert field.name == renamed
     assert (field.metadata or {}).get(INPUT_NAME, name.encode()).decode() == name
@@ -106,12 +106,12 @@ def test_names_that_some_reader_refuses(name: str, renamed: str) -> None:
 def test_nested_names_that_differ_in_case_are_named_and_renamed() -> None:
     inner = pa.struct([("a", pa.int8()), ("A", pa.int8()), ("", pa.int8()), ("a_2", pa.int8())])
     columns = pa.schema([("s", pa.list_(inner))])
-    notes = name_notes(columns)
+    notes = name_notes(columns, "; rename it")
     assert any("'s.A'" in note and "Spark" in note for note in notes)
     assert any("empty name" in note for note in notes)
     (field,) = portable_names(columns, [])
     assert [each.name for each in field.type.value_type] == ["a", "A_3", "_", "a_2"]
-    assert name_notes(pa.schema([field])) == []
+    assert name_notes(pa.schema([field]), "") == []
 
 
 def test_a_question_with_such_a_name_is_told_what_helps() -> None:
@@ -123,7 +123,7 @@ def test_too_many_levels_are_named() -> None:
     type_: pa.DataType = pa.int8()
     for _ in range(16):
         type_ = pa.struct([("a", type_)])
-    assert "15 levels" in name_notes(pa.schema([("s", type_)]))[0]
+    assert "15 levels" in name_notes(pa.schema([("s", type_)]), "")[0]
 
 
 @pytest.mark.parametrize(
@@ -170,5 +170,5 @@ def test_other_partition_values_are_one_for_all(value: str) -> None:
 
 @pytest.mark.parametrize("value", ["2026-11-27 ", "%2F", "a%2Fb", "-1", "NULL", "a=b", ""])
 def test_partition_values_that_bend_paths_or_nulls_are_refused(value: str) -> None:
-    with pytest.raises(OutputError, match="--partition"):
+    with pytest.raises(OutputError, match="partition"):
         partition_levels(f"night={value}")

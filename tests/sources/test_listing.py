@@ -209,7 +209,7 @@ def test_files_that_are_left_out_are_told_once(
     "place", ["~nosuch_user_/x", "x" * 300, "x/" * 3_000, "a\0b", "a\ud800", "file:///a%00"]
 )
 def test_what_cannot_be_a_path_is_one_line_wherever_it_is_opened(place: str) -> None:
-    from beam_bert.storage import open_storage
+    from beam_bert.storage.places import open_storage
 
     with pytest.raises(InputError) as listed:
         list_files([place])

@@ -17,7 +17,7 @@ import pytest
 
 from beam_bert.errors import InputError
 from beam_bert.sources import list_files
-from beam_bert.storage import open_storage
+from beam_bert.storage.places import open_storage
 from tests.sources.reading_back import read_back
 
 

@@ -13,9 +13,11 @@ from beam_bert.errors import InputError
 from beam_bert.jobs.commands import main
 from beam_bert.models import fetch_model, resolve_model
 from beam_bert.sources import list_files
-from beam_bert.storage import StoredFile, gcs_client, open_storage
+from beam_bert.storage import gcs_client
+from beam_bert.storage.base import StoredFile
 from beam_bert.storage.billing import bill_to
 from beam_bert.storage.gcs_client import process_client
+from beam_bert.storage.places import open_storage
 from tests.storage.faulty_proxy import FaultyProxy, Seen, proxied
 from tests.storage.servers import BUCKET, both_servers
 

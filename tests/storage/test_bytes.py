@@ -19,8 +19,8 @@ import pytest
 from beam_bert.errors import RunFailed
 from beam_bert.slices.plan import Slice, Unit, plan_units
 from beam_bert.sources import SourceSpec, cut_unit, inspect_source, list_files, read_slice
-from beam_bert.storage import open_storage
 from beam_bert.storage.kept_bytes import KEPT
+from beam_bert.storage.places import open_storage
 from tests.storage.faulty_proxy import FaultyProxy, proxied
 from tests.storage.servers import both_servers
 

@@ -17,8 +17,10 @@ from google.cloud import storage as google_storage
 from google.cloud.storage import blob as library
 
 from beam_bert.errors import BeamBertError
-from beam_bert.storage import crc32c_base64, gcs, open_storage
+from beam_bert.storage import gcs
+from beam_bert.storage.base import crc32c_base64
 from beam_bert.storage.gcs import GcsStorage
+from beam_bert.storage.places import open_storage
 from tests.storage.faulty_proxy import FAULTS, OPERATIONS, FaultyProxy, hurry
 from tests.storage.servers import BUCKET, both_servers
 

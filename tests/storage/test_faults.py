@@ -12,8 +12,8 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
-from beam_bert.storage import open_storage
 from beam_bert.storage.kept_bytes import KEPT
+from beam_bert.storage.places import open_storage
 from pipelines import classify as classify_command
 from tests.jobs.test_run import ROWS, write_jsonl
 from tests.jobs.test_run_gs import upload

@@ -14,7 +14,7 @@ import torch
 from beam_bert.models import ModelStore
 from beam_bert.models.cache import cached_model
 from beam_bert.models.digest import folder_checksums, model_digest
-from beam_bert.storage import open_storage
+from beam_bert.storage.places import open_storage
 from beam_bert.training import saving
 from beam_bert.training.checkpoint import TrainingState, write_state
 
@@ -102,7 +102,7 @@ def test_a_saved_model_and_the_one_that_replaces_it(
 
 
 def test_a_published_version_and_its_alias(root: Path, disk: Disk, bert: Path) -> None:
-    store = ModelStore.open(root / "new" / "store")
+    store = ModelStore(root / "new" / "store")
     record = store.publish(bert)
     assert disk.lost(root) == []
     store.promote(record.version, reason="first")

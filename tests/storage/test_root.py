@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from beam_bert.errors import OutputError
-from beam_bert.storage import Storage, open_storage
+from beam_bert.storage.base import Storage
+from beam_bert.storage.places import open_storage
 
 CALLS: dict[str, Callable[[Storage, str, Path], object]] = {
     "read": lambda place, path, _: place.read(path),

@@ -10,8 +10,9 @@ from pathlib import Path
 import pytest
 
 from beam_bert.errors import BeamBertError, ModelError, OutputError, RunFailed
-from beam_bert.storage import Wording, crc32c_base64, in_parallel, open_storage
+from beam_bert.storage.base import Wording, crc32c_base64, in_parallel
 from beam_bert.storage.local import LocalStorage
+from beam_bert.storage.places import open_storage
 from tests.storage.faulty_proxy import hurry
 
 
@@ -135,7 +136,7 @@ def test_a_service_that_keeps_failing_is_a_failed_run(
         raise exceptions.ServiceUnavailable("try\nlater")
 
     place = open_storage(new_gs_output())
-    monkeypatch.setattr(Blob, "upload_from_string", refuse)
+    monkeypatch.setattr(Blob, "upload_from_file", refuse)
     hurry(monkeypatch, give_up_s=0.1)
     with pytest.raises(
         RunFailed, match=r"cannot write gs://.*/a/x: .*the last time 503 try later; run the same"
@@ -151,7 +152,7 @@ def test_forbidden_is_a_users_mistake(new_gs_output, monkeypatch: pytest.MonkeyP
         raise exceptions.Forbidden("needs storage.objects.create")
 
     place = open_storage(new_gs_output())
-    monkeypatch.setattr(Blob, "upload_from_string", refuse)
+    monkeypatch.setattr(Blob, "upload_from_file", refuse)
     with pytest.raises(OutputError, match=r"storage\.objects\.create; check .* your rights"):
         place.write("a/x", b"one")
 
@@ -166,7 +167,8 @@ def test_a_large_object_is_written_and_copied_whole(new_gs_output) -> None:
 
 def test_a_local_run_imports_neither_beam_nor_google_cloud() -> None:
     script = (
-        "import sys; from beam_bert.storage import open_storage; import beam_bert.sinks; "
+        "import sys; from beam_bert.storage.places import open_storage; "
+        "import beam_bert.sinks.commit, beam_bert.sinks.prepare; "
         "open_storage('out').list_files('x'); "
         "print(*[m for m in ('apache_beam', 'google.cloud.storage', 'torch') if m in sys.modules])"
     )

@@ -370,7 +370,7 @@ def test_a_disk_that_is_full_leaves_no_half_model_and_the_next_run_goes_on(
         assert "No space left on device; make room and run the same command again" in line
         store = str(tmp_path / "store")
         assert "No space left" in refused("--layout", "store", "--output", store, code=1)
-    assert not ModelStore.open(store).exists()
+    assert not ModelStore(store).exists()
     assert not [path for path in tmp_path.iterdir() if path.name.startswith(".")]
     finetune("--epochs", "1")
     assert "going on from the checkpoint" in capfd.readouterr().err

@@ -248,7 +248,7 @@ def test_the_temperature_is_in_the_weights_and_both_errors_are_told(finetune: Fi
 def test_a_version_is_published_as_candidate_with_its_parent(
     finetune: Finetune, tmp_path: Path, train_file: Path
 ) -> None:
-    store = ModelStore.open(tmp_path / "store")
+    store = ModelStore(tmp_path / "store")
     finetune("--layout", "store", output="store")
     first = store.resolve("candidate")
     folder = Path(store.folder(first.version))

@@ -21,8 +21,8 @@ from beam_bert.labelled.answers import read_asked
 from beam_bert.labelled.question_windows import check_questions, question_tokenizer
 from beam_bert.models import fetch_model, resolve_model
 from beam_bert.reports import answering as report
-from beam_bert.reports import render_answer_evaluation
 from beam_bert.reports.evaluation import Model
+from beam_bert.reports.pages import render_answer_evaluation
 from beam_bert.reports.progress import Snapshot, show_progress
 from beam_bert.settings.answer_training import AnswerEvaluateConfig
 from beam_bert.software import software_versions

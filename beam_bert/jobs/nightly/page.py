@@ -11,13 +11,14 @@ from typing import Any
 
 from beam_bert.errors import BeamBertError
 from beam_bert.models import ModelStore
-from beam_bert.reports import MissingExtra, render_night
+from beam_bert.reports.figures import MissingExtra
+from beam_bert.reports.pages import REPORT, render_night
 from beam_bert.settings.nightly import NightlyConfig
 from beam_bert.sinks.manifest import Failure, Manifest, read_failure, read_manifest
-from beam_bert.storage import Storage, open_storage
+from beam_bert.storage.base import Storage
+from beam_bert.storage.places import open_storage
 
 PAGE = "night.html"
-REPORT = "report.html"  # of an evaluation, and of a run
 SHOWN_RUNS, SHOWN_MOVES = 14, 20
 
 
@@ -40,7 +41,7 @@ def write_page(config: NightlyConfig, night: Mapping[str, Any]) -> str | None:
             night,
             store=config.store,
             links=_links(config, night, storage),
-            moves=ModelStore.open(config.store).history()[::-1][:SHOWN_MOVES],
+            moves=ModelStore(config.store).history()[::-1][:SHOWN_MOVES],
             runs=_last_runs(output),
         )
     except MissingExtra:

@@ -6,13 +6,13 @@ from collections.abc import Sequence
 from typing import Any
 
 from beam_bert.errors import NoFilesError, one_line
-from beam_bert.jobs import run as jobs
 from beam_bert.jobs.nightly.gate import known_verdict
+from beam_bert.jobs.run import run_job
 from beam_bert.models import ModelStore
 from beam_bert.models.store import CANDIDATE, PRODUCTION
 from beam_bert.settings.inference import ClassifyConfig, SentimentConfig
 from beam_bert.settings.nightly import NightlyConfig
-from beam_bert.sinks import Manifest
+from beam_bert.sinks.manifest import Manifest
 from beam_bert.sources import list_files
 from beam_bert.terminal import TERMINAL
 from beam_bert.training.finetune import SOURCES
@@ -25,7 +25,7 @@ def show_plan(config: NightlyConfig, beam_flags: Sequence[str] = ()) -> None:
     Raises:
       UserError: what the night would fail of before it trains or reads.
     """
-    store = ModelStore.open(config.store)
+    store = ModelStore(config.store)
     production = store.aliases().get(PRODUCTION)
     candidate = known_candidate(config, store)
     steps = {"train": _training(config, candidate)}
@@ -72,8 +72,8 @@ def classified(
     if config.task == "sentiment":
         # What is not given has the sentiment job's own default.
         settings: dict[str, Any] = section.model_dump(exclude_unset=True)
-        return jobs.sentiment(SentimentConfig(**settings), beam_flags)
-    return jobs.classify(section, beam_flags)
+        section = SentimentConfig(**settings)
+    return run_job(config.task, section, beam_flags)
 
 
 def with_files(patterns: Sequence[str]) -> tuple[str, ...]:

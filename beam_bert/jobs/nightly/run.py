@@ -27,10 +27,11 @@ from beam_bert.models import ModelStore
 from beam_bert.models.cache import cache_folder
 from beam_bert.models.store import CANDIDATE, PRODUCTION
 from beam_bert.settings.nightly import NightlyConfig
-from beam_bert.sinks import Manifest
-from beam_bert.storage import Wording, open_storage
+from beam_bert.sinks.manifest import Manifest
+from beam_bert.storage.base import Wording
 from beam_bert.storage.billing import bill_to
 from beam_bert.storage.paths import resolved
+from beam_bert.storage.places import open_storage
 from beam_bert.terminal import TERMINAL, after_commit
 from beam_bert.training.finetune import finetune
 
@@ -140,8 +141,16 @@ def _refresh(config: NightlyConfig, night: Night) -> None:
     """Train, judge, promote, as far as the steps say."""
     if not {"train", "gate", "promote"} & set(config.steps):
         return
-    store = ModelStore.open(config.store)
-    candidate = _candidate(config, store)
+    store = ModelStore(config.store)
+    candidate = known_candidate(config, store)
+    if (
+        candidate is not None
+        and config.finetune is not None
+        and (
+            store.aliases().get(CANDIDATE) != candidate  # the training was killed just before
+        )
+    ):
+        store.set_alias(CANDIDATE, candidate, reason="it is the one trained on the latest labels")
     if candidate is None and config.finetune is not None and "train" in config.steps:
         with TERMINAL.warnings() as warnings:
             candidate = night.trained = finetune(config.finetune).version
@@ -163,21 +172,10 @@ def _refresh(config: NightlyConfig, night: Night) -> None:
         _write_gate(config, night)
 
 
-def _candidate(config: NightlyConfig, store: ModelStore) -> str | None:
-    """The version made of today's labels and settings; without training: what the alias says."""
-    aliases = store.aliases()
-    candidate = known_candidate(config, store)
-    if candidate is None or config.finetune is None:
-        return candidate
-    if aliases.get(CANDIDATE) != candidate:  # the training was killed just before
-        store.set_alias(CANDIDATE, candidate, reason="it is the one trained on the latest labels")
-    return candidate
-
-
 def _write_down(config: NightlyConfig, line: str) -> None:
     """Write a line into the store's history, once; where that cannot be, the night tells it."""
     with suppress(BeamBertError):
-        store = ModelStore.open(config.store)
+        store = ModelStore(config.store)
         if store.exists() and all(move.reason != line for move in store.history()[-1:]):
             store.note(line)
 
@@ -222,7 +220,7 @@ def _classify(config: NightlyConfig, night: Night, beam_flags: Sequence[str]) ->
     section = config.classify.model_copy(update={"input": with_files(config.classify.input)})
     if section.input:
         manifest = classified(config, section, beam_flags)
-    night.version = ModelStore.open(config.store).aliases().get(PRODUCTION)
+    night.version = ModelStore(config.store).aliases().get(PRODUCTION)
     if manifest is None:
         return
     counts = manifest.counts
@@ -245,7 +243,7 @@ def _alone(store: str) -> Iterator[None]:
     lock = FileLock(path, blocking=False)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        lock.acquire()
+        held = lock.acquire()
     except Timeout:
         raise RunFailed(
             f"another nightly job of {store} is running on this machine; it does this one's work, "
@@ -256,7 +254,5 @@ def _alone(store: str) -> Iterator[None]:
             f"{path.parent} cannot be written ({error.strerror}); set BEAM_BERT_CACHE to another "
             "folder"
         ) from None
-    try:
+    with held:
         yield
-    finally:
-        lock.release()

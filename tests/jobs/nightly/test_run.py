@@ -109,7 +109,7 @@ class Place:
 
     @property
     def store(self) -> ModelStore:
-        return ModelStore.open(self.root / "store")
+        return ModelStore(self.root / "store")
 
     def add_documents(self, name: str, rows: int, seed: int = 3) -> None:
         texts = [{"text": row["text"]} for row in labelled(rows, seed)]

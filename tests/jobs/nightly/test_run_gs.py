@@ -13,7 +13,8 @@ import pytest
 import yaml
 
 from beam_bert.models import ModelStore
-from beam_bert.storage import Storage, open_storage
+from beam_bert.storage.base import Storage
+from beam_bert.storage.places import open_storage
 from pipelines.nightly import main
 from tests.jobs.nightly.test_run import SMALL, labelled, one_thread, write_jsonl
 from tests.storage.faulty_proxy import TRANSIENT, hurry, proxied, random_faults
@@ -107,7 +108,7 @@ def test_nights_in_a_bucket_train_promote_and_classify_what_is_new(
     assert (code, first["decision"], first["rows_predicted"]) == (0, "promoted", 6), error
     assert bucket.read(first["manifest"].removeprefix(bucket.uri("")))
     assert bucket.read("out/nights/2026-11-24/evaluation.json")
-    store = ModelStore.open(bucket.uri("store"))
+    store = ModelStore(bucket.uri("store"))
     assert store.aliases()["production"] == first["version"]
     store.verify(store.resolve("production"))
 
@@ -143,7 +144,7 @@ def test_a_night_behind_a_fifth_of_faults_ends_whole_or_says_why_in_a_line(
             assert predictions(bucket) == []
         code, found, error = night(bucket, "2026-11-24", capsys)
         assert code == 0, error
-    store = ModelStore.open(bucket.uri("store"))
+    store = ModelStore(bucket.uri("store"))
     assert len(store.versions()) == 1
     store.verify(store.resolve("production"))
     rows = predictions(bucket)

@@ -25,7 +25,7 @@ from beam_bert.encoder import load_span_finder
 from beam_bert.errors import ConfigError
 from beam_bert.jobs.command_line import parse_config
 from beam_bert.models import ModelStore
-from beam_bert.reports import AnswerEvaluation
+from beam_bert.reports.answering import AnswerEvaluation
 from beam_bert.settings.answer_training import AnswerEvaluateConfig, AnswerFinetuneConfig
 from beam_bert.settings.evaluation import EvaluateConfig
 from beam_bert.settings.training import FinetuneConfig
@@ -233,7 +233,7 @@ def test_a_version_is_published_with_its_provenance_and_trained_further(
     flags = [*command(encoder, train, place), "--layout=store", "--epochs=1"]
     flags[flags.index("--accept_unlicensed")] = "--accept_base_license"
     assert main(flags) == 0
-    store = ModelStore.open(place)
+    store = ModelStore(place)
     first = store.resolve("candidate")
     made = Path(store.folder(first.version))
     assert "licence: own" in (made / "data.yaml").read_text()
