@@ -36,13 +36,14 @@ BIGQUERY_TYPES = {
 
 def generated_files() -> dict[Path, str]:
     """Every generated file and what it should hold."""
-    from beam_bert.jobs.flex_template import DEFAULT_TASK, TASKS, metadata
+    from beam_bert.jobs.flex_template import DEFAULT_TASK, metadata
+    from beam_bert.settings.answer import JOBS
 
     files = {
         HERE / "flex_template" / f"metadata{'' if t == DEFAULT_TASK else f'-{t}'}.json": _json(
             metadata(t)
         )
-        for t in TASKS
+        for t in JOBS
     } | {
         HERE / "modules/warehouse/columns.json": _json(warehouse_columns()),
     }

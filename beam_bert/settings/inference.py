@@ -205,7 +205,8 @@ class InferenceConfig(ModelConfig, SourceConfig):
     """What everything that runs a model takes: text, the model, how it reads and computes."""
 
 
-# What changes nothing that is written: all other settings of a job are part of every shard's key.
+# What is no part of a shard's key, as it changes nothing that is written (the model stands there by
+# its digest); all other settings of a job are.
 _NOT_IN_KEYS = {
     *("input", "output", "model", "evolve", "overwrite", "incremental", "clean_staging", "run_id"),
     *("max_reject_rate", "max_lost_files", "billing_project", "dry_run", "prices"),
