@@ -5,7 +5,7 @@ Every format ends here, so the rules for a usable text stand in one place.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -40,10 +40,10 @@ class Columns:
     carried: Mapping[str, pa.Array]
     raw: Raws
 
-    def without(self, indices: Iterable[int]) -> Columns:
+    def without(self, indices: npt.NDArray[np.int64]) -> Columns:
         """The same without some of the records."""
         keep = np.ones(len(self.rows), bool)
-        keep[list(indices)] = False
+        keep[indices] = False
         kept = pa.array(keep)
         rows_kept = np.flatnonzero(keep)
         raw = self.raw

@@ -5,10 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from beam_bert.slices.conversion import converted, is_uuid, rebuilt
 from beam_bert.sources.bisect import refused
+from beam_bert.sources.utf8 import invalid_values
 
 _CAST_ERRORS = (pa.ArrowInvalid, pa.ArrowNotImplementedError, pa.ArrowTypeError)
 
@@ -85,10 +88,17 @@ def fitted(
     return good.take(pa.array(new_places, mask=~keep)), bad
 
 
-def valid_text(array: pa.Array) -> tuple[pa.Array, list[int]]:
+def valid_text(array: pa.Array) -> tuple[pa.Array, npt.NDArray[np.int64]]:
     """A text column as strings, null where the bytes are not UTF-8, and the indices of these."""
     # Not as `converted`: bytes in a column of texts are meant as characters.
-    return fitted(array, pa.string(), pa.Array.cast)
+    cast = _cast(array, pa.string(), pa.Array.cast)
+    if cast is not None:
+        return cast, np.array([], np.int64)
+    bad = invalid_values(array)
+    is_bad = np.zeros(len(array), bool)
+    is_bad[bad] = True
+    valid = pc.if_else(pa.array(is_bad), None, array.cast(pa.binary()))
+    return valid.cast(pa.string()), bad
 
 
 def _cast(

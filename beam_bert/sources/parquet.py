@@ -25,13 +25,16 @@ from beam_bert.storage.signatures import SIGNATURE_BYTES
 
 _SMALL_BYTES = 64 << 10
 _TAIL_SHARE = 64  # of a larger file so small a part is looked at for its footer, which mostly fits
-_BATCH_ROWS = 1_024
+# A batch costs about a millisecond of Python and, of dictionaries, a copy of each.
+_BATCH_ROWS = 8_192
 _BATCH_BYTES = 16 << 20
+_PIECE_BYTES = 1 << 20  # of a batch, once its dictionaries are unpacked
 # Read as dictionaries, all texts of a row group that differ stay in memory until its end: a row
 # group of more is read without them, and those after it, fewer rows at a time.
 _MOST_DICTIONARY_BYTES = 256 << 20
 _BATCH_ROWS_OF_LARGE = 256
 _MOST_LOST_ROWS = 100_000_000
+_MOST_NESTING = 60  # Arrow's messages, which stand for rows in keys and between workers, hold 64
 
 # What pyarrow raises on a file that is cut short or whose bytes are not what they should be.
 PARQUET_ERRORS = (pa.ArrowException, OSError, ValueError, MemoryError, IndexError, OverflowError)
@@ -199,34 +202,94 @@ def read_parquet(
     paths = column_paths(schema, spec.column_types)
     stored_as = dict(zip(names, parquet.schema_arrow.names, strict=True))
     wanted = sorted({stored_as[path] for path in paths.values()})
+    for name, type_ in zip(schema.names, schema.types, strict=True):
+        if stored_as[name] in wanted and (depth := _nesting(type_)) > _MOST_NESTING:
+            raise NotSupportedError(
+                f"column {name} is nested {depth} deep, {_MOST_NESTING} is the most that is read; "
+                "keep other columns alone"
+            )
     row = segment.first_row
     groups = row_groups(parquet.metadata)
-    for group in range(len(groups))[segment.start : segment.stop]:
-        end = row + groups[group][0]
-        if groups[group][1] > _MOST_DICTIONARY_BYTES:
-            parquet = open_parquet(counted, footer)
-        batches = _batches(parquet, group, wanted, end - row)
-        while row < end:
-            try:
-                batch = next(batches, None)
-                if batch is None or row + batch.num_rows > end:
-                    raise ValueError("it has other rows than the footer says")
-            except (FileNotFoundError, PermissionError):
-                raise
-            except PARQUET_ERRORS as error:
-                message = f"row group {group}, {end - row:,} rows: {one_line(error)}"
-                if end - row > _MOST_LOST_ROWS:  # rather the footer is wrong
-                    raise DamagedFileError(message) from error
-                is_whole = isinstance(error, pa.ArrowNotImplementedError)
-                reason = NotSupportedError.reason if is_whole else DamagedFileError.reason
-                yield from _lost_rows(row, end, reason, message)
-                counted.taken()
-                break
-            columns, rejects = _columns(batch, row, paths, spec)
-            row += batch.num_rows
-            content = batch.serialize().to_pybytes()
-            yield columns, rejects, content, counted.taken() if row == end else 0
-        row = end
+    plain = open_parquet(counted, footer)
+    width = _fixed_width(schema)
+    for run in _runs(groups, segment):
+        together = _together(plain, run, wanted) if len(run) > 1 and wanted else None
+        if together and together.num_rows == sum(groups[group][0] for group in run):
+            yield from _piece(together, row, paths, spec, counted.taken())
+            row += together.num_rows
+            continue
+        for group in run:
+            end = row + groups[group][0]
+            if groups[group][1] > _MOST_DICTIONARY_BYTES:
+                parquet = plain
+            rows_at_once = _rows_at_once(*groups[group], width)
+            batches = _batches(parquet, group, wanted, end - row, rows_at_once)
+            while row < end:
+                try:
+                    batch = next(batches, None)
+                    if batch is None or row + batch.num_rows > end:
+                        raise ValueError("it has other rows than the footer says")
+                except (FileNotFoundError, PermissionError):
+                    raise
+                except PARQUET_ERRORS as error:
+                    message = f"row group {group}, {end - row:,} rows: {one_line(error)}"
+                    if end - row > _MOST_LOST_ROWS:  # rather the footer is wrong
+                        raise DamagedFileError(message) from error
+                    is_whole = isinstance(error, pa.ArrowNotImplementedError)
+                    reason = NotSupportedError.reason if is_whole else DamagedFileError.reason
+                    yield from _lost_rows(row, end, reason, message)
+                    counted.taken()
+                    break
+                stored = counted.taken() if row + batch.num_rows == end else 0
+                yield from _piece(batch, row, paths, spec, stored)
+                row += batch.num_rows
+            row = end
+
+
+def _runs(groups: list[tuple[int, int]], segment: Segment) -> Iterator[range]:
+    """Row groups that are read together: neighbours that are small whatever is in them, else one.
+
+    Every row of a group may be one value of its dictionary, so that may be as large as the group.
+    """
+    wanted = range(len(groups))[segment.start : segment.stop]
+    begin = wanted.start
+    rows = size = 0
+    for group in wanted:
+        rows += groups[group][0]
+        size += groups[group][0] * groups[group][1]
+        if group > begin and (rows > _BATCH_ROWS or size > _BATCH_BYTES):
+            yield range(begin, group)
+            begin, rows, size = group, groups[group][0], groups[group][0] * groups[group][1]
+    if begin < wanted.stop:
+        yield range(begin, wanted.stop)
+
+
+def _together(
+    parquet: pyarrow.parquet.ParquetFile, groups: range, columns: list[str]
+) -> pa.RecordBatch | None:
+    """The rows of some row groups; None: not all of them can be read."""
+    try:
+        table = parquet.read_row_groups(list(groups), columns=columns, use_threads=False)
+        names = distinct_names(table.schema.names)
+        columns_of = [_decoded(column.combine_chunks()) for column in table.columns]
+        return pa.RecordBatch.from_arrays(columns_of, names=names)
+    except (FileNotFoundError, PermissionError):
+        raise
+    except PARQUET_ERRORS:
+        return None
+
+
+def _piece(
+    batch: pa.RecordBatch, row: int, paths: dict[str, str], spec: SourceSpec, stored: int
+) -> Iterator[tuple[Columns | None, Rejects, bytes, int]]:
+    columns, rejects = _columns(batch, row, paths, spec)
+    yield columns, rejects, batch.serialize(), stored
+
+
+def _nesting(type_: pa.DataType) -> int:
+    """How deep lists and structs stand in each other."""
+    inner = [type_.field(i).type for i in range(type_.num_fields)]
+    return 1 + max(map(_nesting, inner)) if inner else 0
 
 
 def _lost_rows(
@@ -275,7 +338,11 @@ def type_at(schema: pa.Schema, path: str) -> pa.DataType | None:
 
 
 def _batches(
-    parquet: pyarrow.parquet.ParquetFile, group: int, columns: list[str], count: int
+    parquet: pyarrow.parquet.ParquetFile,
+    group: int,
+    columns: list[str],
+    count: int,
+    at_once: int,
 ) -> Iterator[pa.RecordBatch]:
     """The row group's rows, so few at a time that their values fit into memory.
 
@@ -286,46 +353,59 @@ def _batches(
             rows = min(MAX_ROWS_A_SLICE, count - begin)
             yield pa.RecordBatch.from_struct_array(pa.array([{}] * rows, pa.struct([])))
         return
-    rows = _rows_at_once(parquet, group)
-    for batch in parquet.iter_batches(rows, row_groups=[group], columns=columns, use_threads=False):
-        sizes = np.sum([_unpacked_sizes(column) for column in batch.columns], axis=0)
+    for batch in parquet.iter_batches(
+        at_once, row_groups=[group], columns=columns, use_threads=False
+    ):
+        sizes = np.zeros(batch.num_rows, np.int64)
+        for column in batch.columns:
+            sizes += _unpacked_sizes(column)
         begin = 0
         while begin < batch.num_rows:
             total = np.cumsum(sizes[begin:])
-            rows = max(1, int(np.searchsorted(total, _BATCH_BYTES, side="right")))
+            rows = max(1, int(np.searchsorted(total, _PIECE_BYTES, side="right")))
             some = batch.slice(begin, rows)
             arrays = [_decoded(column) for column in some.columns]
             yield pa.RecordBatch.from_arrays(arrays, names=distinct_names(some.schema.names))
             begin += rows
 
 
-def _rows_at_once(parquet: pyarrow.parquet.ParquetFile, group: int) -> int:
-    """Rows of a row group that take no more than a batch may, as far as its footer tells."""
-    rows, size = row_groups(parquet.metadata)[group]
-    # Values of a fixed size may stand in a dictionary of one, so that they take no room in a file.
-    types = [leaf for each in parquet.schema_arrow.types for leaf in leaves(plain_type(each))]
-    widths = [type_.byte_width for type_ in types if pa.types.is_fixed_size_binary(type_)]
-    a_row = max(size // max(rows, 1), sum(widths), 1)
+def _fixed_width(schema: pa.Schema) -> int:
+    """Bytes a row of values of a fixed size, which may stand in a dictionary of one."""
+    types = [leaf for each in schema.types for leaf in leaves(plain_type(each))]
+    return sum(type_.byte_width for type_ in types if pa.types.is_fixed_size_binary(type_))
+
+
+def _rows_at_once(rows: int, size: int, width: int) -> int:
+    """Rows that take no more than a batch may, as far as the footer tells of their bytes."""
+    a_row = max(size // max(rows, 1), width, 1)
     most = _BATCH_ROWS if size <= _MOST_DICTIONARY_BYTES else _BATCH_ROWS_OF_LARGE
     return min(max(_BATCH_BYTES // a_row, 1), most)
 
 
-def _unpacked_sizes(array: pa.Array) -> np.ndarray:
-    """About how many bytes each row has once no dictionary is left."""
+def _unpacked_sizes(array: pa.Array) -> np.ndarray | int:
+    """About how many bytes each row has once no dictionary is left; 0: there is none."""
     if pa.types.is_dictionary(array.type):
         values = array.dictionary
-        if not pa.types.is_binary(values.type) and not pa.types.is_string(values.type):
-            return np.zeros(len(array), np.int64)
-        sizes = pc.binary_length(values).take(array.indices)
-        return np.asarray(pc.fill_null(sizes, 0).to_numpy(zero_copy_only=False), np.int64)
-    if pa.types.is_struct(array.type) and array.type.num_fields:
-        return np.asarray(sum(_unpacked_sizes(child) for child in array.flatten()))
+        if not len(values) or not (
+            pa.types.is_binary(values.type) or pa.types.is_string(values.type)
+        ):
+            return 0
+        # Not the length of each value: a batch may use few of a million.
+        offsets = np.frombuffer(values.buffers()[1], np.int32)[values.offset :]
+        places = pc.fill_null(array.indices, 0).to_numpy()
+        sizes = offsets[places + 1] - offsets[places]
+        return np.where(array.is_valid().to_numpy(zero_copy_only=False), sizes, 0)
+    if pa.types.is_struct(array.type):
+        return sum(map(_unpacked_sizes, array.flatten()))
     if pa.types.is_list(array.type):
-        inner = np.concatenate([[0], np.cumsum(_unpacked_sizes(array.flatten()))])
+        inner = _unpacked_sizes(array.flatten())
+        if isinstance(inner, int):
+            return 0
+        begins = np.concatenate([[0], np.cumsum(inner)])
         lengths = pc.fill_null(pc.list_value_length(array), 0).to_numpy(zero_copy_only=False)
         ends = np.cumsum(lengths)
-        return np.asarray(inner[ends] - inner[ends - lengths], np.int64)
-    return np.zeros(len(array), np.int64)
+        return np.asarray(begins[ends] - begins[ends - lengths], np.int64)
+    return 0
 
 
 def _decoded(array: pa.Array) -> pa.Array:
@@ -361,7 +441,8 @@ def _columns(
 ) -> tuple[Columns, Rejects]:
     """One batch as documents; the values that do not fit cost their rows."""
     count = batch.num_rows
-    flaws: dict[int, tuple[str, str]] = {}
+    flaws: list[tuple[str, str]] = []
+    numbers = np.full(count, -1)  # of each row's flaw
     column: dict[str, pa.Array] = {}
     for name, type_ in spec.column_types.items():
         if name not in paths:
@@ -371,16 +452,20 @@ def _columns(
         if name in spec.text_parts:
             if not is_text(plain_type(array.type)):
                 message = f"column {name} is {array.type}, not text"
-                flaws |= dict.fromkeys(range(count), ("not_text", message))
+                numbers[:] = len(flaws)
+                flaws.append(("not_text", message))
                 column[name] = pa.nulls(count, pa.string())
                 continue
             column[name], bad = valid_text(array)
-            flaws |= dict.fromkeys(bad, ("invalid_utf8", MESSAGES["invalid_utf8"]))
+            numbers[bad] = len(flaws)
+            flaws.append(("invalid_utf8", MESSAGES["invalid_utf8"]))
             continue
-        column[name], bad = fitted(array, type_)
+        column[name], misfits = fitted(array, type_)
         message = f"column {name}: a value does not fit the type {type_}"
-        for i in bad:
-            flaws.setdefault(i, ("carried_type", message))
+        if misfits:
+            places = np.array(misfits)
+            numbers[places[numbers[places] < 0]] = len(flaws)
+            flaws.append(("carried_type", message))
     texts = [column[name] for name in spec.text_columns]
 
     def raw(indices: np.ndarray) -> pa.Array:
@@ -395,9 +480,8 @@ def _columns(
         raw=raw,
     )
     rejects = Rejects()
-    if not flaws:
+    bad_rows = np.flatnonzero(numbers >= 0)
+    if len(bad_rows) == 0:
         return columns, rejects
-    bad_rows = np.array(sorted(flaws), np.int64)
-    each = (np.arange(len(bad_rows)), [flaws[i] for i in bad_rows.tolist()])
-    rejects.add(row + bad_rows, each, raw(bad_rows))
-    return columns.without(flaws), rejects
+    rejects.add(row + bad_rows, (numbers[bad_rows], flaws), raw(bad_rows))
+    return columns.without(bad_rows), rejects

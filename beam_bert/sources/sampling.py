@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import pyarrow as pa
 
@@ -65,11 +66,15 @@ class FileSample:
         """Names of the columns, in the file's order."""
         return self.types or self.shapes
 
+    @cached_property
+    def _schema(self) -> pa.Schema:  # thousands of columns are looked up in it
+        return pa.schema(list(self.types.items()))
+
     def nested_type(self, path: str) -> pa.DataType | None:
         """Type of a member of a struct in a Parquet file, `a.b`."""
         if self.format != "parquet":
             return None
-        type_ = type_at(pa.schema(list(self.types.items())), path)
+        type_ = type_at(self._schema, path)
         return None if type_ is None else plain_type(type_)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from beam_bert.sources.stream import Block
 
@@ -29,6 +30,16 @@ def invalid_records(block: Block) -> npt.NDArray[np.int64]:
     # Records end in ASCII, so no character goes on from one to the next.
     offsets = np.flatnonzero(_misplaced(np.frombuffer(block.data + b"\n", np.uint8)))
     return block.records_at(offsets)
+
+
+def invalid_values(values: pa.Array) -> npt.NDArray[np.int64]:
+    """Indices of the values (of bytes or text) that are not valid UTF-8; nulls are valid."""
+    values = pc.fill_null(values.cast(pa.binary()), b"")
+    stops = np.cumsum(pc.binary_length(values).to_numpy().astype(np.int64) + 1) - 1
+    lines = pa.ListArray.from_arrays([0, len(values)], values)
+    data = pc.binary_join(lines, b"\n")[0].as_buffer()
+    offsets = np.flatnonzero(_misplaced(np.append(np.frombuffer(data, np.uint8), np.uint8(10))))
+    return np.unique(np.searchsorted(stops, offsets))
 
 
 def _misplaced(data: npt.NDArray[np.uint8]) -> npt.NDArray[np.bool_]:

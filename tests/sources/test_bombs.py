@@ -5,9 +5,13 @@ from __future__ import annotations
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
+from beam_bert.slices.batch import SliceBatch
 from beam_bert.slices.plan import Segment, Slice
 from beam_bert.sources import SourceSpec, inspect_source, list_files, read_slice
 from tests.platform.terraform_files import ROOT
@@ -84,6 +88,24 @@ def test_files_that_hold_very_many_rows_or_unpack_to_much_take_little_memory(
 MANY = 20_000
 
 
+def read_counting_calls(path: Path, spec: SourceSpec) -> tuple[list[SliceBatch], int]:
+    """What a file holds, and how many functions of Python's that took."""
+    calls = 0
+
+    def count(_frame: object, event: str, _argument: object) -> None:
+        nonlocal calls
+        calls += event == "call"
+
+    slice_ = Slice(0, (Segment(str(path)),))
+    list(read_slice(slice_, spec, ""))  # what is imported the first time does not count
+    sys.setprofile(count)
+    try:
+        batches = list(read_slice(slice_, spec, ""))
+    finally:
+        sys.setprofile(None)
+    return batches, calls
+
+
 @pytest.mark.parametrize(
     ("name", "line"),
     [
@@ -110,19 +132,7 @@ def test_a_bad_line_costs_no_call_of_its_own(tmp_path: Path, name: str, line: st
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("beam_bert.sources.sampling._SAMPLE_BYTES", 10_000)
         spec = inspect_source(list_files([str(path)]), SourceSpec())
-    calls = 0
-
-    def count(_frame: object, event: str, _argument: object) -> None:
-        nonlocal calls
-        calls += event == "call"
-
-    slice_ = Slice(0, (Segment(str(path)),))
-    list(read_slice(slice_, spec, ""))  # what is imported the first time does not count
-    sys.setprofile(count)
-    try:
-        (batch,) = read_slice(slice_, spec, "")
-    finally:
-        sys.setprofile(None)
+    (batch,), calls = read_counting_calls(path, spec)
     assert batch.rejects.num_rows > MANY / 3
     assert calls < MANY / 4, calls
     if name == "a.jsonl":  # each alone, as a parser of its own would tell it
@@ -132,3 +142,74 @@ def test_a_bad_line_costs_no_call_of_its_own(tmp_path: Path, name: str, line: st
             (one,) = read_slice(Slice(0, (Segment(str(tmp_path / "one.jsonl")),)), spec, "")
             told = one.rejects.to_pylist()[0]
             assert (told["reason"], told["message"]) == (row["reason"], row["message"])
+
+
+@pytest.mark.parametrize(
+    ("texts", "group_rows", "reason"),
+    [
+        ([b"\xff%d" % number for number in range(MANY)], MANY, "invalid_utf8"),
+        ([None] * MANY, MANY, "missing_text"),
+        ([b""] * (MANY // 10), 1, "empty_text"),
+    ],
+)
+def test_a_row_of_parquet_costs_no_call_of_its_own(
+    tmp_path: Path, texts: list[bytes | None], group_rows: int, reason: str
+) -> None:
+    path = tmp_path / "a.parquet"
+    table = pa.table({"text": pa.array(texts, pa.binary())})
+    pq.write_table(table, path, row_group_size=group_rows)
+    spec = inspect_source(list_files([str(path)]), SourceSpec())
+    (batch,), calls = read_counting_calls(path, spec)
+    assert batch.rejects.column("reason").to_pylist() == [reason] * len(texts)
+    assert batch.rejects.column("source_row").to_pylist() == list(range(len(texts)))
+    assert calls < MANY / 4, calls
+
+
+def test_a_row_group_that_is_damaged_among_small_ones_costs_itself_alone(tmp_path: Path) -> None:
+    path = tmp_path / "a.parquet"
+    texts = [f"text number {number}" for number in range(20)]
+    table = pa.table({"text": texts})
+    pq.write_table(table, path, row_group_size=2, compression="none", write_page_checksum=True)
+    path.write_bytes(path.read_bytes().replace(b"number 7", b"nUmber 7", 1))
+    spec = inspect_source(list_files([str(path)]), SourceSpec())
+    (batch,) = read_slice(Slice(0, (Segment(str(path)),)), spec, "")
+    assert batch.rows.column("text").to_pylist() == [*texts[:6], *texts[8:]]
+    rejects = batch.rejects.to_pylist()
+    assert [(row["source_row"], row["reason"]) for row in rejects] == [
+        (6, "damaged_file"),
+        (7, "damaged_file"),
+    ]
+
+
+def test_a_column_nested_deeper_than_arrow_can_send_loses_the_file_and_not_the_run(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "a.parquet"
+    deep = pa.array(["deep"])
+    for _ in range(90):
+        deep = pa.StructArray.from_arrays([deep], ["a"])
+    pq.write_table(pa.table({"text": ["a"], "deep": deep}), path)
+    spec = inspect_source(list_files([str(path)]), SourceSpec())
+    (batch,) = read_slice(Slice(0, (Segment(str(path)),)), spec, "")
+    assert [row["reason"] for row in batch.rejects.to_pylist()] == ["not_supported"]
+    spec = inspect_source(list_files([str(path)]), SourceSpec(keep_columns=()))
+    (batch,) = read_slice(Slice(0, (Segment(str(path)),)), spec, "")
+    assert batch.rows.column("text").to_pylist() == ["a"]
+
+
+def test_thousands_of_columns_are_looked_up_in_one_schema(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "a.parquet"
+    pq.write_table(pa.table({"text": ["a"], **{f"c{n}": pa.nulls(1) for n in range(300)}}), path)
+    made = 0
+
+    def counted(*arguments: Any) -> pa.Schema:
+        nonlocal made
+        made += 1
+        return schema(*arguments)
+
+    schema = pa.schema
+    monkeypatch.setattr("beam_bert.sources.sampling.pa.schema", counted)
+    inspect_source(list_files([str(path)]), SourceSpec())
+    assert made < 50
