@@ -28,6 +28,7 @@ from beam_bert.labelled.rows import LabelsWanted, read_rows
 from beam_bert.settings.naming import called_by_flags
 from beam_bert.settings.training import FinetuneConfig
 from beam_bert.sources import SourceSpec
+from tools.pages import write_or_check
 
 PAGE = Path(__file__).parents[1] / "docs" / "labels.md"
 FORMATS = ("csv", "jsonl", "parquet")
@@ -261,12 +262,7 @@ _BAR = "\\|"
 
 def main(argv: Sequence[str]) -> int:
     """Write or check the page; returns the exit code."""
-    if "--check" not in argv:
-        PAGE.write_text(page(), encoding="utf-8")
-    elif PAGE.read_text(encoding="utf-8") != page():
-        print(f"{PAGE} is stale: run python -m tools.labels_table", file=sys.stderr)
-        return 1
-    return 0
+    return write_or_check(PAGE, page, "tools.labels_table", argv)
 
 
 if __name__ == "__main__":

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from beam_bert.sinks.table_types import RULES
+from tools.pages import write_or_check
 from tools.readers_table import readers_table
 
 PAGE = Path(__file__).parents[1] / "docs" / "output.md"
@@ -38,12 +39,7 @@ def _types() -> list[str]:
 
 def main(argv: Sequence[str]) -> int:
     """Write or check the page; returns the exit code."""
-    if "--check" not in argv:
-        PAGE.write_text(page(), encoding="utf-8")
-    elif PAGE.read_text(encoding="utf-8") != page():
-        print(f"{PAGE} is stale: run python -m tools.output_table", file=sys.stderr)
-        return 1
-    return 0
+    return write_or_check(PAGE, page, "tools.output_table", argv)
 
 
 if __name__ == "__main__":

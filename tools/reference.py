@@ -17,6 +17,7 @@ from beam_bert.jobs.command_line import default_text
 from beam_bert.jobs.commands import COMMANDS
 from beam_bert.settings.fields import is_fixed
 from beam_bert.settings.inference import ClassifyConfig
+from tools.pages import write_or_check
 
 REFERENCE = Path(__file__).parents[1] / "docs" / "reference.md"
 OPENING = """# Reference
@@ -68,12 +69,7 @@ def _flag_rows(config: type[BaseModel]) -> list[str]:
 
 def main(argv: Sequence[str]) -> int:
     """Write or check the page; returns the exit code."""
-    if "--check" not in argv:
-        REFERENCE.write_text(reference(), encoding="utf-8")
-    elif REFERENCE.read_text(encoding="utf-8") != reference():
-        print(f"{REFERENCE} is stale: run python -m tools.reference", file=sys.stderr)
-        return 1
-    return 0
+    return write_or_check(REFERENCE, reference, "tools.reference", argv)
 
 
 if __name__ == "__main__":

@@ -25,6 +25,8 @@ from tokenizers import Tokenizer
 from torch.nn import functional
 from transformers import AutoModelForSequenceClassification, BertForSequenceClassification
 
+from beam_bert.evaluation.metrics import probabilities
+from beam_bert.tasks.classification import SINGLE_LABEL
 from beam_bert.tokenization.windows import WindowSettings, plan_windows
 from tools.sentiment_model import data, evaluation, reviews, training
 from tools.sentiment_model.augmentation import augmentation, perturbed
@@ -299,8 +301,8 @@ def read_texts(
         [rows[owner][0], *rows[owner][1 + start : 1 + start + length], rows[owner][-1]]
         for owner, start, length in zip(owners, starts, windows.lengths, strict=True)
     ]
-    probabilities = evaluation.softmax(training.predict(forward, cut)[0])
-    sums = np.add.reduceat(probabilities, np.cumsum(windows.counts) - windows.counts)
+    scores = probabilities(training.predict(forward, cut)[0], SINGLE_LABEL)
+    sums = np.add.reduceat(scores, np.cumsum(windows.counts) - windows.counts)
     return sums / windows.counts[:, None]
 
 

@@ -5,6 +5,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from beam_bert.evaluation.metrics import (
+    LabelCounts,
+    calibration_error,
+    probabilities,
+    true_labels,
+)
+from beam_bert.tasks.classification import SINGLE_LABEL
 from tools.sentiment_model.data import LABELS, NEGATIVE, NEUTRAL, POSITIVE, Example
 
 
@@ -26,60 +33,37 @@ class Scores:
     calibration_error: float
 
 
-def score(probabilities: np.ndarray, examples: Sequence[Example]) -> Scores:
+def score(scores: np.ndarray, examples: Sequence[Example]) -> Scores:
     """Compare probabilities [rows, 3] with the examples' labels."""
     labels = np.array([example.label for example in examples])
     ratings = np.array([e.label - 1.0 if e.rating is None else e.rating for e in examples])
-    right = np.sign(polarity(probabilities)) == np.sign(ratings)
+    right = np.sign(polarity(scores)) == np.sign(ratings)
     sided = labels != NEUTRAL
-    predicted = probabilities.argmax(1)
+    predicted = scores.argmax(1)
+    given, true = (true_labels(each, SINGLE_LABEL, len(LABELS)) for each in (predicted, labels))
     return Scores(
         rows=len(examples),
         sided_rows=int(sided.sum()),
         side_accuracy=float(right[sided].mean()),
         any_side_accuracy=float(right[ratings != 0].mean()),
         accuracy=float((predicted == labels).mean()),
-        macro_f1=macro_f1(predicted, labels),
-        calibration_error=calibration_error(probabilities, labels),
+        macro_f1=float(LabelCounts.of(given, true).f1.mean()),
+        calibration_error=calibration_error(scores, labels, SINGLE_LABEL, bins=10),
     )
 
 
-def polarity(probabilities: np.ndarray) -> np.ndarray:
+def polarity(scores: np.ndarray) -> np.ndarray:
     """p(positive) - p(negative), from -1 to 1."""
-    return probabilities[:, POSITIVE] - probabilities[:, NEGATIVE]
-
-
-def macro_f1(predicted: np.ndarray, labels: np.ndarray) -> float:
-    """Mean F1 over the three classes."""
-    values = []
-    for place in range(len(LABELS)):
-        hits = np.sum((predicted == place) & (labels == place))
-        values.append(2 * hits / max(1, np.sum(predicted == place) + np.sum(labels == place)))
-    return float(np.mean(values))
-
-
-def calibration_error(probabilities: np.ndarray, labels: np.ndarray, bins: int = 10) -> float:
-    """Expected calibration error of the likeliest class (Guo et al., ICML 2017)."""
-    confidence, right = probabilities.max(1), probabilities.argmax(1) == labels
-    places = np.minimum((confidence * bins).astype(int), bins - 1)
-    gaps = [
-        abs(right[places == b].mean() - confidence[places == b].mean()) * np.mean(places == b)
-        for b in range(bins)
-        if np.any(places == b)
-    ]
-    return float(sum(gaps))
-
-
-def softmax(logits: np.ndarray) -> np.ndarray:
-    """Probabilities [rows, 3] of logits [rows, 3]."""
-    exponents = np.exp(logits - logits.max(1, keepdims=True))
-    return exponents / exponents.sum(1, keepdims=True)
+    return scores[:, POSITIVE] - scores[:, NEGATIVE]
 
 
 def best_temperature(logits: np.ndarray, targets: np.ndarray) -> float:
     """The temperature that gives the least cross entropy against targets [rows, 3]."""
     candidates = np.exp(np.linspace(np.log(0.4), np.log(3.0), 121))
-    losses = [-(targets * np.log(softmax(logits / t) + 1e-9)).sum(1).mean() for t in candidates]
+    losses = [
+        -(targets * np.log(probabilities(logits / t, SINGLE_LABEL) + 1e-9)).sum(1).mean()
+        for t in candidates
+    ]
     return float(candidates[int(np.argmin(losses))])
 
 
