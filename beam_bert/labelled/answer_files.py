@@ -26,7 +26,7 @@ from beam_bert.sources import SourceSpec, inspect_source
 from beam_bert.sources.compression import unpacked
 from beam_bert.sources.formats import compression_of, is_packed
 from beam_bert.sources.opening import open_listed
-from beam_bert.sources.resolving import AskingSettings
+from beam_bert.sources.resolving import AskingSettings, columns_of
 
 ANSWERS = "answers"  # the column, or key, of labels with their places in one
 IS_IMPOSSIBLE = "is_impossible"
@@ -115,10 +115,8 @@ def _of_row(
     if not _is_impossible(row.get(IS_IMPOSSIBLE), place):
         texts, starts = (_values(row.get(each)) for each in (columns.answer, columns.start))
         if texts:
-            if len(starts) not in (0, len(texts)):
-                raise InputError(f"{place}: {len(texts)} answers have {len(starts)} starts")
-            places = [_start(each, place) for each in starts] or [None] * len(texts)
-            labels = list(zip(places, map(str, texts), strict=True))
+            pairs = _paired(texts, starts, place)
+            labels = [(_start(start, place), str(text)) for start, text in pairs]
         else:
             labels = _labels(row.get(ANSWERS), place)
     return Entry(
@@ -164,27 +162,18 @@ def row_entries(
 def _with_columns(
     files: Sequence[FileEntry], spec: SourceSpec, columns: AskedColumns, need_places: bool
 ) -> SourceSpec:
-    """The spec with those columns of labels that the files have."""
-    kept = {columns.answer: "answer_column", columns.start: "start_column"}
-    asked = AskingSettings(pair="question_column", kept=kept)
-    inspect_source(files, spec, asked=asked)
-    faults: dict[str, InputError] = {}
-    for name in (columns.answer, columns.start, ANSWERS, IS_IMPOSSIBLE):
-        try:
-            inspect_source(files, replace(spec, keep_columns=(name,)), asked=asked)
-        except InputError as error:
-            faults[name] = error
-    needed = []
-    if ANSWERS in faults or columns.answer != AskedColumns.answer:
-        needed.append(columns.answer)
-    if (columns.answer not in faults and need_places) or columns.start != AskedColumns.start:
-        needed.append(columns.start)
-    for name in needed:
-        if name in faults:
-            raise faults[name]
+    """The spec with the columns of labels that the files have, and those that they must have."""
+    there = set(columns_of(files, spec))
+    needed = set()
+    if ANSWERS not in there or columns.answer != AskedColumns.answer:
+        needed.add(columns.answer)
+    if (columns.answer in there and need_places) or columns.start != AskedColumns.start:
+        needed.add(columns.start)
     names = (columns.answer, columns.start, ANSWERS, IS_IMPOSSIBLE)
-    there = tuple(name for name in names if name not in faults)
-    return inspect_source(files, replace(spec, keep_columns=there), asked=asked)
+    kept = tuple(name for name in names if name in there | needed)
+    settings = {columns.answer: "answer_column", columns.start: "start_column"}
+    asked = AskingSettings(pair="question_column", kept=settings)
+    return inspect_source(files, replace(spec, keep_columns=kept), asked=asked)
 
 
 def _labels(value: Any, place: str) -> list[tuple[int | None, str]]:
@@ -198,10 +187,8 @@ def _labels(value: Any, place: str) -> list[tuple[int | None, str]]:
         return []
     if isinstance(value, dict):
         texts, starts = (_values(value.get(name)) for name in ("text", "answer_start"))
-        if len(starts) not in (0, len(texts)):
-            raise InputError(f"{place}: {len(texts)} answers have {len(starts)} starts")
-        starts = starts or [None] * len(texts)
-        value = [{"text": t, "answer_start": s} for t, s in zip(texts, starts, strict=True)]
+        pairs = _paired(texts, starts, place)
+        value = [{"text": text, "answer_start": start} for start, text in pairs]
     if not isinstance(value, list):
         raise InputError(f"{place}: {ANSWERS} is {value!r:.60}, no list of answers")
     return [
@@ -211,6 +198,13 @@ def _labels(value: Any, place: str) -> list[tuple[int | None, str]]:
         )
         for each in value
     ]
+
+
+def _paired(texts: list[Any], starts: list[Any], place: str) -> list[tuple[Any, Any]]:
+    """(start, text) of each answer; a start of None where there are none."""
+    if len(starts) not in (0, len(texts)):
+        raise InputError(f"{place}: {len(texts)} answers have {len(starts)} starts")
+    return list(zip(starts or [None] * len(texts), texts, strict=True))
 
 
 def _values(value: Any) -> list[Any]:

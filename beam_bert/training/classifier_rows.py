@@ -109,8 +109,7 @@ def read_labelled(config: FinetuneConfig) -> Labelled:
     else:
         kept, held = split_holdout(keys, rows.targets, config.holdout, config.seed)
         train, dev = rows.take(kept), rows.take(held)
-    if len(train) == 0 or len(dev) == 0:
-        raise InputError("too few rows: none is left to train on, or to choose on; add examples")
+    _check_any(train, dev)
     unlabelled, unlabelled_leaked = None, 0
     if config.unlabelled:
         read.append(_rows(config, "unlabelled"))
@@ -148,6 +147,11 @@ def _rows(
     patterns, rate = getattr(config, use), config.max_reject_rate
     rows = read_rows(patterns, spec, labels=labels, max_reject_rate=rate, setting=use)
     return tell_of(rows, use)
+
+
+def _check_any(train: Rows, dev: Rows) -> None:
+    if not len(train) or not len(dev):
+        raise InputError("too few rows: none is left to train on, or to choose on; add examples")
 
 
 def _for_torch(rows: Rows) -> np.ndarray:
@@ -235,8 +239,7 @@ def tokenized(
         unlabelled=unlabelled,
         rejected=data.rejected + lost,
     )
-    if len(left.train) == 0 or len(left.dev) == 0:
-        raise InputError("too few rows: none is left to train on, or to choose on; add examples")
+    _check_any(left.train, left.dev)
     if left.problem_type != REGRESSION:
         _check_all_taught(left.train_targets, left.labels)
     return left, train_tokens, dev_tokens
