@@ -74,7 +74,7 @@ def open_source(config: EvaluateConfig) -> LabelledSource:
         )
     slices = config.slices or ()
     language = config.language_column or (LANGUAGE if LANGUAGE in columns else None)
-    labels = (config.label_column,) if config.label_column else config.label_columns
+    labels = config.columns_of_labels
     asked_for = dict.fromkeys(labels, "label_column" if config.label_column else "label_columns")
     asked_for |= {name: "slices" for name in slices if name not in asked_for}
     if language:

@@ -77,7 +77,15 @@ def score_metrics(
       thresholds: multi-label: probability from which a label is given, one or one a label.
     """
     if problem_type == REGRESSION:
-        return _regression_metrics(first_column(scores), first_column(targets))
+        values, right = first_column(scores), first_column(targets)
+        squared = float(((values - right) ** 2).mean())
+        return {
+            "spearman": correlation(ranks(values), ranks(right)),
+            "pearson": correlation(values, right),
+            "mean_absolute_error": float(np.abs(values - right).mean()),
+            "root_mean_squared_error": float(np.sqrt(squared)),
+            "loss": squared,
+        }
     given = given_labels(scores, problem_type, thresholds)
     true = true_labels(targets, problem_type, scores.shape[1])
     counts = LabelCounts.of(given, true)
@@ -280,17 +288,6 @@ def ranks(values: Array) -> FloatArray:
     _, inverse, counts = np.unique(values, return_inverse=True, return_counts=True)
     last = np.cumsum(counts)
     return np.asarray((last - (counts + 1) / 2)[inverse])
-
-
-def _regression_metrics(found: FloatArray, true: FloatArray) -> dict[str, float]:
-    squared = float(((found - true) ** 2).mean())
-    return {
-        "spearman": correlation(ranks(found), ranks(true)),
-        "pearson": correlation(found, true),
-        "mean_absolute_error": float(np.abs(found - true).mean()),
-        "root_mean_squared_error": float(np.sqrt(squared)),
-        "loss": squared,
-    }
 
 
 def _confidences(scores: Array, targets: Array, problem_type: str) -> tuple[FloatArray, BoolArray]:

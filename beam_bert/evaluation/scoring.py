@@ -58,17 +58,12 @@ class Scorer:
     task: ClassificationTask
     tokenizer: DocumentTokenizer
 
-    @property
-    def labels(self) -> tuple[str, ...]:
-        """The model's labels, in the order of its scores."""
-        return self.task.labels
-
     def score(self, batch: SliceBatch) -> Scored:
         """Score the rows of a batch of documents that has `POSITION`."""
         scored = score(self.tokenizer.tokenize(batch), self.checked)
         rows = scored.rows
         counts = pc.list_value_length(rows["logits"]).to_numpy(zero_copy_only=False)
-        scores = np.zeros((0, len(self.labels)))
+        scores = np.zeros((0, len(self.task.labels)))
         if len(counts):
             scores = self.task.probabilities(logits_array(rows), counts.astype(np.int64))
         return Scored(
@@ -126,7 +121,7 @@ def check_comparable(first: Scorer, second: Scorer) -> Array:
             f"{named('compare', second.resolved.name)} is a {second.task.problem_type} model, "
             f"{first.resolved.name} a {first.task.problem_type} one; compare models of one kind"
         )
-    mine, other = set(first.labels), set(second.labels)
+    mine, other = set(first.task.labels), set(second.task.labels)
     if mine != other:
         odd = sorted(mine ^ other)[0]
         who = first if odd in mine else second
@@ -135,4 +130,4 @@ def check_comparable(first: Scorer, second: Scorer) -> Array:
             f"{first.resolved.name}: only {who.resolved.name} has {odd!r}; compare models with the "
             "same labels"
         )
-    return np.array([second.labels.index(label) for label in first.labels])
+    return np.array([second.task.labels.index(label) for label in first.task.labels])

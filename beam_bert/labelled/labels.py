@@ -27,6 +27,7 @@ from beam_bert.labelled.cells import (
 from beam_bert.labelled.parsing import LabelSettings, parse_labels
 from beam_bert.settings.limits import LABEL_NAMES_BYTES
 from beam_bert.settings.naming import named
+from beam_bert.settings.training import LabelConfig
 from beam_bert.sources.opening import read_text
 from beam_bert.tasks.classification import REGRESSION, SINGLE_LABEL
 
@@ -281,14 +282,14 @@ def read_label_names(path: str | None) -> tuple[str, ...]:
     return tuple(lines)
 
 
-def label_settings(config: Any) -> LabelSettings:
+def label_settings(config: LabelConfig) -> LabelSettings:
     """How the settings of finetune or evaluate say that labels are to be read.
 
     Raises:
       InputError: as `read_label_names`.
     """
     return LabelSettings(
-        column=config.label_column or " ".join(config.label_columns),
+        column=" ".join(config.columns_of_labels),
         problem_type=getattr(config, "problem_type", "auto"),
         separator=config.label_separator,
         names=read_label_names(config.label_names),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Hashable
 from typing import Any
 
 from beam_bert.errors import InputError
@@ -71,7 +70,8 @@ def _spelled(column: LabelColumn, parsed: ParsedLabels, settings: LabelSettings)
         for part in parts or ():
             count = column.counts[cell]
             if (number := number_of(part)) is not None:
-                numbers.setdefault(number, Counter())[_written(part)] += count
+                padded = part.strip() if isinstance(part, str) and is_padded(part) else ""
+                numbers.setdefault(number, Counter())[padded] += count
             else:
                 text = str(part).strip()
                 words.setdefault(folded(text), Counter())[text] += count
@@ -85,22 +85,17 @@ def _spelled(column: LabelColumn, parsed: ParsedLabels, settings: LabelSettings)
         )
     aliases: dict[str, str] = {}
     notes: list[str] = []
-    numerals = [_number_spelling(number, numbers[number]) for number in sorted(numbers)]
+    # 007 stays as it is where nobody writes 7.
+    numerals = [
+        number_name(number) if "" in numbers[number] else numbers[number].most_common(1)[0][0]
+        for number in sorted(numbers)
+    ]
     texts: list[str] = []
     for spellings in words.values():
         texts += _word_spellings(spellings, aliases, notes)
     return Vocabulary(
         (*numerals, *sorted(texts)), parsed.problem_type, settings, aliases, notes=tuple(notes)
     )
-
-
-def _written(part: Hashable) -> str:
-    return part.strip() if isinstance(part, str) and is_padded(part) else ""
-
-
-def _number_spelling(number: Any, written: Counter[str]) -> str:
-    """007 stays as it is where nobody writes 7."""
-    return number_name(number) if "" in written else written.most_common(1)[0][0]
 
 
 def _word_spellings(

@@ -99,6 +99,11 @@ class LabelConfig(Settings):
         "Share of rows without usable text or label to go on without.", default=0.0, ge=0, le=1
     )
 
+    @property
+    def columns_of_labels(self) -> tuple[str, ...]:
+        """The one column of labels, or one a label."""
+        return (self.label_column,) if self.label_column else self.label_columns
+
     @model_validator(mode="after")
     def _check_label_columns(self) -> LabelConfig:
         one, several = named("label_column"), named("label_columns")

@@ -13,7 +13,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from beam_bert.errors import RunFailed
+from beam_bert.errors import RunFailed, one_line
 from beam_bert.settings.naming import named
 from beam_bert.storage.durable import make_folder, move, sync_file
 
@@ -68,7 +68,7 @@ def write_state(folder: Path, key: str, state: TrainingState) -> None:
     except (OSError, SafetensorError) as error:
         partial.unlink(missing_ok=True)
         raise RunFailed(
-            f"the checkpoint cannot be written to {folder}: {_one_line(error)}; make room, or name "
+            f"the checkpoint cannot be written to {folder}: {one_line(error)}; make room, or name "
             f"another {named('work_folder')}, and run the same command again: it goes on from the "
             "last one"
         ) from None
@@ -113,7 +113,3 @@ def restore_optimizer(
                 "exp_avg": tensors[f"exp_avg/{name}"].to(parameter.device),
                 "exp_avg_sq": tensors[f"exp_avg_sq/{name}"].to(parameter.device),
             }
-
-
-def _one_line(error: BaseException) -> str:
-    return " ".join(str(error).split())[:200]

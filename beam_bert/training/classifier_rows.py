@@ -142,7 +142,7 @@ def _rows(
     spec = SourceSpec.of(
         config, text_columns=config.text_column, text_pair_column=config.text_pair_column
     )
-    columns = (config.label_column,) if config.label_column else config.label_columns
+    columns = config.columns_of_labels
     labels = LabelsWanted(columns, settings, read) if settings and read else None
     patterns, rate = getattr(config, use), config.max_reject_rate
     rows = read_rows(patterns, spec, labels=labels, max_reject_rate=rate, setting=use)

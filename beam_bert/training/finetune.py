@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -160,10 +161,7 @@ class FineTuning:
             self.data.texts.content_keys(), read_trained_rows(self.setup.base.resolved)
         )
 
-        def make(folder: Path) -> None:
-            save_model(model, self.folder, folder, texts)
-            (folder / TRAINED_ROWS).write_bytes(keys)
-
+        make = partial(save_model, model, self.folder, extra={**texts, TRAINED_ROWS: keys})
         base, value = self.setup.base.text, metrics[self.metric]
         notes = f"fine-tuned from {base}: {self.metric} {value:.4f} on dev"
         trained_on = training_digest(self.config, self.setup.sources)
@@ -247,7 +245,7 @@ class FineTuning:
                 f"{n} {of} stood in dev too and were left out" for of, n in left_out.items() if n
             ],
             summary=f"A text classifier ({data.problem_type.replace('_', ' ')}) for column "
-            f"{config.label_column or ', '.join(config.label_columns)} of its training rows.",
+            f"{', '.join(config.columns_of_labels)} of its training rows.",
             task="text-classification",
             labels=data.labels,
             rows=rows,

@@ -176,7 +176,7 @@ def train(
     if not loop.resume() and start is not None:
         metrics = start()
         if metrics is not None:
-            loop.note_start(metrics)
+            loop.note("before the first step:", metrics)
     loop.run()
 
 
@@ -339,19 +339,15 @@ class _Loop:
             parameter.copy_(average)
             average.copy_(now)
 
-    def note_start(self, metrics: Mapping[str, float]) -> None:
-        """Keep the network as it is until an epoch does as well."""
-        self._note("before the first step:", metrics)
-
     def _note_epoch(self, metrics: Mapping[str, float]) -> None:
         self.progress.epoch += 1
         self.progress.batch = 0
         points = self.progress.curves["steps"][-_CURVE_POINTS_AN_EPOCH:]
         losses = [point["loss"] for point in points]
         training = f" loss {sum(losses) / len(losses):.4f};" if losses else ""
-        self._note(f"epoch {self.progress.epoch} of {len(self.epochs)}:{training}", metrics)
+        self.note(f"epoch {self.progress.epoch} of {len(self.epochs)}:{training}", metrics)
 
-    def _note(self, when: str, metrics: Mapping[str, float]) -> None:
+    def note(self, when: str, metrics: Mapping[str, float]) -> None:
         """Write down what the network is worth by now, and keep it unless that is clearly less."""
         progress, value = self.progress, metrics[self.objective.metric]
         point = {"epoch": progress.epoch, "step": progress.step}

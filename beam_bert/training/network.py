@@ -23,7 +23,7 @@ from beam_bert.encoder.config import EncoderConfig, read_config
 from beam_bert.encoder.families import FAMILIES
 from beam_bert.encoder.packing import PackedBatch, pack
 from beam_bert.encoder.plan import Int64Array, MicroBatch, plan_micro_batches
-from beam_bert.errors import ModelError, shortened
+from beam_bert.errors import ModelError, one_line, shortened
 from beam_bert.labelled.rows import Tokens
 from beam_bert.tokenization.loading import quiet_transformers
 from beam_bert.training.attention import attend
@@ -69,7 +69,7 @@ class PackedNetwork(nn.Module):
         Words that no training row has get no gradient anyway, but AdamW walks over their rows at
         every step: with 30,522 of them and 2,500 used, a tenth of the time on a small model.
         """
-        table = self._word_table
+        table = self._table("word")
         table.requires_grad_(False)
         self.words = nn.Parameter(table[torch.from_numpy(used).to(table.device)].clone())
         place_of = torch.full((len(table),), -1, dtype=torch.int64)
@@ -81,7 +81,7 @@ class PackedNetwork(nn.Module):
         """Put the trained word embeddings into the model's own table, and read that from now on."""
         if self._place_of is not None:
             with torch.no_grad():
-                self._word_table[self._used] = self.words
+                self._table("word")[self._used] = self.words
             self._place_of = None
 
     def trained_parameters(self) -> dict[str, nn.Parameter]:
@@ -102,13 +102,10 @@ class PackedNetwork(nn.Module):
         names = self._family.embeddings
         hidden = self._embedded_words(batch.input_ids)
         position = batch.position_rows % self.config.max_positions
-        hidden = hidden + F.embedding(
-            position, self._weight(self._name(names["position"].removesuffix(".weight")))
-        )
+        hidden = hidden + F.embedding(position, self._table("position"))
         if self.config.type_vocab_size:
             types = batch.position_rows // self.config.max_positions
-            table = self._weight(self._name(names["token_type"].removesuffix(".weight")))
-            hidden = hidden + F.embedding(types, table)
+            hidden = hidden + F.embedding(types, self._table("token_type"))
         hidden = self._drop(self._module(self._name(names["embedding_norm"]))(hidden))
         if self.config.embedding_size != self.config.hidden_size:
             hidden = self._module(self._name(names["embedding_projection"]))(hidden)
@@ -118,7 +115,7 @@ class PackedNetwork(nn.Module):
         return hidden
 
     def _embedded_words(self, input_ids: Tensor) -> Tensor:
-        table = self._word_table
+        table = self._table("word")
         if self._place_of is None:
             return F.embedding(input_ids, table)
         place = self._place_of[input_ids.long()]
@@ -176,15 +173,11 @@ class PackedNetwork(nn.Module):
     def _module(self, name: str) -> nn.Module:
         return self.model.get_submodule(name)
 
-    def _weight(self, name: str) -> nn.Parameter:
-        return self.model.get_parameter(f"{name}.weight")
-
     def _name(self, name: str) -> str:
         return f"{self._family.prefix}.{name}"
 
-    @property
-    def _word_table(self) -> nn.Parameter:
-        return self.model.get_parameter(self._base("word"))
+    def _table(self, part: str) -> nn.Parameter:
+        return self.model.get_parameter(self._base(part))
 
     def _base(self, part: str) -> str:
         return self._name(self._family.embeddings.get(part, part))
@@ -330,7 +323,7 @@ def from_pretrained(auto_class: str, folder: Path, **settings: Any) -> Any:
                 **settings,
             )
     except Exception as error:  # whatever a damaged checkpoint makes transformers raise
-        reason = " ".join(str(error).split())[:300]
+        reason = one_line(error)
         raise ModelError(f"model {folder} cannot be loaded to train it: {reason}") from None
     # Heads and poolers may be new; of an encoder transformers would draw the same in silence.
     mismatched = [name for name, *_ in loaded["mismatched_keys"]]

@@ -18,7 +18,7 @@ import torch
 from safetensors import SafetensorError
 
 from beam_bert.encoder.families import FAMILIES
-from beam_bert.errors import OutputError, RunFailed
+from beam_bert.errors import OutputError, RunFailed, one_line
 from beam_bert.models import ModelStore
 from beam_bert.models.store import split_reference
 from beam_bert.settings.naming import named
@@ -62,10 +62,9 @@ def new_folder(beside: Path) -> Iterator[Path]:
     try:
         yield folder
     except (OSError, SafetensorError) as error:
-        reason = " ".join(str(error).split())[:200]
         raise RunFailed(
-            f"the model cannot be saved to {beside.parent}: {reason}; make room and run the same "
-            "command again: it goes on from its last checkpoint"
+            f"the model cannot be saved to {beside.parent}: {one_line(error)}; make room and run "
+            "the same command again: it goes on from its last checkpoint"
         ) from None
     finally:
         shutil.rmtree(folder, ignore_errors=True)
@@ -93,15 +92,18 @@ def fold_temperature(network: PackedNetwork, temperature: float) -> None:
             parameter.div_(temperature)
 
 
-def save_model(model: Any, tokenizer_folder: Path, folder: Path, extra: Mapping[str, str]) -> None:
-    """Fill `folder`: config.json, model.safetensors, the tokenizer's files, `extra` texts."""
+def save_model(
+    model: Any, tokenizer_folder: Path, folder: Path, extra: Mapping[str, str | bytes]
+) -> None:
+    """Fill `folder`: config.json, model.safetensors, the tokenizer's files, `extra` ones."""
     with quiet_transformers():
         model.save_pretrained(folder)
     for name in TOKENIZER_FILES:
         if (tokenizer_folder / name).is_file():
             shutil.copyfile(tokenizer_folder / name, folder / name)
-    for name, text in extra.items():
-        (folder / name).write_text(text, encoding="utf-8")
+    for name, content in extra.items():
+        data = content if isinstance(content, bytes) else content.encode()
+        (folder / name).write_bytes(data)
 
 
 def as_json(values: Any) -> str:

@@ -151,69 +151,64 @@ def train_soup(
         if number + 1 < len(plans):  # the last one's own checkpoint says it all
             pot.write(work, key)
             shutil.rmtree(own, ignore_errors=True)
-    whole = _all_of(progress)
-    _average(network, objective, pot, whole)
+    soup = _Soup(network, objective, pot, _all_of(progress))
+    soup.average()
     if wise_ft_weight is not None:
-        _mix_in_start(network, objective, pot, wise_ft_weight, whole)
-    return whole
+        soup.mix_in_start(wise_ft_weight)
+    return soup.whole
 
 
-def _average(
-    network: Trained,
-    objective: Objective,
-    pot: _Pot,
-    whole: Progress,
-) -> None:
-    """Leave the network with what `train_soup` says of the finished trainings."""
-    parameters, count = network.trained_parameters(), len(pot.finished)
-    put(parameters, {name: total / count for name, total in pot.total.items()})
-    if count == 1:
-        return
-    value = _measured(objective, "average", whole, f"weights of {count} trainings averaged")
-    if value < sum(each["kept_value"] for each in pot.finished) / count:
-        best = f"{objective.metric} {pot.best_value:.4f}"
-        tell(f"alone they do better: the best of them, with {best} on dev, is kept")
-        put(parameters, pot.best)
+@dataclass(frozen=True, eq=False)
+class _Soup:
+    """The finished trainings, and what they went through."""
 
+    network: Trained
+    objective: Objective
+    pot: _Pot
+    whole: Progress
 
-def _mix_in_start(
-    network: Trained,
-    objective: Objective,
-    pot: _Pot,
-    wise_ft_weight: WiseFtWeight,
-    whole: Progress,
-) -> None:
-    """Give the start the share that makes dev's loss least."""
-    if pot.worth is None:
-        tell("the start, whose head is random, gets no share")
-        return
-    parameters = network.trained_parameters()
-    alone = copied(parameters)
+    def average(self) -> None:
+        """Leave the network with what `train_soup` says of the trainings."""
+        parameters, count = self.network.trained_parameters(), len(self.pot.finished)
+        put(parameters, {name: total / count for name, total in self.pot.total.items()})
+        if count == 1:
+            return
+        value = self._measured("average", f"weights of {count} trainings averaged")
+        if value < sum(values["kept_value"] for values in self.pot.finished) / count:
+            best = f"{self.objective.metric} {self.pot.best_value:.4f}"
+            tell(f"alone they do better: the best of them, with {best} on dev, is kept")
+            put(parameters, self.pot.best)
 
-    def mix(share: float) -> None:
-        put(parameters, {name: own.lerp(pot.start[name], share) for name, own in alone.items()})
+    def mix_in_start(self, wise_ft_weight: WiseFtWeight) -> None:
+        """Give the start the share that makes dev's loss least."""
+        if self.pot.worth is None:
+            tell("the start, whose head is random, gets no share")
+            return
+        parameters, start = self.network.trained_parameters(), self.pot.start
+        alone = copied(parameters)
 
-    losses = {}
-    for share in (0.0, *wise_ft_weight.candidates):
-        mix(share)
-        losses[share] = wise_ft_weight.dev_loss()
-    best = min(losses, key=lambda share: losses[share])
-    mix(best)
-    what = f"calibrated loss on dev {losses[best]:.4f} in place of {losses[0.0]:.4f}"
-    if best:
-        _measured(objective, f"{best:g} of the start", whole, f"{best:g} of the start: {what}")
-    else:
-        tell("the start gets no share: with it the calibrated loss on dev is not less")
+        def mix(share: float) -> None:
+            put(parameters, {name: own.lerp(start[name], share) for name, own in alone.items()})
 
+        losses = {}
+        for share in (0.0, *wise_ft_weight.candidates):
+            mix(share)
+            losses[share] = wise_ft_weight.dev_loss()
+        best = min(losses, key=lambda share: losses[share])
+        mix(best)
+        what = f"calibrated loss on dev {losses[best]:.4f} in place of {losses[0.0]:.4f}"
+        if best:
+            self._measured(f"{best:g} of the start", f"{best:g} of the start: {what}")
+        else:
+            tell("the start gets no share: with it the calibrated loss on dev is not less")
 
-def _measured(objective: Objective, training: str, whole: Progress, line: str) -> float:
-    """The metric of the network as it is; told, and noted as a point of the curves."""
-    metrics = objective.evaluate()
-    whole.curves["epochs"].append(
-        {"training": training, "epoch": "", "step": ""} | as_point(metrics)
-    )
-    tell(f"{line}; dev {told(metrics)}")
-    return metrics[objective.metric]
+    def _measured(self, training: str, line: str) -> float:
+        """The metric of the network as it is; told, and noted as a point of the curves."""
+        metrics = self.objective.evaluate()
+        point = {"training": training, "epoch": "", "step": ""} | as_point(metrics)
+        self.whole.curves["epochs"].append(point)
+        tell(f"{line}; dev {told(metrics)}")
+        return metrics[self.objective.metric]
 
 
 def _all_of(trainings: Sequence[Progress]) -> Progress:

@@ -142,7 +142,7 @@ def test_a_run_that_was_killed_after_its_last_step_trains_no_more(
 ) -> None:
     whole, found, _ = cook(tmp_path / "whole", (0.0,), (1,), start_shares=(0.25,))
     with monkeypatch.context() as patched, pytest.raises(Stopped):
-        patched.setattr("beam_bert.training.soup._mix_in_start", _stop)
+        patched.setattr("beam_bert.training.soup._Soup.mix_in_start", _stop)
         cook(tmp_path / "on", (0.0,), (1,), start_shares=(0.25,))
     after, found_after, _ = cook(tmp_path / "on", (0.0,), (1,), 0, start_shares=(0.25,))
     assert after == whole

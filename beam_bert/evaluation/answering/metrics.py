@@ -56,11 +56,6 @@ def squad_words(text: str) -> list[str]:
     return _ARTICLES.sub(" ", text.lower().translate(_PUNCTUATION)).split()
 
 
-def has_no_word_breaks(text: str) -> bool:
-    """Whether characters of a script stand in it that is compared by characters (not Chinese)."""
-    return _CHARACTERS.search(text) is not None
-
-
 def cmrc_segments(text: str) -> list[str]:
     """The characters, and words of other scripts, that CMRC compares."""
     segments, other = [], ""
@@ -122,7 +117,8 @@ def answer_scores(
     """
     exact, f1 = np.zeros(len(predicted)), np.zeros(len(predicted))
     for row, (found, wanted) in enumerate(zip(predicted, right, strict=True)):
-        answers = _usable(wanted)
+        # SQuAD's script leaves out answers of which nothing is left to compare.
+        answers = [answer for answer in wanted if squad_words(answer)] or [""]
         name = definition if definition != "auto" else _definition_of([found, *answers])
         scores = [_SCORES[name](found, answer) for answer in answers]
         exact[row], f1[row] = (max(each) for each in zip(*scores, strict=True))
@@ -130,17 +126,12 @@ def answer_scores(
 
 
 def _definition_of(texts: Sequence[str]) -> Definition:
-    if any(map(has_no_word_breaks, texts)):
+    if any(map(_CHARACTERS.search, texts)):
         return "characters"
     return "cmrc" if any(map(has_han, texts)) else "squad"
 
 
 _SCORES = {"squad": squad_scores, "cmrc": cmrc_scores, "characters": character_scores}
-
-
-def _usable(right: Sequence[str]) -> list[str]:
-    """SQuAD's script leaves out answers of which nothing is left to compare."""
-    return [each for each in right if squad_words(each)] or [""]
 
 
 def best_null_threshold(

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -163,9 +164,7 @@ class AnswerTraining:
         model.config.beam_bert = {} if threshold is None else {"null_threshold": threshold}
         texts = self._documents(progress, metrics, threshold)
 
-        def make(folder: Path) -> None:
-            save_model(model, self.setup.base.folder, folder, texts)
-
+        make = partial(save_model, model, self.setup.base.folder, extra=texts)
         name = self.config.metric
         notes = f"fine-tuned from {self.setup.base.text}: {name} {metrics[name]:.4f} on dev"
         trained_on = training_digest(self.config, self.setup.sources)
