@@ -23,6 +23,7 @@ from beam_bert.slices.schema import REJECT_SCHEMA, rejects_batch
 from beam_bert.slices.token_arrays import TokenArrays
 from beam_bert.sources import SourceSpec, cut_unit, inspect_source, list_files, read_slice
 from beam_bert.sources.resolving import AskingSettings
+from beam_bert.terminal import TERMINAL
 from beam_bert.tokenization import DocumentTokenizer
 
 BoolArray = npt.NDArray[np.bool_]
@@ -277,6 +278,8 @@ def tokenize_rows(rows: Rows, tokenizer: DocumentTokenizer) -> tuple[Tokens, Int
         kept.append(used)
         flaws.append(flaw)
         first = last
+        if first < len(rows):  # gigabytes, then: somebody waits for them
+            TERMINAL.say(f"tokens made of {first:,} of {len(rows):,} texts")
     lengths = [np.diff(part.offsets) for part in parts]
     firsts = [part.first_lengths for part in parts if part.first_lengths is not None]
     tokens = Tokens(

@@ -20,7 +20,11 @@ from beam_bert.tokenization import DocumentTokenizer, WindowSettings
 
 @pytest.mark.parametrize("pair", [None, "second"])
 def test_text_tokenized_in_pieces_has_the_same_tokens(
-    bert: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, pair: str | None
+    bert: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+    pair: str | None,
 ) -> None:
     lines = [f"{'a very long day ' * (n % 7)}{n},and the {n}" for n in range(50)]
     file = tmp_path / "in.csv"
@@ -32,6 +36,7 @@ def test_text_tokenized_in_pieces_has_the_same_tokens(
     tokenizer = DocumentTokenizer(bert, windows, pair=pair is not None)
     whole, used, flaw = tokenize_rows(read, tokenizer)
     assert (used.tolist(), flaw) == (list(range(50)), "")
+    assert capfd.readouterr().err == ""
     for characters in (1, 100, 333):
         monkeypatch.setattr(rows_module, "_TOKENIZED_CHARACTERS", characters)
         pieces, used, _ = tokenize_rows(read, tokenizer)
@@ -40,6 +45,7 @@ def test_text_tokenized_in_pieces_has_the_same_tokens(
         np.testing.assert_array_equal(pieces.offsets, whole.offsets)
         if pair:
             np.testing.assert_array_equal(pieces.first_lengths, whole.first_lengths)
+        assert "tokens made of 49 of 50 texts" in capfd.readouterr().err or characters > 1
 
 
 def test_rows_without_label_are_rejects_where_the_text_is_more_than_an_array_holds() -> None:
