@@ -6,9 +6,10 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from beam_bert.evaluation.collecting import Collected
 from beam_bert.evaluation.metrics import Array, true_labels
 from beam_bert.reports import evaluation as report
-from beam_bert.tasks.classification import REGRESSION
+from beam_bert.tasks.classification import REGRESSION, ClassificationTask
 
 _SOURCES_SHOWN = 50
 _HISTOGRAM_BINS = 30
@@ -17,28 +18,21 @@ _QUANTILES = {"min": 0, "5 %": 5, "25 %": 25, "50 %": 50, "75 %": 75, "95 %": 95
 
 
 def balance(
-    sources: Mapping[str, int],
-    targets: Array,
-    labels: Sequence[str],
-    problem_type: str,
-    num_tokens: Array,
-    truncated: int,
-    languages: Mapping[str, int],
-    language_column: str | None,
+    collected: Collected, targets: Array, task: ClassificationTask, language_column: str | None
 ) -> report.Balance:
-    """Put the counts together; `num_tokens` int [n] and `targets` are of the same rows."""
-    by_size = list(_commonest_first(sources).items())
-    counts = label_counts(targets, labels, problem_type)
+    """Put the counts together; `targets` are those of the rows."""
+    sources = list(_commonest_first(collected.sources).items())
+    counts = label_counts(targets, task.labels, task.problem_type)
     present = [count for count in counts.values() if count]
-    classes = problem_type != REGRESSION
+    classes = task.problem_type != REGRESSION
     return report.Balance(
-        sources=dict(by_size[:_SOURCES_SHOWN]),
-        sources_left_out=max(0, len(by_size) - _SOURCES_SHOWN),
+        sources=dict(sources[:_SOURCES_SHOWN]),
+        sources_left_out=max(0, len(sources) - _SOURCES_SHOWN),
         labels=counts,
         imbalance=max(present) / min(present) if classes and present else None,
         missing_labels=[label for label, count in counts.items() if not count] if classes else [],
-        lengths=lengths(num_tokens, truncated),
-        languages=_commonest_first(languages),
+        lengths=lengths(np.concatenate(collected.num_tokens), collected.truncated),
+        languages=_commonest_first(collected.languages),
         language_column=language_column,
     )
 

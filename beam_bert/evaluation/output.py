@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
@@ -13,7 +14,9 @@ from beam_bert.reports.answering import AnswerEvaluation
 from beam_bert.reports.evaluation import Evaluation
 from beam_bert.reports.figures import MissingExtra
 from beam_bert.reports.wording import label_text, metric_text, name_text, share_text
+from beam_bert.settings.evaluation import ReportConfig
 from beam_bert.storage.base import Wording
+from beam_bert.storage.billing import bill_to
 from beam_bert.storage.places import open_storage
 from beam_bert.terminal import TERMINAL, after_commit
 
@@ -27,6 +30,22 @@ _SHOWN = 10
 def check(output: str) -> None:
     """Raise OutputError where nothing could be written, before any work is done."""
     open_storage(output, _OUTPUT).size(JSON_NAME)
+
+
+def evaluated(
+    config: ReportConfig,
+    measure: Callable[[], Document],
+    render: Callable[[Document], str],
+    show: Callable[[Document, str, float], None],
+) -> Document:
+    """What `measure` finds, written to the output, and shown."""
+    started = time.monotonic()
+    bill_to(config.billing_project)
+    check(config.output)
+    evaluation = measure()
+    write(evaluation, config.output, render)
+    show(evaluation, config.output, time.monotonic() - started)
+    return evaluation
 
 
 def write(evaluation: Document, output: str, render: Callable[[Document], str]) -> None:

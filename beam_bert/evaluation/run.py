@@ -6,16 +6,16 @@ what follows is arithmetic on the numbers that they left.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
+from functools import partial
 
-from beam_bert.evaluation import output as evaluation_output
 from beam_bert.evaluation.audit import Answers, BiasAudit
 from beam_bert.evaluation.collecting import Collector, TrainedRows
 from beam_bert.evaluation.data import open_source
 from beam_bert.evaluation.document import document
 from beam_bert.evaluation.identity_terms import load_identity_terms
 from beam_bert.evaluation.metrics import Array, FloatArray
+from beam_bert.evaluation.output import evaluated, show
 from beam_bert.evaluation.scoring import Scorer, check_comparable, load_scorer
 from beam_bert.labelled.labels import label_settings, model_labels
 from beam_bert.labelled.trained_rows import read_trained_rows
@@ -38,13 +38,8 @@ def evaluate(config: EvaluateConfig, *, leave_out_trained: bool = False) -> repo
       UserError: something about settings, rows, labels, models or output is wrong.
       RunFailed: the report cannot be written.
     """
-    started = time.monotonic()
-    bill_to(config.billing_project)
-    evaluation_output.check(config.output)
-    evaluation = measure(config, leave_out_trained=leave_out_trained)
-    evaluation_output.write(evaluation, config.output, render_evaluation)
-    evaluation_output.show(evaluation, config.output, time.monotonic() - started)
-    return evaluation
+    found = partial(measure, config, leave_out_trained=leave_out_trained)
+    return evaluated(config, found, render_evaluation, show)
 
 
 def measure(config: EvaluateConfig, *, leave_out_trained: bool = False) -> report.Evaluation:

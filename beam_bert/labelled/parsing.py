@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Hashable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import NoReturn
 
 import numpy as np
@@ -97,30 +97,26 @@ def parse_labels(
     Raises:
       InputError: a cell cannot be read so; it names the first.
     """
-    return _Parser(column, settings, problem_type, known).parsed()
+    given = PROBLEM_TYPES.get(settings.problem_type)
+    return _Parser(column, settings, problem_type or given, known).parsed()
 
 
+@dataclass
 class _Parser:
-    def __init__(
-        self,
-        column: LabelColumn,
-        settings: LabelSettings,
-        problem_type: str | None,
-        known: Sequence[str],
-    ) -> None:
-        self.column, self.settings, self.known = column, settings, known
-        self.of_model = bool(known)
-        self.type = problem_type or PROBLEM_TYPES.get(settings.problem_type)
-        self.notes: list[str] = []
+    column: LabelColumn
+    settings: LabelSettings
+    type: str | None
+    known: Sequence[str]
+    notes: list[str] = field(default_factory=list)
 
     def parsed(self) -> ParsedLabels:
         cells = self._present()
         absent = dict.fromkeys(self.column.counts.keys() - cells.keys())
         vector_names: tuple[str, ...] = ()
         if self.type == REGRESSION:
-            parts = self._each(cells, self._value)
+            parts = {cell: self._value(cell) for cell in cells}
         elif self.settings.columns:
-            vectors = self._each(cells, self._flags)
+            vectors = {cell: self._flags(cell) for cell in cells}
             parts, vector_names = self._ones(vectors), self.settings.columns
         else:
             lists, typed = self._lists(cells)
@@ -171,7 +167,7 @@ class _Parser:
         """The parts of each cell, and whether the cells are lists (by type, or as JSON)."""
         separator = self.settings.separator
         if separator and self.type != SINGLE_LABEL:
-            return self._each(cells, lambda cell: self._split(cell, separator)), False
+            return {cell: self._split(cell, separator) for cell in cells}, False
         lists = {cell: value for cell, value in cells.items() if isinstance(value, tuple)}
         texts = {
             cell: value
@@ -221,7 +217,7 @@ class _Parser:
 
     def _single_hint(self) -> str:
         one = named("problem_type", "single_label")
-        return "" if self.of_model else f"; if it is one label, say {one}"
+        return "" if self.known else f"; if it is one label, say {one}"
 
     def _split(self, cell: Cell, separator: str) -> Parts:
         if isinstance(cell.value, tuple):
@@ -275,7 +271,8 @@ class _Parser:
         number = number_of(cell.value)
         if number is None:
             finite = not (isinstance(cell.value, float) and not np.isfinite(cell.value))
-            self._refuse(cell, f"not a {'' if finite else 'finite '}number{self._regression()}")
+            why = ", and the model is a regression" if self.known else ""
+            self._refuse(cell, f"not a {'' if finite else 'finite '}number{why}")
         value = float(number)
         if abs(value) > LARGEST_VALUE:
             self._refuse(
@@ -285,21 +282,13 @@ class _Parser:
             )
         return (value,)
 
-    def _regression(self) -> str:
-        return ", and the model is a regression" if self.of_model else ""
-
     def _not_one_label(self) -> str:
-        if self.of_model:
+        if self.known:
             return (
                 "but the model gives each text one label; evaluate a multi-label model, or keep "
                 "one label a row"
             )
         return f"not one label; see {named('problem_type', 'multi_label')}"
-
-    def _each(
-        self, cells: Mapping[Cell, Hashable], read: Callable[[Cell], Parts]
-    ) -> dict[Cell, Parts]:
-        return {cell: read(cell) for cell in cells}
 
     def _refuse(self, cell: Cell, why: str) -> NoReturn:
         raise InputError(

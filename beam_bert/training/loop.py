@@ -196,26 +196,24 @@ def as_point(metrics: Mapping[str, float]) -> dict[str, float]:
     return {name: round(value, 5) for name, value in metrics.items()}
 
 
+@dataclass(eq=False)
 class _Loop:
-    def __init__(
-        self,
-        network: Trained,
-        objective: Objective,
-        plan: Plan,
-        work: Path,
-        key: str,
-        progress: Progress,
-    ) -> None:
-        self.network, self.objective = network, objective
-        self.epochs, self.settings = epochs, settings = plan.epochs, plan.settings
-        self.work, self.key, self.progress = work, key, progress
-        self.parameters = network.trained_parameters()
+    network: Trained
+    objective: Objective
+    plan: Plan
+    work: Path
+    key: str
+    progress: Progress
+
+    def __post_init__(self) -> None:
+        self.epochs, self.settings = epochs, settings = self.plan.epochs, self.plan.settings
+        self.parameters = self.network.trained_parameters()
         self.loss = math.nan  # of the last step
         self.kept: dict[str, Tensor] = {}
         self.average: dict[str, Tensor] = {}
         self.device = next(iter(self.parameters.values())).device
         self.optimizer = torch.optim.AdamW(
-            _groups(network, self.parameters, settings), lr=settings.learning_rate, fused=True
+            _groups(self.network, self.parameters, settings), lr=settings.learning_rate, fused=True
         )
         self.steps_of = [-(-len(batches) // settings.gradient_accumulation) for batches in epochs]
         self.factor = _schedule(self.optimizer, settings, sum(self.steps_of))

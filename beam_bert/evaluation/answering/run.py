@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
-import time
 from datetime import datetime, timezone
 from functools import partial
 
 from beam_bert.encoder import load_span_finder
-from beam_bert.evaluation import output as evaluation_output
 from beam_bert.evaluation.answering.scoring import (
     TOP_SPANS,
     Intervals,
@@ -16,6 +14,7 @@ from beam_bert.evaluation.answering.scoring import (
     evaluate_answers,
     wrong_answers,
 )
+from beam_bert.evaluation.output import evaluated, show_answers
 from beam_bert.inference.fp32_recheck import RecheckedModel
 from beam_bert.labelled.answers import read_asked
 from beam_bert.labelled.question_windows import check_questions, question_tokenizer
@@ -38,13 +37,7 @@ def evaluate(config: AnswerEvaluateConfig) -> report.AnswerEvaluation:
       UserError: something about settings, questions, model or output is wrong.
       RunFailed: the report cannot be written.
     """
-    started = time.monotonic()
-    bill_to(config.billing_project)
-    evaluation_output.check(config.output)
-    evaluation = measure(config)
-    evaluation_output.write(evaluation, config.output, render_answer_evaluation)
-    evaluation_output.show_answers(evaluation, config.output, time.monotonic() - started)
-    return evaluation
+    return evaluated(config, partial(measure, config), render_answer_evaluation, show_answers)
 
 
 def measure(config: AnswerEvaluateConfig) -> report.AnswerEvaluation:
