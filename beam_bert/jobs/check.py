@@ -13,7 +13,6 @@ import platform
 import shutil
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Literal
 
 from rich.table import Table
@@ -118,9 +117,9 @@ def _google() -> Finding:
     if os.environ.get("STORAGE_EMULATOR_HOST"):
         host = os.environ["STORAGE_EMULATOR_HOST"]
         return Finding("ok", "gs://", f"STORAGE_EMULATOR_HOST={host}: an emulator")
-    named = os.environ.get("GOOGLE_APPLICATION_CREDENTIALS")
-    config = Path(os.environ.get("CLOUDSDK_CONFIG", Path.home() / ".config" / "gcloud"))
-    file = Path(named) if named else config / "application_default_credentials.json"
+    from beam_bert.storage.gcs_client import credentials_file
+
+    file = credentials_file()
     if file.is_file():
         return Finding("ok", "gs://", f"credentials in {file}")
     return Finding(

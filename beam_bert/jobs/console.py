@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 from rich.table import Table
 from rich.text import Text
 
-from beam_bert.errors import printable
+from beam_bert.errors import printable, shortened
 from beam_bert.reports.pages import Examples
 from beam_bert.reports.wording import by_size, cell_text
 from beam_bert.sinks.manifest import Manifest, OutputFile
@@ -20,7 +20,7 @@ from beam_bert.terminal import TERMINAL, after_commit
 
 SHOWN_LABELS = 10
 EXAMPLES, REJECTS = 5, 3  # rows that a run ends with
-_EXAMPLE_COLUMNS, _EXAMPLE_CHARACTERS = 6, 60
+_EXAMPLE_COLUMNS, _EXAMPLE_CHARACTERS = 6, 59
 _MOST_BYTES = 16 * 2**20
 
 
@@ -175,10 +175,6 @@ def example_table(
     for name in names:
         table.add_column(name, no_wrap=not wrap)
     for row in rows:
-        table.add_row(*(Text(printable(_short(row.get(name)))) for name in names))
+        texts = [cell_text(row.get(name)) for name in names]
+        table.add_row(*(Text(printable(shortened(text, _EXAMPLE_CHARACTERS))) for text in texts))
     return table
-
-
-def _short(value: Any) -> str:
-    text = cell_text(value)
-    return text if len(text) <= _EXAMPLE_CHARACTERS else text[: _EXAMPLE_CHARACTERS - 1] + "…"

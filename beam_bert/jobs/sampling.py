@@ -80,7 +80,9 @@ def sample_documents(
         stored_bytes += stored
         filled = [batch for batch in batches if len(batch)]
         for batch in filled:
-            parts.append(tokenizer.tokenize(_spread(batch, -(-share // len(filled)))).rows)
+            count = min(-(-share // len(filled)), len(batch))
+            spread = np.unique(np.linspace(0, len(batch) - 1, count).astype(np.int64))
+            parts.append(tokenizer.tokenize(batch.take(spread)).rows)
     if not sum(part.num_rows for part in parts):
         raise InputError(
             f"no usable document to measure with in {len(files):,} files, such as {files[0].path}"
@@ -119,8 +121,3 @@ def _stored_bytes(slice_: Slice, slices: Sequence[Slice], unit: Unit) -> float:
     (segment,) = slice_.segments
     # Offsets count bytes, or row groups for Parquet: a share of the file in both.
     return unit.size * ((segment.stop or last) - segment.start) / last
-
-
-def _spread(batch: SliceBatch, documents: int) -> SliceBatch:
-    chosen = np.linspace(0, len(batch) - 1, min(documents, len(batch)))
-    return batch.take(np.unique(chosen.astype(np.int64)))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import apache_beam as beam
@@ -27,18 +26,13 @@ class WriteShards(beam.PTransform):
 
     def expand(self, batches: Any) -> Any:
         """Write each slice where it is."""
-        return batches | "WriteShard" >> beam.ParDo(_WriteShard(self._run, self._schema))
+        return batches | "WriteShard" >> beam.Map(_write, self._run, self._schema)
 
 
-class _WriteShard(beam.DoFn):
-    def __init__(self, run: RunSpec, schema: pa.Schema) -> None:
-        self._run = run
-        self._schema = schema
-
-    def process(self, batch: SliceBatch) -> Iterator[ShardRecord]:
-        bill_to(self._run.billing_project)
-        record = write_shard(self._run, batch, self._schema)
-        Metrics.counter(NAMESPACE, "rows_predicted").inc(record.rows_predicted)
-        for reason, rows in record.rejects_by_reason.items():
-            Metrics.counter(NAMESPACE, f"rejects_{reason}").inc(rows)
-        yield record
+def _write(batch: SliceBatch, run: RunSpec, schema: pa.Schema) -> ShardRecord:
+    bill_to(run.billing_project)
+    record = write_shard(run, batch, schema)
+    Metrics.counter(NAMESPACE, "rows_predicted").inc(record.rows_predicted)
+    for reason, rows in record.rejects_by_reason.items():
+        Metrics.counter(NAMESPACE, f"rejects_{reason}").inc(rows)
+    return record

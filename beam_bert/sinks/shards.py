@@ -66,8 +66,8 @@ def write_shard(run: RunSpec, batch: SliceBatch, schema: pa.Schema) -> ShardReco
         rows_predicted=len(batch),
         rows_written=batch.rows.num_rows,
         rows_rejected=batch.rejects.num_rows,
-        rejects_by_reason=_counts(batch.rejects.column("reason")),
-        label_counts=_label_counts(batch.rows),
+        rejects_by_reason=_counts(batch.rejects, "reason"),
+        label_counts=_counts(batch.rows, "label"),
         files=source_files(batch),
         predictions=_stage(storage, run, "predictions", name, batch.rows, schema),
         rejects=_stage(storage, run, "rejects", name, batch.rejects, REJECT_SCHEMA),
@@ -247,13 +247,11 @@ def row_group_rows(rows: int, stored_bytes: int = 0) -> int:
     return max(1, math.ceil(rows / groups))
 
 
-def _label_counts(rows: pa.RecordBatch) -> dict[str, int]:
-    """How often each label was given; nulls are none, nor is there any without a label column."""
-    index = rows.schema.get_field_index("label")
-    return _counts(rows.column(index)) if index >= 0 else {}
-
-
-def _counts(column: pa.Array) -> dict[str, int]:
+def _counts(rows: pa.RecordBatch, name: str) -> dict[str, int]:
+    """How often each value of a column is there, nulls left out; none without the column."""
+    if name not in rows.schema.names:
+        return {}
+    column = rows.column(name)
     if pa.types.is_list(column.type) or pa.types.is_large_list(column.type):
         column = pc.list_flatten(column)
     counted = pc.value_counts(column.drop_null()).to_pylist()

@@ -54,10 +54,6 @@ class Rule:
     why: str = ""
 
 
-def _is_wide_decimal(type_: pa.DataType) -> bool:
-    return bool(pa.types.is_decimal(type_)) and type_.precision > _MAX_DECIMAL_DIGITS
-
-
 def _is_zoned(type_: pa.DataType) -> bool:
     return bool(pa.types.is_timestamp(type_)) and type_.tz not in (None, "UTC")
 
@@ -105,7 +101,7 @@ RULES = (
     ),
     Rule(
         "decimal of more than 38 digits",
-        _is_wide_decimal,
+        lambda type_: pa.types.is_decimal(type_) and type_.precision > _MAX_DECIMAL_DIGITS,
         lambda type_: _TEXT,
         "text",
         "Spark refuses the table, DuckDB rounds",

@@ -54,6 +54,12 @@ def _client(pid: int, emulator: str | None) -> storage.Client:
     return client
 
 
+def credentials_file() -> Path:
+    """Where the default credentials would be, if a file holds them."""
+    named = os.environ.get("GOOGLE_APPLICATION_CREDENTIALS")
+    return Path(named or _cloud_sdk.get_application_default_credentials_path())
+
+
 def _credentials() -> Credentials:
     """The default credentials; where no file holds them, and this is no machine of Google's, soon.
 
@@ -64,15 +70,11 @@ def _credentials() -> Credentials:
         credentials, _ = google.auth.default(scopes=storage.Client.SCOPE)
         return credentials
 
-    files = (
-        os.environ.get("GOOGLE_APPLICATION_CREDENTIALS"),
-        _cloud_sdk.get_application_default_credentials_path(),
-    )
     machine = Path("/sys/class/dmi/id/product_name")
     with contextlib.suppress(OSError):
         if machine.read_text().startswith("Google"):
             return found()
-    if any(file and Path(file).is_file() for file in files):
+    if credentials_file().is_file():
         return found()
     try:
         return within(lambda: _CREDENTIALS_S, found)
