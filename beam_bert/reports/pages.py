@@ -194,6 +194,10 @@ def _setting(value: Any) -> str:
     return ", ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
 
 
+def _p_value(value: float) -> str:
+    return "<0.001" if value < 0.001 else f"{value:.3f}"
+
+
 def _environment() -> Any:
     try:
         from jinja2 import Environment, FileSystemLoader, StrictUndefined
@@ -220,7 +224,7 @@ def _environment() -> Any:
         "svg": Markup,
         "cell": cell_text,
         "setting": _setting,
-        "pvalue": lambda value: "<0.001" if value < 0.001 else f"{value:.3f}",
+        "pvalue": _p_value,
     }
     return environment
 

@@ -76,9 +76,6 @@ class ShardRecord(Counts):
 
     name: PathPart = Field(description="Shard name without suffix.")
     key: str = Field(description="Key of the slice (see beam_bert.slices.plan.slice_key).")
-    ordinal: int = Field(description="Place of the planned unit in the listing.")
-    cut: int = Field(description="Segment within the unit.")
-    piece: int = Field(default=0, description="Part of that, where it was cut further.")
     files: tuple[SourceFile, ...] = Field(
         default=(), description="What was read of each input file."
     )

@@ -83,28 +83,21 @@ class RunFacts(RunName):
 
 
 class RunSpec(RunFacts):
-    """One run, as every worker knows it: small, frozen, picklable."""
+    """One run, as every worker knows it: small, frozen, picklable.
 
-    output: str = Field(min_length=1, description="Folder or gs:// prefix of the whole output.")
-    overwrite: bool = Field(default=False, description="Replace what the partition holds.")
-    incremental: bool = Field(
-        default=False, description="Add to the table, and replace the rows of files read again."
-    )
-    max_reject_rate: float = Field(
-        default=0.05,
-        ge=0,
-        le=1,
-        description="Share of rows that may be rejected before the run fails.",
-    )
-    max_lost_files: int = Field(
-        default=0, ge=0, description="Files that may be lost before the run fails."
-    )
-    table_columns: str = Field(
-        default="", description="The table's columns when the run was planned, as manifests do."
-    )
-    changes_columns: bool = Field(
-        default=False, description="Whether the run adds to them or widens their types."
-    )
+    Attributes:
+      output, overwrite, incremental, max_reject_rate, max_lost_files: the settings of these names.
+      table_columns: the table's columns when the run was planned, as `encoded_schema` has them.
+      changes_columns: whether the run adds to them or widens their types.
+    """
+
+    output: str = Field(min_length=1)
+    overwrite: bool = False
+    incremental: bool = False
+    max_reject_rate: float = Field(default=0.05, ge=0, le=1)
+    max_lost_files: int = Field(default=0, ge=0)
+    table_columns: str = ""
+    changes_columns: bool = False
 
     @property
     def billing_project(self) -> str | None:

@@ -59,9 +59,6 @@ def write_shard(run: RunSpec, batch: SliceBatch, schema: pa.Schema) -> ShardReco
     record = ShardRecord(
         name=name,
         key=batch.key,
-        ordinal=batch.slice.ordinal,
-        cut=batch.slice.cut,
-        piece=batch.slice.piece,
         rows_read=rows_read,
         rows_predicted=len(batch),
         rows_written=batch.rows.num_rows,
