@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from beam_bert.reports.wording import by_size
 from beam_bert.sinks.manifest import Failure, Manifest
 
 MOST_LABELS = 6  # columns of shares; the manifests have all
@@ -67,45 +69,33 @@ def run_lines(runs: Sequence[Manifest | Failure]) -> list[RunLine]:
       runs: oldest first.
     """
     lines: list[RunLine] = []
-    read = rejected = predicted = 0
-    labels: dict[str, int] = {}
+    read = rejected = 0
+    labels: Counter[str] = Counter()
     for run in runs:
         if not isinstance(run, Manifest):
             lines.append(RunLine(None, run))
             continue
-        now = run.counts
-        names = dict.fromkeys([*labels, *now.label_counts])
-        lines.append(
-            RunLine(
-                run,
-                rejected=_share(now.rows_rejected, now.rows_read, rejected, read),
-                labels={
-                    name: _share(
-                        now.label_counts.get(name, 0),
-                        sum(now.label_counts.values()),
-                        labels.get(name, 0),
-                        predicted,
-                    )
-                    for name in names
-                },
-            )
-        )
+        now, given = run.counts, Counter(run.counts.label_counts)
+        shares = {
+            name: _share(given[name], given.total(), labels[name], labels.total())
+            for name in {**labels, **given}
+        }
+        rejects = _share(now.rows_rejected, now.rows_read, rejected, read)
+        lines.append(RunLine(run, rejected=rejects, labels=shares))
         read, rejected = read + now.rows_read, rejected + now.rows_rejected
-        predicted += sum(now.label_counts.values())
-        labels = {name: labels.get(name, 0) + now.label_counts.get(name, 0) for name in names}
+        labels.update(given)
     return lines
 
 
 def shown_labels(lines: Sequence[RunLine]) -> list[str]:
     """The labels whose shares are shown: those that drifted, then the most frequent."""
-    rows: dict[str, int] = {}
+    rows: Counter[str] = Counter()
     drifted: dict[str, None] = {}
     for line in lines:
         if line.manifest is not None:
-            for name, count in line.manifest.counts.label_counts.items():
-                rows[name] = rows.get(name, 0) + count
+            rows.update(line.manifest.counts.label_counts)
         drifted |= {name: None for name, share in line.labels.items() if share.moved is not None}
-    frequent = sorted(rows, key=lambda name: (-rows[name], name))
+    frequent = [name for name, _ in by_size(rows)]
     return list(dict.fromkeys([*drifted, *frequent]))[:MOST_LABELS]
 
 
