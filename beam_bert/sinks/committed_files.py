@@ -30,17 +30,18 @@ class _Done:
 
 
 @dataclass
-class _Known:
-    """What the manifests say, one after another.
+class CommittedFiles:
+    """The committed runs of an output.
 
     Attributes:
+      shards: the files in the tables, by path.
       done: each input file by its one name.
-      shards: the files that were ever in the tables, by path.
-      names: of each of these, the one name of each source, which its rows call as it was written.
+      names: of each file that was ever in the tables, by path, the one name of each source, which
+        its rows call as it was written.
     """
 
-    done: dict[str, _Done] = field(default_factory=dict)
     shards: dict[str, OutputFile] = field(default_factory=dict)
+    done: dict[str, _Done] = field(default_factory=dict)
     names: dict[str, dict[str, str]] = field(default_factory=dict)
 
     def enter(self, manifest: Manifest) -> None:
@@ -66,24 +67,12 @@ class _Known:
             if name in self.done:
                 self.done[name].shards.add(shard.path)
 
-
-@dataclass(frozen=True)
-class CommittedFiles:
-    """The committed runs of an output.
-
-    Attributes:
-      shards: the files in the tables, by path.
-    """
-
-    shards: dict[str, OutputFile]
-    _known: _Known
-
     def pending(self, files: Iterable[FileEntry], answers_digest: str) -> list[FileEntry]:
         """The files that are new, have changed, or were read with another model or settings."""
         return [file for file in files if not self._is_done(file, answers_digest)]
 
     def _is_done(self, file: FileEntry, answers_digest: str) -> bool:
-        done = self._known.done.get(file.identity or resolved(file.path))
+        done = self.done.get(file.identity or resolved(file.path))
         return (
             done is not None
             and done.answers_digest == answers_digest
@@ -100,7 +89,7 @@ class CommittedFiles:
         wanted = {file.resolved for file in files}
         shards = []
         for path, shard in self.shards.items():
-            names = self._known.names[path]
+            names = self.names[path]
             if sources := {source for source, name in names.items() if name in wanted}:
                 shards.append((shard, sources))
         return shards
@@ -118,7 +107,7 @@ def read_committed_files(output: str) -> CommittedFiles:
       OutputError: the tables hold files of no committed run: their rows might come twice.
     """
     storage = open_storage(output)
-    known = _Known()
+    known = CommittedFiles()
     for manifest in read_manifests(storage):
         known.enter(manifest)
     there = [
@@ -134,7 +123,8 @@ def read_committed_files(output: str) -> CommittedFiles:
             f"{storage.uri('runs')}, so its rows might come twice; wait if another run is "
             "committing just now, else remove it or bring its manifest back"
         )
-    return CommittedFiles({path: known.shards[path] for path in sorted(there)}, known)
+    known.shards = {path: known.shards[path] for path in sorted(there)}
+    return known
 
 
 def read_manifests(storage: Storage) -> list[Manifest]:
