@@ -13,11 +13,12 @@ from beam_bert.encoder.config import EncoderConfig
 from beam_bert.encoder.plan import Int64Array
 from beam_bert.errors import InputError
 from beam_bert.labelled.answers import Asked
-from beam_bert.labelled.rows import Tokens, document_rows, slice_of
+from beam_bert.labelled.rows import document_rows, slice_of
 from beam_bert.settings.answer import DEFAULT_MAX_LENGTH
 from beam_bert.settings.answer_training import AnswerEvaluateConfig, AnswerFinetuneConfig
 from beam_bert.settings.inference import stride_of, window_length
 from beam_bert.slices.batch import SliceBatch
+from beam_bert.slices.token_arrays import TokenArrays
 from beam_bert.tokenization import QuestionTokenizer, WindowSettings, windows_of
 from beam_bert.tokenization.token_places import tokens_of
 
@@ -36,7 +37,7 @@ class AnswerWindows:
       lost: int64 [lost], questions left out, since no window holds all of their answer's tokens.
     """
 
-    tokens: Tokens
+    tokens: TokenArrays
     starts: Int64Array
     ends: Int64Array
     asked: Int64Array
@@ -124,7 +125,7 @@ def answer_windows(asked: Sequence[Asked], tokenizer: QuestionTokenizer) -> Answ
     assert tokens.ranges is not None  # windows of questions have them
     inside, before = inside[kept], tokens.ranges[:, 0]
     return AnswerWindows(
-        tokens=Tokens(tokens.ids, tokens.offsets, tokens.first_lengths),
+        tokens=tokens,
         starts=np.where(inside, before + first[kept], 0),
         ends=np.where(inside, before + last[kept], 0),
         asked=owners[kept],

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from beam_bert.encoder.plan import Int32Array, Int64Array
+from beam_bert.encoder.plan import Int64Array
 from beam_bert.errors import InputError
 from beam_bert.labelled.cells import CellReader, LabelColumn
 from beam_bert.labelled.labels import NO_LABEL, Meaning, no_label_message
@@ -72,29 +72,6 @@ class Rows:
         """A digest of each row's text: equal where letters, digits and marks are, in any case."""
         pairs = self.pairs or [""] * len(self)
         return [content_key(text, pair) for text, pair in zip(self.texts, pairs, strict=True)]
-
-
-@dataclass(frozen=True, eq=False)
-class Tokens:
-    """Sequences end to end, as the encoder takes them.
-
-    Attributes:
-      input_ids: int32 [total_tokens], special tokens included.
-      offsets: int64 [n + 1].
-      first_lengths: int32 [n], tokens of the first segment; None: there is no second.
-    """
-
-    input_ids: Int32Array
-    offsets: Int64Array
-    first_lengths: Int32Array | None
-
-    def __len__(self) -> int:
-        return len(self.offsets) - 1
-
-    @property
-    def lengths(self) -> Int64Array:
-        """int64 [n], tokens of each sequence."""
-        return np.diff(self.offsets)
 
 
 @dataclass(frozen=True)
@@ -261,7 +238,7 @@ def document_rows(
     return pa.RecordBatch.from_pydict(columns)
 
 
-def tokenize_rows(rows: Rows, tokenizer: DocumentTokenizer) -> tuple[Tokens, Int64Array, str]:
+def tokenize_rows(rows: Rows, tokenizer: DocumentTokenizer) -> tuple[TokenArrays, Int64Array, str]:
     """Token ids of the rows, cut to the tokenizer's `max_length`.
 
     Returns:
@@ -282,7 +259,7 @@ def tokenize_rows(rows: Rows, tokenizer: DocumentTokenizer) -> tuple[Tokens, Int
             TERMINAL.say(f"tokens made of {first:,} of {len(rows):,} texts")
     lengths = [np.diff(part.offsets) for part in parts]
     firsts = [part.first_lengths for part in parts if part.first_lengths is not None]
-    tokens = Tokens(
+    tokens = TokenArrays.sequences(
         np.concatenate([part.ids for part in parts], dtype=np.int32),
         np.concatenate([[0], np.cumsum(np.concatenate(lengths))]),
         np.concatenate(firsts, dtype=np.int32) if firsts else None,

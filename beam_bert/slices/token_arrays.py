@@ -44,6 +44,17 @@ class TokenArrays:
             counts=pc.list_value_length(rows["input_ids"]).to_numpy(zero_copy_only=False),
         )
 
+    @staticmethod
+    def sequences(
+        ids: np.ndarray, offsets: np.ndarray, first_lengths: np.ndarray | None
+    ) -> TokenArrays:
+        """Windows that are each a document of its own."""
+        return TokenArrays(ids, offsets, first_lengths, None, np.ones(len(offsets) - 1, np.int32))
+
+    def __len__(self) -> int:
+        """Windows."""
+        return len(self.offsets) - 1
+
     @property
     def lengths(self) -> np.ndarray:
         """int64 [windows], tokens of each."""

@@ -12,8 +12,9 @@ from beam_bert.encoder.plan import Int64Array
 from beam_bert.evaluation.audit import Answers, BiasAudit
 from beam_bert.evaluation.identity_terms import load_identity_terms
 from beam_bert.evaluation.metrics import Array, FloatArray, probabilities
-from beam_bert.labelled.rows import Rows, Tokens
+from beam_bert.labelled.rows import Rows
 from beam_bert.reports import evaluation as report
+from beam_bert.slices.token_arrays import TokenArrays
 from beam_bert.training.network import PackedNetwork, network_outputs
 
 
@@ -21,7 +22,7 @@ def audit_rows(
     rows: Rows,
     logits: np.ndarray,
     network: PackedNetwork,
-    read: Callable[[Rows], tuple[Tokens, Int64Array, str]],
+    read: Callable[[Rows], tuple[TokenArrays, Int64Array, str]],
     device: torch.device,
     *,
     threshold: float,

@@ -15,18 +15,19 @@ from beam_bert.labelled.cells import LabelColumn
 from beam_bert.labelled.labels import Meaning, label_settings, labels_without_rows, shown_names
 from beam_bert.labelled.learning import learn_labels
 from beam_bert.labelled.parsing import LabelSettings
-from beam_bert.labelled.rows import LabelsWanted, Rows, Tokens, read_rows, tokenize_rows
+from beam_bert.labelled.rows import LabelsWanted, Rows, read_rows, tokenize_rows
 from beam_bert.labelled.splitting import contradicting_rows, leaking_rows, split_holdout
 from beam_bert.settings.inference import window_length
 from beam_bert.settings.naming import named
 from beam_bert.settings.training import FinetuneConfig
+from beam_bert.slices.token_arrays import TokenArrays
 from beam_bert.sources import SourceSpec
 from beam_bert.tasks.classification import MULTI_LABEL, REGRESSION
 from beam_bert.terminal import tell
 from beam_bert.tokenization import DocumentTokenizer, WindowSettings
 from beam_bert.training.reading import report_leaks, tell_emptied, tell_of
 
-TokensReader = Callable[[Rows], tuple[Tokens, Int64Array, str]]
+TokensReader = Callable[[Rows], tuple[TokenArrays, Int64Array, str]]
 
 
 @dataclass(frozen=True, eq=False)
@@ -213,7 +214,7 @@ def tokens_reader(config: FinetuneConfig, folder: Path, encoder: EncoderConfig) 
 
 def tokenized(
     config: FinetuneConfig, data: Labelled, read: TokensReader
-) -> tuple[Labelled, Tokens, Tokens]:
+) -> tuple[Labelled, TokenArrays, TokenArrays]:
     """The data without rows of whose text the tokenizer leaves nothing, and both kinds' tokens."""
     train_tokens, train, flaw = read(data.texts)
     dev_tokens, dev, other_flaw = read(data.dev)

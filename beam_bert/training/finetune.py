@@ -89,7 +89,7 @@ class FineTuning:
         self.data = data
         mask_id = find_mask_token(folder) if config.token_mask_rate else None
         masks = [] if mask_id is None else [mask_id]
-        used = np.unique(np.concatenate([train_tokens.input_ids, dev_tokens.input_ids, masks]))
+        used = np.unique(np.concatenate([train_tokens.ids, dev_tokens.ids, masks]))
         self.network.train_used_words(used.astype(np.int64))
         self.trained_size = sum(p.numel() for p in self.network.trained_parameters().values())
         self.lengths = train_tokens.lengths

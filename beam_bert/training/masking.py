@@ -12,8 +12,8 @@ from torch import Tensor
 from beam_bert.encoder.packing import PackedBatch
 from beam_bert.encoder.plan import Int64Array, plan_micro_batches
 from beam_bert.errors import ModelError
-from beam_bert.labelled.rows import Tokens
 from beam_bert.settings.training import PretrainConfig
+from beam_bert.slices.token_arrays import TokenArrays
 from beam_bert.tokenization.loading import load_tokenizer
 from beam_bert.training.network import PackedNetwork, as_encoder_config, from_pretrained, packed
 
@@ -125,8 +125,8 @@ class MaskedObjective:
     def __init__(
         self,
         network: LanguageModel,
-        train: Tokens,
-        dev: Tokens,
+        train: TokenArrays,
+        dev: TokenArrays,
         config: PretrainConfig,
         *,
         mask_id: int,
@@ -134,7 +134,7 @@ class MaskedObjective:
     ) -> None:
         self._network, self._train, self._dev = network, train, dev
         self._config, self._mask_id, self._device = config, mask_id, device
-        self.dev_size = max(1, round(config.mask_rate * len(dev.input_ids)))
+        self.dev_size = max(1, round(config.mask_rate * len(dev.ids)))
 
     def loss(self, rows: Int64Array) -> Tensor:
         """The mean loss over hidden tokens of these sequences."""
@@ -161,7 +161,7 @@ class MaskedObjective:
         }
 
     def _guess(
-        self, tokens: Tokens, rows: Int64Array, generator: torch.Generator
+        self, tokens: TokenArrays, rows: Int64Array, generator: torch.Generator
     ) -> tuple[Tensor, Tensor]:
         batch, _ = packed(tokens, rows, self._network.config, self._device)
         config = self._network.config

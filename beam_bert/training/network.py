@@ -24,7 +24,7 @@ from beam_bert.encoder.families import FAMILIES
 from beam_bert.encoder.packing import PackedBatch, pack
 from beam_bert.encoder.plan import Int64Array, MicroBatch, plan_micro_batches
 from beam_bert.errors import ModelError, one_line, shortened
-from beam_bert.labelled.rows import Tokens
+from beam_bert.slices.token_arrays import TokenArrays
 from beam_bert.tokenization.loading import quiet_transformers
 from beam_bert.training.attention import attend
 from beam_bert.training.pooling import add_mean_layer
@@ -184,7 +184,11 @@ class PackedNetwork(nn.Module):
 
 
 def packed(
-    tokens: Tokens, rows: Int64Array, config: EncoderConfig, device: torch.device, copies: int = 1
+    tokens: TokenArrays,
+    rows: Int64Array,
+    config: EncoderConfig,
+    device: torch.device,
+    copies: int = 1,
 ) -> tuple[PackedBatch, Int64Array]:
     """Lay some sequences end to end, sorted by length, each `copies` times in a row.
 
@@ -194,14 +198,14 @@ def packed(
     lengths = tokens.lengths[rows]
     order = np.repeat(np.argsort(-lengths, kind="stable"), copies)
     batch = MicroBatch(rows[order], lengths[order])
-    arrays = (tokens.input_ids, tokens.offsets, tokens.first_lengths)
+    arrays = (tokens.ids, tokens.offsets, tokens.first_lengths)
     return pack(batch, *arrays, config, device), rows[order]
 
 
 @torch.no_grad()
 def network_outputs(
     network: PackedNetwork,
-    tokens: Tokens,
+    tokens: TokenArrays,
     device: torch.device,
     *,
     batch_tokens: int = 4096,

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 from beam_bert.encoder.plan import Int64Array
-from beam_bert.labelled.rows import Tokens
 from beam_bert.settings.training import FinetuneConfig
+from beam_bert.slices.token_arrays import TokenArrays
 from beam_bert.tasks.classification import REGRESSION
 from beam_bert.terminal import tell
 from beam_bert.training.losses import (
@@ -44,7 +44,7 @@ class Teacher:
 class TrainingRows:
     """Rows to learn from: the first `len(targets)` have labels, the rest (a teacher's) have not."""
 
-    tokens: Tokens
+    tokens: TokenArrays
     targets: np.ndarray
 
 
@@ -69,7 +69,7 @@ class ClassifierObjective:
         config: FinetuneConfig,
         problem_type: str,
         train: TrainingRows,
-        dev: Tokens,
+        dev: TokenArrays,
         evaluate: Callable[[np.ndarray], dict[str, float]],
         metric: str,
         *,

@@ -13,11 +13,12 @@ from beam_bert.encoder.checkpoint import Checkpoint
 from beam_bert.encoder.config import read_config
 from beam_bert.encoder.families import FAMILIES
 from beam_bert.errors import InputError
-from beam_bert.labelled.rows import Rows, Tokens, read_rows, tokenize_rows
+from beam_bert.labelled.rows import Rows, read_rows, tokenize_rows
 from beam_bert.labelled.splitting import split_holdout
 from beam_bert.settings.inference import window_length
 from beam_bert.settings.naming import named
 from beam_bert.settings.training import PretrainConfig
+from beam_bert.slices.token_arrays import TokenArrays
 from beam_bert.sources import SourceSpec
 from beam_bert.terminal import tell
 from beam_bert.tokenization import DocumentTokenizer, WindowSettings
@@ -46,7 +47,7 @@ def pretrain(config: PretrainConfig) -> Delivered:
     training = PreTraining(setup)
     tokens = training.tokens
     tell(
-        f"{len(tokens):,} sequences, {len(tokens.input_ids):,} tokens; "
+        f"{len(tokens):,} sequences, {len(tokens.ids):,} tokens; "
         f"dev masked_loss {training.before['masked_loss']:.4f} before the first step"
     )
     return run_training(training, setup, key)
@@ -110,7 +111,9 @@ def _rows(config: PretrainConfig) -> Rows:
     return tell_of(rows, "input")
 
 
-def _tokens(config: PretrainConfig, folder: Path, rows: Rows, length: int) -> tuple[Tokens, Tokens]:
+def _tokens(
+    config: PretrainConfig, folder: Path, rows: Rows, length: int
+) -> tuple[TokenArrays, TokenArrays]:
     """Tokens to train on and held out: long documents are read whole, piece by piece."""
     given = named("input")
     if len(rows) < 2:

@@ -388,7 +388,7 @@ def test_windows_learn_the_tokens_of_the_answer_or_the_first_token(
     tokenizer = QuestionTokenizer(reader, WindowSettings(64, True, 16), None)
     windows = answer_windows(asked, tokenizer)
     assert windows.has_answer.any() and len(windows.lost) == 0
-    offsets, ids = windows.tokens.offsets, windows.tokens.input_ids
+    offsets, ids = windows.tokens.offsets, windows.tokens.ids
     vocabulary = (reader / "vocab.txt").read_text().split("\n")
     for number in range(len(windows.asked)):
         first, last = windows.starts[number], windows.ends[number]

@@ -41,7 +41,7 @@ def test_text_tokenized_in_pieces_has_the_same_tokens(
         monkeypatch.setattr(rows_module, "_TOKENIZED_CHARACTERS", characters)
         pieces, used, _ = tokenize_rows(read, tokenizer)
         assert used.tolist() == list(range(50))
-        np.testing.assert_array_equal(pieces.input_ids, whole.input_ids)
+        np.testing.assert_array_equal(pieces.ids, whole.ids)
         np.testing.assert_array_equal(pieces.offsets, whole.offsets)
         if pair:
             np.testing.assert_array_equal(pieces.first_lengths, whole.first_lengths)

@@ -13,7 +13,7 @@ from safetensors.torch import load_file, save_file
 
 from beam_bert.encoder.config import read_config
 from beam_bert.errors import ModelError
-from beam_bert.labelled.rows import Tokens
+from beam_bert.slices.token_arrays import TokenArrays
 from beam_bert.training.masking import drop_words
 from beam_bert.training.network import PackedNetwork, load_network, network_outputs, packed
 
@@ -57,15 +57,17 @@ def test_a_base_that_would_be_drawn_at_random_is_refused(tmp_path: Path, before:
         load_network(tmp_path, LABELS, "single_label_classification", CPU)
 
 
-def some_tokens(lengths: tuple[int, ...] = (5, 9, 1, 5, 14)) -> Tokens:
+def some_tokens(lengths: tuple[int, ...] = (5, 9, 1, 5, 14)) -> TokenArrays:
     generator = np.random.default_rng(0)
     ids = generator.integers(5, 100, sum(lengths)).astype(np.int32)
-    return Tokens(ids, np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64), None)
+    return TokenArrays.sequences(
+        ids, np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64), None
+    )
 
 
-def by_transformers(network: PackedNetwork, tokens: Tokens) -> torch.Tensor:
+def by_transformers(network: PackedNetwork, tokens: TokenArrays) -> torch.Tensor:
     rows = [
-        torch.from_numpy(tokens.input_ids[a:b]).long()[None]
+        torch.from_numpy(tokens.ids[a:b]).long()[None]
         for a, b in zip(tokens.offsets[:-1], tokens.offsets[1:], strict=True)
     ]
     return torch.cat([network.model(input_ids=ids).logits for ids in rows])
@@ -117,7 +119,7 @@ def test_training_the_used_words_alone_changes_no_logit_and_no_other_word(tmp_pa
     tokens = some_tokens()
     before, _ = network_outputs(network, tokens, CPU)
     table = network.model.get_input_embeddings().weight.detach().clone()
-    used = np.unique(tokens.input_ids).astype(np.int64)
+    used = np.unique(tokens.ids).astype(np.int64)
     network.train_used_words(used)
     assert np.array_equal(network_outputs(network, tokens, CPU)[0], before)
     with torch.no_grad():

@@ -12,7 +12,7 @@ import torch
 from safetensors.torch import load_file
 from transformers import AutoModelForMaskedLM
 
-from beam_bert.labelled.rows import Tokens
+from beam_bert.slices.token_arrays import TokenArrays
 from beam_bert.training.masking import hide
 from beam_bert.training.network import packed
 from pipelines.pretrain import main
@@ -67,7 +67,7 @@ def test_special_tokens_are_never_hidden_and_the_rate_is_kept(encoder: Path) -> 
 
     config = read_config(encoder)
     ids = np.tile(np.array([2, *range(20, 60), 3], np.int32), 100)
-    tokens = Tokens(ids, np.arange(0, len(ids) + 1, 42, dtype=np.int64), None)
+    tokens = TokenArrays.sequences(ids, np.arange(0, len(ids) + 1, 42, dtype=np.int64), None)
     batch, _ = packed(tokens, np.arange(100), config, torch.device("cpu"))
     generator = torch.Generator().manual_seed(0)
     hidden, places = hide(batch, 0.15, 4, config.vocab_size, generator)

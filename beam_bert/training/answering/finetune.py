@@ -116,7 +116,7 @@ class AnswerTraining:
         self.windows = answer_windows(questions.train, tokenizer)
         self._count_lost()
         check_questions(questions.dev, tokenizer)
-        used = np.unique(self.windows.tokens.input_ids).astype(np.int64)
+        used = np.unique(self.windows.tokens.ids).astype(np.int64)
         self.network.train_used_words(used)
         self.objective = SpanObjective(
             self.network,

@@ -21,7 +21,7 @@ from beam_bert.evaluation.answering.scoring import TOP_SPANS, answers_of, best_t
 from beam_bert.inference.fp32_recheck import RecheckedModel
 from beam_bert.labelled.answers import Asked
 from beam_bert.labelled.question_windows import AnswerWindows
-from beam_bert.labelled.rows import Tokens
+from beam_bert.slices.token_arrays import TokenArrays
 from beam_bert.tokenization import QuestionTokenizer
 from beam_bert.training.network import PackedNetwork, packed
 
@@ -105,7 +105,7 @@ class _TrainedSpanFinder:
         network, device = self.network, torch.device(self.device)
         training = network.training
         network.eval()
-        tokens = Tokens(input_ids, offsets, first_lengths)
+        tokens = TokenArrays.sequences(input_ids, offsets, first_lengths)
         found = np.empty((len(tokens), self.width), np.float32)
         for plan in plan_micro_batches(tokens.lengths, _DEV_BATCH_TOKENS):
             batch, rows = packed(tokens, plan.rows, network.config, device)
