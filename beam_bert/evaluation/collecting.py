@@ -20,7 +20,7 @@ from beam_bert.evaluation.metrics import (
     row_losses,
     true_labels,
 )
-from beam_bert.evaluation.scoring import Scored, Scorer
+from beam_bert.evaluation.scoring import Scorer
 from beam_bert.labelled.cells import CellReader, LabelColumn
 from beam_bert.labelled.labels import NO_LABEL, Meaning, Vocabulary, no_label_message
 from beam_bert.labelled.rows import check_rejects, content_key, first_reject, places_of
@@ -138,26 +138,26 @@ class Collector:
           InputError: a label is none of the model's, more rows than may be cannot be used, or
             none can.
         """
-        found, column = Collected(), LabelColumn()
+        numbers, column = Collected(), LabelColumn()
         for batch in self._source.batches():
-            found.rows_read += batch.rows_read
-            found.reject(batch.rejects)
-            batch = self._not_trained_on(batch, found)
+            numbers.rows_read += batch.rows_read
+            numbers.reject(batch.rejects)
+            batch = self._not_trained_on(batch, numbers)
             column.add(self._cells.read(batch.rows), places_of(batch.rows))
         self._meaning = self._vocabulary.read(column, "input")
         missing = [cell for cell, said in self._meaning.said.items() if said is None]
         if missing:
-            found.rejects[NO_LABEL] += sum(column.counts[cell] for cell in missing)
+            numbers.rejects[NO_LABEL] += sum(column.counts[cell] for cell in missing)
             message = no_label_message(self._vocabulary.settings.column)
-            found.first_reject = found.first_reject or f"{column.first[missing[0]]}: {message}"
-        found.rows = column.counts.total() - found.rejects[NO_LABEL]
-        if found.trained_on:
+            numbers.first_reject = numbers.first_reject or f"{column.first[missing[0]]}: {message}"
+        numbers.rows = column.counts.total() - numbers.rejects[NO_LABEL]
+        if numbers.trained_on:
             what = "left out" if self._trained.left_out else "which flatters it"
             self._notes.append(
-                f"warning: {found.trained_on:,} rows have a text of a model's training: {what}"
+                f"warning: {numbers.trained_on:,} rows have a text of a model's training: {what}"
             )
-        self._require_rows(found)
-        return found.rows_read
+        self._require_rows(numbers)
+        return numbers.rows_read
 
     def said(self) -> list[str]:
         """How the labels were read, once `check` has read them."""
@@ -174,99 +174,88 @@ class Collector:
         self._require_rows(self.collected)
         return self.collected
 
-    def _not_trained_on(self, batch: SliceBatch, found: Collected) -> SliceBatch:
+    def _not_trained_on(self, batch: SliceBatch, numbers: Collected) -> SliceBatch:
         """The batch, without rows that a model was trained on where these are left out."""
         rows = self._trained.among(batch.rows)
-        found.trained_on += len(rows)
+        numbers.trained_on += len(rows)
         if not rows or not self._trained.left_out:
             return batch
         return batch.take(np.setdiff1d(np.arange(len(batch)), rows))
 
-    def _require_rows(self, found: Collected) -> None:
-        if found.rows == 0 and found.trained_on and self._trained.left_out:
+    def _require_rows(self, numbers: Collected) -> None:
+        if numbers.rows == 0 and numbers.trained_on and self._trained.left_out:
             raise InputError(
-                f"of {found.rows_read:,} rows none is left that the models were not trained on; "
+                f"of {numbers.rows_read:,} rows none is left that the models were not trained on; "
                 "give rows that they have not seen"
             )
-        if found.rows_read and found.rows == 0:
+        if numbers.rows_read and numbers.rows == 0:
             raise InputError(
-                f"there is not one usable row in {found.rows_read:,}; the first of them: "
-                f"{found.first_reject}"
+                f"there is not one usable row in {numbers.rows_read:,}; the first of them: "
+                f"{numbers.first_reject}"
             )
-        if found.rows == 0:
+        if numbers.rows == 0:
             raise InputError(f"{' '.join(self._config.input)}: there is not one row")
         check_rejects(
-            found.rejects.total(),
-            found.rows_read,
+            numbers.rejects.total(),
+            numbers.rows_read,
             self._config.max_reject_rate,
-            found.first_reject,
+            numbers.first_reject,
             "input",
         )
 
-    def _labelled(self, batch: SliceBatch) -> tuple[SliceBatch, Array, Array]:
-        """The batch without rows that have no label, the targets of the others, their positions."""
+    def _labelled(self, batch: SliceBatch) -> tuple[SliceBatch, Array]:
+        """The batch without rows that have no label, and the targets of the others."""
         assert self._meaning is not None  # `check` comes first
         targets, labelled = self._meaning.targets(self._cells.read(batch.rows))
         lacking = np.setdiff1d(np.arange(len(batch)), labelled)
-        positions = batch.rows[POSITION].to_numpy()[labelled]
         message = no_label_message(self._vocabulary.settings.column)
-        batch = batch.reject(lacking.tolist(), NO_LABEL, [message] * len(lacking))
-        return batch, targets, positions
+        return batch.reject(lacking.tolist(), NO_LABEL, [message] * len(lacking)), targets
 
     def _add(self, batch: SliceBatch) -> None:
-        found = self.collected
-        found.rows_read += batch.rows_read
-        batch, targets, labelled = self._labelled(self._not_trained_on(batch, found))
-        found.reject(batch.rejects)
+        numbers = self.collected
+        numbers.rows_read += batch.rows_read
+        batch, targets = self._labelled(self._not_trained_on(batch, numbers))
+        numbers.reject(batch.rejects)
         if len(batch) == 0:
             return
         clean = SliceBatch(batch.slice, "", batch.rows, batch.rejects.slice(0, 0))
         scored = self._scorer.score(clean)
-        found.reject(scored.rejects)
-        kept, other = scored.positions, None
+        numbers.reject(scored.rejects)
+        kept, other_scores = scored.positions, None
         if self._other is not None:
-            other = self._other[0].score(clean)
+            scorer, order = self._other
+            other = scorer.score(clean)
             first_rejects = set(places_of(scored.rejects))
             news = [place not in first_rejects for place in places_of(other.rejects)]
-            found.reject(other.rejects.filter(pa.array(news, pa.bool_())))
+            numbers.reject(other.rejects.filter(pa.array(news, pa.bool_())))
             kept = np.intersect1d(kept, other.positions)
+            other_scores = other.scores[other.at(kept)][:, order]
         if len(kept) == 0:
             return
         place_in_batch = np.searchsorted(batch.rows[POSITION].to_numpy(), kept)
-        rows = batch.rows.take(pa.array(place_in_batch))
-        self._keep(rows, targets[np.searchsorted(labelled, kept)], scored, other, kept)
-
-    def _keep(
-        self,
-        rows: pa.RecordBatch,
-        targets: Array,
-        scored: Scored,
-        other: Scored | None,
-        kept: Array,
-    ) -> None:
-        found, at = self.collected, scored.at(kept)
+        rows, targets = batch.rows.take(pa.array(place_in_batch)), targets[place_in_batch]
+        at = scored.at(kept)
         scores = scored.scores[at]
-        found.scores.append(scores.astype(np.float32))
-        if other is not None and self._other is not None:
-            order = self._other[1]
-            found.other_scores.append(other.scores[other.at(kept)][:, order].astype(np.float32))
-        found.targets.append(targets)
-        found.num_tokens.append(scored.num_tokens[at])
-        found.truncated += int(scored.truncated[at].sum())
-        found.sources.update(rows["source_file"].to_pylist())
-        texts = rows["text"].to_pylist()
-        pairs = rows["text_pair"].to_pylist() if "text_pair" in rows.schema.names else None
+        numbers.scores.append(scores.astype(np.float32))
+        if other_scores is not None:
+            numbers.other_scores.append(other_scores.astype(np.float32))
+        numbers.targets.append(targets)
+        numbers.num_tokens.append(scored.num_tokens[at])
+        numbers.truncated += int(scored.truncated[at].sum())
+        numbers.sources.update(rows["source_file"].to_pylist())
         if self._source.language_column is not None:
             values = self._source.column(rows, self._source.language_column).to_pylist()
-            found.languages.update(_as_text(value) or "(none)" for value in values)
+            numbers.languages.update(_as_text(value) or "(none)" for value in values)
         for name in self._source.slice_columns:
-            values = found.slice_values[name]
+            code_of = numbers.slice_values[name]
             column = self._source.column(rows, name).to_pylist()
-            codes = [values.setdefault(_as_text(value), len(values)) for value in column]
-            found.slices[name].append(np.array(codes, np.int64))
+            codes = [code_of.setdefault(_as_text(value), len(code_of)) for value in column]
+            numbers.slices[name].append(np.array(codes, np.int64))
         self._keep_hardest(rows, targets, scores)
-        found.rows += len(texts)
+        numbers.rows += len(rows)
         if self._audit is not None:
+            texts = rows["text"].to_pylist()
+            pairs = rows["text_pair"].to_pylist() if "text_pair" in rows.schema.names else None
             self._audit.add(rows["doc_id"].to_pylist(), texts, pairs, scores)
 
     def _keep_hardest(self, rows: pa.RecordBatch, targets: Array, scores: FloatArray) -> None:

@@ -2,27 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
 import torch
 
-from beam_bert.encoder.plan import Int64Array
 from beam_bert.evaluation.audit import Answers, BiasAudit
 from beam_bert.evaluation.identity_terms import load_identity_terms
 from beam_bert.evaluation.metrics import Array, FloatArray, probabilities
 from beam_bert.labelled.rows import Rows
 from beam_bert.reports import evaluation as report
-from beam_bert.slices.token_arrays import TokenArrays
 from beam_bert.training.network import PackedNetwork, network_outputs
+from beam_bert.training.reading import TokensReader
 
 
 def audit_rows(
     rows: Rows,
     logits: np.ndarray,
     network: PackedNetwork,
-    read: Callable[[Rows], tuple[TokenArrays, Int64Array, str]],
+    read: TokensReader,
     device: torch.device,
     *,
     threshold: float,

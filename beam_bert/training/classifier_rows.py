@@ -9,7 +9,6 @@ from pathlib import Path
 import numpy as np
 
 from beam_bert.encoder.config import EncoderConfig
-from beam_bert.encoder.plan import Int64Array
 from beam_bert.errors import InputError
 from beam_bert.labelled.cells import LabelColumn
 from beam_bert.labelled.labels import Meaning, label_settings, labels_without_rows, shown_names
@@ -25,9 +24,7 @@ from beam_bert.sources import SourceSpec
 from beam_bert.tasks.classification import MULTI_LABEL, REGRESSION
 from beam_bert.terminal import tell
 from beam_bert.tokenization import DocumentTokenizer, WindowSettings
-from beam_bert.training.reading import report_leaks, tell_emptied, tell_of
-
-TokensReader = Callable[[Rows], tuple[TokenArrays, Int64Array, str]]
+from beam_bert.training.reading import TokensReader, report_leaks, tell_of, tokenized_parts
 
 
 @dataclass(frozen=True, eq=False)
@@ -216,17 +213,15 @@ def tokenized(
     config: FinetuneConfig, data: Labelled, read: TokensReader
 ) -> tuple[Labelled, TokenArrays, TokenArrays]:
     """The data without rows of whose text the tokenizer leaves nothing, and both kinds' tokens."""
-    train_tokens, train, flaw = read(data.texts)
-    dev_tokens, dev, other_flaw = read(data.dev)
-    lost = len(data.texts) + len(data.dev) - len(train) - len(dev)
-    tell_emptied(
-        lost,
-        flaw or other_flaw,
+    (train_tokens, train), (dev_tokens, dev) = tokenized_parts(
+        [data.texts, data.dev],
+        read,
         rejected=data.rejected,
         rows_read=len(data.texts) + len(data.dev) + data.leaked + data.rejected,
         max_reject_rate=config.max_reject_rate,
         setting="train",
     )
+    lost = len(data.texts) + len(data.dev) - len(train) - len(dev)
     if not lost:
         return data, train_tokens, dev_tokens
     labelled = train[train < len(data.train)]

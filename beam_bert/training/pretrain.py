@@ -26,7 +26,7 @@ from beam_bert.training.batches import plan_epochs
 from beam_bert.training.delivery import Delivered, deliver, documents
 from beam_bert.training.loop import Plan, Progress
 from beam_bert.training.masking import MaskedObjective, load_language_model, mask_token
-from beam_bert.training.reading import tell_emptied, tell_of
+from beam_bert.training.reading import tell_of, tokenized_parts
 from beam_bert.training.run import run_training
 from beam_bert.training.saving import save_model
 from beam_bert.training.setup import Setup, set_up
@@ -124,18 +124,16 @@ def _tokens(
     if len(held) == 0:
         raise InputError(f"all rows of {given} have the same text; there is nothing to learn")
     tokenizer = DocumentTokenizer(folder, WindowSettings(length, overlapping=True, stride=0))
-    parts = [tokenize_rows(rows.take(part), tokenizer) for part in (kept, held)]
-    tell_emptied(
-        len(rows) - sum(len(used) for _, used, _ in parts),
-        next((flaw for _, _, flaw in parts if flaw), ""),
+    (train, used), (dev, dev_used) = tokenized_parts(
+        [rows.take(kept), rows.take(held)],
+        lambda part: tokenize_rows(part, tokenizer),
         rejected=rows.rejected,
         rows_read=len(rows) + rows.rejected,
         max_reject_rate=config.max_reject_rate,
         setting="input",
     )
-    if any(len(used) == 0 for _, used, _ in parts):
+    if not len(used) or not len(dev_used):
         raise InputError(f"{given}: the tokenizer leaves nothing of the text; give other text")
-    (train, _, _), (dev, _, _) = parts
     return train, dev
 
 

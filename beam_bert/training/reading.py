@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
+from beam_bert.encoder.plan import Int64Array
 from beam_bert.errors import InputError
 from beam_bert.labelled.rows import Rows, check_rejects
 from beam_bert.settings.naming import named
+from beam_bert.slices.token_arrays import TokenArrays
 from beam_bert.terminal import tell
+
+# Rows -> their tokens, see `beam_bert.labelled.rows.tokenize_rows`.
+TokensReader = Callable[[Rows], tuple[TokenArrays, Int64Array, str]]
 
 
 def tell_of(rows: Rows, setting: str) -> Rows:
@@ -19,14 +24,22 @@ def tell_of(rows: Rows, setting: str) -> Rows:
     return rows
 
 
-def tell_emptied(
-    emptied: int, flaw: str, *, rejected: int, rows_read: int, max_reject_rate: float, setting: str
-) -> None:
-    """Tell of rows of whose text the tokenizer leaves nothing.
+def tokenized_parts(
+    parts: Sequence[Rows],
+    read: TokensReader,
+    *,
+    rejected: int,
+    rows_read: int,
+    max_reject_rate: float,
+    setting: str,
+) -> list[tuple[TokenArrays, Int64Array]]:
+    """Tokens of each part of the rows, and which of its rows they are of.
+
+    Tells of rows of whose text the tokenizer leaves nothing.
 
     Args:
-      emptied: how many these are.
-      flaw: where one of them stands, and what is wrong with it.
+      parts: of the rows.
+      read: makes tokens, see `beam_bert.labelled.rows.tokenize_rows`.
       rejected: rows that could not be used before.
       rows_read: all that were read.
       max_reject_rate: share of them to go on without.
@@ -35,12 +48,16 @@ def tell_emptied(
     Raises:
       InputError: there are more rejects than that.
     """
+    results = [read(part) for part in parts]
+    emptied = sum(map(len, parts)) - sum(len(used) for _, used, _ in results)
     if emptied:
+        flaw = next(flaw for *_, flaw in results if flaw)
         check_rejects(emptied + rejected, rows_read, max_reject_rate, flaw, setting)
         tell(
             f"warning: of {emptied:,} rows the tokenizer leaves nothing, so they are left out: "
             f"{flaw}"
         )
+    return [(tokens, used) for tokens, used, _ in results]
 
 
 def report_leaks(leaks: Sequence[str], total: int, what: str, policy: str) -> None:
