@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from beam_bert.encoder.families import FAMILIES, Family
 from beam_bert.errors import ModelError, shortened, shown
-from beam_bert.settings.limits import CONFIG_JSON_BYTES, LABEL_CHARACTERS, LABELS
+from beam_bert.settings.limits import CONFIG_JSON_BYTES, LABEL_CHARACTERS, LABELS, TOKEN_TYPES
 from beam_bert.storage.model_files import not_a_model_file, why_no_model
 from beam_bert.storage.regular_files import read_json
 
@@ -185,8 +185,11 @@ class _Fields(BaseModel):
     max_position_embeddings: _Size = 512
     pad_token_id: _Row | None = None
     embedding_size: _Size | None = None
-    type_vocab_size: _Row = 2
+    # Each type has its own table of positions.
+    type_vocab_size: Annotated[int, Field(strict=True, ge=0, le=TOKEN_TYPES)] = 2
     position_embedding_type: Literal["absolute"] = "absolute"
+    # transformers would read that file, which the model's digest may not cover.
+    transformers_weights: Literal["model.safetensors"] = "model.safetensors"
     is_decoder: bool = False
     add_cross_attention: bool = False
     num_labels: int = Field(default=2, ge=1, le=LABELS)  # 2 is what Hugging Face assumes

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import chain
 
 import torch
 import torch.nn.functional as F
@@ -183,6 +184,29 @@ class _WeightLoader:
             down=self.linear([name["down"]], hidden, inner),
             output_norm=self.norm(name["output_norm"]),
         )
+
+
+def check_sizes(checkpoint: Checkpoint, config: EncoderConfig) -> None:
+    """The tables and layers that config.json asks for are there: others build them unseen.
+
+    Raises:
+      ModelError: one is missing or has another shape.
+    """
+    family, hidden = FAMILIES[config.family], config.hidden_size
+    rows = {"word": config.vocab_size, "position": config.max_positions}
+    if config.type_vocab_size:
+        rows["token_type"] = config.type_vocab_size
+    shapes = {family.embeddings[key]: [n, config.embedding_size] for key, n in rows.items()}
+    widths = {"query": hidden, "up": config.intermediate_size}
+    layers = (
+        (f"{family.layer[key].format(i=i)}.weight", [width, hidden])
+        for i in range(config.num_layers)
+        for key, width in widths.items()
+    )
+    for name, shape in chain(shapes.items(), layers):
+        name = f"{family.prefix}.{name}"
+        if checkpoint.shape(name) != shape:
+            checkpoint.tensor(name, shape)  # which says what is wrong
 
 
 def head(

@@ -26,7 +26,7 @@ from beam_bert.errors import InputError, shortened
 from beam_bert.labelled.rows import sha256_of
 from beam_bert.settings.naming import named
 from beam_bert.slices.plan import FileEntry
-from beam_bert.sources.yaml_files import read_yaml
+from beam_bert.sources.yaml_files import parse_yaml, read_yaml
 
 DEFAULT_NAME = "data.yaml"
 UNKNOWN_LICENCE = "unknown"
@@ -169,8 +169,8 @@ def card_licence(card: str) -> str:
     """
     found = re.match(r"\ufeff?---\r?\n(.*?)\r?\n---\s*(\n|\Z)", card, flags=re.DOTALL)
     try:
-        metadata = yaml.safe_load(found[1]) if found else None
-    except Exception:  # whatever PyYAML makes of a stranger's card
+        metadata = parse_yaml(found[1], "card", InputError) if found else None
+    except InputError:
         metadata = None
     if not isinstance(metadata, dict):
         return UNKNOWN_LICENCE

@@ -15,6 +15,7 @@ LABEL_NAMES_BYTES = 2**24
 # What a safetensors file says of its tensors; BERT-large's has 40 kB.
 WEIGHTS_HEADER_BYTES = 16 * 2**20
 LABELS = 65_536
+TOKEN_TYPES = 16
 LABEL_CHARACTERS = 1_000
 # A manifest has about 300 bytes for each shard and input file.
 RUN_DOCUMENT_BYTES = 2**30

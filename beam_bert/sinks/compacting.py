@@ -27,8 +27,9 @@ from beam_bert.sinks.manifest import (
     utc_now,
 )
 from beam_bert.sinks.records import Counts
-from beam_bert.sinks.replacing import read_rows, stage_again
+from beam_bert.sinks.replacing import stage_again
 from beam_bert.sinks.run import RunFacts, RunSpec, new_run_id
+from beam_bert.sinks.stored_files import or_damaged, read_rows
 from beam_bert.sinks.table_schema import read_table
 from beam_bert.slices.schema import REJECT_SCHEMA
 from beam_bert.storage.base import Storage
@@ -53,7 +54,8 @@ def compact(
       what was committed; None: there was nothing to merge.
 
     Raises:
-      OutputError: nothing was ever committed there, or the tables hold files of no run.
+      OutputError: nothing was ever committed there, or the tables hold files of no run, or
+        a damaged one.
       RunFailed: another run was committed meanwhile, or a file has gone; nothing was changed.
     """
     storage = open_storage(output)
@@ -112,10 +114,11 @@ def _merge(storage: Storage, run: RunSpec, group: Group, schema: pa.Schema) -> l
     """Stage one file with the rows of all; the same files give the same name and bytes."""
     first = group[0]
     columns = schema if first.table == "predictions" else REJECT_SCHEMA
-    parts = [read_rows(storage, file) for file in group]
-    rows = pa.concat_tables(parts, promote_options="default")
+    parts = [read_rows(storage, file.path) for file in group]
     made_of = [file.key for file in group]
     sources = tuple(dict.fromkeys(source for file in group for source in file.sources))
     stored = sum(file.bytes for file in group)
-    merged = stage_again(storage, run, first, rows, columns, made_of, sources, stored)
+    with or_damaged(storage.uri(first.path)):
+        rows = pa.concat_tables(parts, promote_options="default")
+        merged = stage_again(storage, run, first, rows, columns, made_of, sources, stored)
     return [Replaced(path=file.path, kept=merged) for file in group]

@@ -7,17 +7,16 @@ shard of their own: reading those files again would cost inference, and they may
 from __future__ import annotations
 
 import hashlib
-import io
 from collections.abc import Set
 
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from beam_bert.errors import RunFailed
 from beam_bert.sinks.manifest import OutputFile, Replaced
 from beam_bert.sinks.run import RunSpec
 from beam_bert.sinks.shards import stage_file
+from beam_bert.sinks.stored_files import or_damaged, read_rows
 from beam_bert.slices.schema import REJECT_SCHEMA
 from beam_bert.storage.base import Storage
 
@@ -38,13 +37,15 @@ def replace_file(
 
     Raises:
       RunFailed: the file has gone, or a value does not fit the columns.
+      OutputError: it is damaged.
     """
     others = tuple(source for source in file.sources if source not in read_again)
     if file.sources and not others:
         return Replaced(path=file.path)
-    rows = read_rows(storage, file)
+    rows = read_rows(storage, file.path)
     if others != file.sources:
-        rows = rows.filter(pc.is_in(rows["source_file"], value_set=pa.array(others)))
+        with or_damaged(storage.uri(file.path)):
+            rows = rows.filter(pc.is_in(rows["source_file"], value_set=pa.array(others)))
         if rows.num_rows == 0:
             return Replaced(path=file.path)
     columns = schema if file.table == "predictions" else REJECT_SCHEMA
@@ -58,21 +59,6 @@ def replace_file(
             f"{storage.uri(file.path)} does not go into the table's new columns ({error}); nothing "
             "was committed"
         ) from error
-
-
-def read_rows(storage: Storage, file: OutputFile) -> pa.Table:
-    """The rows of a committed file.
-
-    Raises:
-      RunFailed: it has gone.
-    """
-    data = storage.read(file.path)
-    if data is None:
-        raise RunFailed(
-            f"{storage.uri(file.path)} was removed by somebody else; nothing was committed, run "
-            "again: the shards in staging are used again"
-        )
-    return pq.read_table(io.BytesIO(data))
 
 
 def stage_again(

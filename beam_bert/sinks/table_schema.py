@@ -20,6 +20,7 @@ from beam_bert.settings.naming import named
 from beam_bert.sinks.committed_files import read_manifests
 from beam_bert.sinks.manifest import OutputFile, decoded_schema
 from beam_bert.sinks.run import RunSpec, partition_levels
+from beam_bert.sinks.stored_files import or_damaged
 from beam_bert.slices.conversion import is_list, is_text
 from beam_bert.slices.schema import all_nullable, same_name
 from beam_bert.storage.base import Storage
@@ -70,7 +71,8 @@ class CommittedTable:
             data = self.storage.read(file.path)
             if data is None:
                 continue
-            metadata = pq.read_metadata(io.BytesIO(data))
+            with or_damaged(self.storage.uri(file.path)):
+                metadata = pq.read_metadata(io.BytesIO(data))
             for group in map(metadata.row_group, range(metadata.num_row_groups)):
                 for chunk in map(group.column, range(metadata.num_columns)):
                     if chunk.path_in_schema.split(".")[0] == column.split(".")[0]:

@@ -17,15 +17,20 @@ _SafeLoader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 # numbers of thousands of digits, `!!int abc`, a list as a name.
 _NO_VALUE = (ValueError, TypeError, KeyError, IndexError, AttributeError, OverflowError)
 
+_NUMBER_CHARACTERS = 400
+
 
 class _UniqueKeyLoader(_SafeLoader):
     """Names are unique, as YAML has it; PyYAML would take the last one and lose the others."""
 
     def construct_object(self, node: yaml.Node, deep: bool = False) -> Any:
+        kind = node.tag.rpartition(":")[2]
         try:
+            # 1:30:00 is a number to YAML, which takes minutes for a million digits.
+            if kind in ("int", "float") and len(node.value) > _NUMBER_CHARACTERS:
+                raise ValueError
             return super().construct_object(node, deep)
         except _NO_VALUE:
-            kind = node.tag.rpartition(":")[2]
             raise _fault(f"{shown(node.value)} is no {shortened(kind, 40)}", node) from None
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:

@@ -10,6 +10,8 @@ from typing import Any, BinaryIO
 
 from pydantic_core import from_json
 
+_MORE_BYTES = 2**16
+
 
 def open_regular(path: str | Path) -> BinaryIO:
     """Open a local file for reading; what is no regular file is not waited for.
@@ -36,7 +38,10 @@ def read_regular(path: str | Path, most_bytes: int) -> bytes:
       OSError: as `open_regular`, or it is larger.
     """
     with open_regular(path) as file:
-        data = file.read(most_bytes + 1)  # not its size: it may grow while it is read
+        # Room for so much is taken before it is read: its size, and more where it grows meanwhile.
+        data = file.read(min(os.fstat(file.fileno()).st_size, most_bytes) + 1)
+        while len(data) <= most_bytes and (more := file.read(_MORE_BYTES)):
+            data += more
     if len(data) > most_bytes:
         raise OSError(errno.EINVAL, f"larger than {most_bytes:,} bytes", str(path))
     return data

@@ -264,8 +264,14 @@ def _try_as_written(folder: Path) -> None:
         text = read_regular(folder / "tokenizer.json", TOKENIZER_BYTES).decode()
         values = from_json(text)
         parts = [growth_by(values.get(part) or {}) for part in ("normalizer", "pre_tokenizer")]
+        fields = {field for token in values.get("added_tokens") or () for field in token}
     except Exception:  # another shape, or none: the parser tells of it
         return
+    if strange := fields - _TOKEN_FIELDS - {"id"}:  # which transformers would print as they are
+        raise ModelError(
+            f"{folder / 'tokenizer.json'}: a token of added_tokens has {shown(min(strange))}, "
+            "which is nothing that tokens have; mend the file"
+        )
     _check_growth(folder, *parts)
     _try(folder, text)
 
@@ -303,6 +309,8 @@ def _tried(tokenizer: str) -> str | None:
         return None
     last = done.stderr.decode(errors="replace").strip().splitlines()[-1:]
     why = shortened(last[0]) if last else f"signal {-done.returncode}"
+    if "PanicException" in why:
+        return f"cannot be read ({why})"
     return (
         f"needs more than {trial.MEMORY_BYTES >> 30} GiB or {trial.SECONDS} s for "
         f"{len(trial.TEXTS)} short texts ({why})"

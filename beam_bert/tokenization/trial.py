@@ -39,7 +39,7 @@ def _main(memory_bytes: int, seconds: int) -> None:
         tokenizer = Tokenizer.from_str(written)
     except MemoryError:
         raise
-    except BaseException:  # what cannot be read fails again, and is told, where it is loaded
+    except Exception:  # what cannot be read fails again, and is told, where it is loaded
         return
     tokenizer.no_truncation()
     tokenizer.no_padding()

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from beam_bert.errors import RunFailed, one_line
 from beam_bert.settings.naming import named
 from beam_bert.storage.durable import make_folder, move, sync_file
+from beam_bert.storage.regular_files import open_regular
 
 NAME = "state.safetensors"
 
@@ -77,13 +78,14 @@ def write_state(folder: Path, key: str, state: TrainingState) -> None:
 def read_state(folder: Path, key: str) -> TrainingState | None:
     """The checkpoint in `folder`; None where there is none, or one of another run."""
     try:
+        open_regular(folder / NAME).close()  # a pipe would be waited for
         with safe_open(folder / NAME, framework="pt") as file:
             metadata = file.metadata() or {}
             if metadata.get("key") != key:
                 return None
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-            return TrainingState(tensors, json.loads(metadata["values"]))
-    except (OSError, SafetensorError, KeyError, ValueError):
+            return TrainingState(tensors, dict(json.loads(metadata["values"])))
+    except (OSError, SafetensorError, KeyError, TypeError, ValueError, RecursionError):
         return None
 
 
@@ -97,6 +99,18 @@ def optimizer_tensors(
             if moment in optimizer.state[parameter]:
                 found[f"{moment}/{name}"] = optimizer.state[parameter][moment]
     return found
+
+
+def has_moments(tensors: Mapping[str, Tensor], parameters: Mapping[str, nn.Parameter]) -> bool:
+    """Whether the moments among the tensors are those of such parameters, both of each."""
+    moments = {name: tensor for name, tensor in tensors.items() if name.startswith("exp_avg")}
+    fitting = {
+        f"{moment}/{name}": (parameter.shape, parameter.dtype)
+        for name, parameter in parameters.items()
+        for moment in ("exp_avg", "exp_avg_sq")
+        if f"exp_avg/{name}" in moments
+    }
+    return fitting == {name: (tensor.shape, tensor.dtype) for name, tensor in moments.items()}
 
 
 def restore_optimizer(

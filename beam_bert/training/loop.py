@@ -20,6 +20,7 @@ from typing import Any, Protocol
 
 import numpy as np
 import torch
+from pydantic import TypeAdapter, ValidationError
 from torch import Tensor, nn
 
 from beam_bert.encoder.plan import Int64Array
@@ -28,6 +29,7 @@ from beam_bert.settings.naming import named
 from beam_bert.terminal import tell
 from beam_bert.training.checkpoint import (
     TrainingState,
+    has_moments,
     kept_as,
     optimizer_tensors,
     read_state,
@@ -143,6 +145,18 @@ class Progress:
         self.resumed_rows, self.resumed_share = self.rows, self.share
 
 
+_PROGRESS = TypeAdapter(Progress)
+
+
+def progress_of(values: object) -> Progress | None:
+    """The progress that a checkpoint holds; None: it holds none."""
+    try:
+        progress = _PROGRESS.validate_python(values)
+    except ValidationError:
+        return None
+    return progress if {"steps", "epochs"} <= progress.curves.keys() else None
+
+
 def train(
     network: Trained,
     objective: Objective,
@@ -225,15 +239,23 @@ class _Loop:
         state = read_state(self.work, self.key)
         if state is None:
             return False
-        weights = state.weights("parameter", self.device)
-        if not same_shapes(self.parameters, weights):
+        weights, kept, average = (
+            state.weights(kind, self.device) for kind in ("parameter", "kept", "average")
+        )
+        progress = progress_of(state.values)
+        if (
+            progress is None
+            or not 0 <= progress.epoch <= len(self.epochs)
+            or progress.batch < 0
+            or not all(same_shapes(self.parameters, each) for each in (weights, kept or weights))
+            or not same_shapes(self.parameters, average or weights)
+            or not has_moments(state.tensors, self.parameters)
+        ):
             tell(f"the checkpoint in {self.work} is of another network: training starts anew")
             return False
         put(self.parameters, weights)
-        self.kept = state.weights("kept", self.device)
-        self.average = state.weights("average", self.device)
-        for name, value in state.values.items():
-            setattr(self.progress, name, value)
+        self.kept, self.average = kept, average
+        vars(self.progress).update(vars(progress))
         self.progress.note_resumed()
         restore_optimizer(self.optimizer, self.parameters, state.tensors, self.progress.step)
         tell(f"going on from the checkpoint after step {self.progress.step}")

@@ -21,6 +21,7 @@ from beam_bert.encoder.answering import HEAD as SPAN_HEAD
 from beam_bert.encoder.checkpoint import Checkpoint
 from beam_bert.encoder.config import EncoderConfig, read_config
 from beam_bert.encoder.families import FAMILIES
+from beam_bert.encoder.model import check_sizes
 from beam_bert.encoder.packing import PackedBatch, pack
 from beam_bert.encoder.plan import Int64Array, MicroBatch, plan_micro_batches
 from beam_bert.errors import ModelError, one_line, shortened
@@ -313,8 +314,10 @@ def from_pretrained(auto_class: str, folder: Path, **settings: Any) -> Any:
     """
     import transformers
 
-    prefix = FAMILIES[read_config(folder).family].prefix
-    Checkpoint(folder, prefix)  # transformers would follow an index to whatever it names
+    config = read_config(folder)
+    prefix = FAMILIES[config.family].prefix
+    # transformers would follow an index to whatever it names, and build any number of layers.
+    check_sizes(Checkpoint(folder, prefix), config)
     try:
         with quiet_transformers():
             model, loaded = getattr(transformers, auto_class).from_pretrained(

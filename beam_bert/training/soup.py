@@ -15,6 +15,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from pydantic import TypeAdapter, ValidationError
 from torch import Tensor
 
 from beam_bert.terminal import tell
@@ -26,6 +27,7 @@ from beam_bert.training.loop import (
     Start,
     Trained,
     as_point,
+    progress_of,
     told,
     train,
 )
@@ -43,6 +45,9 @@ class WiseFtWeight:
 
     candidates: Sequence[float]
     dev_loss: Callable[[], float]
+
+
+_WORTH: Any = TypeAdapter(dict[str, float] | None)
 
 
 @dataclass(frozen=True)
@@ -82,9 +87,18 @@ class _Pot:
             return None
         device = next(iter(parameters.values())).device
         start, total, best = (state.weights(kind, device) for kind in ("start", "total", "best"))
-        if not same_shapes(parameters, start):
+        try:
+            worth = _WORTH.validate_python(state.values["worth"])
+            finished = [progress_of(values) for values in state.values["finished"]]
+        except (ValidationError, KeyError, TypeError):
             return None
-        return cls(start, state.values["worth"], total, best, state.values["finished"])
+        done = [progress for progress in finished if progress is not None]
+        sums = (total, best) if finished else ()
+        if len(done) < len(finished) or not all(
+            same_shapes(parameters, each) for each in (start, *sums)
+        ):
+            return None
+        return cls(start, worth, total, best, [vars(progress) for progress in done])
 
     def add(self, weights: Mapping[str, Tensor], progress: Progress) -> _Pot:
         """With one more training, which came to these weights."""

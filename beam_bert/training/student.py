@@ -22,6 +22,7 @@ from beam_bert.settings.limits import TOKENIZER_BYTES
 from beam_bert.settings.naming import named
 from beam_bert.settings.training import FinetuneConfig
 from beam_bert.storage.regular_files import read_json
+from beam_bert.tokenization.loading import load_backend
 from beam_bert.training.network import from_pretrained
 from beam_bert.training.saving import save_model
 
@@ -130,13 +131,8 @@ def _vocabulary(base: Path, size: int, texts: Sequence[str]) -> tuple[list[str],
 
 
 def _piece_counts(base: Path, texts: Sequence[str]) -> Counter[int]:
-    from tokenizers import Tokenizer
-
-    tokenizer = Tokenizer.from_file(str(base / "tokenizer.json"))
-    tokenizer.no_truncation()
-    tokenizer.no_padding()
     counts: Counter[int] = Counter()
-    for encoding in tokenizer.encode_batch_fast(list(texts), add_special_tokens=False):
+    for encoding in load_backend(base).encode_batch_fast(list(texts), add_special_tokens=False):
         counts.update(encoding.ids)
     return counts
 

@@ -60,6 +60,8 @@ def _change(folder: Path, name: str, value: object) -> None:
         *(("pad_token_id", each) for each in (-1, "0", 2**40)),
         *(("max_position_embeddings", each) for each in (0, 10**30, [512])),
         ("is_decoder", ["no"]),
+        *(("type_vocab_size", each) for each in (17, 65_536, True, -1)),
+        *(("transformers_weights", each) for each in ("w.bin", ".w.safetensors", "../w", 5)),
     ],
 )
 def test_a_field_of_another_kind_or_size_is_one_line(

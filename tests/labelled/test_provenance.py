@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,7 +13,12 @@ import pytest
 import yaml
 
 from beam_bert.errors import InputError
-from beam_bert.labelled.provenance import SourceRecord, check_sources
+from beam_bert.labelled.provenance import (
+    UNKNOWN_LICENCE,
+    SourceRecord,
+    card_licence,
+    check_sources,
+)
 from beam_bert.slices.plan import FileEntry
 from pipelines.finetune import main
 
@@ -229,3 +235,21 @@ def test_all_files_without_declaration_are_told_at_once_with_the_yaml_that_they_
         check()
     assert error.value.to_paste.count("  - path: ") == 4
     assert f"# {tmp_path}/deep/data.yaml" in error.value.to_paste
+
+
+@pytest.mark.parametrize(
+    "lines",
+    [
+        ["a: &a {x: 1}", *(f"b{i}: &b{i} {{<<: [*b{i}, *b{i}]}}" for i in range(40))],
+        ["a: &a0 {x: 1}", *(f"b{i}: &a{i + 1} {{<<: [*a{i}, *a{i}]}}" for i in range(28))],
+        ["n: 1" + ":0" * 500_000],
+        ["[" * 100_000],
+        ["license: !!python/object/apply:os.system [true]"],
+        ["license: {a: b}"],
+        ["license: 2024-13-45"],
+    ],
+)
+def test_a_hostile_card_names_no_licence_and_takes_no_time(lines: list[str]) -> None:
+    started = time.process_time()
+    assert card_licence("\n".join(["---", *lines, "---", ""])) == UNKNOWN_LICENCE
+    assert time.process_time() - started < 5  # a hang fails, a slow machine does not

@@ -16,7 +16,9 @@ from beam_bert.sinks.commit import commit_run
 from beam_bert.sinks.committed_files import read_committed_files
 from beam_bert.sinks.compacting import compact, plan_groups
 from beam_bert.sinks.manifest import OutputFile
+from beam_bert.sinks.replacing import replace_file
 from beam_bert.sinks.shards import GROUP_BYTES, row_group_rows, write_shard
+from beam_bert.sinks.table_schema import read_table
 from beam_bert.storage.places import open_storage
 from tests.sinks.committed import doc_ids, snapshot, table
 from tests.sinks.shard_factory import SCHEMA, make_batch, make_run, stage
@@ -155,3 +157,23 @@ def test_the_command_says_what_it_did(tmp_path: Path, capsys: pytest.CaptureFixt
     assert "4 files are 2 now" in capsys.readouterr().out
     assert run_command("compact", [str(tmp_path)], "beam-bert compact") == 0
     assert "nothing to merge" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("data", [b"", b"PAR1", b"PAR1" + b"\0" * 999 + b"PAR1", b"{}"])
+def test_a_damaged_file_of_a_table_is_one_line_and_nothing_changes(
+    tmp_path: Path, data: bytes
+) -> None:
+    nights(str(tmp_path))
+    damaged = next((tmp_path / "predictions/night=1").iterdir())
+    damaged.write_bytes(data)
+    before = {path for path in tmp_path.rglob("*.parquet") if "staging" not in path.parts}
+    with pytest.raises(OutputError, match=rf"{damaged.name} is damaged, or was changed by hand"):
+        compact(str(tmp_path))
+    old = read_table(open_storage(str(tmp_path)), "", overwrite=False)
+    with pytest.raises(OutputError, match=rf"{damaged.name} is damaged, or was changed by hand"):
+        old.fits_doubles("stars")
+    again = make_run(tmp_path, run_id="run-3", run_key="work-3", partition="night=1")
+    file = read_committed_files(str(tmp_path)).shards[str(damaged.relative_to(tmp_path))]
+    with pytest.raises(OutputError, match=rf"{damaged.name} is damaged, or was changed by hand"):
+        replace_file(open_storage(str(tmp_path)), again, file, set(), SCHEMA)
+    assert before == {path for path in tmp_path.rglob("*.parquet") if "staging" not in path.parts}

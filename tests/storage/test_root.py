@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import pytest
 from beam_bert.errors import OutputError
 from beam_bert.storage.base import Storage
 from beam_bert.storage.places import open_storage
+from beam_bert.storage.regular_files import read_regular
 
 CALLS: dict[str, Callable[[Storage, str, Path], object]] = {
     "read": lambda place, path, _: place.read(path),
@@ -117,3 +119,16 @@ def test_what_has_no_end_is_not_read(tmp_path: Path, monkeypatch: pytest.MonkeyP
         place.read("b")
     with pytest.raises(OutputError, match="not a regular file"):
         open_storage("/dev").read("zero")
+
+
+def test_a_small_file_takes_its_own_size_in_memory_and_no_more(tmp_path: Path) -> None:
+    (tmp_path / "a.json").write_bytes(b"x" * 100_000)
+    tracemalloc.start()
+    try:
+        assert len(read_regular(tmp_path / "a.json", 2**30)) == 100_000
+        assert tracemalloc.get_traced_memory()[1] < 10**6
+    finally:
+        tracemalloc.stop()
+    assert read_regular("/proc/self/status", 2**20).startswith(b"Name:")  # which has no size
+    with pytest.raises(OSError, match="larger than 99,999"):
+        read_regular(tmp_path / "a.json", 99_999)

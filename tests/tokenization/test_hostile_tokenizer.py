@@ -416,6 +416,16 @@ def test_what_stands_beside_a_token_is_not_printed(
     assert "\x1b" not in "".join(capfd.readouterr())
 
 
+def test_what_stands_in_an_added_token_is_not_printed(
+    folder: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    _change(folder, lambda values: values["added_tokens"][0].update({"\x1b[2J": 1}))
+    for kind in ("BertTokenizer", "PreTrainedTokenizerFast"):
+        _change(folder, _set("tokenizer_class", kind), "tokenizer_config.json")
+        _refused(folder, r"added_tokens has '\\x1b\[2J', which is nothing that tokens have")
+    assert "\x1b" not in "".join(capfd.readouterr())
+
+
 def test_what_a_tokenizer_reads_is_in_the_digest(folder: Path, monkeypatch: Any) -> None:
     import transformers
 

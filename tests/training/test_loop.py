@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import torch
+from safetensors.torch import save_file
 from torch import Tensor
 
+from beam_bert.training.checkpoint import NAME, TrainingState, read_state, write_state
 from beam_bert.training.loop import LoopSettings, Plan, Progress, train
 from tests.training.one_number import OneNumber
 
@@ -127,6 +131,51 @@ def test_a_checkpoint_of_another_network_is_told_and_left(
           work=tmp_path, key="k", progress=Progress())  # fmt: skip
     assert any("starts anew" in line for line in said)
     assert (network.value, objective.seen) == (whole, seen)
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        b"[]",
+        b"3",
+        b"[" * 50_000,
+        b'{"epoch": "x"}',
+        b'{"epoch": -1}',
+        b'{"epoch": 99}',
+        b'{"batch": -5}',
+        b'{"curves": {}}',
+        b'{"curves": [1]}',
+        b'{"step": 1e400}',
+        b'{"resume": 1, "curves": null}',
+    ],
+)
+def test_a_checkpoint_with_another_state_is_left(tmp_path: Path, values: bytes) -> None:
+    whole, seen = run(tmp_path / "whole", 0.0)
+    network = OneNumber()
+    weights = {f"parameter/{name}": each for name, each in network.trained_parameters().items()}
+    (tmp_path / "bad").mkdir()
+    save_file(
+        {name: each.detach() for name, each in weights.items()},
+        tmp_path / "bad" / NAME,
+        {"key": "k", "values": values.decode()},
+    )
+    assert run(tmp_path / "bad", 0.0) == (whole, seen)
+
+
+@pytest.mark.parametrize("moment", ["exp_avg/{}", "exp_avg_sq/{}", "kept/{}", "average/{}"])
+def test_a_checkpoint_whose_tensors_do_not_fit_is_left(tmp_path: Path, moment: str) -> None:
+    whole, seen = run(tmp_path / "whole", 0.0)
+    network = OneNumber()
+    (name,) = network.trained_parameters()
+    tensors = {f"parameter/{name}": network.trained_parameters()[name].detach()}
+    tensors[moment.format(name)] = torch.zeros(7, 7)
+    write_state(tmp_path / "bad", "k", TrainingState(tensors, vars(Progress())))
+    assert run(tmp_path / "bad", 0.0) == (whole, seen)
+
+
+def test_a_pipe_in_place_of_a_checkpoint_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / NAME)
+    assert read_state(tmp_path, "k") is None
 
 
 def test_each_seed_and_step_draws_its_own() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,7 +17,13 @@ from beam_bert.encoder.config import read_config
 from beam_bert.errors import ModelError
 from beam_bert.slices.token_arrays import TokenArrays
 from beam_bert.training.masking import drop_words
-from beam_bert.training.network import PackedNetwork, load_network, network_outputs, packed
+from beam_bert.training.network import (
+    PackedNetwork,
+    from_pretrained,
+    load_network,
+    network_outputs,
+    packed,
+)
 
 CPU = torch.device("cpu")
 LABELS = ("a", "b", "c")
@@ -159,3 +167,26 @@ def test_dropped_words_are_masked_in_their_share_and_special_tokens_stay(tmp_pat
     assert places.float().mean() == pytest.approx(0.2 * 38 / 40, abs=0.02)
     rows = dropped.input_ids.view(100, 40)
     assert torch.equal(rows[:, [0, -1]], batch.input_ids.view(100, 40)[:, [0, -1]])
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("num_hidden_layers", 10**6),
+        ("intermediate_size", 2**31 - 1),
+        ("max_position_embeddings", 2**31 - 1),
+        ("type_vocab_size", 3),
+        ("vocab_size", 2**31 - 1),
+        ("hidden_size", 2**20),
+        ("transformers_weights", "w.bin"),
+    ],
+)
+@pytest.mark.parametrize("kind", ["AutoModel", "AutoModelForMaskedLM"])
+def test_a_config_that_asks_for_more_than_the_weights_have_is_told_before_it_is_built(
+    bert: Path, tmp_path: Path, kind: str, name: str, value: object
+) -> None:
+    folder = Path(shutil.copytree(bert, tmp_path / "model"))
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps({**config, name: value}))
+    with pytest.raises(ModelError, match=r"lacks the tensor|config\.json asks for|not supported"):
+        from_pretrained(kind, folder)
