@@ -96,7 +96,13 @@ def plan_job(job: str, config: JobConfig, beam_flags: Sequence[str] = ()) -> Job
     if runner_of(options) == "DataflowRunner":
         compute = dataclasses.replace(compute, accelerator=configure(options, gpu, job))
         if gpu is not None or asks_for_gpu(options):
-            compute = dataclasses.replace(compute, device=_paid_for(config.device))
+            if config.device == "cpu":
+                raise ConfigError(
+                    f"{named('device', 'cpu')} would leave the workers' GPU idle: leave one of "
+                    "them out"
+                )
+            # A missing driver must not end in a night on their CPUs.
+            compute = dataclasses.replace(compute, device="cuda")
         if gpu is not None and config.precision == "auto":
             # Shards' keys have the precision, and are made by workers that may have no GPU.
             precision = "fp32" if gpu.type in _WITHOUT_BF16 else "bf16"
@@ -212,15 +218,6 @@ def _warn_of_borders(tokenizer: QuestionTokenizer, config: AnswerConfig) -> None
             f"{named('max_answer_tokens', longest)}) is missed where no window holds all of it; "
             f"raise {named('stride')} or {named('max_length')}, or shorten the question"
         )
-
-
-def _paid_for(device: str) -> str:
-    """The device of workers with a GPU: a missing driver must not end in a night on their CPUs."""
-    if device == "cpu":
-        raise ConfigError(
-            f"{named('device')} cpu would leave the workers' GPU idle: leave one of them out"
-        )
-    return "cuda"
 
 
 def compute_options(config: InferenceConfig) -> ComputeOptions:

@@ -108,9 +108,8 @@ def read_table(storage: Storage, partition: str, overwrite: bool) -> CommittedTa
         files |= named
         if named and manifest.arrow_schema:
             schema = decoded_schema(manifest.arrow_schema)
-    if schema is None:
-        return CommittedTable(storage, runs=runs)
-    return CommittedTable(storage, schema, tuple(files[path] for path in sorted(files)), runs)
+    known = sorted(files) if schema is not None else []
+    return CommittedTable(storage, schema, tuple(files[path] for path in known), runs)
 
 
 def same_columns(one: pa.Schema | None, other: pa.Schema | None) -> bool:

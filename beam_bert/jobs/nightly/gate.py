@@ -21,7 +21,6 @@ from beam_bert.labelled.labels import read_label_names
 from beam_bert.labelled.rows import sha256_of
 from beam_bert.models import ModelStore, fetch_model, resolve_model
 from beam_bert.models.store import PRODUCTION
-from beam_bert.settings.evaluation import EvaluateConfig
 from beam_bert.settings.nightly import NightlyConfig
 from beam_bert.sinks.committed_files import read_committed_files
 from beam_bert.sinks.records import SourceFile
@@ -133,7 +132,8 @@ def _decide(
             f"{candidate} and {production} do not answer with the same labels ({odd}), so they "
             "cannot be compared; look at the report of evaluate, then promote by hand",
         )
-    settings = _evaluation(config).model_copy(
+    assert config.evaluate is not None  # without it nobody asks for a verdict
+    settings = config.evaluate.model_copy(
         update={
             "model": models[candidate],
             "compare": None if production is None else models[production],
@@ -202,14 +202,10 @@ def _odd_labels(first: str, second: str) -> str:
 def _judgement_key(
     config: NightlyConfig, candidate: str, production: str | None, anchor: str | None
 ) -> str:
-    section = _evaluation(config)
+    section = config.evaluate
+    assert section is not None  # without it nobody asks for a verdict
     settings = {k: v for k, v in section.model_dump(mode="json").items() if k not in _TELLING}
     settings["label_names"] = read_label_names(section.label_names)
     rows = sorted(sha256_of(file.path) for file in list_files(section.input))
     what = [candidate, production, anchor, rows, settings, config.gate.model_dump(mode="json")]
     return hashlib.sha256(json.dumps(what, sort_keys=True).encode()).hexdigest()[:16]
-
-
-def _evaluation(config: NightlyConfig) -> EvaluateConfig:
-    assert config.evaluate is not None  # without it nobody asks for a verdict
-    return config.evaluate
