@@ -27,6 +27,8 @@ from beam_bert.storage.signatures import SIGNATURE_BYTES
 # and feeding it so little costs nothing (1.1 GB/s, as fast as 64 KiB).
 _ZSTD_FEED_BYTES = 2 << 10
 _FEED_BYTES = 256 << 10
+# What follows a member's end is copied for the next one, and a member may have twenty bytes.
+_GZIP_FEED_BYTES = 16 << 10
 _UNPACK_BYTES = 1 << 20
 _ZSTD_WINDOW_BYTES = 128 << 20  # the decompressor's own limit: zstd --long=27
 
@@ -141,7 +143,7 @@ def _gzip(stored: Readable) -> Iterator[bytes]:
     feed = b""
     while True:
         if not feed:
-            feed = stored.read(_FEED_BYTES)
+            feed = stored.read(_GZIP_FEED_BYTES)
         if not feed:
             if started:
                 raise DamagedFileError("the gzip stream ends early")
@@ -155,7 +157,7 @@ def _gzip(stored: Readable) -> Iterator[bytes]:
         if decompressor.eof:
             # The next member follows at once or after padding with zeros.
             feed = decompressor.unused_data.lstrip(b"\0")
-            while not feed and (more := stored.read(_FEED_BYTES)):
+            while not feed and (more := stored.read(_GZIP_FEED_BYTES)):
                 feed = more.lstrip(b"\0")
             decompressor = zlib.decompressobj(wbits=31)
             started = False
@@ -190,20 +192,21 @@ def _bzip2(stored: Readable) -> Iterator[bytes]:
 def _zstd(stored: Readable) -> Iterator[bytes]:
     import zstandard
 
-    decompressor = zstandard.ZstdDecompressor().decompressobj()
+    frames = zstandard.ZstdDecompressor()
+    decompressor = frames.decompressobj()
     started = False
-    feed = b""
+    feed, at = b"", 0  # a frame may have nine bytes: what follows it is not copied
     window = 0
     while True:
-        if not feed:
-            feed = stored.read(_FEED_BYTES)
+        if at == len(feed):
+            feed, at = stored.read(_FEED_BYTES), 0
         if not feed:
             if started:
                 raise DamagedFileError("the zstd stream ends early")
             return
+        head = feed[at : at + _ZSTD_FEED_BYTES]
         if not started:
-            window = _window_of(feed)
-        head, feed = feed[:_ZSTD_FEED_BYTES], feed[_ZSTD_FEED_BYTES:]
+            window = _window_of(head)
         try:
             piece = decompressor.decompress(head)
         except zstandard.ZstdError as error:
@@ -211,10 +214,12 @@ def _zstd(stored: Readable) -> Iterator[bytes]:
                 raise DamagedFileError(wide) from None
             raise DamagedFileError(f"corrupt zstd data: {error}") from None
         started = True
-        yield piece
+        at += len(head)
+        if piece:
+            yield piece
         if decompressor.eof:
-            feed = decompressor.unused_data + feed
-            decompressor = zstandard.ZstdDecompressor().decompressobj()
+            at -= len(decompressor.unused_data)
+            decompressor = frames.decompressobj()
             started = False
 
 

@@ -94,7 +94,8 @@ def parse_delimited(
     """The records of a block as documents; empty lines are no records."""
     rejects = Rejects()
     block = rejects.without_unreadable(block)
-    wanted = [name for name in spec.column_types if name in names]
+    named = frozenset(names)
+    wanted = [name for name in spec.column_types if name in named]
 
     def flaw(fields: int) -> tuple[str, str]:
         return "ragged_row", f"{fields} fields where the columns are {len(names)}"
@@ -111,7 +112,7 @@ def parse_delimited(
         raise RuntimeError(f"pyarrow read {table.num_rows} of {count} records")
 
     def column(name: str) -> pa.Array:
-        return table[name] if name in wanted else pa.nulls(count, pa.string())
+        return table[name] if name in named else pa.nulls(count, pa.string())
 
     columns = Columns(
         rows=block.rows,

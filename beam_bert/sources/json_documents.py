@@ -22,6 +22,15 @@ _LINE_BREAKS = str.maketrans("\r\n", "  ")
 # An error so near to the end may be for want of what follows.
 _NEAR_END = 32
 _LOOKED_AT = 100  # lines
+# Elements of a few bytes, as a parser would take each: the next ones of an array, all at once.
+_NUMBER = r"-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?"
+_TEXT = r'"[^"\\,\x00-\x1f]*"'
+_SMALL = rf"{_NUMBER}|true|false|null|\[\]|{_TEXT}"
+_GAP = r"[ \t\r\n]*"
+_SMALL_ONES = re.compile(
+    rf"(?:{_GAP},{_GAP}(?:{_SMALL}|\{{(?:{_TEXT}{_GAP}:{_GAP}(?:{_SMALL}))?\}})){{1,1000}}(?={_GAP},)"
+)
+_SEPARATOR = re.compile(rf"{_GAP},{_GAP}")
 
 
 def _nothing(_: str) -> None:
@@ -173,6 +182,12 @@ class AsLines:
             if self._in_array and self._elements:
                 if text[start] != ",":
                     raise self._broken("is broken", text[start:])
+                if small := _SMALL_ONES.match(text, start):
+                    lines, count = _SEPARATOR.subn("\n", small.group().translate(_LINE_BREAKS))
+                    self._ready += lines[1:].encode("utf-8", "surrogateescape") + b"\n"
+                    self._elements += count
+                    taken, place = True, small.end()
+                    continue
                 begin = _skip_blanks(text, start + 1)
             end = self._element_end(text, begin)
             if end is None:

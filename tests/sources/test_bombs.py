@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import bz2
+import gzip
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import zstandard
 
 from beam_bert.slices.batch import SliceBatch
 from beam_bert.slices.plan import Segment, Slice
@@ -213,3 +217,32 @@ def test_thousands_of_columns_are_looked_up_in_one_schema(
     monkeypatch.setattr("beam_bert.sources.sampling.pa.schema", counted)
     inspect_source(list_files([str(path)]), SourceSpec())
     assert made < 50
+
+
+def test_small_elements_of_an_array_cost_no_call_of_their_own(tmp_path: Path) -> None:
+    path = tmp_path / "a.json"
+    elements = ['{"text":"a"}', *(["1", '{"text": "b"}', "{}", '"c"'] * (MANY // 4))]
+    path.write_text("[" + ",\n ".join(elements) + "]")
+    spec = inspect_source(list_files([str(path)]), SourceSpec())
+    (batch,), calls = read_counting_calls(path, spec)
+    assert batch.rows.column("text").to_pylist() == ["a"] + ["b"] * (MANY // 4)
+    raws = zip(
+        *(batch.rejects.column(name).to_pylist() for name in ("source_row", "raw")), strict=True
+    )
+    assert all(raw.decode() == elements[row] for row, raw in raws)
+    assert batch.rows_read == len(elements)
+    assert calls < MANY / 4, calls
+
+
+@pytest.mark.parametrize(
+    ("name", "compress"),
+    [("a.txt.gz", gzip.compress), ("a.txt.zst", zstandard.compress), ("a.txt.bz2", bz2.compress)],
+)
+def test_very_many_members_of_a_few_bytes_are_one_file(
+    tmp_path: Path, name: str, compress: Callable[[bytes], bytes]
+) -> None:
+    path = tmp_path / name
+    path.write_bytes((compress(b"") + compress(b"a line\n")) * MANY)
+    spec = inspect_source(list_files([str(path)]), SourceSpec())
+    (batch,) = read_slice(Slice(0, (Segment(str(path)),)), spec, "")
+    assert batch.rows.column("text").to_pylist() == ["a line"] * MANY
