@@ -5,6 +5,7 @@ from __future__ import annotations
 import glob
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -63,7 +64,7 @@ def list_files(
 def _list_local(pattern: str, left_out: list[str] | None) -> list[FileEntry]:
     path = Path(pattern).expanduser()
     if path.is_dir() and (table := table_files(path)) is not None:
-        return [_local_entry(file) for file in table]
+        return _local_entries(table)
     if path.is_dir():
         files = usable(_walk(path), root=str(path), left_out=left_out)
         if not files:
@@ -83,27 +84,36 @@ def _list_local(pattern: str, left_out: list[str] | None) -> list[FileEntry]:
             kind = NoFilesError if is_glob else InputError
             raise kind(nothing_matches(pattern, _local_neighbours(path), bool(matches)))
     refuse_parts(files, pattern)
-    return [_local_entry(file) for file in files]
+    return _local_entries(files)
 
 
-def _local_entry(file: str) -> FileEntry:
-    if not os.access(file, os.R_OK):
-        raise InputError(f"{file} may not be read; grant read permission: chmod +r {file}")
-    try:
-        status = Path(file).stat()
-    except OSError as error:
-        raise InputError(f"{file} cannot be read: {error.strerror}") from error
-    path = os.path.normpath(file)
-    entry = FileEntry(path, status.st_size, str(status.st_mtime_ns), resolved(path))
-    if odd := next(filter(not_utf8, (entry.path, entry.identity)), None):
-        raise InputError(f"{shown(odd)} {path_fault(odd)}")
-    return entry
+def _local_entries(files: Iterable[str]) -> list[FileEntry]:
+    # By os and not pathlib, which takes four times as long for a folder of a million files.
+    identity_of_folder = lru_cache(resolved)
+    entries = []
+    for file in files:
+        if not os.access(file, os.R_OK):
+            raise InputError(f"{file} may not be read; grant read permission: chmod +r {file}")
+        path = os.path.normpath(file)
+        folder, name = os.path.split(path)
+        try:
+            status = os.stat(file)  # noqa: PTH116
+        except OSError as error:
+            raise InputError(f"{file} cannot be read: {error.strerror}") from error
+        is_link = os.path.islink(path)  # noqa: PTH114
+        identity = resolved(path) if is_link else f"{identity_of_folder(folder).rstrip('/')}/{name}"
+        if odd := next(filter(not_utf8, (path, identity)), None):
+            raise InputError(f"{shown(odd)} {path_fault(odd)}")
+        entries.append(FileEntry(path, status.st_size, str(status.st_mtime_ns), identity))
+    return entries
 
 
 def _walk(folder: Path) -> Iterable[str]:
     for parent, files in _folders(folder, has_hidden_name):
         # Broken links, sockets and pipes are no data (and opening a pipe waits for ever).
-        yield from (str(p) for name in files if (p := Path(parent, name)).is_file())
+        begin = "" if Path(parent) == Path() else str(Path(parent))
+        paths = (os.path.join(begin, name) for name in files)  # noqa: PTH118
+        yield from filter(os.path.isfile, paths)
 
 
 def _folders(top: Path, skipped: Callable[[str], bool]) -> Iterator[tuple[str, list[str]]]:
