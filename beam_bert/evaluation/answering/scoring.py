@@ -173,10 +173,9 @@ def evaluate_answers(
             f1=intervals.of(f1[chosen], texts[chosen]),
         )
 
-    def by(groups: Sequence[str]) -> dict[str, report.GroupScore]:
-        keys = np.array(groups)
-        return {name: of(keys == name) for name in dict.fromkeys(sorted(groups, key=_by_bound))}
-
+    words = np.array([question_word(each.question) for each in asked])
+    lengths = np.searchsorted(LENGTH_BOUNDS, [_length(each.question) for each in asked])
+    names = [*(f"up to {bound}" for bound in LENGTH_BOUNDS), f"over {LENGTH_BOUNDS[-1]}"]
     return report.AnswerScores(
         null_threshold=null_threshold,
         overall=of(np.ones(len(asked), bool)),
@@ -184,8 +183,8 @@ def evaluate_answers(
         without_answer=of(~has_answer) if (~has_answer).any() else None,
         answered=sum(map(bool, given)),
         best=best_thresholds(asked, predictions, definition),
-        by_word=by([question_word(each.question) for each in asked]),
-        by_length=by([_length_group(each.question) for each in asked]),
+        by_word={str(word): of(words == word) for word in np.unique(words)},
+        by_length={names[group]: of(lengths == group) for group in np.unique(lengths)},
     )
 
 
@@ -218,17 +217,7 @@ def _right(asked: Sequence[Asked]) -> list[list[str]]:
     return [each.texts for each in asked]
 
 
-def _length_group(question: str) -> str:
+def _length(question: str) -> int:
+    """Words, and characters where spaces part none: a single word, and always in Chinese."""
     words = question.split()
-    # Spaces part words where they part more than one, and never in Chinese.
-    length = len(words) if len(words) > 1 and not has_han(question) else len("".join(words))
-    for bound in LENGTH_BOUNDS:
-        if length <= bound:
-            return f"up to {bound}"
-    return f"over {LENGTH_BOUNDS[-1]}"
-
-
-def _by_bound(group: str) -> tuple[bool, int, str]:
-    """Lengths in order of number, longest last; words by the alphabet."""
-    number = group.split()[-1]
-    return group.startswith("over"), int(number) if number.isdigit() else 0, group
+    return len(words) if len(words) > 1 and not has_han(question) else len("".join(words))
