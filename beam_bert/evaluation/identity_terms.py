@@ -105,13 +105,13 @@ class Axis:
 
     def find(self, text: str) -> list[Found]:
         """The terms in a text, from its start."""
-        found = []
+        terms = []
         for match in self._pattern.finditer(text):
             for slot, group, place in self._readings.get(match.group().casefold(), ()):
                 if self._holds(slot, text, match):
-                    found.append(Found(match.start(), match.end(), slot, group, place))
+                    terms.append(Found(match.start(), match.end(), slot, group, place))
                     break
-        return found
+        return terms
 
     def _holds(self, slot: Slot, text: str, match: re.Match[str]) -> bool:
         if slot.capitalised and not text[match.start()].isupper():
@@ -121,25 +121,25 @@ class Axis:
         following = _NEXT_WORD.match(text, match.end())
         return following is not None and following.group(1).casefold() not in self.function_words
 
-    def swaps(self, found: list[Found]) -> Iterator[tuple[str, str]]:
+    def swaps(self, terms: list[Found]) -> Iterator[tuple[str, str]]:
         """Pairs (group in the text, group to put in its place) that these terms allow."""
-        present = dict.fromkeys(each.group for each in found)
+        present = dict.fromkeys(each.group for each in terms)
         for source in present:
             for target in self.groups:
                 if target != source and any(
-                    each.group == source and target in each.slot.forms for each in found
+                    each.group == source and target in each.slot.forms for each in terms
                 ):
                     yield source, target
 
 
-def swap(text: str, found: list[Found], source: str, target: str) -> str:
+def swap(text: str, terms: list[Found], source: str, target: str) -> str:
     """The text with the source group's terms in place of the target's, and the other way round.
 
     Terms whose slot has no form for the other group stay as they are.
     """
     other = {source: target, target: source}
     pieces, at = [], 0
-    for each in found:
+    for each in terms:
         forms = each.slot.forms.get(other.get(each.group, ""))
         if forms is None:
             continue
@@ -169,14 +169,14 @@ def load_identity_terms(path: str | None = None) -> IdentityTerms:
         ) from None
 
 
-def _in_case_of(text: str, found: Found, put_in: str) -> str:
-    written = text[found.start : found.stop]
+def _in_case_of(text: str, term: Found, put_in: str) -> str:
+    written = text[term.start : term.stop]
     if len(written) > 1 and written.isupper():
         return put_in.upper()
-    starts = _SENTENCE_START.search(text, max(0, found.start - 8), found.start) is not None
-    if written[0].isupper() and (starts or not found.term[0].isupper()):
+    starts = _SENTENCE_START.search(text, max(0, term.start - 8), term.start) is not None
+    if written[0].isupper() and (starts or not term.term[0].isupper()):
         return put_in[0].upper() + put_in[1:]
-    if written == found.term or written[0].isupper():
+    if written == term.term or written[0].isupper():
         return put_in
     return put_in.lower()
 

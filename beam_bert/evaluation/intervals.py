@@ -152,7 +152,7 @@ def _labels(
         rows, support = drawn.sum(axis=1), drawn @ true.astype(np.float64)
         models = []
         for labels in given:
-            found = LabelCounts(
+            label_counts = LabelCounts(
                 hits=drawn @ (labels & true).astype(np.float64),
                 given=drawn @ labels.astype(np.float64),
                 true=support,
@@ -160,10 +160,10 @@ def _labels(
             right = drawn @ (labels == true).all(axis=1).astype(np.float64)
             metrics = {
                 "accuracy": right / rows,
-                "macro_f1": found.macro_f1(problem_type),
-                "weighted_f1": found.weighted_f1,
+                "macro_f1": label_counts.macro_f1(problem_type),
+                "weighted_f1": label_counts.weighted_f1,
             }
-            models.append(metrics | {_LABEL_F1: found.f1})
+            models.append(metrics | {_LABEL_F1: label_counts.f1})
         return models
 
     models = []
@@ -189,10 +189,10 @@ def _regression(
     ]
 
 
-def _moments(found: FloatArray, true: FloatArray) -> FloatArray:
-    error = found - true
+def _moments(values: FloatArray, true: FloatArray) -> FloatArray:
+    error = values - true
     columns = [np.ones_like(true), np.abs(error), error**2]
-    for a, b in ((found, true), (ranks(found), ranks(true))):
+    for a, b in ((values, true), (ranks(values), ranks(true))):
         a, b = a - a.mean(), b - b.mean()  # small numbers: the differences below lose no digits
         columns += [a, b, a * a, b * b, a * b]
     return np.stack(columns, axis=1)

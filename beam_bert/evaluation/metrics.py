@@ -55,10 +55,10 @@ def dev_metrics(
     logits: Array, targets: Array, problem_type: str, thresholds: Array | float = 0.5
 ) -> dict[str, float]:
     """As `score_metrics`, from logits [n, labels]; the loss is exact however sure the model is."""
-    found = score_metrics(probabilities(logits, problem_type), targets, problem_type, thresholds)
+    metrics = score_metrics(probabilities(logits, problem_type), targets, problem_type, thresholds)
     if problem_type != REGRESSION:
-        found["loss"] = negative_log_likelihood(logits, targets, problem_type)
-    return found
+        metrics["loss"] = negative_log_likelihood(logits, targets, problem_type)
+    return metrics
 
 
 def score_metrics(

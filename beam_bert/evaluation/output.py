@@ -125,10 +125,10 @@ def show_answers(evaluation: AnswerEvaluation, output: str, seconds: float) -> N
     _show_place(output, seconds, {"questions": overall.questions, "metrics": values})
 
 
-def _show_place(output: str, seconds: float, found: Mapping[str, Any]) -> None:
+def _show_place(output: str, seconds: float, numbers: Mapping[str, Any]) -> None:
     place = f"{output.rstrip('/')}/{JSON_NAME}"
     TERMINAL.show(f"in {seconds:,.1f} s: {place}, {HTML_NAME}")
-    TERMINAL.result("evaluated", {**found, "evaluation": place}, place)
+    TERMINAL.result("evaluated", {**numbers, "evaluation": place}, place)
 
 
 def _add_row(table: Table, *cells: str) -> None:

@@ -38,8 +38,8 @@ def evaluate(config: EvaluateConfig, *, leave_out_trained: bool = False) -> repo
       UserError: something about settings, rows, labels, models or output is wrong.
       RunFailed: the report cannot be written.
     """
-    found = partial(measure, config, leave_out_trained=leave_out_trained)
-    return evaluated(config, found, render_evaluation, show)
+    measured = partial(measure, config, leave_out_trained=leave_out_trained)
+    return evaluated(config, measured, render_evaluation, show)
 
 
 def measure(config: EvaluateConfig, *, leave_out_trained: bool = False) -> report.Evaluation:

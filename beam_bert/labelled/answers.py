@@ -79,19 +79,19 @@ class LabelCheck:
 
     def check(self, context: str, start: int | None, text: str, place: str) -> int | None:
         """Where the label stands in the context; None: nowhere that is sure."""
-        found = None if start is None else mended_start(context, start, text)
-        if found is None:
+        place_found = None if start is None else mended_start(context, start, text)
+        if place_found is None:
             self.left_out += 1
             where = (
                 "has no answer_start" if start is None else f"is not at {start}, nor once nearby"
             )
             self.show(place, f"{text[:60]!r} {where}: left out")
-        elif found == start:
+        elif place_found == start:
             self.right += 1
         else:
             self.mended += 1
-            self.show(place, f"{text[:60]!r} is not at {start} but at {found}: mended")
-        return found
+            self.show(place, f"{text[:60]!r} is not at {start} but at {place_found}: mended")
+        return place_found
 
     def show(self, place: str, fault: str) -> None:
         """Keep a fault for a person to see, if it is among the first."""
@@ -157,16 +157,16 @@ def read_asked(
     entries: list[Entry] = []
     flat: list[FileEntry] = []
     for file in list_files(patterns):
-        found = json_entries(file, columns)
-        if found is None:
+        of_file = json_entries(file, columns)
+        if of_file is None:
             flat.append(file)
         else:
-            entries += found
+            entries += of_file
     if flat:
-        found, labels.blank = row_entries(
+        of_file, labels.blank = row_entries(
             flat, columns, file_format, max_reject_rate, setting, need_places
         )
-        entries += found
+        entries += of_file
         if labels.blank:
             labels.show(setting, f"{labels.blank:,} rows have no usable text or question: left out")
     asked = [
@@ -190,10 +190,10 @@ def _checked(
         for start, text in entry.labels
         if start is not None
     ]
-    found = unit_of(placed)
-    if found.unit != CODE_POINTS:
-        labels.units.append(f"{path}: {found}")
-    starts = iter(code_points_of(placed, found.unit))
+    counted = unit_of(placed)
+    if counted.unit != CODE_POINTS:
+        labels.units.append(f"{path}: {counted}")
+    starts = iter(code_points_of(placed, counted.unit))
     for entry in entries:
         known = sum(start is not None for start, _ in entry.labels)
         if need_places and known < len(entry.labels):

@@ -94,8 +94,8 @@ class CellReader:
         self._names: dict[str, tuple[str, ...]] = {}
         if class_names and len(columns) == 1:
             stored = [path for path, name in formats.items() if name == "parquet"]
-            found = {path: class_names_of(path, columns[0]) for path in stored}
-            self._names = {path: names for path, names in found.items() if names}
+            names_of = {path: class_names_of(path, columns[0]) for path in stored}
+            self._names = {path: names for path, names in names_of.items() if names}
 
     def read(self, rows: pa.RecordBatch | pa.Table) -> list[Cell]:
         """The label cells of rows of `beam_bert.sources`."""
@@ -186,10 +186,10 @@ def list_in(text: str) -> tuple[Hashable, ...] | None:
     if not text.lstrip().startswith("["):
         return None
     try:
-        found = json.loads(text)
+        parsed = json.loads(text)
     except (ValueError, RecursionError):
         return None
-    value = as_value(found)
+    value = as_value(parsed)
     return value if isinstance(value, tuple) else None
 
 

@@ -62,9 +62,9 @@ class Meaning:
 
         Targets are int64 [n] classes, float32 [n, labels] of 0 and 1, or float64 [n, 1] values.
         """
-        found = [self.said.get(cell) for cell in cells]
-        kept = np.array([row for row, said in enumerate(found) if said is not None], np.int64)
-        labels: list[Any] = [found[row] for row in kept]
+        of_rows = [self.said.get(cell) for cell in cells]
+        kept = np.array([row for row, said in enumerate(of_rows) if said is not None], np.int64)
+        labels: list[Any] = [of_rows[row] for row in kept]
         if self.vocabulary.problem_type == REGRESSION:
             return np.array(labels, np.float64)[:, None], kept
         if self.vocabulary.problem_type == SINGLE_LABEL:
@@ -184,17 +184,17 @@ class Vocabulary:
 
     @cached_property
     def _numbers(self) -> dict[Any, str]:
-        found = {number_of(name): name for name in reversed(self.names)}
-        return {number: name for number, name in found.items() if number is not None}
+        names = {number_of(name): name for name in reversed(self.names)}
+        return {number: name for number, name in names.items() if number is not None}
 
     @cached_property
     def _spellings(self) -> dict[str, str]:
         """Names by what they look like, and without case, where that is one name's alone."""
-        found: dict[str, set[str]] = {}
+        names_of: dict[str, set[str]] = {}
         for name in self.names:
             for spelling in {as_seen(name), folded(name)}:
-                found.setdefault(spelling, set()).add(name)
-        return {spelling: min(names) for spelling, names in found.items() if len(names) == 1}
+                names_of.setdefault(spelling, set()).add(name)
+        return {spelling: min(names) for spelling, names in names_of.items() if len(names) == 1}
 
     def _how(self, ways: Counter[str]) -> str:
         if _PLACES not in ways:

@@ -108,14 +108,14 @@ def _word_spellings(
     looks: dict[str, Counter[str]] = {}
     for spelling, rows in spellings.items():
         looks.setdefault(as_seen(spelling), Counter())[spelling] += rows
-    totals = Counter({look: found.total() for look, found in looks.items()})
+    totals = Counter({look: spelled.total() for look, spelled in looks.items()})
     enough = max(2.0, _COMMON * totals.total())
     ranked = sorted(totals, key=lambda look: (-totals[look], look))
     common = [look for look in ranked if totals[look] >= enough] or ranked[:1]
     name_of = {look: _commonest(looks[look]) for look in common}
-    for look, found in looks.items():
+    for look, spelled in looks.items():
         name = name_of.get(look, name_of[common[0]])
-        for spelling, rows in found.items():
+        for spelling, rows in spelled.items():
             if spelling != name:
                 aliases[spelling] = name
                 unlike = "" if as_seen(spelling) != as_seen(name) else ", which looks the same"
@@ -132,8 +132,8 @@ def _word_spellings(
     return list(name_of.values())
 
 
-def _commonest(found: Counter[str]) -> str:
-    return min(found, key=lambda spelling: (-found[spelling], len(spelling), spelling))
+def _commonest(spelled: Counter[str]) -> str:
+    return min(spelled, key=lambda spelling: (-spelled[spelling], len(spelling), spelling))
 
 
 def _check_enough(meaning: Meaning, rows: Counter[int], column: LabelColumn) -> None:

@@ -69,15 +69,15 @@ def code_points_of(labels: Sequence[Label], unit: OffsetUnit) -> list[int]:
     if unit == CODE_POINTS:
         return [start for _, start, _ in labels]
     known: dict[str, np.ndarray] = {}
-    found = []
+    code_points = []
     for context, start, _ in labels:
         if context not in known:
             known = {context: unit.offsets(context)}  # labels of a context stand together
         offsets = known[context]
         # Beyond the context one counts on, so that what is off stays as far off.
         beyond = max(start - int(offsets[-1]), 0) + min(start - int(offsets[0]), 0)
-        found.append(max(int(np.searchsorted(offsets, start, side="right")) - 1, 0) + beyond)
-    return found
+        code_points.append(max(int(np.searchsorted(offsets, start, side="right")) - 1, 0) + beyond)
+    return code_points
 
 
 def fitting(labels: Sequence[Label], unit: OffsetUnit) -> int:
@@ -113,11 +113,11 @@ def unit_of(labels: Sequence[Label]) -> FoundUnit:
     step = max(len(labels) // MOST_LOOKED_AT, 1)
     some = labels[::step]
     right = fitting(some, CODE_POINTS)
-    found = FoundUnit(CODE_POINTS, right, right, len(some))
+    as_they_are = FoundUnit(CODE_POINTS, right, right, len(some))
     if right == len(some):
-        return found
+        return as_they_are
     counts = [fitting(some, unit) for unit in _UNITS]
     best = max(counts)
     if best < right + 2 or 2 * (len(some) - best) > len(some) - right:
-        return found
+        return as_they_are
     return FoundUnit(_UNITS[counts.index(best)], best, right, len(some))

@@ -128,11 +128,11 @@ class _Parser:
             if self.type is None and not vector_names:
                 self.type = MULTI_LABEL if typed or self.settings.separator else SINGLE_LABEL
         if self.type is None:
-            one = all(len(found) == 1 for found in parts.values())
+            one = all(len(said) == 1 for said in parts.values())
             self.type = SINGLE_LABEL if one else MULTI_LABEL
         if self.type == SINGLE_LABEL:
-            for cell, found in parts.items():
-                if len(found) != 1:
+            for cell, said in parts.items():
+                if len(said) != 1:
                     self._refuse(cell, self._not_one_label())
         if self.settings.blank_is_none and self.type == MULTI_LABEL:
             blank = [
@@ -175,8 +175,8 @@ class _Parser:
             if isinstance(value, str) and value.strip() not in self.known
         }
         if self.settings.problem_type != "single_label":
-            found = {cell: list_in(text) for cell, text in texts.items()}
-            lists |= {cell: value for cell, value in found.items() if value is not None}
+            as_json = {cell: list_in(text) for cell, text in texts.items()}
+            lists |= {cell: value for cell, value in as_json.items() if value is not None}
             if lists and (alone := [cell for cell in cells if cell not in lists]):
                 one = next(iter(lists))
                 self._refuse(
@@ -241,11 +241,11 @@ class _Parser:
     def _flags(self, cell: Cell) -> Parts:
         """A vector from the cells of several columns."""
         assert isinstance(cell.value, tuple)
-        found = [_TRUTH.get(str(value).strip().lower()) for value in cell.value]
-        for name, flag, value in zip(self.settings.columns, found, cell.value, strict=True):
+        flags = [_TRUTH.get(str(value).strip().lower()) for value in cell.value]
+        for name, flag, value in zip(self.settings.columns, flags, cell.value, strict=True):
             if flag is None:
                 self._refuse(cell, f"and {value!r} in column {name} is neither 0 nor 1")
-        return tuple(found)
+        return tuple(flags)
 
     def _ones(self, vectors: Mapping[Cell, Parts]) -> dict[Cell, Parts]:
         return {

@@ -96,20 +96,20 @@ def check_sources(
     read: dict[str, list[DeclaredSource]] = {}
     records = []
     declared = [(*_declaration(file.path, declared_in, read), use, file) for use, file in files]
-    undeclared = [(where, file.path) for where, found, _, file in declared if found is None]
+    undeclared = [(where, file.path) for where, source, _, file in declared if source is None]
     if undeclared and not accept_unlicensed:
         raise _undeclared(undeclared, {place for place, sources in read.items() if sources})
-    for where, found, use, file in declared:
+    for where, source, use, file in declared:
         digest = sha256_of(file.path)
-        if found is not None and found.sha256 not in (None, digest):
+        if source is not None and source.sha256 not in (None, digest):
             raise InputError(
-                f"{file.path} has sha256 {digest}, and {where} declares {found.sha256}: "
+                f"{file.path} has sha256 {digest}, and {where} declares {source.sha256}: "
                 "it is not the file that was declared"
             )
-        licence = None if found is None else names.get(_plain(found.licence))
-        if found is not None and licence is None and not accept_unlicensed:
+        licence = None if source is None else names.get(_plain(source.licence))
+        if source is not None and licence is None and not accept_unlicensed:
             raise InputError(
-                f"{file.path} has licence {found.licence!r} in {where}, which is not one of those "
+                f"{file.path} has licence {source.licence!r} in {where}, which is not one of those "
                 f"allowed ({', '.join(names.values())}); leave it out, add it to "
                 f"{named('allowed_licences')}, or say {named('accept_unlicensed')}"
             )
@@ -119,9 +119,9 @@ def check_sources(
                 use=use,
                 size=file.size,
                 sha256=digest,
-                origin=found.origin if found else None,
-                licence=licence or (found.licence if found else None),
-                date=found.date.isoformat() if found else None,
+                origin=source.origin if source else None,
+                licence=licence or (source.licence if source else None),
+                date=source.date.isoformat() if source else None,
                 allowed=licence is not None,
             )
         )
@@ -167,9 +167,9 @@ def card_licence(card: str) -> str:
 
     https://huggingface.co/docs/hub/repositories-licenses
     """
-    found = re.match(r"\ufeff?---\r?\n(.*?)\r?\n---\s*(\n|\Z)", card, flags=re.DOTALL)
+    front_matter = re.match(r"\ufeff?---\r?\n(.*?)\r?\n---\s*(\n|\Z)", card, flags=re.DOTALL)
     try:
-        metadata = parse_yaml(found[1], "card", InputError) if found else None
+        metadata = parse_yaml(front_matter[1], "card", InputError) if front_matter else None
     except InputError:
         metadata = None
     if not isinstance(metadata, dict):

@@ -39,8 +39,8 @@ def split_holdout(
         members.setdefault(int(strata[rows[0]]), []).append(rows)
     generator = np.random.default_rng(seed)
     wanted = {
-        stratum: min(max(round(share * len(found)), 1), len(found) - 1)
-        for stratum, found in sorted(members.items())
+        stratum: min(max(round(share * len(groups_of_it)), 1), len(groups_of_it) - 1)
+        for stratum, groups_of_it in sorted(members.items())
     }
     target = max(round(share * len(groups)), _FEW_GROUPS)
     if sum(wanted.values()) > 2 * target:
@@ -50,9 +50,9 @@ def split_holdout(
             wanted[small[place]] = 0
     held: list[int] = []
     for stratum, count in wanted.items():
-        found = members[stratum]
-        for place in generator.permutation(len(found))[:count]:
-            held += found[place]
+        groups_of_it = members[stratum]
+        for place in generator.permutation(len(groups_of_it))[:count]:
+            held += groups_of_it[place]
     kept = np.ones(len(keys), bool)
     kept[held] = False
     return np.flatnonzero(kept), np.flatnonzero(~kept)

@@ -137,7 +137,7 @@ class PaddedAttention(torch.autograd.Function):
         saved = ctx.saved_tensors
         size = saved[0].shape[-1]
         gradient = gradients[0].unflatten(1, (-1, size))
-        found = [torch.empty_like(gradient) for _ in range(3)]
+        of_inputs = [torch.empty_like(gradient) for _ in range(3)]
         for i, group in enumerate(ctx.groups):
             q, k, v, probabilities = saved[4 * i : 4 * i + 4]
             of_context = group.padded(gradient)
@@ -146,7 +146,7 @@ class PaddedAttention(torch.autograd.Function):
             # Of the softmax: what all places of a row have in common changes nothing.
             common = (of_probabilities * p).sum(dim=-1, keepdim=True)
             of_scores = ((of_probabilities - common) * p).mul_(size**-0.5).to(q.dtype)
-            group.put(torch.bmm(of_scores, k), found[0])
-            group.put(torch.bmm(of_scores.transpose(1, 2), q), found[1])
-            group.put(torch.bmm(probabilities.transpose(1, 2), of_context), found[2])
-        return *found, None
+            group.put(torch.bmm(of_scores, k), of_inputs[0])
+            group.put(torch.bmm(of_scores.transpose(1, 2), q), of_inputs[1])
+            group.put(torch.bmm(probabilities.transpose(1, 2), of_context), of_inputs[2])
+        return *of_inputs, None

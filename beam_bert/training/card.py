@@ -117,8 +117,8 @@ def render(card: Card) -> str:
 def _audit(audit: report.Audit) -> list[str]:
     """What swapping identity terms did; see `pipelines.evaluate --audit` for all of it."""
     looked_at = f"{audit.rows:,} of the dev rows, {audit.variants:,} swapped texts"
-    found = [axis for axis in audit.axes if axis.rows_with_terms]
-    if not found:
+    axes = [axis for axis in audit.axes if axis.rows_with_terms]
+    if not axes:
         return ["## Bias audit\n", f"No identity term stands in {looked_at}.\n"]
     rows = [
         (
@@ -128,7 +128,7 @@ def _audit(audit: report.Audit) -> list[str]:
             f"{axis.flip_rate.high or 0:.4f})",
             f"{axis.change.value:.4f}",
         )
-        for axis in found
+        for axis in axes
     ]
     return [
         "## Bias audit\n",

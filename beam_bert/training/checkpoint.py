@@ -93,12 +93,12 @@ def optimizer_tensors(
     optimizer: torch.optim.Optimizer, parameters: Mapping[str, nn.Parameter]
 ) -> dict[str, Tensor]:
     """AdamW's two moments of each parameter, by name (none before its first step)."""
-    found = {}
+    moments = {}
     for name, parameter in parameters.items():
         for moment in ("exp_avg", "exp_avg_sq"):
             if moment in optimizer.state[parameter]:
-                found[f"{moment}/{name}"] = optimizer.state[parameter][moment]
-    return found
+                moments[f"{moment}/{name}"] = optimizer.state[parameter][moment]
+    return moments
 
 
 def has_moments(tensors: Mapping[str, Tensor], parameters: Mapping[str, nn.Parameter]) -> bool:

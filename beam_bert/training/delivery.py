@@ -95,15 +95,15 @@ def documents(
 
 def _licence_notes(setup: Setup[Any]) -> list[str]:
     """What a card says first, where a model's or a source's licence is none of those allowed."""
-    found = [
+    notes = [
         f"**the licence of {model.resolved.name} was accepted as it is**: {model.licence}"
         for model in dict.fromkeys(setup.models)
         if unallowed_licences(model.licence, setup.config.allowed_licences)
     ]
     if unlicensed := [source.path for source in setup.sources if not source.allowed]:
         note = "**--accept_unlicensed was given**: no allowed licence is declared for "
-        found.append(note + ", ".join(unlicensed))
-    return found
+        notes.append(note + ", ".join(unlicensed))
+    return notes
 
 
 def deliver(

@@ -175,7 +175,7 @@ class FineTuning:
         temperature = fit_temperature(logits, self.data.dev_targets, self.data.problem_type)
         fold_temperature(self.network, temperature)
         before, after = self.metrics(logits), self.metrics(logits / np.float32(temperature))
-        found = {
+        calibration = {
             "temperature": temperature,
             "calibration_error_before": before["calibration_error"],
             "calibration_error_after": after["calibration_error"],
@@ -184,8 +184,8 @@ class FineTuning:
             ),
         }
         if self.data.problem_type == MULTI_LABEL:
-            found["threshold"] = self.threshold
-        return found
+            calibration["threshold"] = self.threshold
+        return calibration
 
     def _audit(self) -> report.Audit | None:
         """Of the dev rows, with the words written back: a swap may bring any word."""
@@ -205,20 +205,20 @@ class FineTuning:
         """The teacher's answers to every training row, in our order of labels."""
         config, data, device = self.config, self.data, self.setup.device
         given = named("teacher", teacher.resolved.name)
-        found = read_config(teacher.folder)
-        if set(found.labels) != set(data.labels) or found.problem_type != data.problem_type:
+        shape = read_config(teacher.folder)
+        if set(shape.labels) != set(data.labels) or shape.problem_type != data.problem_type:
             raise ConfigError(
-                f"{given} answers with {len(found.labels)} labels "
-                f"({found.problem_type}), the rows have {len(data.labels)} ({data.problem_type}); "
+                f"{given} answers with {len(shape.labels)} labels "
+                f"({shape.problem_type}), the rows have {len(data.labels)} ({data.problem_type}); "
                 "a teacher must know the same labels"
             )
-        network = load_network(teacher.folder, found.labels, found.problem_type, device)
+        network = load_network(teacher.folder, shape.labels, shape.problem_type, device)
         read = tokens_reader(config, teacher.folder, network.config)
         tokens, kept, flaw = read(data.texts)
         if len(kept) < len(data.texts):
             raise InputError(f"{given}: {flaw}; remove the row")
         logits, states = network_outputs(network, tokens, device)
-        order = [found.labels.index(label) for label in data.labels]
+        order = [shape.labels.index(label) for label in data.labels]
         same_width = states.shape[1] == self.network.config.hidden_size
         return Teacher(
             torch.from_numpy(logits[:, order]).to(device),

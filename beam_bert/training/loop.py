@@ -404,11 +404,11 @@ def _groups(
         groups.setdefault((network.depth_of(name), parameter.ndim > 1), []).append(parameter)
     return [
         {
-            "params": found,
+            "params": members,
             "peak": settings.learning_rate * settings.layer_decay ** (deepest - depth),
             "weight_decay": settings.weight_decay if is_matrix else 0.0,
         }
-        for (depth, is_matrix), found in sorted(groups.items(), key=lambda item: item[0])
+        for (depth, is_matrix), members in sorted(groups.items(), key=lambda item: item[0])
     ]
 
 

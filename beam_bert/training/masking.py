@@ -61,10 +61,10 @@ def find_mask_token(folder: Path) -> int | None:
 
 def mask_token(folder: Path) -> int:
     """Id of the tokenizer's mask; raises ModelError where it has none."""
-    found = find_mask_token(folder)
-    if found is None:
+    token = find_mask_token(folder)
+    if token is None:
         raise ModelError(f"model {folder}: its tokenizer has no mask token, so it cannot pre-train")
-    return found
+    return token
 
 
 def drop_words(batch: PackedBatch, rate: float, mask_id: int) -> PackedBatch:

@@ -123,9 +123,9 @@ def _vocabulary(base: Path, size: int, texts: Sequence[str]) -> tuple[list[str],
             f"{named('student_vocabulary', size)} has no room for the {len(must)} special tokens "
             "and single characters; give more"
         )
-    found = [piece for piece in pieces if piece not in must and counts[vocabulary[piece]]]
-    found.sort(key=lambda piece: (-counts[vocabulary[piece]], vocabulary[piece]))
-    chosen = must | set(found[: size - len(must)])
+    used = [piece for piece in pieces if piece not in must and counts[vocabulary[piece]]]
+    used.sort(key=lambda piece: (-counts[vocabulary[piece]], vocabulary[piece]))
+    chosen = must | set(used[: size - len(must)])
     kept = [piece for piece in pieces if piece in chosen]
     return kept, np.array([vocabulary[piece] for piece in kept], np.int64)
 

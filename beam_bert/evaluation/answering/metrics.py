@@ -116,11 +116,11 @@ def answer_scores(
       float64 [n] twice, from 0 to 1.
     """
     exact, f1 = np.zeros(len(predicted)), np.zeros(len(predicted))
-    for row, (found, wanted) in enumerate(zip(predicted, right, strict=True)):
+    for row, (given, wanted) in enumerate(zip(predicted, right, strict=True)):
         # SQuAD's script leaves out answers of which nothing is left to compare.
         answers = [answer for answer in wanted if squad_words(answer)] or [""]
-        name = definition if definition != "auto" else _definition_of([found, *answers])
-        scores = [_SCORES[name](found, answer) for answer in answers]
+        name = definition if definition != "auto" else _definition_of([given, *answers])
+        scores = [_SCORES[name](given, answer) for answer in answers]
         exact[row], f1[row] = (max(each) for each in zip(*scores, strict=True))
     return exact, f1
 
@@ -182,10 +182,10 @@ _CHINESE_WORDS = {
 def question_word(question: str) -> str:
     """What is asked for: what, who, when, where, which, why, how, how many, or other."""
     if has_han(question):
-        found = (
+        names = (
             n for n, words in _CHINESE_WORDS.items() if any(word in question for word in words)
         )
-        return next(found, "other")
+        return next(names, "other")
     words = re.findall(r"[a-z]+", question.lower())
     pairs = [" ".join(pair) for pair in pairwise(words)]
     for candidate in (*pairs[:1], *words[:1], *pairs, *words):

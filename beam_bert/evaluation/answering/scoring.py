@@ -86,10 +86,10 @@ def answers_of(
     for first in range(0, len(asked), _QUESTIONS):
         some = asked[first : first + _QUESTIONS]
         scored = score(tokenizer.tokenize(asked_batch(some)), model)
-        found = decode(scored, _TASK, ResolvedModel("", "", ""))
-        for reject in found.rejects.to_pylist():
+        decoded = decode(scored, _TASK, ResolvedModel("", "", ""))
+        for reject in decoded.rejects.to_pylist():
             raise InputError(f"{reject['source_file']}: {reject['message']}")
-        rows = found.rows
+        rows = decoded.rows
         place = first + rows["source_row"].to_numpy()
         for row, answer in zip(place.tolist(), rows["answer"].to_pylist(), strict=True):
             answers[row] = answer

@@ -80,9 +80,9 @@ def read_questions(config: AnswerFinetuneConfig) -> Questions:
     Raises:
       InputError: see `read_asked`; or questions leak into dev and `leaks` is "refuse".
     """
-    train, found = _read(config, "train", need_places=True)
-    found.check_rate(config.max_reject_rate, "train")
-    labels = {"train": found}
+    train, checked = _read(config, "train", need_places=True)
+    checked.check_rate(config.max_reject_rate, "train")
+    labels = {"train": checked}
     leaked = 0
     if config.dev:
         dev, labels["dev"] = _read(config, "dev", need_places=False)
@@ -174,7 +174,7 @@ class AnswerTraining:
         self, progress: Progress, metrics: dict[str, float], threshold: float | None
     ) -> dict[str, str]:
         questions = self.questions
-        notes = [f"Labels of {use}: {found}" for use, found in questions.labels.items()]
+        notes = [f"Labels of {use}: {checked}" for use, checked in questions.labels.items()]
         if questions.leaked:
             notes.append(f"{questions.leaked} questions of train stood in dev too: left out")
         if threshold is None:
@@ -184,7 +184,7 @@ class AnswerTraining:
             )
         else:
             notes.append(f"Null threshold: {threshold:.3f}, where F1 on dev is best")
-        labels = {use: dataclasses.asdict(found) for use, found in questions.labels.items()}
+        labels = {use: dataclasses.asdict(checked) for use, checked in questions.labels.items()}
         return documents(
             self.setup,
             progress,

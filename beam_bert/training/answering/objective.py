@@ -64,7 +64,7 @@ class SpanObjective:
         """Exact match and F1 on dev, each at its best null threshold, and that of F1."""
         predictions = answers_of(self._dev, self._tokenizer, RecheckedModel(self._finder))
         best = best_thresholds(self._dev, predictions)
-        values = {name: found.value for name, found in best.items()}
+        values = {name: threshold.value for name, threshold in best.items()}
         return values | {"null_threshold": best["f1"].threshold}
 
 
@@ -106,7 +106,7 @@ class _TrainedSpanFinder:
         training = network.training
         network.eval()
         tokens = TokenArrays.sequences(input_ids, offsets, first_lengths)
-        found = np.empty((len(tokens), self.width), np.float32)
+        outputs = np.empty((len(tokens), self.width), np.float32)
         for plan in plan_micro_batches(tokens.lengths, _DEV_BATCH_TOKENS):
             batch, rows = packed(tokens, plan.rows, network.config, device)
             spans = best_spans(
@@ -117,8 +117,8 @@ class _TrainedSpanFinder:
                 self._max_answer_tokens,
                 self.top_spans,
             )
-            found[rows] = spans.cpu().numpy()
+            outputs[rows] = spans.cpu().numpy()
         network.train(training)
-        if np.isnan(found).any():  # -inf are spans that may not be
+        if np.isnan(outputs).any():  # -inf are spans that may not be
             raise FloatingPointError("a network's outputs are no numbers")
-        return found
+        return outputs
