@@ -20,7 +20,7 @@ from collections.abc import Iterable
 from pydantic import Field, model_validator
 from typing_extensions import Self
 
-from beam_bert.errors import BeamBertError, OutputError, RunFailed
+from beam_bert.errors import BeamBertError, OutputError, RunFailed, one_line
 from beam_bert.settings.naming import named
 from beam_bert.sinks.committed_files import committed_runs
 from beam_bert.sinks.manifest import (
@@ -257,7 +257,9 @@ def sweep(storage: Storage, run: RunSpec, replaced: Iterable[str] = ()) -> None:
         for folder in sorted(folders | {run.published(table) for table in TABLES}):
             storage.prune(folder)
     except BeamBertError as error:
-        logger.warning("run %s is committed, but not swept up behind: %s", run.run_id, error)
+        logger.warning(
+            "run %s is committed, but not swept up behind: %s", run.run_id, one_line(error)
+        )
 
 
 def _publish(storage: Storage, journal: CommitJournal, table: Table) -> None:

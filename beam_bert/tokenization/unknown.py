@@ -10,6 +10,8 @@ from typing import Any
 
 import numpy as np
 
+from beam_bert.errors import printable
+
 logger = logging.getLogger(__name__)
 
 # Of a text's tokens: real text in a language that the model knows has one in a hundred.
@@ -38,7 +40,7 @@ def _warn(folder: Path) -> None:
     logger.warning(
         "%s: most tokens of the first texts are unknown to the model: is it one for texts of this "
         "language, and are its tokenizer's files whole?",
-        folder,
+        printable(str(folder)),
     )
 
 

@@ -7,6 +7,7 @@ import json
 import logging
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -97,6 +98,22 @@ def test_each_row_gets_the_label_that_the_model_gives_its_text(tmp_path: Path, b
     assert [row["label"] for row in rows] == [task.labels[best] for best in scores.argmax(1)]
     np.testing.assert_allclose([row["scores"] for row in rows], scores, atol=2e-3)
     assert {row["source_file"] for row in rows} == {str(source)}
+
+
+@pytest.mark.parametrize(
+    "texts, said", [(["你好 世界", "再见 朋友"], 1), (["good film", "你好"], 0)]
+)
+def test_a_job_over_texts_that_the_model_knows_few_words_of_says_so_once(
+    tmp_path: Path, bert: Path, caplog: pytest.LogCaptureFixture, texts: list[str], said: bool
+) -> None:
+    model = shutil.copytree(bert, tmp_path / "model\x1b[2J")
+    source = write_jsonl(tmp_path / "in.jsonl", [{"text": text} for text in texts])
+    assert run(source, tmp_path / "out", model, "--slice_bytes=1024") == 0
+    lines = [line for line in caplog.messages if "most tokens of the first texts" in line]
+    assert len(lines) == said and all(
+        line.startswith(f"{tmp_path}/model\\x1b[2J") for line in lines
+    )
+    assert len(table(tmp_path / "out")) == len(texts)
 
 
 def test_the_label_of_the_input_is_called_so_whatever_kind_the_model_is(
