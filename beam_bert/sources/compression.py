@@ -28,7 +28,7 @@ from beam_bert.storage.signatures import SIGNATURE_BYTES
 _ZSTD_FEED_BYTES = 2 << 10
 _FEED_BYTES = 256 << 10
 # What follows a member's end is copied for the next one, and a member may have twenty bytes.
-_GZIP_FEED_BYTES = 16 << 10
+_MEMBER_FEED_BYTES = 16 << 10
 _UNPACK_BYTES = 1 << 20
 _ZSTD_WINDOW_BYTES = 128 << 20  # the decompressor's own limit: zstd --long=27
 
@@ -143,7 +143,7 @@ def _gzip(stored: Readable) -> Iterator[bytes]:
     feed = b""
     while True:
         if not feed:
-            feed = stored.read(_GZIP_FEED_BYTES)
+            feed = stored.read(_MEMBER_FEED_BYTES)
         if not feed:
             if started:
                 raise DamagedFileError("the gzip stream ends early")
@@ -157,7 +157,7 @@ def _gzip(stored: Readable) -> Iterator[bytes]:
         if decompressor.eof:
             # The next member follows at once or after padding with zeros.
             feed = decompressor.unused_data.lstrip(b"\0")
-            while not feed and (more := stored.read(_GZIP_FEED_BYTES)):
+            while not feed and (more := stored.read(_MEMBER_FEED_BYTES)):
                 feed = more.lstrip(b"\0")
             decompressor = zlib.decompressobj(wbits=31)
             started = False
@@ -171,7 +171,7 @@ def _bzip2(stored: Readable) -> Iterator[bytes]:
     feed = b""
     while True:
         if not feed and decompressor.needs_input:
-            feed = stored.read(_FEED_BYTES)
+            feed = stored.read(_MEMBER_FEED_BYTES)
             if not feed:
                 if started:
                     raise DamagedFileError("the bzip2 stream ends early")
