@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import getpass
+import re
 import socket
 import uuid
 from collections.abc import Callable, Collection
@@ -86,7 +87,7 @@ class AliasTable:
     def _numbers(self) -> list[int]:
         files = self._storage.list_files("aliases", recursive=False)
         stems = [file.name.removesuffix(".json") for file in files if file.name.endswith(".json")]
-        return sorted(int(stem) for stem in stems if len(stem) == 8 and stem.isdecimal())
+        return sorted(int(stem) for stem in stems if re.fullmatch("[0-9]{8}", stem))
 
     def _read(self, number: int) -> AliasMove:
         path = _path(number)

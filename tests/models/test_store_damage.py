@@ -48,6 +48,13 @@ def test_a_hostile_alias_is_neither_set_nor_looked_up(tmp_path: Path, name: str)
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize("name", ["٠٠٠٠٠٠٠٩", "0000000９", "-0000009", "+0000009", " 0000009", "9"])
+def test_what_is_no_number_of_a_move_moves_nothing(tmp_path: Path, name: str) -> None:
+    (tmp_path / "aliases").mkdir()
+    (tmp_path / f"aliases/{name}.json").write_text("{}")
+    assert ModelStore(tmp_path).aliases() == {} and ModelStore(tmp_path).history() == []
+
+
 @pytest.mark.parametrize(
     "name", ["s@..", "s@../x", "s@/etc", "s@a\\b", "s@a\0b", "s@", "@x", "s@a@.."]
 )
