@@ -98,8 +98,8 @@ def mcnemar_p_value(only_first: int, only_second: int) -> float:
     tosses, fewer = only_first + only_second, min(only_first, only_second)
     if tosses == 0:
         return 1.0
-    places = np.arange(1, fewer + 1)
-    log_choices = np.concatenate([[0.0], np.cumsum(np.log((tosses - places + 1) / places))])
+    draws = np.arange(1, fewer + 1)
+    log_choices = np.concatenate([[0.0], np.cumsum(np.log((tosses - draws + 1) / draws))])
     log_tail = np.logaddexp.reduce(log_choices) - tosses * np.log(2)
     return float(min(1.0, 2 * np.exp(log_tail)))
 

@@ -43,8 +43,8 @@ class LabelledSource:
         for unit in plan_units(self.files, self.spec.slice_bytes):
             for slice_ in cut_unit(unit, self.spec):
                 for batch in read_slice(slice_, self.spec, ""):
-                    places = pa.array(np.arange(len(batch)), pa.int64())
-                    yield batch.with_rows(batch.rows.append_column(POSITION, places))
+                    positions = pa.array(np.arange(len(batch)), pa.int64())
+                    yield batch.with_rows(batch.rows.append_column(POSITION, positions))
 
     def column(self, rows: pa.RecordBatch, name: str) -> pa.Array:
         """A carried column."""

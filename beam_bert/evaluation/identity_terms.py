@@ -123,11 +123,11 @@ class Axis:
 
     def swaps(self, terms: list[Found]) -> Iterator[tuple[str, str]]:
         """Pairs (group in the text, group to put in its place) that these terms allow."""
-        present = dict.fromkeys(each.group for each in terms)
+        present = dict.fromkeys(term.group for term in terms)
         for source in present:
             for target in self.groups:
                 if target != source and any(
-                    each.group == source and target in each.slot.forms for each in terms
+                    term.group == source and target in term.slot.forms for term in terms
                 ):
                     yield source, target
 

@@ -113,7 +113,7 @@ def _of_row(
     """An entry of one flat row."""
     labels: list[tuple[int | None, str]] = []
     if not _is_impossible(row.get(IS_IMPOSSIBLE), place):
-        texts, starts = (_values(row.get(each)) for each in (columns.answer, columns.start))
+        texts, starts = (_values(row.get(column)) for column in (columns.answer, columns.start))
         if texts:
             pairs = _paired(texts, starts, place)
             labels = [(_start(start, place), str(text)) for start, text in pairs]
@@ -193,10 +193,10 @@ def _labels(value: Any, place: str) -> list[tuple[int | None, str]]:
         raise InputError(f"{place}: {ANSWERS} is {value!r:.60}, no list of answers")
     return [
         (
-            _start(each.get("answer_start") if isinstance(each, dict) else None, place),
-            _text(each, "text", f"{place}.{ANSWERS}"),
+            _start(answer.get("answer_start") if isinstance(answer, dict) else None, place),
+            _text(answer, "text", f"{place}.{ANSWERS}"),
         )
-        for each in value
+        for answer in value
     ]
 
 
@@ -209,7 +209,7 @@ def _paired(texts: list[Any], starts: list[Any], place: str) -> list[tuple[Any, 
 
 def _values(value: Any) -> list[Any]:
     values = value if isinstance(value, list) else [value]
-    return [each for each in values if not _is_missing(each)]
+    return [item for item in values if not _is_missing(item)]
 
 
 def _is_missing(value: Any) -> bool:
@@ -255,6 +255,6 @@ def _text(holder: Any, name: str, place: str) -> str:
     value = holder.get(name) if isinstance(holder, dict) else None
     if not isinstance(value, str):
         raise InputError(f"{place} has no text {name!r}; SQuAD's JSON has one there")
-    if not value.isascii() and any("\ud800" <= each <= "\udfff" for each in value):
+    if not value.isascii() and any("\ud800" <= character <= "\udfff" for character in value):
         raise InputError(f"{place}: {name!r} holds half of a surrogate pair, which is no character")
     return value

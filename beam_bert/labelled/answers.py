@@ -101,7 +101,9 @@ class LabelCheck:
     def check_rate(self, max_reject_rate: float, setting: str) -> None:
         """For training: raise InputError where more labels are left out than may be."""
         if self.left_out > max_reject_rate * self.labels:
-            first = next((each for each in self.shown if each.endswith("left out")), self.shown[0])
+            first = next(
+                (fault for fault in self.shown if fault.endswith("left out")), self.shown[0]
+            )
             raise InputError(
                 f"{named(setting)}: {self.left_out:,} of {self.labels:,} labels cannot be learnt "
                 f"from; {first}; mend them, or raise {named('max_reject_rate')} (now "
@@ -170,9 +172,9 @@ def read_asked(
         if labels.blank:
             labels.show(setting, f"{labels.blank:,} rows have no usable text or question: left out")
     asked = [
-        each
+        question
         for path, some in groupby(entries, lambda entry: entry.file)
-        for each in _checked(list(some), path, labels, need_places)
+        for question in _checked(list(some), path, labels, need_places)
     ]
     if not asked:
         given = named(setting, " ".join(patterns))
@@ -198,13 +200,13 @@ def _checked(
         known = sum(start is not None for start, _ in entry.labels)
         if need_places and known < len(entry.labels):
             raise InputError(f"{entry.place}: {len(entry.labels)} answers have {known} starts")
-        places = [None if start is None else next(starts) for start, _ in entry.labels]
+        code_points = [None if start is None else next(starts) for start, _ in entry.labels]
         if not entry.question.strip() or not entry.context.strip():
             labels.blank += 1
             labels.show(entry.place, "the question or its context is blank: left out")
             continue
         answers, unplaced = [], []
-        for start, (_, text) in zip(places, entry.labels, strict=True):
+        for start, (_, text) in zip(code_points, entry.labels, strict=True):
             place = labels.check(entry.context, start, text, entry.place)
             if place is not None:  # white space around a label is no part of it
                 answers.append((place + len(text) - len(text.lstrip()), text.strip()))

@@ -210,7 +210,7 @@ def is_structured(text: str) -> bool:
 def as_value(value: Any) -> Hashable:
     """A value of JSON or Arrow as a cell has it."""
     if isinstance(value, (list, tuple)):
-        return tuple(as_value(each) for each in value)
+        return tuple(as_value(item) for item in value)
     if isinstance(value, float) and np.isnan(value):
         return None
     if value is None or isinstance(value, (str, bool, int, float, Decimal)):
@@ -233,14 +233,14 @@ def _values(array: pa.Array | pa.ChunkedArray) -> list[Hashable]:
 def _shortest(value: Any, dtype: Any) -> Any:
     """A narrow float as it was written: 0.1, not the 0.10000000149 that float64 makes of it."""
     if isinstance(value, list):
-        return [_shortest(each, dtype) for each in value]
+        return [_shortest(item, dtype) for item in value]
     return float(str(dtype(value))) if isinstance(value, float) else value
 
 
 def _named(value: Hashable, names: Sequence[str]) -> Hashable:
     """The name of a ClassLabel's number, in lists too; -1 stands for none."""
     if isinstance(value, tuple):
-        return tuple(_named(each, names) for each in value)
+        return tuple(_named(item, names) for item in value)
     number = number_of(value)
     if number == -1:
         return None

@@ -307,7 +307,7 @@ def _shown(value: Hashable) -> str:
 def _are_vectors(lists: Sequence[Parts]) -> bool:
     """Whether lists are of one length and of nothing but 0 and 1: places, not names."""
     return (
-        len({len(each) for each in lists}) == 1
+        len({len(parts) for parts in lists}) == 1
         and len(lists[0]) > 1
-        and all(not isinstance(v, (str, tuple)) and v in (0, 1) for each in lists for v in each)
+        and all(not isinstance(v, (str, tuple)) and v in (0, 1) for parts in lists for v in parts)
     )

@@ -178,14 +178,18 @@ def card_licence(card: str) -> str:
     if licence == "other":
         licence = metadata.get("license_name")
     several = licence if isinstance(licence, list) else [licence]
-    names = ", ".join(" ".join(each.split()) for each in several if isinstance(each, str))
+    names = ", ".join(
+        " ".join(licence_name.split()) for licence_name in several if isinstance(licence_name, str)
+    )
     return UNKNOWN_LICENCE if names.casefold() in ("", "other", "not declared") else names
 
 
 def unallowed_licences(licences: str, allowed: Iterable[str]) -> list[str]:
     """Those of one or several licences, with commas between them, that are not allowed."""
     names = {_plain(name) for name in allowed}
-    return [each for each in map(str.strip, licences.split(",")) if _plain(each) not in names]
+    return [
+        licence for licence in map(str.strip, licences.split(",")) if _plain(licence) not in names
+    ]
 
 
 def data_yaml(records: Sequence[SourceRecord]) -> str:
@@ -222,7 +226,7 @@ def _matches(path: str, pattern: str, place: str) -> bool:
     beside = place[: place.rfind("/") + 1] + pattern
     if not pattern.startswith(("/", "~")) and "://" not in pattern and set("*?[") & set(pattern):
         return _fits(path, beside)
-    return any(_fits(path, each) for each in (pattern, beside))
+    return any(_fits(path, written) for written in (pattern, beside))
 
 
 def _fits(path: str, pattern: str) -> bool:

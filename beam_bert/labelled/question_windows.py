@@ -118,7 +118,7 @@ def answer_windows(asked: Sequence[Asked], tokenizer: QuestionTokenizer) -> Answ
     )
     first, last = (_label_tokens(asked, rows)[owners] - begins[:, None]).T
     inside = (first >= 0) & (last < context)
-    is_labelled = np.array([bool(each.answers) for each in asked], bool)
+    is_labelled = np.array([bool(question.answers) for question in asked], bool)
     lost = np.setdiff1d(np.flatnonzero(is_labelled), owners[inside])
     kept = np.flatnonzero(~np.isin(owners, lost))
     tokens = windows.everything().windows(kept)
@@ -136,9 +136,9 @@ def answer_windows(asked: Sequence[Asked], tokenizer: QuestionTokenizer) -> Answ
 def _label_tokens(asked: Sequence[Asked], rows: pa.RecordBatch) -> np.ndarray:
     """First and last token of each question's first answer, int64 [questions, 2]; -1: none."""
     spans = np.full((len(asked), 2), -1, np.int64)
-    for number, each in enumerate(asked):
-        if each.answers:
-            start, text = each.answers[0]
+    for number, question in enumerate(asked):
+        if question.answers:
+            start, text = question.answers[0]
             starts, ends = (
                 rows[name][number].values.to_numpy() for name in ("token_starts", "token_ends")
             )

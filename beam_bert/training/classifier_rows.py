@@ -127,7 +127,7 @@ def read_labelled(config: FinetuneConfig) -> Labelled:
         held_out=not config.dev,
         leaked=leaked,
         unlabelled_leaked=unlabelled_leaked,
-        rejected=sum(each.rejected for each in read),
+        rejected=sum(rows_read.rejected for rows_read in read),
     )
 
 

@@ -278,7 +278,7 @@ class _Loop:
         Raises:
           RunFailed: weights or logits are no numbers.
         """
-        if not all(bool(torch.isfinite(each).all()) for each in self.parameters.values()):
+        if not all(bool(torch.isfinite(weights).all()) for weights in self.parameters.values()):
             raise self._diverged("some weights are no numbers; the loss was")
         try:
             metrics = self.objective.evaluate()

@@ -31,10 +31,10 @@ def label_loss(
             logits, targets, weight=weights, label_smoothing=smoothing, reduction="none"
         )
     if problem_type == MULTI_LABEL:
-        each = F.binary_cross_entropy_with_logits(
+        by_label = F.binary_cross_entropy_with_logits(
             logits, targets, pos_weight=weights, reduction="none"
         )
-        return each.sum(dim=1)
+        return by_label.sum(dim=1)
     return (logits - targets).square().mean(dim=1)
 
 
@@ -59,8 +59,10 @@ def teacher_loss(logits: Tensor, teacher: Tensor, problem_type: str, temperature
         return (target.exp() * (target - student)).sum(dim=1) * temperature**2
     if problem_type == MULTI_LABEL:
         target = (teacher / temperature).sigmoid()
-        each = F.binary_cross_entropy_with_logits(logits / temperature, target, reduction="none")
-        return each.sum(dim=1) * temperature**2
+        by_label = F.binary_cross_entropy_with_logits(
+            logits / temperature, target, reduction="none"
+        )
+        return by_label.sum(dim=1) * temperature**2
     return (logits - teacher).square().mean(dim=1)
 
 

@@ -230,7 +230,7 @@ def _all_of(trainings: Sequence[Progress]) -> Progress:
     everything = Progress()
     if len(trainings) == 1:
         everything.kept_epoch = trainings[0].kept_epoch
-    for number, each in enumerate(trainings, 1):
-        for name, points in each.curves.items():
+    for number, progress in enumerate(trainings, 1):
+        for name, points in progress.curves.items():
             everything.curves[name] += [{"training": number} | point for point in points]
     return everything

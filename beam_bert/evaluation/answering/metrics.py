@@ -195,7 +195,9 @@ def question_word(question: str) -> str:
 
 
 def _without_punctuation(text: str) -> str:
-    return "".join(each for each in text.lower().strip() if each not in _CMRC_PUNCTUATION)
+    return "".join(
+        character for character in text.lower().strip() if character not in _CMRC_PUNCTUATION
+    )
 
 
 def _shared(first: Sequence[str], second: Sequence[str]) -> int:

@@ -91,7 +91,7 @@ def measure(config: AnswerEvaluateConfig) -> report.AnswerEvaluation:
         ),
         definition=config.definition,
         labels=report.LabelTotals(**dataclasses.asdict(labels)),
-        texts=len({each.context for each in asked}),
+        texts=len({question.context for question in asked}),
         windows=predictions.windows,
         scores=evaluate_answers(
             asked,

@@ -106,7 +106,7 @@ def best_thresholds(
 ) -> dict[str, report.BestNullThreshold]:
     """Exact match and F1, from 0 to 1, at the null threshold that is best for each."""
     right = _right(asked)
-    has_answer = np.array([bool(each) for each in right])
+    has_answer = np.array([bool(answers) for answers in right])
     values = answer_scores(predictions.answers, right, definition)
     return {
         name: best_null_threshold(scores, predictions.gaps, has_answer)
@@ -132,8 +132,8 @@ class Intervals:
           texts: number of the text that each is asked of.
         """
         mean = float(values.mean())
-        _, places = np.unique(texts, return_inverse=True)
-        sums, counts = np.bincount(places, values), np.bincount(places)
+        _, text_numbers = np.unique(texts, return_inverse=True)
+        sums, counts = np.bincount(text_numbers, values), np.bincount(text_numbers)
         if len(counts) < FEWEST_FOR_INTERVAL:
             return Metric(value=mean)
         generator = np.random.default_rng(self.seed)
@@ -160,11 +160,11 @@ def evaluate_answers(
 ) -> report.AnswerScores:
     """Compare predictions with the answers that are right (see `answering.metrics`)."""
     right = _right(asked)
-    has_answer = np.array([bool(each) for each in right])
+    has_answer = np.array([bool(answers) for answers in right])
     given = predictions.at(null_threshold)
     exact, f1 = answer_scores(given, right, definition)
     number_of: dict[str, int] = {}
-    texts = np.array([number_of.setdefault(each.context, len(number_of)) for each in asked])
+    texts = np.array([number_of.setdefault(question.context, len(number_of)) for question in asked])
 
     def of(chosen: npt.NDArray[np.bool_]) -> report.GroupScore:
         return report.GroupScore(
@@ -173,8 +173,8 @@ def evaluate_answers(
             f1=intervals.of(f1[chosen], texts[chosen]),
         )
 
-    words = np.array([question_word(each.question) for each in asked])
-    lengths = np.searchsorted(LENGTH_BOUNDS, [_length(each.question) for each in asked])
+    words = np.array([question_word(question.question) for question in asked])
+    lengths = np.searchsorted(LENGTH_BOUNDS, [_length(question.question) for question in asked])
     names = [*(f"up to {bound}" for bound in LENGTH_BOUNDS), f"over {LENGTH_BOUNDS[-1]}"]
     return report.AnswerScores(
         null_threshold=null_threshold,
@@ -214,7 +214,7 @@ def wrong_answers(
 
 
 def _right(asked: Sequence[Asked]) -> list[list[str]]:
-    return [each.texts for each in asked]
+    return [question.texts for question in asked]
 
 
 def _length(question: str) -> int:

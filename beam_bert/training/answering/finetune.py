@@ -93,11 +93,11 @@ def read_questions(config: AnswerFinetuneConfig) -> Questions:
         report_leaks(places, len(train), what, config.train_dev_overlap)
         train = [train[n] for n in np.setdiff1d(np.arange(len(train)), leaks)]
     else:
-        texts = [content_key(each.context) for each in train]
+        texts = [content_key(question.context) for question in train]
         strata = np.zeros(len(train), np.int64)
         kept, held = split_holdout(texts, strata, config.holdout, config.seed)
         train, dev = [train[n] for n in kept], [train[n] for n in held]
-    if not any(each.answers for each in train) or not dev:
+    if not any(question.answers for question in train) or not dev:
         raise InputError(
             "too few questions: none with an answer is left to train on, or none on another text "
             "to choose on; add examples"
@@ -158,7 +158,7 @@ class AnswerTraining:
         self.network.write_back_words()
         model: Any = self.network.model
         threshold = None
-        if {bool(each.texts) for each in self.questions.dev} == {True, False}:
+        if {bool(question.texts) for question in self.questions.dev} == {True, False}:
             threshold = kept["null_threshold"]
         # What a base of another task was tuned for must not stay.
         model.config.beam_bert = {} if threshold is None else {"null_threshold": threshold}
@@ -226,4 +226,4 @@ def _read(
 
 
 def _keys(asked: list[Asked]) -> list[bytes]:
-    return [content_key(each.context, each.question) for each in asked]
+    return [content_key(question.context, question.question) for question in asked]
