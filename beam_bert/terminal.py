@@ -7,6 +7,7 @@ JSON object a line, with the names that Cloud Logging and its like look for (`se
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import signal
@@ -111,6 +112,7 @@ class Terminal:
 
 TERMINAL = Terminal()
 STOPPED = "stopped; the same command goes on from here"
+_STDOUT_FAULTS = (errno.EPIPE, errno.ENOSPC, errno.EIO)
 
 
 def tell(line: str) -> None:
@@ -121,7 +123,8 @@ def tell(line: str) -> None:
 def stoppable(run: Callable[[], int], stopped: str = STOPPED) -> int:
     """Run a command; Ctrl-C and SIGTERM end it in order, with one line and 128 + the signal.
 
-    The second signal ends the process at once: whoever is asked to stop may hang.
+    So does a stdout that takes no more, with 1: a pipe that nobody reads, a full disk. The second
+    signal ends the process at once: whoever is asked to stop may hang.
     """
     by_signal: list[int] = []
 
@@ -135,7 +138,19 @@ def stoppable(run: Callable[[], int], stopped: str = STOPPED) -> int:
     in_main = threading.current_thread() is threading.main_thread()
     before = {number: signal.signal(number, stop_at) for number in numbers if in_main}
     try:
-        return run()
+        try:
+            code = run()
+        except SystemExit:  # argparse ends so after --help
+            _flush_stdout()
+            raise
+        _flush_stdout()
+        return code
+    except OSError as error:
+        if error.filename is not None or error.errno not in _STDOUT_FAULTS:
+            raise
+        _forget_stdout()
+        TERMINAL.error(f"what there is to tell could not be written to stdout: {error.strerror}")
+        return 1
     except KeyboardInterrupt as stop:
         # A job on other machines does not stop with this process; what is told of it says so.
         TERMINAL.say(str(stop) or stopped, at_quiet=True)
@@ -164,12 +179,16 @@ def after_commit(what: str) -> Iterator[None]:
     """
     try:
         yield
-        if sys.stdout is not None:
-            sys.stdout.flush()
+        _flush_stdout()
     except (Exception, SystemExit) as error:  # rich ends the process where its pipe is closed
         if isinstance(error, (OSError, SystemExit)):
             _forget_stdout()
         TERMINAL.warn(f"all is done, but {what} could not be given: {one_line(error) or 'closed'}")
+
+
+def _flush_stdout() -> None:
+    if sys.stdout is not None:
+        sys.stdout.flush()
 
 
 def _forget_stdout() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
 
 from beam_bert.errors import OutputError
@@ -79,8 +80,8 @@ def _check_output(output: str) -> None:
 def _tell(config: JobConfig, line: str) -> None:
     if config.output == "-" or TERMINAL.as_json or not TERMINAL.shows_progress:
         return  # rows or results alone go to stdout then
-    # Not flushed: a closed pipe or full disk is noticed after the commit, when it does no harm.
-    print(line)
+    with suppress(OSError):  # a closed pipe or full disk is told after the commit: no harm then
+        print(line)
 
 
 def _size(count: int) -> str:

@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -20,6 +21,7 @@ from beam_bert.jobs.command_line import parse_config
 from beam_bert.jobs.commands import COMMANDS, main, run_command
 from beam_bert.settings.inference import ClassifyConfig, SentimentConfig
 from beam_bert.settings.training import FinetuneConfig
+from beam_bert.terminal import stoppable
 from tools import reference
 
 NEEDED = ["--input", "in/*.jsonl", "--output", "out", "--model", "m"]
@@ -297,3 +299,19 @@ def test_a_stop_by_signal_is_one_line_and_its_exit_code(capsys: pytest.CaptureFi
         assert command_line.exit_code_of(wait) == code
         assert "the same command goes on from here" in capsys.readouterr().err
         assert signal.getsignal(signal.SIGTERM) is before
+
+
+@pytest.mark.parametrize(
+    "words", [["--version"], ["--help"], ["check", "--help"], ["check"], ["sentiment", "--help"]]
+)
+def test_a_stdout_that_takes_no_more_is_one_line(
+    words: list[str], monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    for buffering in (1, -1):  # told at once, as with PYTHONUNBUFFERED, or at the end
+        with Path("/dev/full").open("w", buffering) as full:
+            monkeypatch.setattr("sys.stdout", full)
+            with suppress(SystemExit):
+                assert stoppable(lambda: main(words)) == 1
+            monkeypatch.undo()
+    told = capfd.readouterr().err.splitlines()
+    assert told and all("could not be written to stdout: No space left" in line for line in told)
