@@ -180,7 +180,7 @@ def _fill(closed: Path, folder: Path) -> None:
 def _plain(value: Any) -> Any:
     """A value without fields that a token has not: `tokenizers` would print them as they are."""
     if isinstance(value, dict):
-        fields = _TOKEN_FIELDS if "content" in value else value.keys()
+        fields = _TOKEN_FIELDS if _TOKEN_FIELDS & value.keys() else value.keys()
         return {key: _plain(part) for key, part in value.items() if key in fields}
     return [_plain(part) for part in value] if isinstance(value, list) else value
 
@@ -263,7 +263,6 @@ def _try_as_written(folder: Path) -> None:
     try:
         text = read_regular(folder / "tokenizer.json", TOKENIZER_BYTES).decode()
         values = from_json(text)
-        parts = [growth_by(values.get(part) or {}) for part in ("normalizer", "pre_tokenizer")]
         fields = {field for token in values.get("added_tokens") or () for field in token}
     except Exception:  # another shape, or none: the parser tells of it
         return
@@ -272,6 +271,10 @@ def _try_as_written(folder: Path) -> None:
             f"{folder / 'tokenizer.json'}: a token of added_tokens has {shown(min(strange))}, "
             "which is nothing that tokens have; mend the file"
         )
+    try:
+        parts = [growth_by(values.get(part) or {}) for part in ("normalizer", "pre_tokenizer")]
+    except Exception:  # as above
+        return
     _check_growth(folder, *parts)
     _try(folder, text)
 

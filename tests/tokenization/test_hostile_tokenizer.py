@@ -422,7 +422,9 @@ def test_what_stands_in_an_added_token_is_not_printed(
     _change(folder, lambda values: values["added_tokens"][0].update({"\x1b[2J": 1}))
     for kind in ("BertTokenizer", "PreTrainedTokenizerFast"):
         _change(folder, _set("tokenizer_class", kind), "tokenizer_config.json")
-        _refused(folder, r"added_tokens has '\\x1b\[2J', which is nothing that tokens have")
+        for normalizer in (None, "odd"):
+            _change(folder, _set("normalizer", normalizer))
+            _refused(folder, r"added_tokens has '\\x1b\[2J', which is nothing that tokens have")
     assert "\x1b" not in "".join(capfd.readouterr())
 
 
