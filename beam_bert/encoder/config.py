@@ -6,6 +6,7 @@ encoder does not follow (relative positions, a decoder, an unknown activation) i
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -131,7 +132,7 @@ def parse_config(values: Mapping[str, Any], where: str = "config.json") -> Encod
     max_positions = fields.max_position_embeddings
     if max_positions <= position_offset:
         raise ModelError(f"{where}: max_position_embeddings {max_positions} leaves no position")
-    labels = _labels(fields, where)
+    labels = _labels(fields, values, where)
     return EncoderConfig(
         architecture=next(iter(fields.architectures), family.classifier),
         family=family.name,
@@ -222,17 +223,18 @@ def _family(values: Mapping[str, Any], where: str) -> Family:
     return FAMILIES[model_type]
 
 
-def _labels(fields: _Fields, where: str) -> tuple[str, ...]:
+def _labels(fields: _Fields, values: Mapping[str, Any], where: str) -> tuple[str, ...]:
     names = fields.id2label
     if names is None:
         return tuple(f"LABEL_{i}" for i in range(fields.num_labels))
-    if not names or sorted(names) != list(range(len(names))):
+    # "0" and "00" are one number.
+    if sorted(names) != list(range(len(values["id2label"]) or 1)):
         raise ModelError(f"{where}: id2label does not number its labels 0, 1, 2, …; mend the file")
     labels = tuple(names[i] for i in range(len(names)))
     if not all(name.strip() for name in labels):
         raise ModelError(f"{where}: id2label has a label without a name; mend the file")
     if len(set(labels)) < len(labels):
-        twice = next(name for i, name in enumerate(labels) if name in labels[:i])
+        twice = next(name for name, times in Counter(labels).items() if times > 1)
         raise ModelError(
             f"{where}: id2label has the name {twice!r} twice: nobody could tell the two apart in "
             "the output; mend the file"

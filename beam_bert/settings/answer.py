@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 from pydantic import field_validator, model_validator
 
+from beam_bert.errors import shown
 from beam_bert.settings.fields import setting
 from beam_bert.settings.inference import (
     MOST_SLICE_BYTES,
@@ -90,9 +91,9 @@ class AnswerConfig(JobConfig):
             return value
         for name, text in value.items():
             if not isinstance(name, str):
-                raise ValueError(f"a name is {name!r} to YAML; quote it")
+                raise ValueError(f"a name is {shown(name)} to YAML; quote it")
             if not isinstance(text, str):
-                raise ValueError(f"the question {name!r} is {text!r} to YAML; quote it")
+                raise ValueError(f"the question {shown(name)} is {shown(text)} to YAML; quote it")
             _check_name(name)
         return tuple(f"{name}= {text}" for name, text in value.items())
 
@@ -114,14 +115,16 @@ class AnswerConfig(JobConfig):
         again = [text for number, text in enumerate(unnamed) if text in unnamed[:number]]
         if again:
             raise ValueError(
-                f"{given} {again[0]!r} is asked twice; leave one out, or name them: name=TEXT"
+                f"{given} {shown(again[0])} is asked twice; leave one out, or name them: name=TEXT"
             )
         if self.question_column in self.text_column:
-            raise ValueError(f"column {self.question_column!r} cannot be both text and question")
+            raise ValueError(
+                f"column {shown(self.question_column)} cannot be both text and question"
+            )
         names = [name.casefold() for name in self.names or () if name is not None]
         twice = sorted({name for name in names if names.count(name) > 1})
         if twice:
-            raise ValueError(f"{given}: two questions are named {twice[0]!r}")
+            raise ValueError(f"{given}: two questions are named {shown(twice[0])}")
         if self.answers == "wide" and len(names) < max(len(self.question), 1):
             raise ValueError(f"{wide} needs named questions: {named('question', 'name=TEXT')}")
         if self.answers == "wide" and self.top_k > 1:
@@ -188,7 +191,7 @@ def _check_name(name: str) -> str:
     normal = unicodedata.normalize("NFC", name)
     if not normal.isidentifier():
         raise ValueError(
-            f"{name!r} is no name (letters, digits and _, no digit first); if it is a "
+            f"{shown(name)} is no name (letters, digits and _, no digit first); if it is a "
             "part of the question, put = in front of it all"
         )
     return normal

@@ -8,6 +8,7 @@ from typing import Any, ClassVar, Literal
 
 from pydantic import model_validator
 
+from beam_bert.errors import shown
 from beam_bert.settings.answer import AnswerConfig
 from beam_bert.settings.evaluation import ReportConfig
 from beam_bert.settings.fields import same_setting, setting
@@ -81,7 +82,9 @@ class _FlatColumns(TaskConfig):
         names = (self.question_column, self.text_column, self.answer_column, self.start_column)
         twice = [name for name in names if names.count(name) > 1]
         if twice:
-            raise ValueError(f"column {twice[0]!r} cannot be two of question, text, answer, start")
+            raise ValueError(
+                f"column {shown(twice[0])} cannot be two of question, text, answer, start"
+            )
         return self
 
 

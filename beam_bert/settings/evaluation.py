@@ -7,6 +7,7 @@ from typing import Any, ClassVar, Literal
 
 from pydantic import field_validator, model_validator
 
+from beam_bert.errors import shown
 from beam_bert.settings.fields import Settings, same_setting, setting
 from beam_bert.settings.inference import ClassifyConfig, InputConfig, ModelConfig, PairConfig
 from beam_bert.settings.naming import named
@@ -77,7 +78,7 @@ class EvaluateConfig(ReportConfig, ModelConfig, LabelConfig, PairConfig, InputCo
     def _check_columns(self) -> EvaluateConfig:
         texts = {*self.text_column, self.text_pair_column} - {None}
         if both := texts & {self.label_column, *self.label_columns}:
-            raise ValueError(f"column {both.pop()!r} cannot be both text and label")
+            raise ValueError(f"column {shown(both.pop())} cannot be both text and label")
         if self.audit_terms is not None and not self.audit:
             raise ValueError(f"{named('audit_terms')} needs {named('audit')}")
         return self

@@ -9,6 +9,7 @@ from typing import Any, Final, Literal, get_args
 
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 
+from beam_bert.errors import shown
 from beam_bert.settings.evaluation import EvaluateConfig
 from beam_bert.settings.fields import Settings, kind_of, same_setting, setting
 from beam_bert.settings.inference import ClassifyConfig
@@ -119,7 +120,7 @@ class NightlyConfig(Settings):
         except ValueError:
             known = False
         if not known:
-            raise ValueError(f"{value!r} is no day, YYYY-MM-DD")
+            raise ValueError(f"{shown(value)} is no day, YYYY-MM-DD")
         return value
 
     @field_validator("finetune", "evaluate", "classify", mode="before")

@@ -7,6 +7,8 @@ from typing import Annotated
 
 from pydantic import AfterValidator
 
+from beam_bert.errors import shown
+
 # Names for codecs that hold no text of many lines, or need a whole text at once.
 _NO_FILES = ("idna", "punycode", "undefined", "unicode_escape", "raw_unicode_escape", "mbcs", "oem")
 
@@ -21,8 +23,8 @@ def _checked_encoding(value: str) -> str:
     is_text = codec is not None and codec._is_text_encoding
     if not is_text or codec.name.replace("-", "_") in _NO_FILES:  # type: ignore[union-attr]
         raise ValueError(
-            f"{value!r} is no encoding that Python knows; such as utf-8, cp1252, latin-1, utf-16, "
-            "gb18030, shift_jis, euc-kr, or auto"
+            f"{shown(value)} is no encoding that Python knows; such as utf-8, cp1252, latin-1, "
+            "utf-16, gb18030, shift_jis, euc-kr, or auto"
         )
     return value
 
@@ -37,7 +39,7 @@ def _checked_character(value: str | None) -> str | None:
         except UnicodeDecodeError:
             meant = value
     if len(meant) != 1 or not meant.isascii() or meant in "\r\n\0":
-        raise ValueError(f"must be one ASCII character, such as ';' or '\\t', got {value!r}")
+        raise ValueError(f"must be one ASCII character, such as ';' or '\\t', got {shown(value)}")
     return meant
 
 

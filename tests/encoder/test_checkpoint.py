@@ -239,6 +239,7 @@ def test_index_that_names_a_missing_shard(folder):
         ({"hidden_size": "big"}, "hidden_size is 'big', not a whole number"),
         ({"hidden_size": 65}, "does not divide into 4 heads"),
         ({"id2label": {"0": "a", "2": "b"}}, "does not number its labels"),
+        ({"id2label": {"0": "a", "00": "b"}}, "does not number its labels"),
         ({"id2label": {"0": "x", "1": "x", "2": "z"}}, "has the name 'x' twice"),
         ({"id2label": {"1": "x", "0": "z", "2": "z"}}, "has the name 'z' twice"),
         ({"problem_type": "ranking"}, "problem_type 'ranking' is unknown"),
