@@ -57,7 +57,13 @@ class SquadRows:
                 break
             *lines, self._rest = (self._rest + some).split(b"\n")
             for line in lines:
-                for row in self._rows(json.loads(line)):
+                try:
+                    # Bytes that are no UTF-8 become halves of surrogate pairs: of their row alone.
+                    rows = list(self._rows(json.loads(line.decode("utf-8", "surrogateescape"))))
+                except (ValueError, RecursionError):  # thousands of digits or levels
+                    self._ready += line + b"\n"  # the reader of JSON lines says what is wrong
+                    continue
+                for row in rows:
                     self._ready += json.dumps(row).encode() + b"\n"
             if not some:
                 break

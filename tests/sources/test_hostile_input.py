@@ -91,6 +91,19 @@ def test_a_bad_json_line_is_rejected_alone(
     assert result.rows[-2]["carried"] == {"carried": 1, "nested": {"k": 1}}
 
 
+def test_a_question_in_squads_json_that_is_not_utf8_costs_itself_alone(tmp_path: Path) -> None:
+    qas = [{"id": name, "question": f"{name}?"} for name in ("one", "two")]
+    article = json.dumps({"title": "t", "paragraphs": [{"context": "Anna's", "qas": qas}]})
+    of_digits = b'{"title": ' + b"1" * 5_000 + b"}"  # more than Python makes a number of
+    parts = [article.encode(), article.encode().replace(b"two?", b"t\xffo?"), of_digits]
+    file = tmp_path / "squad.json"
+    file.write_bytes(b'{"version": "1", "data": [' + b", ".join([*parts, parts[0]]) + b"]}")
+    read = read_back(file, text_columns=("context",), text_pair_column="question")
+    asked = [row["text_pair"] for row in read.rows]
+    assert asked == ["one?", "two?", "one?", "one?", "two?"]
+    assert read.reasons == [(3, "invalid_json"), (4, "missing_text")]
+
+
 def test_half_an_object_does_not_eat_the_next_line(tmp_path: Path) -> None:
     path = tmp_path / "a.jsonl"
     path.write_bytes(b'{"text":"a"\n,"id":"b"}\n{"text":"c"}\n')
