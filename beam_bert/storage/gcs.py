@@ -229,7 +229,7 @@ class GcsStorage(Storage):
         if file.encoding != "gzip":
             return file.crc32c
         # Listed is that of the packed bytes.
-        return crc32c_base64(self.read(file.path) or b"")
+        return crc32c_base64(_unpacked(self.read(file.path) or b"", file.encoding))
 
     @override
     def write(self, path: str, data: bytes) -> None:
