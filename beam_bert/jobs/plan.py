@@ -48,8 +48,8 @@ from beam_bert.settings.inference import (
     window_length,
 )
 from beam_bert.settings.naming import named
-from beam_bert.sinks.manifest import encoded_schema, utc_now
-from beam_bert.sinks.run import RunSpec, new_run_id
+from beam_bert.sinks.manifest import utc_now
+from beam_bert.sinks.run import RunSpec, encoded_schema, new_run_id
 from beam_bert.slices.plan import FileEntry
 from beam_bert.slices.schema import ID_FIELDS, ORIGIN_FIELDS, SCHEMA_VERSION, same_name
 from beam_bert.software import software_versions

@@ -45,14 +45,13 @@ from beam_bert.settings.naming import named
 from beam_bert.sinks.committed_files import read_committed_files
 from beam_bert.sinks.manifest import (
     Manifest,
-    decoded_schema,
     read_failure,
     read_manifest,
     write_failure,
 )
 from beam_bert.sinks.prepare import PreparedOutput, clean_staging, prepare_output
 from beam_bert.sinks.records import staged_progress
-from beam_bert.sinks.run import RunSpec, failure_path, manifest_path
+from beam_bert.sinks.run import RunSpec, decoded_schema, failure_path, manifest_path
 from beam_bert.sinks.table_schema import read_table, same_columns
 from beam_bert.slices.live_counts import LIVE
 from beam_bert.slices.plan import FileEntry

@@ -31,14 +31,13 @@ from beam_bert.sinks.manifest import (
     OutputFile,
     Replaced,
     describe_columns,
-    encoded_schema,
     read_manifest,
     utc_now,
     write_failure,
 )
 from beam_bert.sinks.records import Counts, ShardRecord
 from beam_bert.sinks.replacing import replace_file
-from beam_bert.sinks.run import TABLES, RunFacts, RunSpec, Table
+from beam_bert.sinks.run import TABLES, RunFacts, RunSpec, Table, encoded_schema
 from beam_bert.sinks.shards import stage_file
 from beam_bert.sinks.table_schema import (
     CommittedTable,

@@ -26,7 +26,6 @@ from beam_bert.sinks.committed_files import committed_runs
 from beam_bert.sinks.manifest import (
     Manifest,
     OutputFile,
-    decoded_schema,
     manifest_of,
     read_document,
 )
@@ -36,6 +35,7 @@ from beam_bert.sinks.run import (
     PathPart,
     RunSpec,
     Table,
+    decoded_schema,
     failure_path,
     manifest_path,
 )

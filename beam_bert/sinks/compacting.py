@@ -23,12 +23,11 @@ from beam_bert.sinks.manifest import (
     OutputFile,
     Replaced,
     describe_columns,
-    encoded_schema,
     utc_now,
 )
 from beam_bert.sinks.records import Counts
 from beam_bert.sinks.replacing import stage_again
-from beam_bert.sinks.run import RunFacts, RunSpec, new_run_id
+from beam_bert.sinks.run import RunFacts, RunSpec, encoded_schema, new_run_id
 from beam_bert.sinks.stored_files import or_damaged, read_rows
 from beam_bert.sinks.table_schema import read_table
 from beam_bert.slices.schema import REJECT_SCHEMA

@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import base64
 import json
 import re
 from datetime import datetime, timezone
@@ -16,13 +15,13 @@ from pydantic import (
     Field,
     SerializerFunctionWrapHandler,
     ValidationError,
-    field_validator,
     model_serializer,
 )
 
 from beam_bert.errors import OutputError, shortened
 from beam_bert.sinks.records import Counts, ShardFile, SourceFile
 from beam_bert.sinks.run import (
+    ArrowSchema,
     Document,
     RunFacts,
     RunName,
@@ -130,18 +129,11 @@ class Manifest(RunFacts):
     columns: tuple[Column, ...] = Field(
         alias="schema", description="Columns of predictions/, in order."
     )
-    arrow_schema: str = Field(
+    arrow_schema: ArrowSchema = Field(
         default="",
         description="The same for programs, as Arrow's message of a schema in base64: later runs "
         "write their columns in this order and these types.",
     )
-
-    @field_validator("arrow_schema")
-    @classmethod
-    def _check_schema(cls, value: str) -> str:
-        if value:
-            decoded_schema(value)
-        return value
 
     def micro_batches(self) -> str | None:
         """Tokens of the micro-batches, and what sizes cost where workers measured it, in words."""
@@ -253,21 +245,6 @@ def describe_columns(schema: pa.Schema) -> tuple[Column, ...]:
         )
         for field in schema
     )
-
-
-def encoded_schema(schema: pa.Schema | None) -> str:
-    """A schema as manifests keep it: Arrow's message of it, base64; "" for none."""
-    return "" if schema is None else base64.b64encode(schema.serialize().to_pybytes()).decode()
-
-
-def decoded_schema(text: str) -> pa.Schema:
-    """The schema again.
-
-    Raises:
-      ValueError: it is none.
-    """
-    data = base64.b64decode(text, validate=True)
-    return pa.ipc.read_schema(pa.py_buffer(data))
 
 
 def utc_now() -> str:

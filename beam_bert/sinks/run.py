@@ -11,6 +11,7 @@ Readers differ in which names they skip (DuckDB skips none), so what is unfinish
 
 from __future__ import annotations
 
+import base64
 import re
 from datetime import datetime, timezone
 from typing import Annotated, Any, Literal
@@ -40,6 +41,33 @@ _GUESSED = re.compile(
     re.IGNORECASE,
 )
 _SHARD_FILE = re.compile(r"^[A-Za-z0-9][A-Za-z0-9._-]{0,199}\.parquet$")
+
+
+def encoded_schema(schema: pa.Schema | None) -> str:
+    """A schema as manifests keep it: Arrow's message of it, base64; "" for none."""
+    return "" if schema is None else base64.b64encode(schema.serialize().to_pybytes()).decode()
+
+
+def decoded_schema(text: str) -> pa.Schema:
+    """The schema again.
+
+    Raises:
+      ValueError: it is none.
+    """
+    data = base64.b64decode(text, validate=True)
+    try:
+        return pa.ipc.read_schema(pa.py_buffer(data))
+    except (pa.ArrowException, OSError) as error:  # Arrow's own of a damaged stream is an OSError
+        raise ValueError(f"no schema: {error}") from None
+
+
+def _checked_schema(text: str) -> str:
+    if text:
+        decoded_schema(text)
+    return text
+
+
+ArrowSchema = Annotated[str, AfterValidator(_checked_schema)]
 
 
 class Document(BaseModel):
@@ -96,7 +124,7 @@ class RunSpec(RunFacts):
     incremental: bool = False
     max_reject_rate: float = Field(default=0.05, ge=0, le=1)
     max_lost_files: int = Field(default=0, ge=0)
-    table_columns: str = ""
+    table_columns: ArrowSchema = ""
     changes_columns: bool = False
 
     @property

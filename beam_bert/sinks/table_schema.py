@@ -18,8 +18,8 @@ import pyarrow.parquet as pq
 from beam_bert.errors import OutputError, RunFailed
 from beam_bert.settings.naming import named
 from beam_bert.sinks.committed_files import read_manifests
-from beam_bert.sinks.manifest import OutputFile, decoded_schema
-from beam_bert.sinks.run import RunSpec, partition_levels
+from beam_bert.sinks.manifest import OutputFile
+from beam_bert.sinks.run import RunSpec, decoded_schema, partition_levels
 from beam_bert.sinks.stored_files import or_damaged
 from beam_bert.slices.conversion import is_list, is_text
 from beam_bert.slices.schema import all_nullable, same_name

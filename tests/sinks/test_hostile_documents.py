@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import os
 from collections.abc import Callable
@@ -119,6 +120,11 @@ def test_a_foreign_journal_neither_deletes_nor_writes_what_is_not_its_own(
         _set("manifest", "outputs", [_shard("predictions/run_date=2020-01-01/a.parquet")]),
         _set("run", {}),
         _set("manifest", None),
+        *(
+            _set(*field, base64.b64encode(schema).decode())
+            for field in (("run", "table_columns"), ("manifest", "arrow_schema"))
+            for schema in (b"x", b"\xff" * 8, b"\xff" * 4 + b"\xfe\xff\xff\xff", b"\0" * 64)
+        ),
     ],
 )
 def test_a_journal_that_is_not_of_its_folders_run_is_refused(
