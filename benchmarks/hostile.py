@@ -228,7 +228,7 @@ def of_job(path: Path) -> tuple[float, float]:
 
 
 def _measured(arguments: list[str]) -> tuple[float, float]:
-    process = subprocess.Popen([sys.executable, *arguments])
+    process = subprocess.Popen([sys.executable, *arguments], stdout=subprocess.DEVNULL)
     _, status, used = os.wait4(process.pid, 0)
     if status:
         raise SystemExit(f"{' '.join(arguments)} ended with status {status}")

@@ -30,9 +30,10 @@ from pathlib import Path
 
 from filelock import FileLock
 
-from beam_bert.errors import ModelError
+from beam_bert.errors import ConfigError, ModelError, shown
 from beam_bert.models.digest import folder_checksums, model_digest
 from beam_bert.settings.limits import INDEX_BYTES
+from beam_bert.settings.paths import path_fault
 from beam_bert.storage.durable import make_folder, move, sync_file, sync_folder
 from beam_bert.storage.model_files import is_model_file
 from beam_bert.storage.regular_files import read_regular
@@ -41,9 +42,16 @@ _WRITE_FOR_OTHERS = stat.S_IWGRP | stat.S_IWOTH
 
 
 def cache_folder() -> Path:
-    """Where downloaded models are kept: $BEAM_BERT_CACHE, else ~/.cache/beam_bert."""
-    chosen = os.environ.get("BEAM_BERT_CACHE")
-    return Path(chosen) if chosen else Path.home() / ".cache" / "beam_bert"
+    """Where downloaded models are kept: $BEAM_BERT_CACHE, else ~/.cache/beam_bert.
+
+    Raises:
+      ConfigError: that is no local folder, or this user has no home.
+    """
+    chosen = os.environ.get("BEAM_BERT_CACHE") or "~/.cache/beam_bert"
+    fault = "is no local folder" if "://" in chosen else path_fault(chosen)
+    if fault is not None:
+        raise ConfigError(f"the cache {shown(chosen)}: {fault}; set BEAM_BERT_CACHE to a folder")
+    return Path(chosen).expanduser()
 
 
 def cache_key(digest: str, place: str) -> str:

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from beam_bert.errors import ModelError
-from beam_bert.models.cache import cached_model
+from beam_bert.errors import ConfigError, ModelError
+from beam_bert.models.cache import cache_folder, cached_model
 from beam_bert.models.digest import folder_checksums, model_digest
 
 
@@ -161,3 +161,33 @@ def test_what_is_kept_is_ours_alone_to_write_and_then_read_but_once(
     (folder / "vocab.txt").chmod(0)  # not read again
     os.utime(folder / "vocab.txt", ns=(0, (folder / "vocab.txt").stat().st_mtime_ns))
     assert fetch() == folder and len(downloads) == 1
+
+
+@pytest.mark.parametrize(
+    ("place", "pattern"),
+    [
+        ("~nosuchuser_/cache", "there is no user ~nosuchuser_"),
+        ("gs://bucket/cache", "is no local folder"),
+        ("x" * 5_000, "is longer than"),
+    ],
+)
+def test_a_cache_that_can_be_no_folder_is_one_line(
+    place: str, pattern: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("BEAM_BERT_CACHE", place)
+    with pytest.raises(ConfigError, match=pattern) as caught:
+        cache_folder()
+    assert len(str(caught.value)) < 300
+
+
+def test_a_tilde_in_the_cache_s_place_is_the_home(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("BEAM_BERT_CACHE", "~/models")
+    assert cache_folder() == tmp_path / "models"
+    monkeypatch.delenv("BEAM_BERT_CACHE")
+    assert cache_folder() == tmp_path / ".cache/beam_bert"
+    monkeypatch.setattr(os.path, "expanduser", lambda path: path)  # a user without a home
+    with pytest.raises(ConfigError, match="BEAM_BERT_CACHE"):
+        cache_folder()
