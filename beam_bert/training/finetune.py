@@ -57,11 +57,12 @@ def finetune(config: FinetuneConfig) -> Delivered:
     """
     setup = set_up(config, *SOURCES, teacher=config.teacher)
     data = read_labelled(config)
-    key = setup.key("finetune")
+    pooling = resolve_pooling(config.pooling, setup.base.folder)
+    key = setup.key("finetune", pooling=pooling)
     torch.manual_seed(config.seed)
     folder = _student(setup, data, key) if needs_student(config) else setup.base.folder
     torch.manual_seed(config.seed)  # again: a run that goes on makes no student
-    run = FineTuning(setup, data, folder)
+    run = FineTuning(setup, data, folder, pooling)
     tell(
         f"{len(data.train):,} rows to train on, {len(data.dev):,} to choose on"
         f"{' (held out)' if data.held_out else ''}, {len(data.labels)} labels, "
@@ -73,12 +74,13 @@ def finetune(config: FinetuneConfig) -> Delivered:
 class FineTuning:
     """One fine-tuning: its network, objective and batches, and what becomes of them."""
 
-    def __init__(self, setup: Setup[FinetuneConfig], data: Labelled, folder: Path) -> None:
+    def __init__(
+        self, setup: Setup[FinetuneConfig], data: Labelled, folder: Path, pooling: str
+    ) -> None:
         config = setup.config
         self.setup, self.config, self.folder = setup, config, folder
         self.threshold = 0.5
         self.metric = _metric(config.metric, data.problem_type)
-        pooling = resolve_pooling(config.pooling, setup.base.folder)
         self.network = load_network(
             folder, data.labels, data.problem_type, setup.device, pooling=pooling
         )

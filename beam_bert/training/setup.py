@@ -93,11 +93,16 @@ class Setup(Generic[C]):
         """Base and teacher."""
         return [self.base, *([self.teacher] if self.teacher else [])]
 
-    def key(self, job: str) -> str:
-        """Names the run by all that its model depends on: no other's checkpoint is gone on from."""
+    def key(self, job: str, **resolved: object) -> str:
+        """Names the run by all that its model depends on: no other's checkpoint is gone on from.
+
+        Args:
+          job: finetune or pretrain.
+          resolved: settings as files say that stand beside a model, and in no digest.
+        """
         what = {
             "job": job,
-            "settings": _settings(self.config, but=_PLACES),
+            "settings": _settings(self.config, but=_PLACES) | resolved,
             "models": [model.resolved.version for model in self.models],
             "sources": [[s.use, s.path, s.sha256] for s in self.sources],
             "versions": software_versions(),

@@ -74,6 +74,10 @@ def test_auto_follows_what_sentence_transformers_wrote(
     assert resolve_pooling("cls", sentence_encoder) == "cls"
     folder = finetune("--base", str(sentence_encoder), "--epochs", "1")
     assert load_classifier(folder).config.num_layers == 3
+    note = sentence_encoder / "1_Pooling" / "config.json"
+    note.write_text(json.dumps({"pooling_mode_mean_tokens": False}))  # another model, same version
+    other = finetune("--base", str(sentence_encoder), "--epochs", "1", output="other")
+    assert load_classifier(other).config.num_layers == 2
     again = finetune("--base", str(folder), "--epochs", "1", output="again")
     assert load_classifier(again).config.num_layers == 3
 
