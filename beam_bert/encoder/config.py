@@ -227,8 +227,8 @@ def _labels(fields: _Fields, values: Mapping[str, Any], where: str) -> tuple[str
     names = fields.id2label
     if names is None:
         return tuple(f"LABEL_{i}" for i in range(fields.num_labels))
-    # "0" and "00" are one number.
-    if sorted(names) != list(range(len(values["id2label"]) or 1)):
+    count = len(values["id2label"])  # more than `names` where "0" and "00" are one number
+    if not names or sorted(names) != list(range(count)):
         raise ModelError(f"{where}: id2label does not number its labels 0, 1, 2, …; mend the file")
     labels = tuple(names[i] for i in range(len(names)))
     if not all(name.strip() for name in labels):

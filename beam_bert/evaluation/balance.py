@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 
 from beam_bert.evaluation.collecting import Collected
 from beam_bert.evaluation.metrics import Array, true_labels
 from beam_bert.reports import evaluation as report
+from beam_bert.reports.wording import by_size
 from beam_bert.tasks.classification import REGRESSION, ClassificationTask
 
 _SOURCES_SHOWN = 50
@@ -21,7 +22,7 @@ def balance(
     collected: Collected, targets: Array, task: ClassificationTask, language_column: str | None
 ) -> report.Balance:
     """Put the counts together; `targets` are those of the rows."""
-    sources = list(_commonest_first(collected.sources).items())
+    sources = by_size(collected.sources)
     counts = label_counts(targets, task.labels, task.problem_type)
     present = [count for count in counts.values() if count]
     classes = task.problem_type != REGRESSION
@@ -32,13 +33,9 @@ def balance(
         imbalance=max(present) / min(present) if classes and present else None,
         missing_labels=[label for label, count in counts.items() if not count] if classes else [],
         lengths=lengths(np.concatenate(collected.num_tokens), collected.truncated),
-        languages=_commonest_first(collected.languages),
+        languages=dict(by_size(collected.languages)),
         language_column=language_column,
     )
-
-
-def _commonest_first(counts: Mapping[str, int]) -> dict[str, int]:
-    return dict(sorted(counts.items(), key=lambda item: (-item[1], item[0])))
 
 
 def label_counts(targets: Array, labels: Sequence[str], problem_type: str) -> dict[str, int]:

@@ -132,7 +132,8 @@ def render_night(
       store: the model store.
       links: to other pages, text and target.
       moves: of the store's history, newest first.
-      runs: the last runs of the output, oldest first."""
+      runs: the last runs of the output, oldest first.
+    """
     word, why = headline(night)
     lines = run_lines(runs)
     return _page(

@@ -36,7 +36,7 @@ GPU_MACHINES = {
 RUN_ID = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,199}$"
 
 
-# Of each group of --help; `output`: settings that change what is written.
+# Of each group of --help.
 _input = partial(setting, "Input")
 _model = partial(setting, "Model")
 _output = partial(setting, "Output")
@@ -84,8 +84,7 @@ def window_length(
 class InputConfig(Settings):
     """Which files are read."""
 
-    input: tuple[str, ...] = setting(
-        "Input",
+    input: tuple[str, ...] = _input(
         "Files, folders or globs, local or gs://; may be given several times.",
         min_length=1,
     )
@@ -162,8 +161,7 @@ class SourceConfig(PairConfig, InputConfig):
 class ModelConfig(Settings):
     """Which model runs, how it reads and how it computes."""
 
-    model: str = setting(
-        "Model",
+    model: str = _model(
         "Folder, gs:// prefix, store@alias, Hugging Face id, or "
         f"{EMBEDDED_SENTIMENT} (in the package).",
     )
@@ -220,19 +218,16 @@ class JobConfig(InferenceConfig):
     GPU_SLICE_BYTES: ClassVar[int] = 64 * 2**20
 
     output: str = _output("Folder or gs:// prefix of the dataset.")
-    partition: str = setting(
-        "Output",
+    partition: str = _output(
         "Partition to write, such as run_date=2026-11-24 (levels joined by /).",
         default="",
     )
-    types: Literal["portable", "as_is"] = setting(
-        "Output",
+    types: Literal["portable", "as_is"] = _output(
         "Types of carried columns: what Spark, DuckDB, BigQuery and other readers share, or as "
         "Arrow has them.",
         default="portable",
     )
-    portable_names: bool = setting(
-        "Output",
+    portable_names: bool = _output(
         "Rename carried columns and fields whose names some reader refuses or mixes up.",
         default=False,
     )
@@ -270,13 +265,11 @@ class JobConfig(InferenceConfig):
         default=None,
         ge=1,
     )
-    gpu: str | None = setting(
-        "Work",
+    gpu: str | None = _work(
         f"GPU of Dataflow's workers, TYPE or TYPE:COUNT: {', '.join(GPU_MACHINES)}.",
         default=None,
     )
-    slice_bytes: int | None = setting(
-        "Work",
+    slice_bytes: int | None = _work(
         "Input bytes of one unit of work and shard; default: 4 MiB on CPU, 64 MiB on a GPU.",
         default=None,
         ge=1,
@@ -361,8 +354,7 @@ class ClassifyConfig(JobConfig):
 class SentimentConfig(ClassifyConfig):
     """Say how positive or negative every document is: raw text in, Parquet out."""
 
-    model: str = setting(
-        "Model",
+    model: str = _model(
         "Folder, gs:// prefix or Hugging Face id whose labels say negative and positive.",
         default=EMBEDDED_SENTIMENT,
     )

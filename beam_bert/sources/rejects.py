@@ -28,9 +28,9 @@ MESSAGES = {
     "missing_text": "there is no text",
 }
 Raws = Callable[[np.ndarray], pa.Array]
-NONE = np.array([], np.int64)
-Flaw = tuple[str, str]  # reason and message
-Flaws = Flaw | tuple[np.ndarray, list[Flaw]]  # of all, or the number of each one's and those
+# Reason and message: of all records, or a list of them and, before it, the number of each record's.
+Flaws = tuple[str, str] | tuple[np.ndarray, list[tuple[str, str]]]
+_NO_INDICES = np.array([], np.int64)
 
 
 @dataclass
@@ -68,7 +68,7 @@ class Rejects:
         flawed = list(block.bad.values())
         numbers = np.repeat(np.arange(len(flawed)), [len(indices) for indices in flawed])
         flaws = [(reason, MESSAGES[reason]) for reason in block.bad]
-        block = self.without(block, np.concatenate([NONE, *flawed]), (numbers, flaws))
+        block = self.without(block, np.concatenate([_NO_INDICES, *flawed]), (numbers, flaws))
         invalid = invalid_records(block)
         return self.without(block, invalid, ("invalid_utf8", MESSAGES["invalid_utf8"]))
 

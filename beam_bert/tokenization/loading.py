@@ -70,7 +70,7 @@ def load_backend(folder: Path) -> Any:
     _try_as_written(folder)
     backend = _as_it_stands(folder)
     if backend is None:
-        return load_tokenizer(folder).backend_tokenizer
+        return _by_transformers(folder).backend_tokenizer
     _check(folder, backend)
     return backend
 
@@ -124,9 +124,14 @@ def load_tokenizer(folder: Path) -> Any:
     Raises:
       ModelError: the folder has none that can be loaded, or it is not fit for the model.
     """
+    _try_as_written(folder)
+    return _by_transformers(folder)
+
+
+def _by_transformers(folder: Path) -> Any:
+    """The tokenizer of a folder whose tokenizer.json was tried, as transformers makes it."""
     from transformers import AutoTokenizer
 
-    _try_as_written(folder)
     with tempfile.TemporaryDirectory(prefix="beam_bert-") as closed:
         _fill(Path(closed), folder)
         try:

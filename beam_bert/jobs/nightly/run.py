@@ -146,10 +146,8 @@ def _refresh(config: NightlyConfig, night: Night) -> None:
     if (
         candidate is not None
         and config.finetune is not None
-        and (
-            store.aliases().get(CANDIDATE) != candidate  # the training was killed just before
-        )
-    ):
+        and store.aliases().get(CANDIDATE) != candidate
+    ):  # the training was killed just before it set the alias
         store.set_alias(CANDIDATE, candidate, reason="it is the one trained on the latest labels")
     if candidate is None and config.finetune is not None and "train" in config.steps:
         with TERMINAL.warnings() as warnings:
